@@ -1,0 +1,13 @@
+// Assertions are for our own bugs, never for what a peer sent; they stay on in production.
+
+import { AssertionFailed } from './errors.ts';
+
+/** Throws `AssertionFailed` when a condition that our own code guarantees does not hold. */
+export function assert(condition: boolean, claim: string): asserts condition {
+  if (!condition) throw new AssertionFailed(claim);
+}
+
+/** Marks a branch that the types rule out; throws if it is reached all the same. */
+export function unreachable(value: never): never {
+  throw new AssertionFailed(`unreachable value ${JSON.stringify(value)}`);
+}

@@ -1,0 +1,277 @@
+// Every control message, declared once, in the order of the story (docs/wire.md is made from this).
+// Key 0 is the wire version, key 1 the kind; a message's own fields start at 2. `request` ties an
+// answer to its question: an application reply, as PUBACK means nothing to us (design §4).
+
+import { END_REASONS, type EndReason } from '../ends.ts';
+import { LIMITS } from '../limits.ts';
+import {
+  type Infer,
+  type Shape,
+  type Type,
+  bool,
+  bytes,
+  deviceId,
+  field,
+  list,
+  name,
+  oneOf,
+  optional,
+  record,
+  recordId,
+  requestId,
+  sessionId,
+  text,
+  uint,
+} from './schema.ts';
+
+export const WIRE_VERSION = 1;
+
+const SECONDS_MAX = LIMITS.grantSecondsMax;
+const BYTES_MAX = LIMITS.grantBytesMax;
+const reason = oneOf(...END_REASONS.map((row) => row.reason)) as Type<EndReason>;
+const service = text(LIMITS.serviceNameMax);
+
+/** A transport address that a terminal may be reached at: 4 or 16 address bytes, port. */
+export const candidate = record({
+  address: field(0, bytes(4, 16)),
+  port: field(1, uint(65_535)),
+  type: field(2, oneOf('host', 'reflexive', 'relayed')),
+});
+export type Candidate = Infer<typeof candidate>;
+
+/** A limit in time, in bytes, or both [claim 14, claim 15]; absent = no wish, no limit. */
+export const terms = record({
+  seconds: optional(0, uint(SECONDS_MAX)),
+  bytes: optional(1, uint(BYTES_MAX)),
+});
+export type Terms = Infer<typeof terms>;
+
+/** One line of an allow-list as it travels [S4003, Fig. 7, claim 8]. */
+export const listEntry = record({
+  action: field(0, oneOf('allow', 'deny')),
+  pattern: field(1, text(LIMITS.patternMax)),
+  id: optional(2, deviceId),
+  services: optional(3, list(service, LIMITS.entryServicesMax)),
+  seconds: optional(4, uint(SECONDS_MAX)),
+  bytes: optional(5, uint(BYTES_MAX)),
+  untilSeconds: optional(6, uint(SECONDS_MAX)),
+  extend: optional(7, bool),
+});
+export type ListEntry = Infer<typeof listEntry>;
+
+/** The two public keys of a terminal; the device ID is their hash (design §3). */
+export const publicKeys = record({
+  ed25519: field(0, bytes(32)),
+  x25519: field(1, bytes(32)),
+});
+export type PublicKeys = Infer<typeof publicKeys>;
+
+const FIELDS = {
+  // --- terminal → broker ------------------------------------------------------------------------
+  /** [S1000, S3000, S4000]: this terminal's address record; no candidates = present, not callable yet. */
+  address: {
+    record: field(2, recordId),
+    candidates: field(3, list(candidate, LIMITS.candidatesMax)),
+    pollSeconds: optional(4, uint(SECONDS_MAX)),
+  },
+  // --- terminal → manager -----------------------------------------------------------------------
+  /** [S1001, S2000, S4001]: name and device ID; `boot` is new at every start of the terminal. */
+  register: {
+    request: field(2, requestId),
+    name: field(3, name),
+    boot: field(4, requestId),
+    pollSeconds: optional(5, uint(SECONDS_MAX)),
+    capabilities: field(6, list(text(32), 16)),
+  },
+  /** [S1003, S2001, Fig. 3, claim 2]: own name and destination name. */
+  connect: {
+    request: field(2, requestId),
+    callerName: field(3, name),
+    calleeName: field(4, name),
+    service: field(5, service),
+    want: field(6, terms),
+    waitMs: field(7, uint(LIMITS.waitMsMax)),
+    record: field(8, recordId),
+  },
+  /** [S4003, S2003]: the allow-list or the verdict, in answer to a communication request. */
+  allowList: {
+    request: field(2, requestId),
+    mode: field(3, oneOf('verdict', 'list')),
+    version: field(4, text(64)),
+    entries: field(5, list(listEntry, LIMITS.listEntriesMax)),
+    reduced: field(6, bool),
+    record: optional(7, recordId),
+  },
+  /** [S5004, claim 4]: ask for a later expiry; `want` holds cumulative totals. */
+  extend: {
+    request: field(2, requestId),
+    session: field(3, sessionId),
+    revision: field(4, uint(LIMITS.revisionsMax)),
+    want: field(5, terms),
+  },
+  /** [S5007, S6000, claim 5]: an end and its counts; kept on disk until `ended` comes back. */
+  endNotice: {
+    request: field(2, requestId),
+    session: field(3, sessionId),
+    reason: field(4, reason),
+    sentBytes: field(5, uint(Number.MAX_SAFE_INTEGER)),
+    receivedBytes: field(6, uint(Number.MAX_SAFE_INTEGER)),
+    lostBytes: field(7, uint(Number.MAX_SAFE_INTEGER)),
+    wireBytes: field(8, uint(Number.MAX_SAFE_INTEGER)),
+    durationMs: field(9, uint(Number.MAX_SAFE_INTEGER)),
+  },
+  // --- manager → broker -------------------------------------------------------------------------
+  /**
+   * [S2002, S3001, S6005]: hand `payload` to the terminal of the topic within `deadlineMs`.
+   * The payload is a message for the terminal (`ask`, `askExtend`, `endRequest`) that the broker
+   * does not look into: names are none of its business.
+   */
+  trigger: {
+    request: field(2, requestId),
+    deadlineMs: field(3, uint(LIMITS.waitMsMax)),
+    payload: field(4, bytes(1, LIMITS.messageBytesMax)),
+  },
+  /** [S2006, S3003]: only ever sent after the verdict was yes. */
+  addressQuery: {
+    request: field(2, requestId),
+    wanted: field(
+      3,
+      list(record({ device: field(0, deviceId), record: field(1, recordId) }), 2),
+    ),
+    waitMs: field(4, uint(LIMITS.waitMsMax)),
+  },
+  // --- broker → manager -------------------------------------------------------------------------
+  /** The state of a trigger: handed over, waiting for a poll, past its deadline. */
+  triggerState: {
+    request: field(2, requestId),
+    state: field(3, oneOf('handed', 'waiting', 'expired')),
+  },
+  /** [S3004, S3005]: the records found; one that is missing was not recorded in time. */
+  addressAnswer: {
+    request: field(2, requestId),
+    found: field(
+      3,
+      list(
+        record({
+          device: field(0, deviceId),
+          record: field(1, recordId),
+          candidates: field(2, list(candidate, LIMITS.candidatesMax)),
+        }),
+        2,
+      ),
+    ),
+  },
+  // --- broker → terminal ------------------------------------------------------------------------
+  /** [S3002, S4002]: a communication request (or an end request), wrapped. */
+  call: {
+    request: field(2, requestId),
+    deadlineMs: field(3, uint(LIMITS.waitMsMax)),
+    payload: field(4, bytes(1, LIMITS.messageBytesMax)),
+  },
+  /** Answer to `address`. */
+  addressRecorded: { record: field(2, recordId) },
+  /** Answer to a poll [53]: so many requests were handed over; none left waiting. */
+  polled: { handed: field(2, uint(LIMITS.triggersPerDeviceMax)) },
+  // --- inside trigger and call: manager → terminal -----------------------------------------------
+  /** "Send your allow-list": who asks, for what [S2002, S4002]. */
+  ask: {
+    request: field(2, requestId),
+    callerName: field(3, name),
+    callerId: field(4, deviceId),
+    service: field(5, service),
+    want: field(6, terms),
+  },
+  /** The same question for a later expiry of a running talk. */
+  askExtend: {
+    request: field(2, requestId),
+    session: field(3, sessionId),
+    callerName: field(4, name),
+    callerId: field(5, deviceId),
+    service: field(6, service),
+    want: field(7, terms),
+  },
+  /** [S5001, S6005, claim 6, claim 13, claim 18]: end this talk at once. */
+  endRequest: {
+    request: field(2, requestId),
+    session: field(3, sessionId),
+    reason: field(4, reason),
+  },
+  // --- manager → terminal -----------------------------------------------------------------------
+  /** Answer to `register`. */
+  registered: {
+    request: field(2, requestId),
+    name: field(3, name),
+    membership: field(4, bytes(1, LIMITS.membershipBytesMax)),
+  },
+  /** A request that was refused or failed [S2010]; for `connect` the code is always `refused`. */
+  refusal: {
+    request: field(2, requestId),
+    code: field(3, oneOf('refused', 'name-taken', 'not-enrolled', 'busy', 'no-session', 'disk')),
+  },
+  /**
+   * [S2008, S2009, S1004, S4004, Fig. 4]: `request` echoes what this terminal itself asked or was
+   * asked; `grant` is the same bytes for both ends and the prologue of their handshake.
+   */
+  addressNotice: {
+    request: field(2, requestId),
+    grant: field(3, bytes(1, LIMITS.grantMessageBytesMax)),
+    signature: field(4, bytes(64)),
+    key: field(5, bytes(32)),
+    peerKeys: field(6, publicKeys),
+    peerCandidates: field(7, list(candidate, LIMITS.candidatesMax)),
+  },
+  /** [S6003, S5005, claim 11]: a new expiry, told to both ends; `expiry` is signed as it stands. */
+  newExpiry: {
+    request: field(2, requestId),
+    expiry: field(3, bytes(1, LIMITS.grantMessageBytesMax)),
+    signature: field(4, bytes(64)),
+  },
+  /** Answer to `endNotice`: it is in the log and may be forgotten. */
+  ended: { request: field(2, requestId), session: field(3, sessionId) },
+} as const;
+
+type Kinds = typeof FIELDS;
+export type Kind = keyof Kinds;
+
+/** Any control message, discriminated by `kind`. */
+export type Message = { [K in Kind]: { readonly kind: K } & Shape<Kinds[K]> }[Kind];
+/** One kind of message. */
+export type MessageOf<K extends Kind> = Extract<Message, { kind: K }>;
+
+/** Kind → number on the wire. Append, never reorder or reuse. */
+export const KIND_NUMBERS: Readonly<Record<Kind, number>> = {
+  address: 1,
+  register: 2,
+  connect: 3,
+  allowList: 4,
+  extend: 5,
+  endNotice: 6,
+  trigger: 7,
+  addressQuery: 8,
+  triggerState: 9,
+  addressAnswer: 10,
+  call: 11,
+  addressRecorded: 12,
+  polled: 13,
+  ask: 14,
+  askExtend: 15,
+  endRequest: 16,
+  registered: 17,
+  refusal: 18,
+  addressNotice: 19,
+  newExpiry: 20,
+  ended: 21,
+};
+
+/** Kind → how it is read and written. */
+export const MESSAGE_TYPES: Readonly<Record<Kind, Type<Record<string, unknown>>>> =
+  Object.fromEntries(
+    Object.entries(FIELDS).map(([kind, fields]) => [
+      kind,
+      record({
+        version: field(0, uint(WIRE_VERSION)),
+        number: field(1, uint(255)),
+        ...fields,
+      }),
+    ]),
+  ) as unknown as Record<Kind, Type<Record<string, unknown>>>;

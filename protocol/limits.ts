@@ -1,0 +1,82 @@
+// Every bound of the control plane and of the parties: value, unit, why. Data plane bounds are in
+// `data/limits.ts`. Relations between them are asserted when the module loads.
+
+import { assert } from './assert.ts';
+
+export const LIMITS = {
+  /** Bytes of a control message in plaintext (design §4). */
+  messageBytesMax: 15 * 1024,
+  /** Nesting of a control message (design §4). */
+  messageDepthMax: 8,
+  /** Bytes of a signed grant or expiry. Chosen by us: all fields at their longest come to 420. */
+  grantMessageBytesMax: 1024,
+  /** Bytes of a signed membership statement. */
+  membershipBytesMax: 1024,
+  /** Candidates of one terminal in one record. */
+  candidatesMax: 16,
+  /** Characters of a service name (`file`, `port:22`). */
+  serviceNameMax: 48,
+  /** Characters of a name pattern in an allow-list. */
+  patternMax: 64,
+  /** Services in one allow-list entry. */
+  entryServicesMax: 16,
+  /** Entries of an allow-list as it travels; a longer list goes reduced (design §4). */
+  listEntriesMax: 100,
+  /** Entries of an allow-list file. */
+  listFileEntriesMax: 10_000,
+  /** Bytes of an allow-list file. */
+  listFileBytesMax: 1024 * 1024,
+  /** Seconds of a grant: 366 days, so that a limit is never forgotten for good. */
+  grantSecondsMax: 366 * 86_400,
+  /** Bytes of a grant: what a JavaScript number holds exactly. */
+  grantBytesMax: Number.MAX_SAFE_INTEGER,
+  /** New expiries of one session. */
+  revisionsMax: 10_000,
+  /** Milliseconds that a caller may wait for consent: a polling callee may sleep for a day. */
+  waitMsMax: 86_400_000,
+  /** Default of a caller's --wait (design §4). */
+  waitMsDefault: 5_000,
+  /** Seconds granted when nobody asked for a time: the patent's 60 minutes (¶0016). */
+  grantSecondsDefault: 3_600,
+  /** Share of the expiry that is used up when an extension is asked for (¶0036). */
+  extendAtShare: 0.7,
+  /** Milliseconds that the broker waits for the address record a query names (design §5). */
+  recordWaitMs: 1_000,
+  /** Milliseconds until an unanswered request of a terminal is sent again; doubles, jittered. */
+  retryFirstMs: 1_000,
+  retryMaxMs: 30_000,
+  /** Address records that the broker keeps of one terminal: its talks that are being introduced. */
+  recordsPerDeviceMax: 64,
+  /** Seconds after which an address record is forgotten: nobody asks for it after the notice. */
+  recordSecondsMax: 120,
+  /** Triggers that wait for one terminal. */
+  triggersPerDeviceMax: 32,
+  /** Triggers that wait in all. */
+  triggersMax: 100_000,
+  /** Terminals that a broker or a manager knows. */
+  devicesMax: 100_000,
+  /** Introductions under way at a manager. */
+  introductionsMax: 20_000,
+  /** The same, of one caller: chosen by us, a terminal with more than this is a flood. */
+  introductionsPerCallerMax: 64,
+  /** Live sessions of a manager. */
+  sessionsMax: 100_000,
+  /** Calls, incoming and outgoing, that one terminal has under way. */
+  callsMax: 64,
+  /** End notices that a terminal keeps for a manager that is away. */
+  endNoticesMax: 1_000,
+  /** Outputs that one core queues before it drops its oldest optional one. */
+  outputsMax: 4_096,
+  /** Seconds after the last granted expiry at which the manager closes a session (design §5). */
+  unreportedSeconds: 60,
+  /** Milliseconds for one terminal to answer an end request before the operator is told. */
+  endAnswerMs: 5_000,
+  /** Minutes of a login token (design §3). */
+  tokenSeconds: 600,
+  /** Seconds of a membership statement (design §3). */
+  membershipSeconds: 86_400,
+} as const;
+
+assert(LIMITS.waitMsDefault < LIMITS.waitMsMax, 'the default wait fits');
+assert(LIMITS.grantMessageBytesMax < LIMITS.messageBytesMax / 4, 'a notice holds a grant');
+assert(LIMITS.extendAtShare > 0 && LIMITS.extendAtShare < 1, 'an extension is asked before the end');
