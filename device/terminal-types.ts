@@ -1,0 +1,115 @@
+// What goes into the terminal's core and what comes out of it. The shell (agent.ts) turns outputs
+// into MQTT, UDP and files, and those back into inputs; the simulator does the same in virtual time.
+
+import type { AllowList } from '../protocol/consent/allow-list.ts';
+import type { Candidate, Terms } from '../protocol/control/messages.ts';
+import type { Path } from '../protocol/core.ts';
+import type { ConnectionEvent } from '../protocol/data/connection-types.ts';
+import type { Counts, EndReason } from '../protocol/ends.ts';
+import type { DeviceId, Name, SessionId } from '../protocol/ids.ts';
+
+/** The shell's number for one outgoing call; unique while the terminal runs. */
+export type CallId = number;
+/** The core's number for one UDP socket: one socket per wanted session (design §5, Silence). */
+export type SocketId = number;
+
+export type TerminalInput =
+  /** The MQTT connection is up and both subscriptions are acknowledged. */
+  | { readonly kind: 'linkUp' }
+  | { readonly kind: 'linkDown' }
+  /** A control message arrived on this terminal's `call` or `down` topic; bytes not yet decoded. */
+  | { readonly kind: 'message'; readonly via: 'call' | 'down'; readonly bytes: Uint8Array }
+  /** The user names a peer [S1002]. `extend`: ask for more at 70 % [¶0036]. */
+  | {
+      readonly kind: 'call';
+      readonly call: CallId;
+      readonly callee: Name;
+      readonly service: string;
+      readonly want: Terms;
+      readonly waitMs: number;
+      readonly extend: boolean;
+    }
+  /** The user gave up waiting. */
+  | { readonly kind: 'cancel'; readonly call: CallId }
+  /** The user, or a service that is done, ends a talk. `done` delivers what is in flight first. */
+  | { readonly kind: 'end'; readonly session: SessionId; readonly reason: 'done' | 'local' }
+  /** Answer to `openSocket`; candidates are where this socket can be reached. */
+  | {
+      readonly kind: 'socketOpen';
+      readonly socket: SocketId;
+      readonly candidates: readonly Candidate[];
+    }
+  | { readonly kind: 'socketFailed'; readonly socket: SocketId; readonly code: string }
+  /** Answer to `readList`: the owner's list as it stands now, or undefined if it cannot be read. */
+  | { readonly kind: 'list'; readonly ask: number; readonly list: AllowList | undefined }
+  /** Answer to `store` with `sync: true`: the record is on disk. */
+  | { readonly kind: 'stored'; readonly session: SessionId }
+  /** At start: what lies in `ends/`. Talks that were under way end as `restarted`. */
+  | { readonly kind: 'restore'; readonly records: readonly StoredEnd[] };
+
+/** One record of `ends/`: a talk under way (`reason` undefined) or an end not yet acknowledged. */
+export interface StoredEnd {
+  readonly session: SessionId;
+  readonly reason: EndReason | undefined;
+  readonly counts: Counts;
+}
+
+export type TerminalOutput =
+  /** A terminal that polls [claim 1, 13]: connect now, or disconnect until asked to connect. */
+  | { readonly kind: 'link'; readonly want: 'up' | 'down' }
+  | {
+      readonly kind: 'publish';
+      readonly topic: 'address' | 'up' | 'allow-list';
+      readonly bytes: Uint8Array;
+    }
+  | { readonly kind: 'openSocket'; readonly socket: SocketId }
+  | { readonly kind: 'closeSocket'; readonly socket: SocketId }
+  /** Read the allow-list file now, "at that very moment", and answer with `list`. */
+  | { readonly kind: 'readList'; readonly ask: number }
+  /** Keep (or, with `record` undefined, forget) this under `ends/`; `sync`: answer with `stored`. */
+  | {
+      readonly kind: 'store';
+      readonly session: SessionId;
+      readonly record: StoredEnd | undefined;
+    }
+  /** The manager renewed this terminal's membership; keep it for the next login. */
+  | { readonly kind: 'membership'; readonly bytes: Uint8Array }
+  | { readonly kind: 'event'; readonly event: TerminalEvent };
+
+/** Why a call came to nothing; `refused` covers refused, unknown, asleep and away alike. */
+export type CallFailure = 'refused' | 'no-link' | 'socket' | 'bad-notice' | 'busy' | 'cancelled';
+
+export type TerminalEvent =
+  /** Both registrations are acknowledged [S1000, S1001]. */
+  | { readonly kind: 'registered'; readonly name: Name }
+  | { readonly kind: 'registerRefused'; readonly code: string }
+  | { readonly kind: 'callFailed'; readonly call: CallId; readonly why: CallFailure }
+  /** An address notice was accepted [S1004, S4004]; the handshake begins. */
+  | {
+      readonly kind: 'introduced';
+      readonly session: SessionId;
+      /** Ours, if we are the caller. */
+      readonly call: CallId | undefined;
+      readonly peer: { readonly name: Name; readonly id: DeviceId };
+      readonly service: string;
+      readonly terms: { readonly seconds: number; readonly bytes: number | undefined };
+    }
+  /** Somebody was refused by our own list, or a notice was for somebody it does not allow. */
+  | { readonly kind: 'turnedAway'; readonly caller: Name; readonly service: string }
+  /** Whatever the talk's connection says, `ended` excepted. */
+  | { readonly kind: 'talk'; readonly session: SessionId; readonly event: ConnectionEvent }
+  | {
+      readonly kind: 'extended';
+      readonly session: SessionId;
+      readonly seconds: number;
+      readonly bytes: number | undefined;
+    }
+  | { readonly kind: 'extensionRefused'; readonly session: SessionId }
+  /** The talk is over and its socket is closed; the end notice is on its way. */
+  | {
+      readonly kind: 'ended';
+      readonly session: SessionId;
+      readonly reason: EndReason;
+      readonly counts: Counts;
+      readonly path: Path | undefined;
+    };

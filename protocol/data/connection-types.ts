@@ -1,0 +1,106 @@
+// What one talk's connection is given and what it says. The connection itself is in connection.ts.
+
+import type { CryptoSuite, DhKey } from '../crypto.ts';
+import type { Path } from '../core.ts';
+import type { Counts, EndReason } from '../ends.ts';
+import type { SessionId } from '../ids.ts';
+import type { Rng } from '../random.ts';
+
+/** The caller is the Noise initiator and opens the even streams. */
+export type Role = 'caller' | 'callee';
+
+declare const streamBrand: unique symbol;
+/** 0, 2, 4 … are the caller's, 1, 3, 5 … the callee's (RFC 9000 §2.1, all bidirectional). */
+export type StreamId = number & { readonly [streamBrand]: 'stream' };
+
+/** The expiry: seconds since this end's clock started, metered bytes of both ends together. */
+export interface TalkLimits {
+  readonly seconds: number;
+  /** undefined: not limited in bytes. */
+  readonly bytes: number | undefined;
+}
+
+export interface ConnectionOptions {
+  readonly role: Role;
+  readonly session: SessionId;
+  /** The grant as both notices carried it: the handshake's prologue. Kept. */
+  readonly grantBytes: Uint8Array;
+  readonly limits: TalkLimits;
+  /** 32 bytes, the pre-shared part [claim 7, 16]. */
+  readonly sessionKey: Uint8Array;
+  readonly localKey: DhKey;
+  /** The peer's X25519 key, already checked against its device ID. */
+  readonly remotePublicKey: Uint8Array;
+  readonly suite: CryptoSuite;
+  readonly rng: Rng;
+  /** The peer's candidates in order of preference; the callee sends to none before it is proven. */
+  readonly paths: readonly Path[];
+  /** Overrides of CONNECTION_DEFAULTS (connection-config.ts). */
+  readonly config?: Partial<ConnectionConfig>;
+}
+
+/** All fields have defaults in `data/limits.ts`, with their reasons. */
+export interface ConnectionConfig {
+  /** Bytes of a whole datagram (header, frames, tag) once established. 1200 to 65 507. */
+  readonly datagramBytes: number;
+  /** Bytes the peer may send on all streams beyond what was read: receive memory. */
+  readonly windowBytes: number;
+  /** The same for one stream. */
+  readonly streamWindowBytes: number;
+  /** Bytes a stream holds for us, unsent or unacknowledged, before write() takes no more. */
+  readonly sendBufferBytes: number;
+  /** Milliseconds without a packet from the peer after which it is gone. */
+  readonly idleTimeoutMs: number;
+  /** Milliseconds after which a quiet talk sends a PING. */
+  readonly keepAliveMs: number;
+  /** Milliseconds for the handshake, all candidates together, before `path-lost`. */
+  readonly handshakeTimeoutMs: number;
+}
+
+/** Readiness, not data: the owner then calls read() or write(). */
+export type ConnectionEvent =
+  | { readonly kind: 'established'; readonly path: Path }
+  /** The peer opened a stream. */
+  | { readonly kind: 'stream'; readonly stream: StreamId }
+  | { readonly kind: 'readable'; readonly stream: StreamId }
+  /** write() took less than it was offered; now it takes more. */
+  | { readonly kind: 'writable'; readonly stream: StreamId }
+  /** Everything written, and our end of the stream, is acknowledged. */
+  | { readonly kind: 'delivered'; readonly stream: StreamId }
+  /** RESET_STREAM or STOP_SENDING came. */
+  | { readonly kind: 'reset' | 'stopped'; readonly stream: StreamId; readonly code: number }
+  | { readonly kind: 'datagram' }
+  /** 70 % of the time or of the bytes is used, once per expiry [S5003]. */
+  | { readonly kind: 'expiryNear'; readonly by: 'time' | 'bytes' }
+  /** The peer passes on a new expiry; the owner checks the signature and calls extend(). */
+  | { readonly kind: 'expiry'; readonly expiry: Uint8Array; readonly signature: Uint8Array }
+  /** Exactly once, last; every later call on the connection is a no-op. */
+  | { readonly kind: 'ended'; readonly reason: EndReason; readonly counts: Counts };
+
+/** What `status` shows of a talk. */
+export interface TalkState {
+  readonly state: 'handshake' | 'open' | 'finishing' | 'ended';
+  readonly counts: Counts;
+  readonly secondsLeft: number;
+  /** Of both ends together; undefined when not limited. */
+  readonly bytesLeft: number | undefined;
+  readonly rttMs: number | undefined;
+  readonly path: Path | undefined;
+}
+
+/** What a service may do with a talk; implemented by Connection. */
+export interface Talk {
+  /** A new stream, or undefined at STREAMS_MAX or when the talk is not open. */
+  openStream(): StreamId | undefined;
+  /** Takes at most what fits; returns how many bytes it took (they are copied). */
+  write(stream: StreamId, bytes: Uint8Array): number;
+  /** No more writes on this stream; the peer reads to its end. */
+  finish(stream: StreamId): void;
+  /** Fills `into`; returns bytes read, 0 if none are there now, -1 at the end of the stream. */
+  read(stream: StreamId, into: Uint8Array): number;
+  reset(stream: StreamId, code: number): void;
+  stop(stream: StreamId, code: number): void;
+  /** False when the queue is full or the payload does not fit one datagram. */
+  sendDatagram(bytes: Uint8Array): boolean;
+  readDatagram(): Uint8Array | undefined;
+}
