@@ -1,10 +1,11 @@
 // What goes into the terminal's core and what comes out of it. The shell (agent.ts) turns outputs
-// into MQTT, UDP and files, and those back into inputs; the simulator does the same in virtual time.
+// into MQTT, UDP and files, and those back into inputs; the simulator does the same in virtual
+// time.
 
 import type { AllowList } from '../protocol/consent/allow-list.ts';
 import type { Candidate, Terms } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
-import type { ConnectionEvent } from '../protocol/data/connection-types.ts';
+import type { ConnectionEvent, Role, TalkState } from '../protocol/data/connection-types.ts';
 import type { Counts, EndReason } from '../protocol/ends.ts';
 import type { DeviceId, Name, SessionId } from '../protocol/ids.ts';
 
@@ -96,6 +97,8 @@ export type TerminalEvent =
     }
   /** Somebody was refused by our own list, or a notice was for somebody it does not allow. */
   | { readonly kind: 'turnedAway'; readonly caller: Name; readonly service: string }
+  /** The allow-list could not be read, so this caller was turned away: default deny. */
+  | { readonly kind: 'listUnreadable'; readonly caller: Name; readonly service: string }
   /** Whatever the talk's connection says, `ended` excepted. */
   | { readonly kind: 'talk'; readonly session: SessionId; readonly event: ConnectionEvent }
   | {
@@ -113,3 +116,54 @@ export type TerminalEvent =
       readonly counts: Counts;
       readonly path: Path | undefined;
     };
+
+/** What a terminal counts; shown by `nakodo status`, never a reason to stop. */
+export const TERMINAL_COUNTERS = [
+  /** Bytes on a control topic that are no message we know. */
+  'malformed',
+  /** A message that came on the other party's topic, or that no terminal is ever sent. */
+  'misplaced',
+  /** An answer to something this boot never asked, or that is over. */
+  'unexpected',
+  /** An address notice, or a new expiry, whose content or signature is wrong. */
+  'badNotice',
+  /** Asked while as many questions were open as we keep: answered with an empty verdict. */
+  'askFlood',
+  /** Datagrams for a socket that has no talk. */
+  'strayDatagrams',
+  /** Requests sent again because nobody answered. */
+  'retries',
+  /** End notices dropped at LIMITS.endNoticesMax. */
+  'endNoticesDropped',
+] as const;
+export type TerminalCounter = (typeof TERMINAL_COUNTERS)[number];
+
+/** What `nakodo status` shows of the terminal; a copy. */
+export interface TerminalStatus {
+  readonly name: Name;
+  readonly id: DeviceId;
+  readonly link: 'up' | 'down';
+  /** Both registrations are acknowledged on this link. */
+  readonly registered: boolean;
+  /** Seconds until a polling terminal connects again; undefined while it is connected. */
+  readonly nextPollSeconds: number | undefined;
+  readonly calls: readonly {
+    readonly call: CallId;
+    readonly callee: Name;
+    readonly service: string;
+    readonly state: 'opening' | 'waiting';
+  }[];
+  readonly talks: readonly {
+    readonly session: SessionId;
+    readonly role: Role;
+    readonly peer: { readonly name: Name; readonly id: DeviceId };
+    readonly service: string;
+    readonly terms: { readonly seconds: number; readonly bytes: number | undefined };
+    /** How often the expiry was extended. */
+    readonly revision: number;
+    readonly talk: TalkState;
+  }[];
+  /** Ends that the manager has not acknowledged yet. */
+  readonly endNotices: number;
+  readonly counters: Readonly<Record<TerminalCounter, number>>;
+}
