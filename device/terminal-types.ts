@@ -67,7 +67,7 @@ export type TerminalOutput =
   | { readonly kind: 'closeSocket'; readonly socket: SocketId }
   /** Read the allow-list file now, "at that very moment", and answer with `list`. */
   | { readonly kind: 'readList'; readonly ask: number }
-  /** Keep (or, with `record` undefined, forget) this under `ends/`; `sync`: answer with `stored`. */
+  /** Keep (or, with `record` undefined, forget) this under `ends/`. */
   | {
       readonly kind: 'store';
       readonly session: SessionId;

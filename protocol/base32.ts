@@ -1,4 +1,5 @@
-// RFC 4648 §6 base32, lower case, without padding.
+// RFC 4648 §6 base32, lower case, without padding: the alphabet of every identifier, safe in a
+// topic, a file name and a shell.
 
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
 

@@ -3,8 +3,8 @@
 //
 //   one change (handle… or a command) → drain → arm one timer for nextTimeout() → wait
 //
-// `now` never decreases: a core that is handed an older `now` takes it for the last one it saw.
-// A core never throws for what a peer sent. While output is queued, nextTimeout() is the last `now`,
+// `now` never decreases: a core that is handed an older `now` takes it for the last one it saw. A
+// core never throws for what a peer sent. While output is queued, nextTimeout() is the last `now`,
 // so that no driver can forget to drain.
 
 import type { Micros } from './time.ts';

@@ -20,7 +20,7 @@ import { LIMITS } from './limits.ts';
 const seconds = uint(LIMITS.grantSecondsMax);
 const quota = uint(LIMITS.grantBytesMax);
 
-/** [S2007]; `seconds` is always there (the operator's maximum is the backstop), `bytes` if limited. */
+/** [S2007]: `seconds` always (the operator's maximum is the backstop), `bytes` if limited. */
 export const grant = record({
   version: field(0, uint(1)),
   session: field(1, sessionId),

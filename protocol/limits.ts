@@ -14,6 +14,8 @@ export const LIMITS = {
   membershipBytesMax: 1024,
   /** Candidates of one terminal in one record. */
   candidatesMax: 16,
+  /** UDP and TCP ports are 16 bits. */
+  portMax: 65_535,
   /** Characters of a service name (`file`, `port:22`). */
   serviceNameMax: 48,
   /** Characters of a name pattern in an allow-list. */
@@ -79,4 +81,4 @@ export const LIMITS = {
 
 assert(LIMITS.waitMsDefault < LIMITS.waitMsMax, 'the default wait fits');
 assert(LIMITS.grantMessageBytesMax < LIMITS.messageBytesMax / 4, 'a notice holds a grant');
-assert(LIMITS.extendAtShare > 0 && LIMITS.extendAtShare < 1, 'an extension is asked before the end');
+assert(LIMITS.extendAtShare > 0 && LIMITS.extendAtShare < 1, 'asked before the end');

@@ -1,7 +1,7 @@
-// Deterministic CBOR (RFC 8949 §4.2) over cbor-x, which alone is lax: every decoded value is read by
-// a declared type, written again and must come out byte for byte the same. That refuses duplicate and
-// unknown keys, long integers, indefinite lengths, floats for integers, tags, keys out of order and
-// trailing bytes. Depth and size are checked before the decoder sees a byte.
+// Deterministic CBOR (RFC 8949 §4.2) over cbor-x, which alone is lax: every decoded value is read
+// by a declared type, written again and must come out byte for byte the same. That refuses
+// duplicate and unknown keys, long integers, indefinite lengths, floats for integers, tags, keys
+// out of order and trailing bytes. Depth and size are checked before the decoder sees a byte.
 
 import { Encoder } from 'cbor-x';
 import { LIMITS } from '../limits.ts';
@@ -74,7 +74,8 @@ function readHead(
   const major = bytes[at] >> 5;
   const info = bytes[at] & 31;
   // Major 7: only false (20) and true (21).
-  if (major === 7) return info === 20 || info === 21 ? { major, value: 0, next: at + 1 } : undefined;
+  if (major === 7)
+    return info === 20 || info === 21 ? { major, value: 0, next: at + 1 } : undefined;
   if (info < 24) return { major, value: info, next: at + 1 };
   if (info > 27) return undefined;
   const length = 1 << (info - 24);

@@ -19,7 +19,7 @@ export function encodeMessage(message: Message): Uint8Array {
   });
 }
 
-/** Decodes a message, or undefined if the bytes are not exactly one of a kind and version we know. */
+/** Decodes a message, or undefined if the bytes are not exactly one that we know. */
 export function decodeMessage(bytes: Uint8Array): Message | undefined {
   // {0: version, 1: kind …}: a map head, key 0, version, key 1, then the kind in one or two bytes.
   if (bytes.length < 5 || bytes.length > LIMITS.messageBytesMax) return undefined;

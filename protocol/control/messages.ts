@@ -34,7 +34,7 @@ const service = text(LIMITS.serviceNameMax);
 /** A transport address that a terminal may be reached at: 4 or 16 address bytes, port. */
 export const candidate = record({
   address: field(0, bytes(4, 16)),
-  port: field(1, uint(65_535)),
+  port: field(1, uint(LIMITS.portMax)),
   type: field(2, oneOf('host', 'reflexive', 'relayed')),
 });
 export type Candidate = Infer<typeof candidate>;
@@ -68,7 +68,7 @@ export type PublicKeys = Infer<typeof publicKeys>;
 
 const FIELDS = {
   // --- terminal → broker ------------------------------------------------------------------------
-  /** [S1000, S3000, S4000]: this terminal's address record; no candidates = present, not callable yet. */
+  /** [S1000, S3000, S4000]: this terminal's address record; no candidates = present only. */
   address: {
     record: field(2, recordId),
     candidates: field(3, list(candidate, LIMITS.candidatesMax)),
@@ -134,10 +134,7 @@ const FIELDS = {
   /** [S2006, S3003]: only ever sent after the verdict was yes. */
   addressQuery: {
     request: field(2, requestId),
-    wanted: field(
-      3,
-      list(record({ device: field(0, deviceId), record: field(1, recordId) }), 2),
-    ),
+    wanted: field(3, list(record({ device: field(0, deviceId), record: field(1, recordId) }), 2)),
     waitMs: field(4, uint(LIMITS.waitMsMax)),
   },
   // --- broker → manager -------------------------------------------------------------------------

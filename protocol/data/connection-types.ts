@@ -1,4 +1,5 @@
-// What one talk's connection is given and what it says. The connection itself is in connection.ts.
+// What one talk's connection is given and what it says: scene 5 of the story (the talk). The
+// connection itself is in connection.ts; the shell and the services see only these types.
 
 import type { CryptoSuite, DhKey } from '../crypto.ts';
 import type { Path } from '../core.ts';

@@ -1,0 +1,61 @@
+# nakodo: everything a person runs. `make demo` and `make test` do all the set-up they need.
+
+BIN := node_modules/.bin
+INSTALLED := node_modules/.package-lock.json
+SOURCES := $(shell find protocol device broker session-manager sim bench cli -name '*.ts' 2>/dev/null)
+
+.DEFAULT_GOAL := check
+.PHONY: demo test check build lint fmt trace wire bench prove clean
+
+$(INSTALLED): package.json package-lock.json .npmrc
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# A fresh out/ each time a source changed, so that the tests of a file that is gone are gone too.
+out/.built: $(INSTALLED) tsconfig.json $(SOURCES)
+	rm -rf out
+	$(BIN)/tsc -p .
+	@touch $@
+
+build: out/.built
+
+# The patent on real sockets, every scene checked; FILE=path sends a file of yours.
+demo: out/.built
+	node out/cli/main.js demo $(FILE)
+
+# tap needs its own runner built once after each install, as the TypeScript plugin is off.
+.tap/plugins/node_modules: $(INSTALLED)
+	$(BIN)/tap build >/dev/null
+	@mkdir -p $@ && touch $@
+
+# All tests; FILES="out/broker/test/rights.test.js" runs some.
+test: out/.built .tap/plugins/node_modules
+	$(BIN)/tap --reporter=terse $(FILES)
+
+check: out/.built
+	$(BIN)/oxfmt --check .
+	$(BIN)/oxlint --type-aware
+	$(BIN)/tsc -p tsconfig.pure.json
+	node out/protocol/test/house/write-patent-map.js --check
+	node out/protocol/test/wire-doc.js --check
+
+fmt: $(INSTALLED)
+	$(BIN)/oxfmt .
+
+# Generated documents: docs/patent-map.md and the CDDL of docs/wire.md.
+trace: out/.built
+	node out/protocol/test/house/write-patent-map.js
+
+wire: out/.built
+	node out/protocol/test/wire-doc.js
+
+# Our own figures, with what each means; writes nothing.
+bench: out/.built
+	node out/bench/main.js
+
+# The full doses of the tests; figures go to docs/proof.md.
+prove: out/.built .tap/plugins/node_modules
+	NAKODO_PROVE=1 $(BIN)/tap --reporter=terse --timeout=1800 $(FILES)
+
+clean:
+	rm -rf out .tap
