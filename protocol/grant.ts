@@ -5,6 +5,7 @@
 import { decodeCbor, encodeCbor } from './control/cbor.ts';
 import {
   type Infer,
+  ascii,
   bytes,
   deviceId,
   field,
@@ -12,7 +13,6 @@ import {
   optional,
   record,
   sessionId,
-  text,
   uint,
 } from './control/schema.ts';
 import { LIMITS } from './limits.ts';
@@ -28,7 +28,7 @@ export const grant = record({
   calleeId: field(3, deviceId),
   callerName: field(4, name),
   calleeName: field(5, name),
-  service: field(6, text(LIMITS.serviceNameMax)),
+  service: field(6, ascii(LIMITS.serviceNameMax)),
   seconds: field(7, seconds),
   bytes: optional(8, quota),
   verdict: field(9, bytes(32)),

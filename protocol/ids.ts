@@ -15,6 +15,8 @@ export type SessionId = string & { readonly [brand]: 'session' };
 export type RequestId = string & { readonly [brand]: 'request' };
 /** 26 characters: one address record of a terminal, what a verdict relies on [S1000]. */
 export type RecordId = string & { readonly [brand]: 'record' };
+/** 40 characters, `manager-` and 32 random ones: the MQTT client ID of a session manager. */
+export type ManagerId = string & { readonly [brand]: 'manager' };
 /** A terminal's name: 1 to 64 characters, see `isName` (patent ¶0024: e-mail addresses will do). */
 export type Name = string & { readonly [brand]: 'name' };
 
@@ -24,12 +26,14 @@ const RANDOM_ID_BYTES = 16;
 
 const DEVICE_ID = /^[a-z2-7]{32}$/;
 const RANDOM_ID = /^[a-z2-7]{26}$/;
+const MANAGER_ID = /^manager-[a-z2-7]{32}$/;
 // Letters, digits and .-_@+ : no control characters, no wildcard, nothing a shell or a path minds.
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$/;
 
 export const isDeviceId = (text: string): text is DeviceId => DEVICE_ID.test(text);
 export const isRandomId = (text: string): boolean => RANDOM_ID.test(text);
 export const isSessionId = (text: string): text is SessionId => RANDOM_ID.test(text);
+export const isManagerId = (text: string): text is ManagerId => MANAGER_ID.test(text);
 export const isName = (text: string): text is Name => NAME.test(text);
 
 const randomId = (rng: Rng): string => base32(randomBytes(rng, RANDOM_ID_BYTES));

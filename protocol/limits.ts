@@ -67,6 +67,12 @@ export const LIMITS = {
   callsMax: 64,
   /** End notices that a terminal keeps for a manager that is away. */
   endNoticesMax: 1_000,
+  /** End notices that a terminal has on their way at once: a manager that comes back is not flooded. */
+  endNoticesInFlight: 16,
+  /** Requests of a terminal without an answer: two a call and an answer, one a talk, the notices. */
+  requestsMax: 512,
+  /** Milliseconds beyond its own wait after which a terminal stops waiting for the manager's word. */
+  answerGraceMs: 2_000,
   /** Outputs that one core queues before it drops its oldest optional one. */
   outputsMax: 4_096,
   /** Seconds after the last granted expiry at which the manager closes a session (design §5). */
@@ -77,8 +83,26 @@ export const LIMITS = {
   tokenSeconds: 600,
   /** Seconds of a membership statement (design §3). */
   membershipSeconds: 86_400,
+  /** Seconds that two clocks may differ when a token is judged (design §3 asks for small). */
+  clockSkewSeconds: 120,
+  /** Unix seconds on the wire: the end of the year 9999. */
+  unixSecondsMax: 253_402_300_799,
+  /** Bytes of what is signed and wrapped (membership, token, enrolment): a token's, and room. */
+  signedBodyBytesMax: 2_048,
+  /** Characters of a URL in a ticket or an enrolment. */
+  urlMax: 256,
+  /** Characters of a ticket as somebody pastes it, blanks included. */
+  ticketTextMax: 2_048,
+  /** Bytes of the entries in one allow-list message: the rest of the message takes under 200. */
+  listBytesMax: 14 * 1024,
 } as const;
 
 assert(LIMITS.waitMsDefault < LIMITS.waitMsMax, 'the default wait fits');
 assert(LIMITS.grantMessageBytesMax < LIMITS.messageBytesMax / 4, 'a notice holds a grant');
+assert(
+  LIMITS.requestsMax > 4 * LIMITS.callsMax + LIMITS.endNoticesInFlight + 2,
+  'every call, talk and end notice of a terminal can ask',
+);
+assert(LIMITS.membershipBytesMax < LIMITS.signedBodyBytesMax - 256, 'a token holds a membership');
+assert(LIMITS.listBytesMax < LIMITS.messageBytesMax - 256, 'an allow-list message holds its list');
 assert(LIMITS.extendAtShare > 0 && LIMITS.extendAtShare < 1, 'asked before the end');

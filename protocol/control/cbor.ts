@@ -4,6 +4,8 @@
 // out of order and trailing bytes. Depth and size are checked before the decoder sees a byte.
 
 import { Encoder } from 'cbor-x';
+import { assert } from '../assert.ts';
+import { sameBytes } from '../bytes.ts';
 import { LIMITS } from '../limits.ts';
 import type { Type } from './schema.ts';
 
@@ -14,9 +16,17 @@ const encoder = new Encoder({
   tagUint8Array: false,
 });
 
-/** Encodes a value of a declared type; the result is the caller's. */
+/**
+ * Encodes a value of a declared type; the result is the caller's.
+ * @throws AssertionFailed for a value that its type does not accept or that is too long: the other
+ * side would drop it without a word, so the bug must show here.
+ */
 export function encodeCbor<T>(type: Type<T>, value: T): Uint8Array {
-  return Uint8Array.from(encoder.encode(type.write(value)));
+  const written = type.write(value);
+  assert(type.read(written) !== undefined, 'what is encoded fits its declared type');
+  const encoded = new Uint8Array(encoder.encode(written));
+  assert(encoded.length <= LIMITS.messageBytesMax, 'what is encoded fits one message');
+  return encoded;
 }
 
 /**
@@ -25,7 +35,7 @@ export function encodeCbor<T>(type: Type<T>, value: T): Uint8Array {
  */
 export function decodeCbor<T>(type: Type<T>, bytes: Uint8Array): T | undefined {
   if (bytes.length > LIMITS.messageBytesMax || !isShallow(bytes)) return undefined;
-  const own = Uint8Array.from(bytes);
+  const own = new Uint8Array(bytes);
   try {
     const value = type.read(encoder.decode(own));
     if (value === undefined) return undefined;
@@ -83,10 +93,4 @@ function readHead(
   let value = 0;
   for (let i = 0; i < length; i++) value = value * 256 + bytes[at + 1 + i];
   return { major, value, next: at + 1 + length };
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }

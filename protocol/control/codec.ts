@@ -13,8 +13,8 @@ const kindByNumber = new Map<number, Kind>(
 export function encodeMessage(message: Message): Uint8Array {
   const { kind, ...fields } = message;
   return encodeCbor(MESSAGE_TYPES[kind], {
-    version: WIRE_VERSION,
-    number: KIND_NUMBERS[kind],
+    wireVersion: WIRE_VERSION,
+    kindNumber: KIND_NUMBERS[kind],
     ...fields,
   });
 }
@@ -29,7 +29,7 @@ export function decodeMessage(bytes: Uint8Array): Message | undefined {
   if (kind === undefined) return undefined;
   const decoded = decodeCbor(MESSAGE_TYPES[kind], bytes);
   if (decoded === undefined) return undefined;
-  const { version, number: kindNumber, ...fields } = decoded;
-  if (version !== WIRE_VERSION || kindNumber !== number) return undefined;
+  const { wireVersion, kindNumber, ...fields } = decoded;
+  if (wireVersion !== WIRE_VERSION || kindNumber !== number) return undefined;
   return { kind, ...fields } as Message;
 }

@@ -8,6 +8,7 @@ import {
   type Infer,
   type Shape,
   type Type,
+  ascii,
   bool,
   bytes,
   deviceId,
@@ -20,7 +21,6 @@ import {
   recordId,
   requestId,
   sessionId,
-  text,
   uint,
 } from './schema.ts';
 
@@ -29,7 +29,7 @@ export const WIRE_VERSION = 1;
 const SECONDS_MAX = LIMITS.grantSecondsMax;
 const BYTES_MAX = LIMITS.grantBytesMax;
 const reason = oneOf(...END_REASONS.map((row) => row.reason)) as Type<EndReason>;
-const service = text(LIMITS.serviceNameMax);
+const service = ascii(LIMITS.serviceNameMax);
 
 /** A transport address that a terminal may be reached at: 4 or 16 address bytes, port. */
 export const candidate = record({
@@ -49,7 +49,7 @@ export type Terms = Infer<typeof terms>;
 /** One line of an allow-list as it travels [S4003, Fig. 7, claim 8]. */
 export const listEntry = record({
   action: field(0, oneOf('allow', 'deny')),
-  pattern: field(1, text(LIMITS.patternMax)),
+  pattern: field(1, ascii(LIMITS.patternMax)),
   id: optional(2, deviceId),
   services: optional(3, list(service, LIMITS.entryServicesMax)),
   seconds: optional(4, uint(SECONDS_MAX)),
@@ -81,7 +81,7 @@ const FIELDS = {
     name: field(3, name),
     boot: field(4, requestId),
     pollSeconds: optional(5, uint(SECONDS_MAX)),
-    capabilities: field(6, list(text(32), 16)),
+    capabilities: field(6, list(ascii(32), 16)),
   },
   /** [S1003, S2001, Fig. 3, claim 2]: own name and destination name. */
   connect: {
@@ -97,7 +97,7 @@ const FIELDS = {
   allowList: {
     request: field(2, requestId),
     mode: field(3, oneOf('verdict', 'list')),
-    version: field(4, text(64)),
+    version: field(4, ascii(64)),
     entries: field(5, list(listEntry, LIMITS.listEntriesMax)),
     reduced: field(6, bool),
     record: optional(7, recordId),
@@ -266,8 +266,8 @@ export const MESSAGE_TYPES: Readonly<Record<Kind, Type<Record<string, unknown>>>
     Object.entries(FIELDS).map(([kind, fields]) => [
       kind,
       record({
-        version: field(0, uint(WIRE_VERSION)),
-        number: field(1, uint(255)),
+        wireVersion: field(0, uint(WIRE_VERSION)),
+        kindNumber: field(1, uint(255)),
         ...fields,
       }),
     ]),

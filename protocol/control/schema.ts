@@ -1,16 +1,40 @@
 // A message is declared once, as a record of typed fields with integer keys. From that one
-// declaration come the TypeScript type, the strict reader and writer, and the CDDL of docs/wire.md.
+// declaration come the TypeScript type, the strict reader and writer, the CDDL of docs/wire.md and the
+// arbitraries of the tests.
 // Readers return undefined for anything that does not fit; they never throw and never coerce.
 
-import type { DeviceId, Name, RecordId, RequestId, SessionId } from '../ids.ts';
-import { isDeviceId, isName, isRandomId } from '../ids.ts';
+import type { DeviceId, ManagerId, Name, RecordId, RequestId, SessionId } from '../ids.ts';
+import { isDeviceId, isManagerId, isName, isRandomId } from '../ids.ts';
+import { LIMITS } from '../limits.ts';
 
-/** A wire type: what it accepts, what it writes, how CDDL (RFC 8610) says it. */
+/** What a type is, for whoever describes it (`cddl.ts`) or makes examples of it (tests). */
+export type Form =
+  | { readonly is: 'uint'; readonly max: number }
+  | { readonly is: 'text' | 'ascii'; readonly max: number }
+  | { readonly is: NamedForm }
+  | { readonly is: 'bytes'; readonly min: number; readonly max: number }
+  | { readonly is: 'bool' }
+  | { readonly is: 'word'; readonly words: readonly string[] }
+  | { readonly is: 'list'; readonly of: Type<unknown>; readonly max: number }
+  | { readonly is: 'record'; readonly fields: readonly FieldForm[] };
+
+/** Texts of a fixed alphabet. */
+export type NamedForm = 'device-id' | 'random-id' | 'manager-id' | 'name' | 'url';
+
+/** One field of a record, in key order. */
+export interface FieldForm {
+  readonly property: string;
+  readonly key: number;
+  readonly required: boolean;
+  readonly type: Type<unknown>;
+}
+
+/** A wire type: what it accepts, what it writes, what it is. */
 export interface Type<T> {
   /** `value`: as the CBOR decoder gives it (maps as Map). */
   read(value: unknown): T | undefined;
   write(value: T): unknown;
-  readonly cddl: string;
+  readonly form: Form;
 }
 
 export type Infer<S> = S extends Type<infer T> ? T : never;
@@ -27,26 +51,52 @@ export function uint(max: number): Type<number> {
     },
     // The encoder makes a float of a number above 32 bits; only a bigint stays an integer.
     write: (value) => (value > UINT32_MAX ? BigInt(value) : value),
-    cddl: `0..${max}`,
+    form: { is: 'uint', max },
   };
 }
 
-/** Text of at most `max` UTF-16 units that satisfies `accepts`. */
-function guarded<T extends string>(accepts: (text: string) => boolean, cddl: string): Type<T> {
+function guarded<T extends string>(accepts: (text: string) => boolean, form: Form): Type<T> {
   return {
     read: (value) => (typeof value === 'string' && accepts(value) ? (value as T) : undefined),
     write: (value) => value,
-    cddl,
+    form,
   };
 }
 
+// Texts end up in logs and on terminals; a lone surrogate is not UTF-8, though cbor-x lets it pass.
+const UNFIT = /[\p{Cc}\p{Cs}]/u;
+const ASCII = /^[!-~]+$/;
+const URL_SHAPE = /^(?:https?|mqtts?):\/\/[!-~]+$/;
+
+/** Text of 0 to `max` UTF-8 bytes without control characters. */
 export const text = (max: number): Type<string> =>
-  guarded((value) => value.length <= max, `tstr .size (0..${max})`);
-export const deviceId: Type<DeviceId> = guarded(isDeviceId, 'device-id');
-export const sessionId: Type<SessionId> = guarded(isRandomId, 'random-id');
-export const requestId: Type<RequestId> = guarded(isRandomId, 'random-id');
-export const recordId: Type<RecordId> = guarded(isRandomId, 'random-id');
-export const name: Type<Name> = guarded(isName, 'name');
+  guarded((value) => value.length <= max && utf8Length(value) <= max && !UNFIT.test(value), {
+    is: 'text',
+    max,
+  });
+/** 1 to `max` printable ASCII characters, no blank. */
+export const ascii = (max: number): Type<string> =>
+  guarded((value) => value.length <= max && ASCII.test(value), { is: 'ascii', max });
+export const deviceId: Type<DeviceId> = guarded(isDeviceId, { is: 'device-id' });
+export const managerId: Type<ManagerId> = guarded(isManagerId, { is: 'manager-id' });
+export const sessionId: Type<SessionId> = guarded(isRandomId, { is: 'random-id' });
+export const requestId: Type<RequestId> = guarded(isRandomId, { is: 'random-id' });
+export const recordId: Type<RecordId> = guarded(isRandomId, { is: 'random-id' });
+export const name: Type<Name> = guarded(isName, { is: 'name' });
+/** An http, https, mqtt or mqtts URL of at most LIMITS.urlMax characters; only its shape is checked. */
+export const url: Type<string> = guarded(
+  (value) => value.length <= LIMITS.urlMax && URL_SHAPE.test(value),
+  { is: 'url' },
+);
+
+function utf8Length(value: string): number {
+  let length = 0;
+  for (const character of value) {
+    const point = character.codePointAt(0) ?? 0;
+    length += point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x1_0000 ? 3 : 4;
+  }
+  return length;
+}
 
 /** Byte strings of `min` to `max` bytes. */
 export function bytes(min: number, max: number = min): Type<Uint8Array> {
@@ -56,14 +106,14 @@ export function bytes(min: number, max: number = min): Type<Uint8Array> {
       return value.length >= min && value.length <= max ? value : undefined;
     },
     write: (value) => value,
-    cddl: min === max ? `bstr .size ${min}` : `bstr .size (${min}..${max})`,
+    form: { is: 'bytes', min, max },
   };
 }
 
 export const bool: Type<boolean> = {
   read: (value) => (typeof value === 'boolean' ? value : undefined),
   write: (value) => value,
-  cddl: 'bool',
+  form: { is: 'bool' },
 };
 
 /** One of a few words, written as its position; append, never reorder. */
@@ -71,7 +121,7 @@ export function oneOf<const W extends readonly string[]>(...words: W): Type<W[nu
   return {
     read: (value) => (typeof value === 'number' ? words[value] : undefined),
     write: (value) => words.indexOf(value),
-    cddl: words.map((word, at) => `${at} /* ${word} */`).join(' / '),
+    form: { is: 'word', words },
   };
 }
 
@@ -89,7 +139,7 @@ export function list<T>(of: Type<T>, max: number): Type<readonly T[]> {
       return items;
     },
     write: (value) => value.map((item) => of.write(item)),
-    cddl: `[0*${max} ${of.cddl}]`,
+    form: { is: 'list', of: of as Type<unknown>, max },
   };
 }
 
@@ -157,8 +207,14 @@ export function record<const F extends Record<string, { key: number; type: unkno
       }
       return map;
     },
-    cddl: `{ ${ordered
-      .map(([property, f]) => `${f.required ? '' : '? '}${f.key}: ${f.type.cddl} /* ${property} */`)
-      .join(', ')} }`,
+    form: {
+      is: 'record',
+      fields: ordered.map(([property, { key, required, type }]) => ({
+        property,
+        key,
+        required,
+        type,
+      })),
+    },
   };
 }

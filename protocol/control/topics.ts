@@ -1,7 +1,7 @@
 // The topic grammar; no other file knows a slash (design §4). A topic is built from a proven ID and
 // parsed by exact match, never by splitting what somebody sent.
 
-import { DEVICE_ID_LENGTH, type DeviceId, isDeviceId } from '../ids.ts';
+import { DEVICE_ID_LENGTH, type DeviceId, isDeviceId, isManagerId } from '../ids.ts';
 
 const ROOT = 'nakodo/1/';
 
@@ -43,7 +43,7 @@ export function parseTopic(name: string): ParsedTopic | undefined {
   const answer = `${ROOT}answer/`;
   if (name.startsWith(answer)) {
     const manager = name.slice(answer.length);
-    return /^manager-[a-z2-7]{32}$/.test(manager) ? { of: 'answer', manager } : undefined;
+    return isManagerId(manager) ? { of: 'answer', manager } : undefined;
   }
   for (const of of TERMINAL_TOPICS) {
     const prefix = `${ROOT}${of}/`;

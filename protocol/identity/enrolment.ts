@@ -1,0 +1,123 @@
+// Enrolment, over HTTP on the --http-port (design §3): the terminal shows the ticket's secret and
+// proves both the keys it brings and that it means this very server; the manager answers, signed by
+// the key that the ticket names, with the name and the first membership. Renewal needs no ticket.
+//   POST enrolRequest → enrolResponse        POST membershipRequest → a membership (membership.ts)
+
+import { sameBytes } from '../bytes.ts';
+import { decodeCbor, encodeCbor } from '../control/cbor.ts';
+import { publicKeys } from '../control/messages.ts';
+import { type Infer, bytes, field, name, optional, record, uint, url } from '../control/schema.ts';
+import { type CryptoSuite, KEY_BYTES, type SigningKey } from '../crypto.ts';
+import { LIMITS } from '../limits.ts';
+import { openMembership } from './membership.ts';
+import { unwrap, verifySigned, wrap } from './signed.ts';
+import { TICKET_SECRET_BYTES } from './ticket.ts';
+
+const VERSION = 1;
+
+/** The body of a request to be enrolled; `url`: the server it is meant for, as the ticket says. */
+export const enrolRequest = record({
+  version: field(0, uint(VERSION)),
+  url: field(1, url),
+  secret: field(2, bytes(TICKET_SECRET_BYTES)),
+  keys: field(3, publicKeys),
+  name: optional(4, name),
+});
+export type EnrolRequest = Omit<Infer<typeof enrolRequest>, 'version'>;
+
+/** The body of the manager's answer. */
+export const enrolResponse = record({
+  version: field(0, uint(VERSION)),
+  name: field(1, name),
+  membership: field(2, bytes(1, LIMITS.membershipBytesMax)),
+  managerKey: field(3, bytes(KEY_BYTES)),
+  brokerUrl: field(4, url),
+});
+export type EnrolResponse = Omit<Infer<typeof enrolResponse>, 'version'>;
+
+/** The body of a request for a new membership; `issuedAt`: Unix seconds. */
+export const membershipRequest = record({
+  version: field(0, uint(VERSION)),
+  url: field(1, url),
+  keys: field(2, publicKeys),
+  issuedAt: field(3, uint(LIMITS.unixSecondsMax)),
+});
+export type MembershipRequest = Omit<Infer<typeof membershipRequest>, 'version'>;
+
+/** Signs a request to be enrolled with the terminal's own key. */
+export function makeEnrolRequest(key: SigningKey, request: EnrolRequest): Uint8Array {
+  return wrap(key, 'enrol', encodeCbor(enrolRequest, { version: VERSION, ...request }));
+}
+
+/** Reads a request that is signed by the key it brings; whether `url` is ours is the caller's. */
+export function openEnrolRequest(
+  suite: CryptoSuite,
+  encoded: Uint8Array,
+): EnrolRequest | undefined {
+  const parts = unwrap(encoded);
+  const request = parts === undefined ? undefined : decodeCbor(enrolRequest, parts.body);
+  if (parts === undefined || request === undefined || request.version !== VERSION) return undefined;
+  const { ed25519 } = request.keys;
+  if (!verifySigned(suite, ed25519, 'enrol', parts.body, parts.signature)) return undefined;
+  return withoutVersion(request);
+}
+
+/** Signs the manager's answer; `managerKey` in it is the public half of `key`. */
+export function makeEnrolResponse(
+  key: SigningKey,
+  response: Omit<EnrolResponse, 'managerKey'>,
+): Uint8Array {
+  const body = { version: VERSION, managerKey: key.publicKey, ...response };
+  return wrap(key, 'enrolled', encodeCbor(enrolResponse, body));
+}
+
+/**
+ * Reads an answer that the ticket's manager signed, with a membership that the same manager signed
+ * for exactly this terminal's keys and this name; undefined for anything else.
+ */
+export function openEnrolResponse(
+  suite: CryptoSuite,
+  encoded: Uint8Array,
+  expected: { readonly managerKey: Uint8Array; readonly ed25519: Uint8Array },
+): EnrolResponse | undefined {
+  const parts = unwrap(encoded);
+  if (parts === undefined) return undefined;
+  const { managerKey } = expected;
+  if (!verifySigned(suite, managerKey, 'enrolled', parts.body, parts.signature)) return undefined;
+  const response = decodeCbor(enrolResponse, parts.body);
+  if (response === undefined || response.version !== VERSION) return undefined;
+  if (!sameBytes(response.managerKey, managerKey)) return undefined;
+  const membership = openMembership(suite, managerKey, response.membership);
+  if (membership === undefined || membership.name !== response.name) return undefined;
+  if (!sameBytes(membership.keys.ed25519, expected.ed25519)) return undefined;
+  return withoutVersion(response);
+}
+
+/** Signs a request for a new membership with the terminal's own key. */
+export function makeMembershipRequest(key: SigningKey, request: MembershipRequest): Uint8Array {
+  const body = { version: VERSION, ...request };
+  return wrap(key, 'membership-request', encodeCbor(membershipRequest, body));
+}
+
+/** Reads a request for a new membership, signed by the keys it names, not older than a token may be. */
+export function openMembershipRequest(
+  suite: CryptoSuite,
+  encoded: Uint8Array,
+  check: { readonly nowSeconds: number },
+): MembershipRequest | undefined {
+  const parts = unwrap(encoded);
+  const request = parts === undefined ? undefined : decodeCbor(membershipRequest, parts.body);
+  if (parts === undefined || request === undefined || request.version !== VERSION) return undefined;
+  const { ed25519 } = request.keys;
+  const label = 'membership-request';
+  if (!verifySigned(suite, ed25519, label, parts.body, parts.signature)) return undefined;
+  const age = check.nowSeconds - request.issuedAt;
+  if (age < -LIMITS.clockSkewSeconds) return undefined;
+  if (age > LIMITS.tokenSeconds + LIMITS.clockSkewSeconds) return undefined;
+  return withoutVersion(request);
+}
+
+function withoutVersion<T extends { readonly version: number }>(whole: T): Omit<T, 'version'> {
+  const { version: _, ...rest } = whole;
+  return rest;
+}

@@ -1,0 +1,50 @@
+// The manager's statement that a terminal belongs to it under a name: made at enrolment, good for a
+// day, renewed while the terminal is connected (design §3). A broker needs only the manager's public
+// key to believe it.
+
+import { decodeCbor, encodeCbor } from '../control/cbor.ts';
+import { publicKeys } from '../control/messages.ts';
+import { type Infer, deviceId, field, name, record, uint } from '../control/schema.ts';
+import type { CryptoSuite, SigningKey } from '../crypto.ts';
+import { LIMITS } from '../limits.ts';
+import { deviceIdOf } from './device-id.ts';
+import { unwrap, verifySigned, wrap } from './signed.ts';
+
+const VERSION = 1;
+
+/** The body of a statement; `issuedAt` and `expiresAt` in Unix seconds. */
+export const membership = record({
+  version: field(0, uint(VERSION)),
+  device: field(1, deviceId),
+  name: field(2, name),
+  keys: field(3, publicKeys),
+  issuedAt: field(4, uint(LIMITS.unixSecondsMax)),
+  expiresAt: field(5, uint(LIMITS.unixSecondsMax)),
+});
+export type Membership = Infer<typeof membership>;
+
+/** Signs a statement with the manager's key; at most LIMITS.membershipBytesMax bytes. */
+export function makeMembership(
+  key: SigningKey,
+  statement: Omit<Membership, 'version'>,
+): Uint8Array {
+  return wrap(key, 'membership', encodeCbor(membership, { version: VERSION, ...statement }));
+}
+
+/**
+ * Reads a statement that this manager signed for the keys it names; undefined for anything else.
+ * Whether it has run out is the caller's to ask: `expiresAt`.
+ */
+export function openMembership(
+  suite: CryptoSuite,
+  managerKey: Uint8Array,
+  encoded: Uint8Array,
+): Membership | undefined {
+  if (encoded.length > LIMITS.membershipBytesMax) return undefined;
+  const parts = unwrap(encoded);
+  if (parts === undefined) return undefined;
+  if (!verifySigned(suite, managerKey, 'membership', parts.body, parts.signature)) return undefined;
+  const statement = decodeCbor(membership, parts.body);
+  if (statement === undefined || statement.version !== VERSION) return undefined;
+  return deviceIdOf(suite, statement.keys) === statement.device ? statement : undefined;
+}
