@@ -8,6 +8,7 @@ import type { Path } from '../protocol/core.ts';
 import type { ConnectionEvent, Role, TalkState } from '../protocol/data/connection-types.ts';
 import type { Counts, EndReason } from '../protocol/ends.ts';
 import type { DeviceId, Name, SessionId } from '../protocol/ids.ts';
+import type { LocalMoment } from '../protocol/units.ts';
 
 /** The shell's number for one outgoing call; unique while the terminal runs. */
 export type CallId = number;
@@ -41,8 +42,16 @@ export type TerminalInput =
       readonly candidates: readonly Candidate[];
     }
   | { readonly kind: 'socketFailed'; readonly socket: SocketId; readonly code: string }
-  /** Answer to `readList`: the owner's list as it stands now, or undefined if it cannot be read. */
-  | { readonly kind: 'list'; readonly ask: number; readonly list: AllowList | undefined }
+  /**
+   * Answer to `readList`: the owner's list as it stands now, or undefined if it cannot be read.
+   * `at`: the local time when it was read, for `until 18:00` (see `travellingList`, `toTravelling`).
+   */
+  | {
+      readonly kind: 'list';
+      readonly ask: number;
+      readonly list: AllowList | undefined;
+      readonly at: LocalMoment;
+    }
   /** Answer to `store` with `sync: true`: the record is on disk. */
   | { readonly kind: 'stored'; readonly session: SessionId }
   /** At start: what lies in `ends/`. Talks that were under way end as `restarted`. */
