@@ -1,0 +1,97 @@
+// The two clocks of a shell and its one timer. Cores get `now()`; wall time goes into the log and
+// into memberships only.
+
+import { type Micros, type WallMs, MICROS_PER_MS, NEVER, micros, wallMs } from '../time.ts';
+import { IO_LIMITS } from './limits.ts';
+
+/** The monotonic clock that cores run on, and the wall clock for the log. */
+export class Clock {
+  /** Whole microseconds since the process started; never decreases. */
+  now(): Micros {
+    return micros(Math.floor(performance.now() * MICROS_PER_MS));
+  }
+
+  /** Milliseconds since 1970-01-01 UTC, as the system has it now. */
+  wall(): WallMs {
+    return wallMs(Date.now());
+  }
+}
+
+/**
+ * One timer: fires `onWake` once, at or after the armed instant.
+ * A running timer that fires early enough is kept and armed again when it fires, so that moving the
+ * instant back and forth (what every packet does) costs no timer call.
+ */
+export class WakeUp {
+  readonly #clock: Clock;
+  readonly #onWake: () => void;
+  readonly #unref: boolean;
+  #at: Micros = NEVER;
+  #timer: NodeJS.Timeout | undefined;
+  #timerAt: Micros = NEVER;
+  #immediate: NodeJS.Immediate | undefined;
+
+  /** `unref`: this timer alone does not keep the process alive (default false). */
+  constructor(clock: Clock, onWake: () => void, options: { readonly unref?: boolean } = {}) {
+    this.#clock = clock;
+    this.#onWake = onWake;
+    this.#unref = options.unref ?? false;
+  }
+
+  /** Sets the instant, in place of any earlier one; NEVER disarms. */
+  arm(at: Micros): void {
+    this.#at = at;
+    if (at === NEVER) {
+      this.#clear();
+      return;
+    }
+    if (this.#immediate !== undefined) return;
+    const now = this.#clock.now();
+    if (at <= now) {
+      this.#immediate = setImmediate(() => {
+        this.#immediate = undefined;
+        this.#fire();
+      });
+      if (this.#unref) this.#immediate.unref();
+      return;
+    }
+    if (this.#timer !== undefined && this.#timerAt <= at) return;
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    const delayMs = Math.min(Math.ceil((at - now) / MICROS_PER_MS), IO_LIMITS.timerMsMax);
+    this.#timerAt = micros(now + delayMs * MICROS_PER_MS);
+    if (this.#timerAt > at) this.#timerAt = at;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#timerAt = NEVER;
+      this.#fire();
+    }, delayMs);
+    if (this.#unref) this.#timer.unref();
+  }
+
+  /** Disarms. */
+  stop(): void {
+    this.#at = NEVER;
+    this.#clear();
+  }
+
+  #fire(): void {
+    const at = this.#at;
+    if (at === NEVER) return;
+    if (this.#clock.now() < at) {
+      // The instant moved later after the timer was set, or the timer came a hair early.
+      this.arm(at);
+      return;
+    }
+    this.#clear();
+    this.#at = NEVER;
+    this.#onWake();
+  }
+
+  #clear(): void {
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    if (this.#immediate !== undefined) clearImmediate(this.#immediate);
+    this.#timer = undefined;
+    this.#timerAt = NEVER;
+    this.#immediate = undefined;
+  }
+}

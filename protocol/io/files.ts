@@ -1,0 +1,148 @@
+// Files of a home: written whole or not at all, read with a bound, and errors that a person can act
+// on. A power cut leaves the old file or the new one (rename(2) after fsync(2), then the folder).
+
+import { randomUUID } from 'node:crypto';
+import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { NakodoError, errorCode, errorMessage } from '../errors.ts';
+import { IO_LIMITS } from './limits.ts';
+
+/**
+ * Replaces `path` with `content`, durably.
+ * `mode`: permission bits of the new file. The folder must exist.
+ * @throws NakodoError `disk-full`, `no-permission`, `no-such-file` or `file-error`.
+ */
+export async function writeFileAtomic(
+  path: string,
+  content: Uint8Array | string,
+  mode: number,
+): Promise<void> {
+  const folder = dirname(path);
+  const temporary = join(folder, `.tmp-${randomUUID()}`);
+  let file: FileHandle | undefined;
+  try {
+    file = await open(temporary, 'wx', mode);
+    await file.writeFile(content);
+    await file.sync();
+    await file.close();
+    file = undefined;
+    await rename(temporary, path);
+    await syncFolder(folder);
+  } catch (error) {
+    await file?.close().catch(() => {});
+    await rm(temporary, { force: true }).catch(() => {});
+    throw fileError(error, path, 'write');
+  }
+}
+
+/** Makes what happened to a folder's names durable; a file system that cannot is left alone. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } catch (error) {
+    if (errorCode(error) !== 'EINVAL') throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Removes a file, durably; one that is not there is no error. */
+export async function removeFile(path: string): Promise<void> {
+  try {
+    await rm(path, { force: true });
+    await syncFolder(dirname(path));
+  } catch (error) {
+    throw fileError(error, path, 'remove');
+  }
+}
+
+/** Makes a folder (and those above it), 0700 unless it is there already. */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw fileError(error, path, 'create');
+  }
+}
+
+/**
+ * Reads a whole file, or undefined if there is none.
+ * `bytesMax`: default IO_LIMITS.smallFileBytesMax.
+ * @throws NakodoError `file-too-long`, `no-permission` or `file-error`.
+ */
+export async function readFileIfAny(
+  path: string,
+  bytesMax: number = IO_LIMITS.smallFileBytesMax,
+): Promise<Uint8Array | undefined> {
+  try {
+    const { size } = await stat(path);
+    if (size > bytesMax) {
+      throw new NakodoError(
+        'file-too-long',
+        `${path} has ${size} bytes, more than the ${bytesMax} it may have`,
+        'shorten it, or move it away and start again',
+      );
+    }
+    return await readFile(path);
+  } catch (error) {
+    if (error instanceof NakodoError) throw error;
+    if (errorCode(error) === 'ENOENT') return undefined;
+    throw fileError(error, path, 'read');
+  }
+}
+
+/**
+ * Reads a JSON file, or undefined if there is none.
+ * @throws NakodoError `file-damaged` if it is not JSON, and what `readFileIfAny` throws.
+ */
+export async function readJson(path: string): Promise<unknown> {
+  const bytes = await readFileIfAny(path);
+  if (bytes === undefined) return undefined;
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as unknown;
+  } catch {
+    throw damagedFile(path, 'it is not JSON');
+  }
+}
+
+/** The error for a file of ours that somebody or something changed. `why`: a short clause. */
+export function damagedFile(path: string, why: string): NakodoError {
+  return new NakodoError(
+    'file-damaged',
+    `${path} cannot be used: ${why}`,
+    `restore it from a backup, or move it away and begin anew`,
+  );
+}
+
+/** Turns a file system error into one that names the file and the next step. */
+export function fileError(error: unknown, path: string, action: string): NakodoError {
+  if (error instanceof NakodoError) return error;
+  const code = errorCode(error);
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new NakodoError(
+      'disk-full',
+      `cannot ${action} ${path}: the disk is full`,
+      'free some space on that file system and try again',
+    );
+  }
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
+    return new NakodoError(
+      'no-permission',
+      `cannot ${action} ${path}: permission denied`,
+      'run as the user who owns it, or choose another folder with --home',
+    );
+  }
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    return new NakodoError(
+      'no-such-file',
+      `cannot ${action} ${path}: there is no such file or folder`,
+      'check the path',
+    );
+  }
+  return new NakodoError(
+    'file-error',
+    `cannot ${action} ${path}: ${errorMessage(error)}`,
+    'check the disk and the path',
+  );
+}

@@ -1,0 +1,42 @@
+// Every bound of protocol/io: what the shells hold while the kernel, a disk or a person is slow.
+
+import { assert } from '../assert.ts';
+
+export const IO_LIMITS = {
+  /** Bytes asked of the kernel for a UDP receive buffer (speed.md §6); what it gives is read back. */
+  udpReceiveBufferBytes: 4 * 1024 * 1024,
+  /** Largest UDP payload over IPv4: 65 535 − 20 (IP) − 8 (UDP). */
+  udpDatagramBytesMax: 65_507,
+  /** Path objects that one socket keeps; the least recently seen goes first. */
+  udpPathsMax: 256,
+  /** Send buffers of one socket that wait in Node for the kernel; beyond it datagrams are dropped. */
+  udpQueuedMax: 64,
+  /** Bytes that one local-socket frame carries. */
+  frameBytesMax: 64 * 1024,
+  /** Bytes of data that one end of a local socket may send before the other has used them. */
+  localWindowBytes: 256 * 1024,
+  /** Bytes of events that wait for a command which does not read; beyond it events are dropped. */
+  localEventBytesMax: 1024 * 1024,
+  /** Commands that one agent or server serves at the same time. */
+  localConnectionsMax: 128,
+  /** Milliseconds for a command to say what it wants. */
+  localRequestMs: 5_000,
+  /** Bytes of a Unix socket's path: Linux takes 107, macOS 103; one bound for both. */
+  socketPathBytesMax: 100,
+  /** Messages of one MQTT link that the server has not acknowledged; beyond it they are dropped. */
+  linkQueueMax: 1_024,
+  /** Milliseconds until the first reconnect of an MQTT link; doubles, with jitter. */
+  linkRetryFirstMs: 200,
+  linkRetryMaxMs: 30_000,
+  /** Milliseconds for a TCP connection to become an MQTT connection. */
+  linkConnectMs: 5_000,
+  /** Seconds between MQTT pings of a quiet link. */
+  linkKeepAliveSeconds: 60,
+  /** Bytes of a small file (keys, enrolment, JSON) that is read whole. */
+  smallFileBytesMax: 64 * 1024,
+  /** Milliseconds that setTimeout can express (2^31 − 1). */
+  timerMsMax: 2_147_483_647,
+} as const;
+
+assert(IO_LIMITS.localWindowBytes >= 2 * IO_LIMITS.frameBytesMax, 'a window keeps frames flowing');
+assert(IO_LIMITS.linkRetryFirstMs < IO_LIMITS.linkRetryMaxMs, 'reconnects slow down');

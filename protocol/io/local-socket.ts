@@ -1,0 +1,270 @@
+// How a command talks to the agent or the server of a home: one request over a Unix socket, events
+// while it runs, bytes both ways, one result.
+//
+//   frame   1: type | length (4, big endian, ≤ 64 KiB) | payload
+//   types   1 request JSON · 2 event JSON · 3 result JSON (last) · 4 error JSON (last)
+//           5 data · 6 end of data · 7 credit (4, big endian): the sender may send so much more data
+//
+// Data flows on credit, not on TCP-like backpressure: so that a socket is always read, a ^C is seen at
+// once, and what an end holds for a slow reader is bounded (IO_LIMITS.localWindowBytes).
+
+import { chmod, rm } from 'node:fs/promises';
+import { type Server, type Socket, createConnection, createServer } from 'node:net';
+import { dirname } from 'node:path';
+import { EXIT, type ExitCode, NakodoError, errorCode, errorMessage } from '../errors.ts';
+import { fileError } from './files.ts';
+import { FrameType, LocalChannel } from './local-channel.ts';
+import { IO_LIMITS } from './limits.ts';
+
+/** What a handler may do besides answering. */
+export interface ServedChannel {
+  /** Tells the command something; dropped if the command does not read. */
+  event(event: object): void;
+  /** What the command streams in, at the handler's pace; to be iterated at most once. */
+  readonly incoming: AsyncIterable<Uint8Array>;
+  /** Streams out; resolves when the command has room for more. Rejects when it has gone. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Aborted when the command has gone. */
+  readonly closed: AbortSignal;
+}
+
+export interface LocalServerOptions {
+  /** Permission bits of the socket: 0600. */
+  readonly mode: number;
+  /** `request`: an object parsed from JSON, not checked. What it throws becomes the error. */
+  readonly handle: (request: Record<string, unknown>, channel: ServedChannel) => Promise<object>;
+}
+
+/** A listening local socket. */
+export interface LocalServer {
+  /** Stops listening, drops the commands under way, removes the socket file. */
+  close(): Promise<void>;
+}
+
+/**
+ * Listens on a Unix socket. A socket file on which nobody answers any more is replaced.
+ * @throws NakodoError `already-running`, `socket-path-too-long`, `no-permission`.
+ */
+export async function serveLocal(path: string, options: LocalServerOptions): Promise<LocalServer> {
+  checkPath(path);
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    serveOne(socket, options);
+  });
+  server.maxConnections = IO_LIMITS.localConnectionsMax;
+  await listenOrReplace(server, path);
+  await chmod(path, options.mode);
+  return {
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+}
+
+export interface LocalCallOptions {
+  readonly onEvent?: (event: Record<string, unknown>) => void;
+  /** What is streamed to the agent; its failure fails the call. */
+  readonly body?: AsyncIterable<Uint8Array>;
+  /** Takes what the agent streams; the next chunk comes when it has resolved. */
+  readonly onData?: (bytes: Uint8Array) => Promise<void> | void;
+  /** Gives up when aborted. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Sends one request and waits for its result.
+ * @throws NakodoError as the other side threw it, `not-running` if nobody listens, `agent-gone`.
+ */
+export async function callLocal(
+  path: string,
+  request: object,
+  options: LocalCallOptions = {},
+): Promise<Record<string, unknown>> {
+  checkPath(path);
+  const socket = await connect(path);
+  const onAbort = (): void => void socket.destroy();
+  options.signal?.addEventListener('abort', onAbort, { once: true });
+  const channel = new LocalChannel(socket);
+  try {
+    const answer = answerOf(channel, options);
+    channel.sendJson(FrameType.request, request);
+    const reading = readData(channel, options);
+    const body = sendBody(channel, options.body);
+    // The body may fail first (an unreadable file); the answer may come first (a refusal).
+    const result = await Promise.race([answer, failureOf(body), failureOf(reading)]);
+    await reading;
+    return result;
+  } finally {
+    options.signal?.removeEventListener('abort', onAbort);
+    socket.destroy();
+  }
+}
+
+function serveOne(socket: Socket, options: LocalServerOptions): void {
+  const channel = new LocalChannel(socket);
+  const late = setTimeout(() => socket.destroy(), IO_LIMITS.localRequestMs);
+  socket.once('close', () => clearTimeout(late));
+  let asked = false;
+  channel.onJson = (type, value): void => {
+    if (type !== FrameType.request || asked) {
+      socket.destroy();
+      return;
+    }
+    asked = true;
+    clearTimeout(late);
+    const served: ServedChannel = {
+      event: (event) => channel.sendEvent(event),
+      incoming: channel.incoming(),
+      write: (bytes) => channel.write(bytes),
+      closed: channel.closed,
+    };
+    options.handle(value, served).then(
+      (result) => channel.sendLast(FrameType.result, result),
+      (error: unknown) => channel.sendLast(FrameType.error, errorFields(error)),
+    );
+  };
+}
+
+function answerOf(
+  channel: LocalChannel,
+  options: LocalCallOptions,
+): Promise<Record<string, unknown>> {
+  return new Promise((resolve, reject) => {
+    channel.onJson = (type, value): void => {
+      if (type === FrameType.event) options.onEvent?.(value);
+      if (type === FrameType.result) resolve(value);
+      if (type === FrameType.error) reject(errorOf(value));
+    };
+    channel.closed.addEventListener('abort', () => reject(gone()), { once: true });
+  });
+}
+
+async function readData(channel: LocalChannel, options: LocalCallOptions): Promise<void> {
+  if (options.onData === undefined) return;
+  for await (const bytes of channel.incoming()) await options.onData(bytes);
+}
+
+async function sendBody(
+  channel: LocalChannel,
+  body: AsyncIterable<Uint8Array> | undefined,
+): Promise<void> {
+  for await (const bytes of body ?? []) {
+    try {
+      await channel.write(bytes);
+    } catch {
+      // The agent has answered or gone: that is told by the answer.
+      return;
+    }
+  }
+  channel.endData();
+}
+
+/** Never resolves; rejects if `work` does. */
+function failureOf(work: Promise<void>): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    work.catch(reject);
+  });
+}
+
+function errorFields(error: unknown): object {
+  if (error instanceof NakodoError) {
+    const { code, message, next, exit } = error;
+    return { code, message, next, exit };
+  }
+  return {
+    code: errorCode(error),
+    message: errorMessage(error),
+    next: 'see the log of the agent or server',
+    exit: EXIT.failed,
+  };
+}
+
+function errorOf(value: Record<string, unknown>): NakodoError {
+  const exits: readonly unknown[] = Object.values(EXIT);
+  const exit = exits.includes(value.exit) ? (value.exit as ExitCode) : EXIT.failed;
+  return new NakodoError(String(value.code), String(value.message), String(value.next), exit);
+}
+
+function gone(): NakodoError {
+  return new NakodoError(
+    'agent-gone',
+    'the agent or server closed the connection before it answered',
+    'see its log, and start it again if it has stopped',
+  );
+}
+
+function notRunning(path: string): NakodoError {
+  const home = dirname(path);
+  return new NakodoError(
+    'not-running',
+    `nothing is running in ${home}`,
+    `start it: nakodo agent --home ${home} (a terminal) or nakodo serve --home ${home} (a server)`,
+  );
+}
+
+function checkPath(path: string): void {
+  const length = Buffer.byteLength(path);
+  if (length <= IO_LIMITS.socketPathBytesMax) return;
+  throw new NakodoError(
+    'socket-path-too-long',
+    `the socket's path has ${length} bytes, the system takes ${IO_LIMITS.socketPathBytesMax}`,
+    'choose a home with a shorter path (--home)',
+  );
+}
+
+function connect(path: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection(path);
+    const onError = (error: Error): void => {
+      const code = errorCode(error);
+      const nobody = code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTDIR';
+      reject(nobody ? notRunning(path) : fileError(error, path, 'open'));
+    };
+    socket.once('error', onError);
+    socket.once('connect', () => {
+      socket.off('error', onError);
+      resolve(socket);
+    });
+  });
+}
+
+async function listenOrReplace(server: Server, path: string): Promise<void> {
+  try {
+    await listen(server, path);
+  } catch (error) {
+    if (errorCode(error) !== 'EADDRINUSE') throw fileError(error, path, 'create');
+    await refuseIfAnswered(path);
+    await rm(path, { force: true });
+    await listen(server, path);
+  }
+}
+
+async function refuseIfAnswered(path: string): Promise<void> {
+  let socket: Socket;
+  try {
+    socket = await connect(path);
+  } catch (error) {
+    if (errorCode(error) === 'not-running') return;
+    throw error;
+  }
+  socket.destroy();
+  throw new NakodoError(
+    'already-running',
+    `an agent or server is already running in ${dirname(path)}`,
+    'stop it first, or use another --home',
+  );
+}
+
+function listen(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}

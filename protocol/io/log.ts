@@ -1,0 +1,97 @@
+// The shells' log: one event a line, on standard error. Above debug no line holds an address or a
+// whole ID; no line of any level holds a key (byte strings are printed as their length).
+
+/** From most to least talkative: per packet, a turn not taken, a state, wakes an operator, broken. */
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+export type LogFields = Readonly<Record<string, unknown>>;
+
+/** Where a shell says what happened; `event` is a stable kebab-case word. */
+export interface Log {
+  trace(event: string, fields?: LogFields): void;
+  debug(event: string, fields?: LogFields): void;
+  info(event: string, fields?: LogFields): void;
+  warn(event: string, fields?: LogFields): void;
+  error(event: string, fields?: LogFields): void;
+}
+
+export interface LogOptions {
+  /** The least level that is written; default `info`. */
+  readonly level?: LogLevel;
+  /** JSON objects or plain text, one a line; default text. */
+  readonly json?: boolean;
+  /** Takes a whole line with its line feed; default: standard error. */
+  readonly write?: (line: string) => void;
+}
+
+/** Makes a log; lines of a lower level cost one comparison. */
+export function createLog(options: LogOptions = {}): Log {
+  const least = LOG_LEVELS.indexOf(options.level ?? 'info');
+  const write = options.write ?? ((line: string) => void process.stderr.write(line));
+  const at =
+    (level: LogLevel) =>
+    (event: string, fields: LogFields = {}): void => {
+      const rank = LOG_LEVELS.indexOf(level);
+      if (rank < least) return;
+      const redact = rank > LOG_LEVELS.indexOf('debug');
+      const shown = Object.entries(fields)
+        .filter(([, value]) => value !== undefined)
+        .map(([key, value]) => [key, printable(value, redact)] as const);
+      const time = new Date().toISOString();
+      if (options.json === true) {
+        write(`${JSON.stringify({ time, level, event, ...Object.fromEntries(shown) })}\n`);
+        return;
+      }
+      const tail = shown.map(([key, value]) => ` ${key}=${textOf(value)}`).join('');
+      write(`${time} ${level.padEnd(5)} ${event}${tail}\n`);
+    };
+  return {
+    trace: at('trace'),
+    debug: at('debug'),
+    info: at('info'),
+    warn: at('warn'),
+    error: at('error'),
+  };
+}
+
+const nothing = (): void => {};
+
+/** Says nothing: for tests. */
+export const silentLog: Log = {
+  trace: nothing,
+  debug: nothing,
+  info: nothing,
+  warn: nothing,
+  error: nothing,
+};
+
+const IPV4 = /\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b/g;
+// Any run of hex groups with two colons or more; times (12:30:00) have none of `::` and two digits.
+const IPV6 = /\[?(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}\]?(?::\d{1,5})?/gi;
+const TIME = /^\d{2}:\d{2}:\d{2}$/;
+const LONG_ID = /(?<![a-z2-7])([a-z2-7]{4})(?:[a-z2-7]{28}|[a-z2-7]{22})(?![a-z2-7])/g;
+
+/** Hides addresses and all but the first 4 characters of device, session and request IDs. */
+export function redacted(text: string): string {
+  return text
+    .replace(LONG_ID, '$1…')
+    .replace(IPV4, '<address>')
+    .replace(IPV6, (found) => (TIME.test(found) ? found : '<address>'));
+}
+
+function printable(value: unknown, redact: boolean): unknown {
+  if (value instanceof Uint8Array) return `<${value.length} bytes>`;
+  if (value instanceof Error) return redact ? redacted(value.message) : value.message;
+  if (typeof value === 'string') return redact ? redacted(value) : value;
+  if (typeof value === 'number' || typeof value === 'boolean') return value;
+  const flat = JSON.stringify(value, (_key, inner: unknown) =>
+    inner instanceof Uint8Array ? `<${inner.length} bytes>` : inner,
+  );
+  return redact ? redacted(flat ?? '') : flat;
+}
+
+function textOf(value: unknown): string {
+  const text = String(value);
+  // Control characters would let a peer's name forge a second line.
+  return /^[\x21\x23-\x7e…]+$/.test(text) ? text : JSON.stringify(text);
+}

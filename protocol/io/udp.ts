@@ -1,0 +1,150 @@
+// One UDP socket for a datagram core: the kernel on one side, `Port` of core.ts on the other. It
+// sends without a promise or callback per datagram: Node hands a datagram to the kernel at once unless
+// the socket is full; only then is a buffer kept until Node's queue is empty again (speed.md §6).
+
+import { type RemoteInfo, type Socket, createSocket } from 'node:dgram';
+import { isIPv6 } from 'node:net';
+import type { Path, Transmit } from '../core.ts';
+import { NakodoError, errorCode } from '../errors.ts';
+import { IO_LIMITS } from './limits.ts';
+
+export interface UdpOptions {
+  /** A literal address of this host. */
+  readonly bind: string;
+  /** Default 0: any free port. */
+  readonly port?: number;
+  /** Bytes of each lent buffer; default: the largest datagram. */
+  readonly bufferBytes?: number;
+  /** `path` is interned, `bytes` are the receiver's to keep or change. */
+  readonly onDatagram: (path: Path, bytes: Uint8Array) => void;
+  readonly onError: (error: Error) => void;
+}
+
+/** An open socket. */
+export class UdpSocket {
+  readonly host: string;
+  readonly port: number;
+  /** What the kernel gave, as it counts (on Linux twice what it lets us use). */
+  readonly receiveBufferBytes: number;
+  /** Datagrams that found Node's queue full. */
+  droppedDatagrams = 0;
+  readonly #socket: Socket;
+  readonly #bufferBytes: number;
+  readonly #free: Uint8Array[] = [];
+  /** Buffers that Node still holds. */
+  #queued: Uint8Array[] = [];
+  #closed = false;
+
+  /** `socket`: bound, handed over. */
+  constructor(socket: Socket, bufferBytes: number) {
+    const { address, port } = socket.address();
+    this.host = address;
+    this.port = port;
+    this.receiveBufferBytes = socket.getRecvBufferSize();
+    this.#socket = socket;
+    this.#bufferBytes = bufferBytes;
+  }
+
+  /** A buffer to fill and to give to `send` or `release`. */
+  borrow(): Uint8Array {
+    if (this.#queued.length > 0 && !this.#closed && this.#socket.getSendQueueCount() === 0) {
+      this.#free.push(...this.#queued);
+      this.#queued = [];
+    }
+    return this.#free.pop() ?? new Uint8Array(this.#bufferBytes);
+  }
+
+  /** Takes back a buffer in which nothing was sent. */
+  release(buffer: Uint8Array): void {
+    this.#free.push(buffer);
+  }
+
+  /** Sends the first `transmit.size` bytes and takes the buffer over. Failure is loss. */
+  send(transmit: Transmit, buffer: Uint8Array): void {
+    if (this.#closed || this.#queued.length >= IO_LIMITS.udpQueuedMax) {
+      this.droppedDatagrams += 1;
+      this.#free.push(buffer);
+      return;
+    }
+    const { path, size } = transmit;
+    this.#socket.send(buffer, 0, size, path.port, path.host);
+    if (this.#socket.getSendQueueCount() === 0) this.#free.push(buffer);
+    else this.#queued.push(buffer);
+  }
+
+  /** Closes; resolves when the port is free again. Repeated calls are harmless. */
+  close(): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    this.#closed = true;
+    this.#free.length = 0;
+    return new Promise((resolve) => this.#socket.close(() => resolve()));
+  }
+}
+
+/**
+ * Opens and binds a socket, with as large a receive buffer as the kernel gives.
+ * @throws NakodoError `address-unusable` or `port-taken`.
+ */
+export function openUdp(options: UdpOptions): Promise<UdpSocket> {
+  const type = isIPv6(options.bind) ? 'udp6' : 'udp4';
+  const socket = createSocket({ type, ipv6Only: type === 'udp6', lookup: literalLookup });
+  const intern = internedPaths(IO_LIMITS.udpPathsMax);
+  return new Promise((resolve, reject) => {
+    const onBindError = (error: Error): void => {
+      socket.close();
+      reject(bindError(error, options.bind));
+    };
+    socket.once('error', onBindError);
+    socket.bind({ address: options.bind, port: options.port ?? 0, exclusive: true }, () => {
+      socket.off('error', onBindError);
+      socket.on('error', options.onError);
+      socket.setRecvBufferSize(IO_LIMITS.udpReceiveBufferBytes);
+      socket.on('message', (bytes: Buffer, from: RemoteInfo) => {
+        options.onDatagram(intern(from.address, from.port), bytes);
+      });
+      resolve(new UdpSocket(socket, options.bufferBytes ?? IO_LIMITS.udpDatagramBytesMax));
+    });
+  });
+}
+
+/** Same host and port, same object, for the `max` most recently seen paths. */
+export function internedPaths(max: number): (host: string, port: number) => Path {
+  const paths = new Map<string, Path>();
+  let last: Path = { host: '', port: 0 };
+  return (host, port) => {
+    if (port === last.port && host === last.host) return last;
+    const key = `${port} ${host}`;
+    last = paths.get(key) ?? { host, port };
+    paths.delete(key);
+    paths.set(key, last);
+    if (paths.size > max) {
+      for (const oldest of paths.keys()) {
+        paths.delete(oldest);
+        break;
+      }
+    }
+    return last;
+  };
+}
+
+type LookupDone = (error: Error | null, address: string, family: number) => void;
+
+/** Answers at once: our addresses are literal, so that nothing is ever asked of DNS. */
+function literalLookup(host: string, _options: unknown, done: LookupDone): void {
+  done(null, host, isIPv6(host) ? 6 : 4);
+}
+
+function bindError(error: Error, bind: string): NakodoError {
+  if (errorCode(error) === 'EADDRINUSE') {
+    return new NakodoError(
+      'port-taken',
+      'another program uses this UDP port',
+      'choose another port, or 0 for any free one',
+    );
+  }
+  return new NakodoError(
+    'address-unusable',
+    `cannot open a UDP socket on ${bind}: ${error.message}`,
+    'give an address of this host',
+  );
+}
