@@ -20,8 +20,6 @@ export interface TerminalOptions {
   readonly rng: Rng;
   /** Seconds between two polls of a terminal that sleeps; undefined: always connected. */
   readonly pollSeconds?: number;
-  /** How the allow-list travels; `verdict`: only what matches the caller. */
-  readonly mode?: 'verdict' | 'list';
   readonly connection?: Partial<ConnectionConfig>;
 }
 

@@ -65,6 +65,8 @@ export const LIMITS = {
   sessionsMax: 100_000,
   /** Calls, incoming and outgoing, that one terminal has under way. */
   callsMax: 64,
+  /** Answers to communication requests that a terminal remembers, to give the same one again. */
+  answersMax: 256,
   /** End notices that a terminal keeps for a manager that is away. */
   endNoticesMax: 1_000,
   /** End notices that a terminal has on their way at once: a manager that comes back is not flooded. */
@@ -99,6 +101,7 @@ export const LIMITS = {
 
 assert(LIMITS.waitMsDefault < LIMITS.waitMsMax, 'the default wait fits');
 assert(LIMITS.grantMessageBytesMax < LIMITS.messageBytesMax / 4, 'a notice holds a grant');
+assert(LIMITS.answersMax > 2 * LIMITS.callsMax, 'refused answers can make room for open ones');
 assert(
   LIMITS.requestsMax > 4 * LIMITS.callsMax + LIMITS.endNoticesInFlight + 2,
   'every call, talk and end notice of a terminal can ask',

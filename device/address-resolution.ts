@@ -1,0 +1,244 @@
+// Means 14 [claim 2]: the user names a peer, the terminal opens a socket, records where that socket
+// can be reached, asks the session manager for the peer by name, and waits for address notice 1.
+// A refusal and a wait that ran out look the same, and nothing of the call is kept.
+
+import type { Candidate, MessageOf } from '../protocol/control/messages.ts';
+import { UsageError } from '../protocol/errors.ts';
+import type { RecordId, RequestId } from '../protocol/ids.ts';
+import { randomRecordId, randomRequestId } from '../protocol/ids.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import type { Rng } from '../protocol/random.ts';
+import { type Micros, NEVER, after, earlier, ms, seconds } from '../protocol/time.ts';
+import {
+  type NoticeOutcome,
+  type Self,
+  introduction,
+  isWithin,
+  readGrant,
+} from './address-notice.ts';
+import type { Outbox } from './outbox.ts';
+import type { Requests } from './requests.ts';
+import type {
+  CallFailure,
+  CallId,
+  SocketId,
+  TerminalInput,
+  TerminalStatus,
+} from './terminal-types.ts';
+
+type CallInput = Extract<TerminalInput, { kind: 'call' }>;
+
+interface Call {
+  readonly input: CallInput;
+  readonly socket: SocketId;
+  readonly request: RequestId;
+  readonly record: RecordId;
+  /** Undefined until the socket is open. */
+  candidates: readonly Candidate[] | undefined;
+  deadline: Micros;
+  /** When the broker's copy of our addresses is renewed: it forgets them. */
+  refreshAt: Micros;
+}
+
+/** The outgoing calls that wait for an answer. */
+export class AddressResolution {
+  readonly #self: Self;
+  readonly #rng: Rng;
+  readonly #outbox: Outbox;
+  readonly #requests: Requests;
+  readonly #calls = new Map<CallId, Call>();
+
+  constructor(self: Self, rng: Rng, outbox: Outbox, requests: Requests) {
+    this.#self = self;
+    this.#rng = rng;
+    this.#outbox = outbox;
+    this.#requests = requests;
+  }
+
+  get size(): number {
+    return this.#calls.size;
+  }
+
+  /**
+   * [S1002]: the user names the destination.
+   * @throws UsageError `call-taken`, `bad-service`, `bad-wait`
+   */
+  call(now: Micros, input: CallInput): void {
+    if (this.#calls.has(input.call)) {
+      throw new UsageError('call-taken', `call: ${input.call} is already under way`);
+    }
+    if (input.service.length === 0 || input.service.length > LIMITS.serviceNameMax) {
+      throw new UsageError('bad-service', `service: wanted 1 to ${LIMITS.serviceNameMax} characters`);
+    }
+    if (!Number.isInteger(input.waitMs) || input.waitMs < 0 || input.waitMs > LIMITS.waitMsMax) {
+      throw new UsageError('bad-wait', `waitMs: got ${input.waitMs}, at most ${LIMITS.waitMsMax}`);
+    }
+    const socket = this.#outbox.openSocket();
+    if (socket === undefined) {
+      this.#outbox.event({ kind: 'callFailed', call: input.call, why: 'busy' });
+      return;
+    }
+    this.#calls.set(input.call, {
+      input,
+      socket,
+      request: randomRequestId(this.#rng),
+      record: randomRecordId(this.#rng),
+      candidates: undefined,
+      deadline: deadlineOf(now, input),
+      refreshAt: NEVER,
+    });
+  }
+
+  /** False if there is no such call. */
+  cancel(call: CallId): boolean {
+    const found = this.#calls.get(call);
+    if (found === undefined) return false;
+    this.#fail(found, 'cancelled');
+    return true;
+  }
+
+  /**
+   * [S1003, claim 2]: records the addresses of the new socket, then asks for the peer, naming that
+   * record. False if the socket is not a call's.
+   */
+  onSocketOpen(now: Micros, socket: SocketId, candidates: readonly Candidate[]): boolean {
+    const call = this.#bySocket(socket);
+    if (call === undefined) return false;
+    call.candidates = candidates.slice(0, LIMITS.candidatesMax);
+    call.deadline = deadlineOf(now, call.input);
+    this.#sendAddress(now, call);
+    const { callee, service, want, waitMs } = call.input;
+    this.#requests.send(now, call.request, 'up', {
+      kind: 'connect',
+      request: call.request,
+      callerName: this.#self.name,
+      calleeName: callee,
+      service,
+      want,
+      waitMs,
+      record: call.record,
+    });
+    return true;
+  }
+
+  onSocketFailed(socket: SocketId): boolean {
+    const call = this.#bySocket(socket);
+    if (call === undefined) return false;
+    this.#fail(call, 'socket');
+    return true;
+  }
+
+  /** A new link: the manager's wait begins anew, and a broker that was restarted knows nobody. */
+  onRegistered(now: Micros): void {
+    for (const call of this.#calls.values()) {
+      if (call.candidates === undefined) continue;
+      call.deadline = deadlineOf(now, call.input);
+      if (!this.#requests.has(call.record)) this.#sendAddress(now, call);
+    }
+  }
+
+  /** [S2010 told to us]: refused, unknown, asleep, away: all the same. False if not a call's. */
+  onRefusal(message: MessageOf<'refusal'>): boolean {
+    const call = this.#byRequest(message.request);
+    if (call === undefined) return false;
+    this.#fail(call, 'refused');
+    return true;
+  }
+
+  /** Whether a call of this boot waits for an answer to this request. */
+  owns(request: RequestId): boolean {
+    return this.#byRequest(request) !== undefined;
+  }
+
+  /** [S1004]: address notice 1; undefined if nothing comes of it. */
+  onNotice(message: MessageOf<'addressNotice'>): NoticeOutcome | undefined {
+    const call = this.#byRequest(message.request);
+    if (call === undefined) return undefined;
+    const grant = readGrant(this.#self, message);
+    const { callee, service, want, extend } = call.input;
+    const introduced =
+      grant !== undefined &&
+      grant.calleeName === callee &&
+      grant.service === service &&
+      isWithin(grant.seconds, want.seconds) &&
+      isWithin(grant.bytes, want.bytes)
+        ? introduction(this.#self, message, grant, {
+            role: 'caller',
+            socket: call.socket,
+            call: call.input.call,
+            extend,
+          })
+        : undefined;
+    if (introduced === undefined) {
+      this.#outbox.count('badNotice');
+      this.#fail(call, 'bad-notice');
+      if (grant?.callerId !== this.#self.id) return undefined;
+      return { voided: grant, reason: 'protocol-error' };
+    }
+    this.#forget(call);
+    return { introduced };
+  }
+
+  handleTimeout(now: Micros): void {
+    for (const call of this.#calls.values()) {
+      if (now >= call.deadline) {
+        this.#fail(call, this.#requests.wasPublished(call.request) ? 'refused' : 'no-link');
+      } else if (now >= call.refreshAt) {
+        this.#sendAddress(now, call);
+      }
+    }
+  }
+
+  nextTimeout(): Micros {
+    let next = NEVER;
+    for (const { deadline, refreshAt } of this.#calls.values()) {
+      next = earlier(next, earlier(deadline, refreshAt));
+    }
+    return next;
+  }
+
+  status(): TerminalStatus['calls'] {
+    return [...this.#calls.values()].map(({ input, candidates }) => ({
+      call: input.call,
+      callee: input.callee,
+      service: input.service,
+      state: candidates === undefined ? 'opening' : 'waiting',
+    }));
+  }
+
+  #sendAddress(now: Micros, call: Call): void {
+    call.refreshAt = after(now, seconds(LIMITS.recordSecondsMax / 2));
+    this.#requests.send(now, call.record, 'address', {
+      kind: 'address',
+      record: call.record,
+      candidates: call.candidates ?? [],
+    });
+  }
+
+  #fail(call: Call, why: CallFailure): void {
+    this.#forget(call);
+    this.#outbox.closeSocket(call.socket);
+    this.#outbox.event({ kind: 'callFailed', call: call.input.call, why });
+  }
+
+  #forget(call: Call): void {
+    this.#requests.settle(call.request);
+    this.#requests.settle(call.record);
+    this.#calls.delete(call.input.call);
+  }
+
+  #byRequest(request: RequestId): Call | undefined {
+    for (const call of this.#calls.values()) if (call.request === request) return call;
+    return undefined;
+  }
+
+  #bySocket(socket: SocketId): Call | undefined {
+    for (const call of this.#calls.values()) if (call.socket === socket) return call;
+    return undefined;
+  }
+}
+
+/** The manager answers at the caller's own wait, so a little later nobody will. */
+function deadlineOf(now: Micros, { waitMs }: CallInput): Micros {
+  return after(now, ms(waitMs + LIMITS.answerGraceMs));
+}

@@ -1,0 +1,90 @@
+// What the terminal's parts say to the shell: one bounded queue of outputs, the counters, and the
+// sockets that are wanted. Assumes that the shell drains after every input (protocol/core.ts).
+
+import { assert } from '../protocol/assert.ts';
+import { encodeMessage } from '../protocol/control/codec.ts';
+import type { Message } from '../protocol/control/messages.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import {
+  type SocketId,
+  TERMINAL_COUNTERS,
+  type TerminalCounter,
+  type TerminalEvent,
+  type TerminalOutput,
+} from './terminal-types.ts';
+
+/** The three topics that a terminal may publish on (design §4). */
+export type PublishTopic = Extract<TerminalOutput, { kind: 'publish' }>['topic'];
+
+/** The queue of outputs, the counters and the open sockets of one terminal. */
+export class Outbox {
+  readonly #queue: TerminalOutput[] = [];
+  readonly #counters = new Map<TerminalCounter, number>();
+  readonly #sockets = new Set<SocketId>();
+  #lastSocket = 0;
+
+  /** Queues an output; at LIMITS.outputsMax the oldest one that can be spared goes. */
+  push(output: TerminalOutput): void {
+    if (this.#queue.length >= LIMITS.outputsMax) {
+      const spared = this.#queue.findIndex(isOptional);
+      assert(spared >= 0, 'the shell drains the outputs of a terminal');
+      this.#queue.splice(spared, 1);
+    }
+    this.#queue.push(output);
+  }
+
+  event(event: TerminalEvent): void {
+    this.push({ kind: 'event', event });
+  }
+
+  publish(topic: PublishTopic, message: Message): void {
+    this.publishBytes(topic, encodeMessage(message));
+  }
+
+  publishBytes(topic: PublishTopic, bytes: Uint8Array): void {
+    this.push({ kind: 'publish', topic, bytes });
+  }
+
+  shift(): TerminalOutput | undefined {
+    return this.#queue.shift();
+  }
+
+  isEmpty(): boolean {
+    return this.#queue.length === 0;
+  }
+
+  count(counter: TerminalCounter): void {
+    this.#counters.set(counter, (this.#counters.get(counter) ?? 0) + 1);
+  }
+
+  /** A copy of all counters. */
+  counters(): Readonly<Record<TerminalCounter, number>> {
+    return Object.fromEntries(
+      TERMINAL_COUNTERS.map((counter) => [counter, this.#counters.get(counter) ?? 0]),
+    ) as Record<TerminalCounter, number>;
+  }
+
+  /**
+   * Wants one socket more, or undefined at LIMITS.callsMax: a socket is open only while a session
+   * is wanted (design §5, Silence), so this bounds calls, answers and talks together.
+   */
+  openSocket(): SocketId | undefined {
+    if (this.#sockets.size >= LIMITS.callsMax) return undefined;
+    const socket = ++this.#lastSocket;
+    this.#sockets.add(socket);
+    this.push({ kind: 'openSocket', socket });
+    return socket;
+  }
+
+  /** Closes a socket once; repeated calls are harmless. */
+  closeSocket(socket: SocketId): void {
+    if (this.#sockets.delete(socket)) this.push({ kind: 'closeSocket', socket });
+  }
+}
+
+/** A publish is answered or sent again; these events only inform. */
+function isOptional(output: TerminalOutput): boolean {
+  if (output.kind === 'publish') return true;
+  if (output.kind !== 'event') return false;
+  return output.event.kind === 'turnedAway' || output.event.kind === 'listUnreadable';
+}

@@ -1,0 +1,135 @@
+// Means 11: the terminal records its address at the trigger broker [S1000, S4000] and its name at the
+// session manager [S1001, S4001], anew on every link, and before its membership runs out.
+// The address recorded here has no candidates: an idle terminal is present, not callable (design §5).
+
+import type { MessageOf } from '../protocol/control/messages.ts';
+import type { Name, RecordId, RequestId } from '../protocol/ids.ts';
+import { randomRecordId, randomRequestId } from '../protocol/ids.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import type { Rng } from '../protocol/random.ts';
+import { type Micros, NEVER, after, seconds } from '../protocol/time.ts';
+import type { Outbox } from './outbox.ts';
+import type { Requests } from './requests.ts';
+
+interface RegistrationOptions {
+  readonly name: Name;
+  readonly pollSeconds: number | undefined;
+  readonly rng: Rng;
+  readonly outbox: Outbox;
+  readonly requests: Requests;
+}
+
+/** Both registrations of one terminal; `isComplete` while both are acknowledged on this link. */
+export class Registration {
+  readonly #options: RegistrationOptions;
+  /** New at every start, so that the manager can tell a restart from a lost connection. */
+  readonly #boot: RequestId;
+  #record: RecordId | undefined;
+  #request: RequestId | undefined;
+  #isPresent = false;
+  #isNamed = false;
+  #isComplete = false;
+  #renewAt: Micros = NEVER;
+
+  constructor(options: RegistrationOptions) {
+    this.#options = options;
+    this.#boot = randomRequestId(options.rng);
+  }
+
+  get isComplete(): boolean {
+    return this.#isComplete;
+  }
+
+  /** [S1000, S4000, S1001, S4001, claim 1]: both registrations leave as soon as the link is up. */
+  onLinkUp(now: Micros): void {
+    const { rng, requests, pollSeconds } = this.#options;
+    this.onLinkDown();
+    this.#record = randomRecordId(rng);
+    requests.send(
+      now,
+      this.#record,
+      'address',
+      { kind: 'address', record: this.#record, candidates: [], pollSeconds },
+      { early: true },
+    );
+    this.#register(now);
+  }
+
+  onLinkDown(): void {
+    const { requests } = this.#options;
+    if (this.#record !== undefined) requests.settle(this.#record);
+    if (this.#request !== undefined) requests.settle(this.#request);
+    this.#isPresent = false;
+    this.#isNamed = false;
+    this.#isComplete = false;
+    this.#renewAt = NEVER;
+  }
+
+  /** The broker has the address; false if it is not the record of this registration. */
+  onAddressRecorded(message: MessageOf<'addressRecorded'>): boolean {
+    if (message.record !== this.#record) return false;
+    this.#isPresent = true;
+    this.#complete();
+    return true;
+  }
+
+  /** The manager has the name; false if nobody asked. */
+  onRegistered(now: Micros, message: MessageOf<'registered'>): boolean {
+    const { name, outbox, requests } = this.#options;
+    if (message.request !== this.#request || !requests.settle(message.request)) return false;
+    if (message.name !== name) {
+      // Grants would name somebody else; only a new enrolment helps.
+      outbox.event({ kind: 'registerRefused', code: 'name-differs' });
+      return true;
+    }
+    outbox.push({ kind: 'membership', bytes: message.membership });
+    this.#renewAt = after(now, seconds(LIMITS.membershipSeconds / 2));
+    this.#isNamed = true;
+    this.#complete();
+    return true;
+  }
+
+  /** The manager does not take the name; asked again at the longest interval, until it does. */
+  onRefusal(now: Micros, message: MessageOf<'refusal'>): boolean {
+    if (message.request !== this.#request) return false;
+    this.#options.outbox.event({ kind: 'registerRefused', code: message.code });
+    this.#options.requests.postpone(now, message.request);
+    return true;
+  }
+
+  handleTimeout(now: Micros): void {
+    if (now >= this.#renewAt) {
+      this.#renewAt = NEVER;
+      this.#register(now);
+    }
+  }
+
+  nextTimeout(): Micros {
+    return this.#renewAt;
+  }
+
+  #register(now: Micros): void {
+    const { rng, requests, name, pollSeconds } = this.#options;
+    this.#request = randomRequestId(rng);
+    requests.send(
+      now,
+      this.#request,
+      'up',
+      {
+        kind: 'register',
+        request: this.#request,
+        name,
+        boot: this.#boot,
+        pollSeconds,
+        capabilities: [],
+      },
+      { early: true },
+    );
+  }
+
+  #complete(): void {
+    if (this.#isComplete || !this.#isPresent || !this.#isNamed) return;
+    this.#isComplete = true;
+    this.#options.outbox.event({ kind: 'registered', name: this.#options.name });
+  }
+}

@@ -1,0 +1,135 @@
+// Requests that want an application reply (PUBACK means nothing to us, design §4): sent again with
+// doubling, jittered backoff until answered, kept while the link is down, idempotent under their own
+// request ID. Registration goes out as soon as the link is up; everything else waits until the
+// terminal is registered.
+
+import { assert } from '../protocol/assert.ts';
+import { encodeMessage } from '../protocol/control/codec.ts';
+import type { Message } from '../protocol/control/messages.ts';
+import type { RecordId, RequestId } from '../protocol/ids.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import { type Rng, randomFraction } from '../protocol/random.ts';
+import { type Micros, NEVER, after, earlier, ms } from '../protocol/time.ts';
+import type { Outbox, PublishTopic } from './outbox.ts';
+
+/** What the answer will name. */
+type Key = RequestId | RecordId;
+
+interface Pending {
+  readonly topic: PublishTopic;
+  readonly bytes: Uint8Array;
+  /** Goes out before the registration is acknowledged. */
+  readonly early: boolean;
+  published: boolean;
+  waitMs: number;
+  nextAt: Micros;
+}
+
+/** The requests of one terminal that nobody has answered yet; at most LIMITS.requestsMax. */
+export class Requests {
+  readonly #outbox: Outbox;
+  readonly #rng: Rng;
+  readonly #pending = new Map<Key, Pending>();
+  #gate: 'closed' | 'registering' | 'open' = 'closed';
+
+  constructor(outbox: Outbox, rng: Rng) {
+    this.#outbox = outbox;
+    this.#rng = rng;
+  }
+
+  /** Sends a request now, or as soon as the link allows. `early`: part of the registration. */
+  send(
+    now: Micros,
+    key: Key,
+    topic: PublishTopic,
+    message: Message,
+    { early = false }: { readonly early?: boolean } = {},
+  ): void {
+    assert(this.#pending.size < LIMITS.requestsMax, 'calls, talks and end notices are bounded');
+    const pending: Pending = {
+      topic,
+      bytes: encodeMessage(message),
+      early,
+      published: false,
+      waitMs: LIMITS.retryFirstMs,
+      nextAt: NEVER,
+    };
+    this.#pending.set(key, pending);
+    if (this.#mayGo(pending)) this.#publish(now, pending);
+  }
+
+  /** Forgets a request that was answered or is no longer wanted; false if there is none. */
+  settle(key: Key): boolean {
+    return this.#pending.delete(key);
+  }
+
+  has(key: Key): boolean {
+    return this.#pending.has(key);
+  }
+
+  /** Whether it left at least once. */
+  wasPublished(key: Key): boolean {
+    return this.#pending.get(key)?.published ?? false;
+  }
+
+  /** The answer was "not now": the next try comes after the longest wait. */
+  postpone(now: Micros, key: Key): void {
+    const pending = this.#pending.get(key);
+    if (pending === undefined || !this.#mayGo(pending)) return;
+    pending.waitMs = LIMITS.retryMaxMs;
+    this.#arm(now, pending);
+  }
+
+  /** The link is up; only what registers may go. */
+  onLinkUp(): void {
+    this.#gate = 'registering';
+  }
+
+  /** Both registrations are acknowledged: everything not sent on this link goes, oldest first. */
+  onRegistered(now: Micros): void {
+    if (this.#gate === 'open') return;
+    this.#gate = 'open';
+    for (const pending of this.#pending.values()) {
+      if (pending.nextAt !== NEVER) continue;
+      pending.waitMs = LIMITS.retryFirstMs;
+      this.#publish(now, pending);
+    }
+  }
+
+  /** Everything is kept. */
+  onLinkDown(): void {
+    this.#gate = 'closed';
+    for (const pending of this.#pending.values()) pending.nextAt = NEVER;
+  }
+
+  handleTimeout(now: Micros): void {
+    for (const pending of this.#pending.values()) {
+      if (pending.nextAt > now || !this.#mayGo(pending)) continue;
+      this.#outbox.count('retries');
+      pending.waitMs = Math.min(pending.waitMs * 2, LIMITS.retryMaxMs);
+      this.#publish(now, pending);
+    }
+  }
+
+  nextTimeout(): Micros {
+    let next = NEVER;
+    for (const pending of this.#pending.values()) next = earlier(next, pending.nextAt);
+    return next;
+  }
+
+  #mayGo(pending: Pending): boolean {
+    return this.#gate === 'open' || (this.#gate === 'registering' && pending.early);
+  }
+
+  #publish(now: Micros, pending: Pending): void {
+    pending.published = true;
+    this.#outbox.publishBytes(pending.topic, pending.bytes);
+    this.#arm(now, pending);
+  }
+
+  /** Jitter of ± 25 %, so that a fleet whose manager was away does not come back in step. */
+  #arm(now: Micros, pending: Pending): void {
+    const jitter = 0.75 + randomFraction(this.#rng) / 2;
+    pending.nextAt = after(now, Math.round(ms(pending.waitMs) * jitter));
+  }
+}
