@@ -13,6 +13,8 @@ export const topic = (of: TerminalTopic, device: DeviceId): string => `${ROOT}${
 export const triggerStateTopic = (device: DeviceId): string => `${ROOT}trigger/${device}/state`;
 /** manager → broker. */
 export const QUERY_TOPIC = `${ROOT}query`;
+/** manager → broker: the revocation list. */
+export const REVOKED_TOPIC = `${ROOT}revoked`;
 /** broker → manager. */
 export const answerTopic = (manager: string): string => `${ROOT}answer/${manager}`;
 

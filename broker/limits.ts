@@ -1,0 +1,43 @@
+// The bounds that only the trigger broker has; those that the parties share are in
+// `protocol/limits.ts`. At each bound something is refused or the oldest goes; it says which.
+
+import { assert } from '../protocol/assert.ts';
+import { LIMITS } from '../protocol/limits.ts';
+
+export const BROKER_LIMITS = {
+  /** Address records in all; at the bound the oldest goes. Chosen by us: about 200 MB. */
+  recordsMax: 200_000,
+  /** Address queries that wait for a record; at the bound a query is answered at once. */
+  queriesMax: 20_000,
+  /** Payload bytes of the triggers that wait in all; at the bound a trigger expires at once. */
+  triggerBytesMax: 64 * 1024 * 1024,
+  /** Bytes of a login token: less than a CONNECT may have. */
+  loginBytesMax: 1_900,
+  /** Bytes of one MQTT packet before the login is proven (design §4, Guard). */
+  strangerPacketBytesMax: 2 * 1024,
+  /** Bytes of one MQTT packet afterwards: the longest message, its topic and some room. */
+  packetBytesMax: 16 * 1024,
+  /** Packets that Aedes keeps from a client whose CONNACK is not out yet. */
+  earlyPacketsMax: 8,
+  /** Milliseconds from the TCP connection to a proven login (design §4, Guard). */
+  loginMs: 3_000,
+  /** Connections without a proven login; at the bound the oldest goes, never the newcomer. */
+  strangersMax: 1_024,
+  /** The same, of one address; counted only above half of strangersMax: fleets share a NAT. */
+  strangersPerAddressMax: 128,
+  /** Bytes that wait for a client that reads slowly; at the bound its connection is ended. */
+  unreadBytesMax: 1024 * 1024,
+  /** Milliseconds for a client over that bound to read on, for what Aedes itself answers. */
+  drainMs: 2_000,
+  /** Seconds between TCP keep-alive probes: a peer without power is noticed without MQTT pings. */
+  tcpKeepAliveSeconds: 30,
+  /** TCP connections that the kernel holds before we accept them. */
+  backlogMax: 1_024,
+} as const;
+
+assert(
+  BROKER_LIMITS.packetBytesMax >= LIMITS.messageBytesMax + 256,
+  'a message fits into a packet with its topic',
+);
+assert(BROKER_LIMITS.loginBytesMax < BROKER_LIMITS.strangerPacketBytesMax, 'a login fits');
+assert(BROKER_LIMITS.recordsMax >= LIMITS.devicesMax, 'every terminal can have an address');

@@ -1,0 +1,334 @@
+// The trigger broker on Aedes (MQTT 3.1.1): logins, rights and the guard around it, and the core
+// `trigger-broker.ts` behind it. The core is fed where Aedes asks for authorization: in the order in
+// which a client sent, before anything is acknowledged, with no timer in between; a PUBACK means
+// nothing here, every request has its own answer (design §4). Plain MQTT, so loopback only.
+
+import type { Duplex } from 'node:stream';
+import {
+  Aedes,
+  type AuthenticateError,
+  type Client,
+  type ConnectPacket,
+  type PublishPacket,
+  type Subscription,
+} from 'aedes';
+import { topic } from '../../protocol/control/topics.ts';
+import type { CryptoSuite } from '../../protocol/crypto.ts';
+import type { DeviceId } from '../../protocol/ids.ts';
+import { type Clock, WakeUp } from '../../protocol/io/clock.ts';
+import type { Log } from '../../protocol/io/log.ts';
+import { BROKER_LIMITS } from '../limits.ts';
+import { type LoginFault, proveLogin } from '../login.ts';
+import { type Party, forBroker, mayPublish, mayReceive, maySubscribe } from '../rights.ts';
+import { Strangers } from '../strangers.ts';
+import { type BrokerCounters, type BrokerInput, TriggerBroker } from '../trigger-broker.ts';
+import { GuardedConnection } from './guard.ts';
+import { type Listener, listenOnLoopback } from './listener.ts';
+
+const MS_PER_SECOND = 1_000;
+const MQTT_3_1_1 = 4;
+/** SUBACK: this filter was refused (MQTT 3.1.1 §3.9.3). */
+const SUBSCRIBE_FAILURE: number = 128;
+
+export interface BrokerOptions {
+  /** A loopback address (default 127.0.0.1), and a port, 0 for any free one (default). */
+  readonly listen?: string;
+  readonly port?: number;
+  /** Ed25519 public keys of the session managers whose statements count, 32 bytes each. */
+  readonly managerKeys: readonly Uint8Array[];
+  readonly suite: CryptoSuite;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Milliseconds until a login must be proven; default BROKER_LIMITS.loginMs. */
+  readonly loginMs?: number;
+}
+
+/** What the core counts, and what was turned away before it. */
+export interface BrokerStats extends BrokerCounters {
+  /** Connections now, those without a proven login included, and these alone. */
+  readonly connections: number;
+  readonly strangers: number;
+  /** CONNECT packets refused: for their form, for what they should prove. */
+  readonly connectsRefused: number;
+  readonly loginsRefused: number;
+  readonly publishesForbidden: number;
+  readonly subscriptionsForbidden: number;
+  /** Connections ended: packet lengths, no login in time, too many strangers, reads too slowly. */
+  readonly badLengths: number;
+  readonly lateLogins: number;
+  readonly strangersDropped: number;
+  readonly slowReaders: number;
+}
+
+type ShellCounter = Exclude<keyof BrokerStats, keyof BrokerCounters | 'connections' | 'strangers'>;
+
+/** One connection, from accept to gone. */
+interface Seat {
+  readonly connection: GuardedConnection;
+  /** Set once the login is proven. */
+  party: Party | undefined;
+  /** Told to the core as a connection of its terminal. */
+  seated: boolean;
+  gone: boolean;
+}
+
+const refusal = (returnCode: number, why: string): AuthenticateError =>
+  Object.assign(new Error(why), { returnCode });
+
+/** CONNACK codes (MQTT 3.1.1 §3.2.2.3): 2 client ID, 4 credentials, 5 not, or no longer, let in. */
+const returnCodeOf = (fault: LoginFault): number =>
+  fault === 'client-id' ? 2 : fault === 'membership-expired' ? 5 : 4;
+
+/** A running trigger broker; made by `startBroker` [claim 21]. */
+export class BrokerShell {
+  readonly port: number;
+  /** `mqtt://127.0.0.1:port`. */
+  readonly url: string;
+  readonly #options: BrokerOptions;
+  readonly #aedes: Aedes;
+  readonly #listener: Listener;
+  readonly #core = new TriggerBroker();
+  readonly #wake: WakeUp;
+  readonly #seats = new Map<GuardedConnection, Seat>();
+  readonly #seatOf = new WeakMap<Client, Seat>();
+  /** Who sits there under a client ID: one connection each, the last one. */
+  readonly #byClientId = new Map<string, Seat>();
+  readonly #strangers = new Strangers<GuardedConnection>();
+  readonly #counts: Record<ShellCounter, number> = {
+    connectsRefused: 0,
+    loginsRefused: 0,
+    publishesForbidden: 0,
+    subscriptionsForbidden: 0,
+    badLengths: 0,
+    lateLogins: 0,
+    strangersDropped: 0,
+    slowReaders: 0,
+  };
+
+  constructor(options: BrokerOptions, aedes: Aedes, listener: Listener) {
+    this.#options = options;
+    this.#aedes = aedes;
+    this.#listener = listener;
+    this.port = listener.port;
+    this.url = listener.url;
+    this.#wake = new WakeUp(options.clock, () => this.#onWake(), { unref: true });
+    aedes.preConnect = (_client, packet, done) => this.#preConnect(packet, done);
+    aedes.authenticate = (client, username, password, done) => {
+      const fault = this.#authenticate(client, username, password);
+      if (fault === undefined) done(null, true);
+      else done(refusal(returnCodeOf(fault), fault), false);
+    };
+    aedes.authorizePublish = (client, packet, done) =>
+      done(this.#authorizePublish(client, packet) ? null : new Error('not yours to publish'));
+    aedes.authorizeSubscribe = (client, subscription, done) =>
+      done(null, this.#authorizeSubscribe(client, subscription) ? subscription : null);
+    aedes.authorizeForward = (client, packet) =>
+      this.#authorizeForward(client, packet.topic) ? packet : null;
+    aedes.on('client', (client) => this.#onClient(client));
+    aedes.on('subscribe', (subscriptions, client) => this.#onSubscribe(subscriptions, client));
+    aedes.on('unsubscribe', (filters, client) => this.#onUnsubscribe(filters, client));
+    aedes.on('clientError', (_client, error) => options.log.debug('client-error', { error }));
+    aedes.on('connectionError', (_client, error) =>
+      options.log.debug('connection-error', { error }),
+    );
+    listener.onConnection((socket) => this.#accept(socket, socket.remoteAddress ?? ''));
+  }
+
+  /** Serves a connection within this process (the manager's, over a memory duplex): takes it over. */
+  handle(duplex: Duplex): void {
+    this.#accept(duplex, undefined);
+  }
+
+  stats(): BrokerStats {
+    return {
+      ...this.#core.counters(),
+      ...this.#counts,
+      connections: this.#seats.size,
+      strangers: this.#strangers.size,
+    };
+  }
+
+  /** Ends every connection and frees the port. Repeated calls are harmless. */
+  async close(): Promise<void> {
+    this.#wake.stop();
+    const stopped = this.#listener.close();
+    for (const connection of this.#seats.keys()) connection.destroy();
+    await stopped;
+    await new Promise<void>((resolve) => this.#aedes.close(resolve));
+  }
+
+  /** `address`: who to count a stranger under; undefined within this process. */
+  #accept(inner: Duplex, address: string | undefined): void {
+    const connection: GuardedConnection = new GuardedConnection(inner, {
+      loginMs: this.#options.loginMs ?? BROKER_LIMITS.loginMs,
+      onFault: (fault) => {
+        this.#counts[fault === 'no-login' ? 'lateLogins' : 'badLengths'] += 1;
+        this.#options.log.debug('connection-ended', { fault });
+      },
+      onGone: () => this.#onGone(seat),
+    });
+    const seat: Seat = { connection, party: undefined, seated: false, gone: false };
+    this.#seats.set(connection, seat);
+    if (address !== undefined) {
+      const dropped = this.#strangers.add(connection, address);
+      if (dropped !== undefined) this.#counts.strangersDropped += 1;
+      dropped?.destroy();
+    }
+    this.#seatOf.set(this.#aedes.handle(connection), seat);
+  }
+
+  /** MQTT 3.1.1, a client ID, a clean session, no Will: anything else ends the connection. */
+  #preConnect(packet: ConnectPacket, done: (error: Error | null, success: boolean) => void): void {
+    const fits =
+      packet.protocolVersion === MQTT_3_1_1 &&
+      packet.clientId !== '' &&
+      packet.clean === true &&
+      packet.will === undefined;
+    if (!fits) this.#counts.connectsRefused += 1;
+    done(fits ? null : new Error('connect refused'), fits);
+  }
+
+  #authenticate(
+    client: Client,
+    username: string | undefined,
+    password: Uint8Array | undefined,
+  ): LoginFault | undefined {
+    const { suite, managerKeys, clock, log } = this.#options;
+    const seat = this.#seatOf.get(client);
+    if (seat === undefined || seat.gone) return 'malformed';
+    const nowSeconds = Math.floor(clock.wall() / MS_PER_SECOND);
+    const login = { clientId: client.id, username, password };
+    const party = proveLogin(suite, managerKeys, nowSeconds, login);
+    if (typeof party === 'string') {
+      this.#counts.loginsRefused += 1;
+      log.debug('login-refused', { fault: party });
+      return party;
+    }
+    seat.party = party;
+    seat.connection.admit();
+    this.#strangers.remove(seat.connection);
+    return undefined;
+  }
+
+  /** Rights, Aedes' own `$SYS` guard included; what is for the broker goes into the core here. */
+  #authorizePublish(client: Client | null, packet: PublishPacket): boolean {
+    const seat = client === null ? undefined : this.#seatOf.get(client);
+    if (client === null || seat?.party === undefined || seat.gone) return false;
+    if (!mayPublish(seat.party, packet)) {
+      this.#counts.publishesForbidden += 1;
+      return false;
+    }
+    const place = forBroker(packet.topic);
+    if (place !== undefined) {
+      const bytes =
+        typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload;
+      this.#feed({ kind: 'message', from: client.id, topic: place, bytes });
+    }
+    return true;
+  }
+
+  #authorizeSubscribe(client: Client, subscription: Subscription): boolean {
+    const seat = this.#seatOf.get(client);
+    if (seat?.party !== undefined && maySubscribe(seat.party, subscription)) return true;
+    this.#counts.subscriptionsForbidden += 1;
+    return false;
+  }
+
+  /** The right again at the moment of sending; a slow reader goes rather than stop everybody. */
+  #authorizeForward(client: Client, name: string): boolean {
+    const seat = this.#seatOf.get(client);
+    if (seat?.party === undefined || seat.gone || !mayReceive(seat.party, name)) return false;
+    if (!seat.connection.writableNeedDrain) return true;
+    this.#counts.slowReaders += 1;
+    seat.connection.destroy();
+    return false;
+  }
+
+  /** Aedes took the client in, after ending one of the same ID; a second of these can only race. */
+  #onClient(client: Client): void {
+    const seat = this.#seatOf.get(client);
+    if (seat?.party === undefined || seat.gone) return;
+    this.#byClientId.get(client.id)?.connection.destroy();
+    this.#byClientId.set(client.id, seat);
+    seat.seated = true;
+    if (seat.party.of === 'terminal') this.#feed({ kind: 'connected', device: seat.party.device });
+  }
+
+  #onGone(seat: Seat): void {
+    seat.gone = true;
+    this.#seats.delete(seat.connection);
+    this.#strangers.remove(seat.connection);
+    const { party, seated } = seat;
+    if (party === undefined || !seated) return;
+    const clientId = party.of === 'terminal' ? party.device : party.client;
+    if (this.#byClientId.get(clientId) === seat) this.#byClientId.delete(clientId);
+    if (party.of === 'terminal') this.#feed({ kind: 'disconnected', device: party.device });
+  }
+
+  /** A terminal subscribed to its call topic: that is its poll [53, claim 17]. */
+  #onSubscribe(subscriptions: readonly Subscription[], client: Client): void {
+    const device = this.#deviceAt(client);
+    if (device === undefined) return;
+    const name = topic('call', device);
+    if (subscriptions.some((one) => one.topic === name && one.qos !== SUBSCRIBE_FAILURE))
+      this.#feed({ kind: 'polled', device });
+  }
+
+  #onUnsubscribe(filters: readonly string[], client: Client): void {
+    const device = this.#deviceAt(client);
+    if (device !== undefined && filters.includes(topic('call', device)))
+      this.#feed({ kind: 'stopped', device });
+  }
+
+  /** The terminal behind a client that is still there. */
+  #deviceAt(client: Client): DeviceId | undefined {
+    const seat = this.#seatOf.get(client);
+    return seat?.party?.of === 'terminal' && seat.seated && !seat.gone
+      ? seat.party.device
+      : undefined;
+  }
+
+  #feed(input: BrokerInput): void {
+    this.#core.handle(this.#options.clock.now(), input);
+    this.#drain();
+  }
+
+  #onWake(): void {
+    this.#core.handleTimeout(this.#options.clock.now());
+    this.#drain();
+  }
+
+  #drain(): void {
+    for (let output = this.#core.poll(); output !== undefined; output = this.#core.poll()) {
+      const payload = Buffer.from(
+        output.bytes.buffer,
+        output.bytes.byteOffset,
+        output.bytes.length,
+      );
+      this.#aedes.publish(
+        { cmd: 'publish', topic: output.topic, payload, qos: 1, retain: false, dup: false },
+        (error) => {
+          if (error) this.#options.log.warn('publish-failed', { error });
+        },
+      );
+    }
+    this.#wake.arm(this.#core.nextTimeout());
+  }
+}
+
+/**
+ * Starts a trigger broker [51–56, claim 17, claim 21].
+ * @throws NakodoError `plain-not-loopback`, `port-taken`, `no-permission` or `address-unusable`.
+ */
+export async function startBroker(options: BrokerOptions): Promise<BrokerShell> {
+  const { listen = '127.0.0.1', port = 0, log } = options;
+  const listener = await listenOnLoopback(listen, port, (error) =>
+    log.warn('accept-failed', { error }),
+  );
+  const aedes = await Aedes.createBroker({
+    connectTimeout: options.loginMs ?? BROKER_LIMITS.loginMs,
+    drainTimeout: BROKER_LIMITS.drainMs,
+    queueLimit: BROKER_LIMITS.earlyPacketsMax,
+  });
+  return new BrokerShell(options, aedes, listener);
+}
