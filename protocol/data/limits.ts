@@ -1,0 +1,132 @@
+// Every bound of the data plane: value, unit, why (house style §17). What happens at a bound is said
+// here; relations between bounds are asserted when the module loads.
+
+import { assert } from '../assert.ts';
+import { LIMITS } from '../limits.ts';
+import type { ConnectionConfig } from './connection-types.ts';
+
+/** Bounds of the connection core. Chosen by us where no RFC is named. */
+export const DATA_LIMITS = {
+  /** Bytes of a UDP payload: QUIC's least (RFC 9000 §14) and IPv4's most. */
+  datagramBytesMin: 1200,
+  datagramBytesMax: 65_507,
+  /** Plaintext is padded to a multiple of this, so that exact lengths stay private. */
+  paddingBytes: 16,
+  /** Datagrams of the first window (RFC 9002 §7.2) and of the least one. */
+  initialWindowDatagrams: 10,
+  minimumWindowDatagrams: 2,
+  /** Bytes the congestion window never exceeds: what a 1 Gbit/s path of 500 ms holds. */
+  congestionWindowMax: 64 * 1024 * 1024,
+  /** Packets in flight; at the bound nothing new is sent until something is acknowledged. */
+  sentPacketsMax: 65_536,
+  /** Packets declared lost that are remembered, to notice a late acknowledgement. */
+  lostPacketsKept: 128,
+  /** Ranges of received packet numbers that are kept and sent; the oldest are forgotten. */
+  ackRangesSent: 32,
+  /** Ranges accepted in one ACK; more break the protocol. */
+  ackRangesParsed: 64,
+  /** Received datagrams that force an acknowledgement (anchors, speed §2.2). */
+  ackEvery: 16,
+  /** Milliseconds until an acknowledgement leaves by itself. */
+  ackDelayMs: 2,
+  /** What the peer's delay may come to with a late timer; part of the PTO. */
+  peerAckDelayMs: 5,
+  /** Packets between two skipped packet numbers, least and most (RFC 9000 §21.4). */
+  skipEveryMin: 64,
+  skipEveryMax: 2048,
+  /** RFC 9002 §6.1.1, §6.1.2 (as eighths), §6.1.2 granularity, §6.2.2 first rtt. */
+  packetThreshold: 3,
+  timeThresholdEighths: 9,
+  granularityMs: 1,
+  initialRttMs: 333,
+  /** RFC 9002 §7.6.1: PTOs without any acknowledgement that mean persistent congestion. */
+  persistentPtos: 3,
+  /** Milliseconds between two probes at most, so that a black hole is left soon after it ends. */
+  ptoMsMax: 3_000,
+  /** Probes that one PTO sends (RFC 9002 §6.2.4). */
+  probesPerPto: 2,
+  /** Datagrams that the pacer lets go at once (RFC 9002 §7.7), or 2 ms of its rate if more. */
+  paceBurstDatagrams: 16,
+  paceBurstMs: 2,
+  /** Streams of either side that are open at once. */
+  streamsMax: 64,
+  /** Streams of either side in the life of one talk. */
+  streamsEver: 2 ** 30,
+  /**
+   * What either end may send before it hears of the other's windows: there are no transport
+   * parameters, so these are wire constants. More than the first congestion window.
+   */
+  initialMaxData: 256 * 1024,
+  initialMaxStreamData: 64 * 1024,
+  /** Bytes of a page of stream memory. */
+  pageBytes: 16 * 1024,
+  /** Pages kept for reuse by one connection. */
+  pagesKept: 64,
+  /** Ranges of one stream that arrived ahead of a gap; a packet that needs more is not taken. */
+  gapsMax: 1024,
+  /** Datagrams waiting to be sent: sendDatagram() says no. */
+  datagramsSendMax: 64,
+  /** Datagrams waiting to be read: the oldest goes, as live media wants. */
+  datagramsReceiveMax: 64,
+  /** Milliseconds to the first repeated initiation; doubles. */
+  initiationRetryMs: 250,
+  /** Responses waiting to be sent, one for each address that knocked. */
+  responsesMax: 8,
+  /** Paths that a caller knocks at. */
+  pathsMax: LIMITS.candidatesMax,
+  /** Milliseconds for what is in flight when the quota is used up (FINISH_TIME_MAX). */
+  finishMsMax: 10_000,
+  /** Milliseconds without any progress after which a `done` gives up. */
+  lingerMsMax: 10_000,
+  /** Milliseconds that an ended connection still answers, at most (RFC 9000 §10.2: 3 PTO). */
+  closingMsMax: 3_000,
+  /** Times that a CLOSE is repeated by itself, and in answer to packets. */
+  closeRepeatsMax: 6,
+  closeAnswersMax: 8,
+  /** Bytes of a signed expiry inside an EXPIRY frame. */
+  expiryBytesMax: 512,
+} as const;
+
+/** Bounds of handshake, packet protection and replay window. */
+export const CRYPTO_LIMITS = {
+  /** Packet numbers have 48 bits; none is ever used twice, so a talk ends at the last one. */
+  packetNumberMax: 2 ** 48 - 1,
+  /** Packets that one end seals under one key before it asks for the next (design §5). */
+  keyPhasePacketsMax: 2 ** 20,
+  /** Packets that failed to open, over all keys, before the talk ends (RFC 9001 §6.6). */
+  failedOpensMax: 2 ** 36,
+  /** Bits of the replay window (RFC 6479); one 32-bit word of them is always being cleared. */
+  replayWindowBits: 8192,
+} as const;
+
+/** Bounds of the credit meter (design §5 "Meter"). Chosen by us. */
+export const METER_LIMITS = {
+  /** Bytes of credit that the callee starts with, or a quarter of the grant if that is less. */
+  calleeCreditBytes: 64 * 1024,
+  /** Bytes that an idle end keeps back, so that its next small answer needs no round trip. */
+  reserveBytes: 16 * 1024,
+  /**
+   * How far above what it holds `wanted` lies when an end wants credit. More than one gift can be,
+   * so that `wanted` also says how much of what we gave has arrived; see quota.ts.
+   */
+  wantBytes: 2 ** 48,
+} as const;
+
+/** Defaults tuned for 100 Mbit/s at 50 ms; the shell raises datagram and window on loopback. */
+export const CONNECTION_DEFAULTS: ConnectionConfig = {
+  datagramBytes: DATA_LIMITS.datagramBytesMin,
+  windowBytes: 2 * 1024 * 1024,
+  streamWindowBytes: 1024 * 1024,
+  sendBufferBytes: 1024 * 1024,
+  idleTimeoutMs: 45_000,
+  keepAliveMs: 20_000,
+  handshakeTimeoutMs: 10_000,
+};
+
+assert(DATA_LIMITS.expiryBytesMax < DATA_LIMITS.datagramBytesMin / 2, 'an EXPIRY frame always fits');
+assert(DATA_LIMITS.ackRangesSent <= DATA_LIMITS.ackRangesParsed, 'a peer parses what we send');
+assert(
+  CONNECTION_DEFAULTS.keepAliveMs * 2 < CONNECTION_DEFAULTS.idleTimeoutMs,
+  'two keep-alives fit into the idle time',
+);
+assert(CRYPTO_LIMITS.replayWindowBits % 32 === 0, 'the replay window is made of 32-bit words');

@@ -1,0 +1,246 @@
+// The credit meter [claim 15]: a grant of G bytes for both ends together, kept exactly although each
+// end counts by itself and QUOTA frames get lost, doubled and out of order.
+//
+//   credit = first share + received - given       spare = credit - spent
+//
+// The first shares are a function of role and total and sum to the total; a giver subtracts before
+// the receiver adds; so the credit of both ends never sums to more than the grant, and when both
+// have used theirs up it is used up to the byte. A frame holds the sender's whole state, of which
+// revision, given and received only grow: the newest frame is the greatest one. `wanted` is the
+// level of received credit that its sender would take: what it has received when it wants nothing,
+// METER_LIMITS.wantBytes more when it does. No gift is that large, so the reader, who knows what it
+// gave, learns from it how much of that has arrived.
+
+import { assert } from '../assert.ts';
+import type { Role } from './connection-types.ts';
+import { METER_LIMITS } from './limits.ts';
+
+/** The content of a QUOTA frame; bytes, cumulative, 0 to 2^53 - 1. */
+export interface Quota {
+  /** Of the expiry that the sender goes by. */
+  readonly revision: number;
+  /** Credit that the sender ever gave to the reader. */
+  readonly given: number;
+  /** The level of received credit that the sender would take. */
+  readonly wanted: number;
+  /** Credit that the sender holds and has not used. */
+  readonly spare: number;
+}
+
+/** A frame, or what the newest one said, with `wanted` taken apart. */
+interface End {
+  readonly revision: number;
+  readonly given: number;
+  readonly received: number;
+  readonly spare: number;
+  readonly wants: boolean;
+}
+
+const { calleeCreditBytes, reserveBytes, wantBytes } = METER_LIMITS;
+
+/** The share of a total that an end starts with; grows with the total; both sum to the total. */
+export function firstShare(role: Role, total: number): number {
+  const callee = Math.min(calleeCreditBytes, Math.floor(total / 4));
+  return role === 'callee' ? callee : total - callee;
+}
+
+/** One end's meter. A total of undefined means: not limited in bytes. */
+export class Meter {
+  readonly #role: Role;
+  #revision = 0;
+  #total: number | undefined;
+  #spent = 0;
+  #peerSpent = 0;
+  #given = 0;
+  #received = 0;
+  /** Bytes that wait to be sent, whether credit covers them or not. */
+  #waiting = 0;
+  #peer: End | undefined;
+  #sent: End | undefined;
+  #isDue = false;
+
+  constructor(role: Role, total: number | undefined) {
+    this.#role = role;
+    this.#total = total;
+  }
+
+  /** Metered bytes that may be sent now; Infinity when not limited. */
+  available(): number {
+    if (this.#total === undefined) return Infinity;
+    // The second holds off a peer that lies about its credit: we never help to exceed the grant.
+    return Math.max(0, Math.min(this.#spare(), this.#total - this.usedTotal()));
+  }
+
+  /** [claim 15]: counts bytes that leave: new highest stream offsets, DATAGRAM payload. */
+  spend(bytes: number): void {
+    assert(bytes >= 0 && bytes <= this.available(), 'only available credit is spent');
+    this.#spent += bytes;
+    this.#waiting = Math.max(0, this.#waiting - bytes);
+    this.#review();
+  }
+
+  /**
+   * Tells how many metered bytes wait to be sent, a level that replaces the one told before and
+   * that `spend` lowers by itself. What exceeds the credit is asked of the peer; 0: this end is idle.
+   */
+  want(bytes: number): void {
+    this.#waiting = bytes;
+    this.#review();
+  }
+
+  /** Counts metered bytes of the peer that arrived: new highest stream offsets, DATAGRAM payload. */
+  onReceived(bytes: number): void {
+    this.#peerSpent += bytes;
+  }
+
+  /** Takes a QUOTA frame; false if no honest peer can have sent it. */
+  onQuota(quota: Quota): boolean {
+    const { revision, given, wanted, spare } = quota;
+    if (![revision, given, wanted, spare].every((value) => value >= 0)) return false;
+    const wants = wanted > this.#given;
+    const received = wants ? wanted - wantBytes : wanted;
+    if (received < 0 || received > this.#given) return false;
+    const peer = { revision, given, received, spare, wants };
+    if (this.#peer !== undefined && !isNewer(peer, this.#peer)) return true;
+    this.#peer = peer;
+    this.#received = Math.max(this.#received, given);
+    this.#review();
+    return true;
+  }
+
+  /** The QUOTA frame to send, if one is due. */
+  pollQuota(): Quota | undefined {
+    if (!this.#isDue || this.#total === undefined) return undefined;
+    this.#isDue = false;
+    const end = this.#state();
+    this.#sent = end;
+    const { revision, given, received, spare, wants } = end;
+    return { revision, given, wanted: wants ? received + wantBytes : received, spare };
+  }
+
+  /** A packet with a QUOTA frame was lost: the state as it is now goes again. */
+  onQuotaLost(): void {
+    this.#isDue = true;
+  }
+
+  /**
+   * [S5006, claim 15]: adopts the total of a higher revision; others change nothing. What is spent
+   * stays spent if the total is lower.
+   */
+  extend(revision: number, total: number | undefined): void {
+    if (revision <= this.#revision) return;
+    this.#revision = revision;
+    this.#total = total;
+    this.#review();
+  }
+
+  /** The grant for both ends together at the revision that holds here; undefined: not limited. */
+  get total(): number | undefined {
+    return this.#total;
+  }
+
+  /** Metered bytes this end has sent. */
+  get spent(): number {
+    return this.#spent;
+  }
+
+  /** Metered bytes of both ends as far as this end knows: its own and those that arrived. */
+  usedTotal(): number {
+    return this.#spent + this.#peerSpent;
+  }
+
+  /**
+   * [S1006, S4006, claim 15]: this end has more to send and every byte of the grant is used: its
+   * own credit is, and either the peer's bytes are all here or the peer said that it has none left
+   * either and that no credit is under way.
+   */
+  exhausted(): boolean {
+    if (this.#total === undefined || this.#waiting === 0 || this.#spare() > 0) return false;
+    if (this.usedTotal() === this.#total) return true;
+    const peer = this.#peer;
+    return (
+      peer !== undefined &&
+      peer.revision === this.#revision &&
+      peer.spare === 0 &&
+      peer.given === this.#received &&
+      peer.received === this.#given
+    );
+  }
+
+  /** The peer sent more than the grant allows, unless it knows a newer expiry than this end. */
+  isOverdrawn(): boolean {
+    if (this.#total === undefined) return false;
+    const peerIsAhead = this.#peer !== undefined && this.#peer.revision > this.#revision;
+    return !peerIsAhead && this.usedTotal() > this.#total;
+  }
+
+  /** Credit not used. A total that was lowered takes back no more than that. */
+  #spare(): number {
+    if (this.#total === undefined) return Infinity;
+    const credit = firstShare(this.#role, this.#total) + this.#received - this.#given;
+    return Math.max(0, credit - this.#spent);
+  }
+
+  #state(): End {
+    return {
+      revision: this.#revision,
+      given: this.#given,
+      received: this.#received,
+      spare: this.#spare(),
+      wants: this.#waiting > this.#spare(),
+    };
+  }
+
+  /** After every change: gives what the peer may have, and finds out whether a frame is due. */
+  #review(): void {
+    if (this.#total === undefined) return;
+    if (this.#peerAsks()) this.#give();
+    const state = this.#state();
+    const sent = this.#sent;
+    const isNews =
+      sent === undefined ||
+      sent.revision !== state.revision ||
+      sent.given !== state.given ||
+      sent.received !== state.received;
+    // One question for each level of credit: the peer remembers it until it has something to give.
+    const asks = state.wants && (isNews || !sent.wants);
+    // One answer for each state in which there is nothing to give.
+    const regrets = this.#peerWants() && state.spare === 0 && (isNews || sent.spare > 0);
+    if (asks || regrets) this.#isDue = true;
+  }
+
+  #peerWants(): boolean {
+    return this.#peer?.wants === true;
+  }
+
+  /** The peer wants more and everything given before has arrived: one gift is under way at most. */
+  #peerAsks(): boolean {
+    return this.#peerWants() && this.#peer?.received === this.#given;
+  }
+
+  /**
+   * An end with bytes of its own waiting gives half of its spare credit, rounded up, so that a last
+   * byte moves too. An idle one gives all but a reserve, and all once that is no more than two
+   * reserves.
+   */
+  #give(): void {
+    const spare = this.#spare();
+    const kept = spare > 2 * reserveBytes ? reserveBytes : 0;
+    const gift = Math.min(this.#waiting > 0 ? Math.ceil(spare / 2) : spare - kept, wantBytes - 1);
+    if (gift <= 0) return;
+    this.#given += gift;
+    this.#isDue = true;
+  }
+}
+
+/**
+ * Of the same end: revision, given and received only grow; while they stay, spare only shrinks. A
+ * want that came and went in one such state holds, as the question may have overtaken the rest.
+ */
+function isNewer(a: End, b: End): boolean {
+  if (a.revision !== b.revision) return a.revision > b.revision;
+  if (a.given !== b.given) return a.given > b.given;
+  if (a.received !== b.received) return a.received > b.received;
+  if (a.spare !== b.spare) return a.spare < b.spare;
+  return a.wants && !b.wants;
+}
