@@ -68,7 +68,10 @@ export class AddressResolution {
       throw new UsageError('call-taken', `call: ${input.call} is already under way`);
     }
     if (input.service.length === 0 || input.service.length > LIMITS.serviceNameMax) {
-      throw new UsageError('bad-service', `service: wanted 1 to ${LIMITS.serviceNameMax} characters`);
+      throw new UsageError(
+        'bad-service',
+        `service: wanted 1 to ${LIMITS.serviceNameMax} characters`,
+      );
     }
     if (!Number.isInteger(input.waitMs) || input.waitMs < 0 || input.waitMs > LIMITS.waitMsMax) {
       throw new UsageError('bad-wait', `waitMs: got ${input.waitMs}, at most ${LIMITS.waitMsMax}`);
@@ -128,11 +131,11 @@ export class AddressResolution {
     return true;
   }
 
-  /** A new link: the manager's wait begins anew, and a broker that was restarted knows nobody. */
+  /** A new link: the manager's wait begins now, and a broker that was restarted knows nobody. */
   onRegistered(now: Micros): void {
     for (const call of this.#calls.values()) {
       if (call.candidates === undefined) continue;
-      call.deadline = deadlineOf(now, call.input);
+      if (!this.#requests.wasPublished(call.request)) call.deadline = deadlineOf(now, call.input);
       if (!this.#requests.has(call.record)) this.#sendAddress(now, call);
     }
   }

@@ -50,7 +50,8 @@ function groupsText(groups: readonly number[]): string {
       length = end - at;
     }
   }
-  const hex = (part: readonly number[]): string => part.map((group) => group.toString(16)).join(':');
+  const hex = (part: readonly number[]): string =>
+    part.map((group) => group.toString(16)).join(':');
   if (start < 0) return hex(groups);
   return `${hex(groups.slice(0, start))}::${hex(groups.slice(start + length))}`;
 }

@@ -63,6 +63,10 @@ export class Requests {
     return this.#pending.delete(key);
   }
 
+  get size(): number {
+    return this.#pending.size;
+  }
+
   has(key: Key): boolean {
     return this.#pending.has(key);
   }
@@ -82,6 +86,7 @@ export class Requests {
 
   /** The link is up; only what registers may go. */
   onLinkUp(): void {
+    this.onLinkDown();
     this.#gate = 'registering';
   }
 

@@ -1,12 +1,30 @@
-// The terminal: registers, asks, answers, talks, ends [means 11–17].
+// The terminal, a pure core [means 11–17, claim 19]: it registers, answers for its owner, asks for
+// others by name, talks and ends. This file only sorts what comes in to the part that it concerns;
+// the story is in registration.ts, allow-list-answers.ts, polling.ts, address-resolution.ts, talks.ts,
+// extension.ts and ending.ts. A driver hands it one input, then drains poll() and pollTransmit(),
+// then arms one timer for nextTimeout() (protocol/core.ts).
 
+import { decodeMessage } from '../protocol/control/codec.ts';
+import type { Message, MessageOf } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
 import type { CryptoSuite, DhKey } from '../protocol/crypto.ts';
 import type { ConnectionConfig, Talk } from '../protocol/data/connection-types.ts';
+import { NO_COUNTS } from '../protocol/ends.ts';
+import { decodeExpiry } from '../protocol/grant.ts';
 import type { DeviceId, Name, SessionId } from '../protocol/ids.ts';
 import type { Rng } from '../protocol/random.ts';
-import type { Micros } from '../protocol/time.ts';
-import { NEVER } from '../protocol/time.ts';
+import { MICROS_PER_SECOND, type Micros, NEVER, earlier, micros } from '../protocol/time.ts';
+import type { Introduction, NoticeOutcome, Self } from './address-notice.ts';
+import { AddressResolution } from './address-resolution.ts';
+import { AllowListAnswers } from './allow-list-answers.ts';
+import { Ending } from './ending.ts';
+import { Extension } from './extension.ts';
+import { ListReadings } from './list-readings.ts';
+import { Outbox } from './outbox.ts';
+import { Polling } from './polling.ts';
+import { Registration } from './registration.ts';
+import { Requests } from './requests.ts';
+import { type TalkTransmit, Talks } from './talks.ts';
 import type { SocketId, TerminalInput, TerminalOutput, TerminalStatus } from './terminal-types.ts';
 
 export interface TerminalOptions {
@@ -19,34 +37,332 @@ export interface TerminalOptions {
   readonly suite: CryptoSuite;
   readonly rng: Rng;
   /** Seconds between two polls of a terminal that sleeps; undefined: always connected. */
-  readonly pollSeconds?: number;
-  readonly connection?: Partial<ConnectionConfig>;
+  readonly pollSeconds?: number | undefined;
+  /** Overrides for every talk. */
+  readonly connection?: Partial<ConnectionConfig> | undefined;
 }
 
+/** One terminal [claim 1, claim 19]. */
 export class Terminal {
-  readonly options: TerminalOptions;
+  readonly #self: Self;
+  readonly #outbox = new Outbox();
+  readonly #requests: Requests;
+  readonly #registration: Registration;
+  readonly #resolution: AddressResolution;
+  readonly #answers: AllowListAnswers;
+  readonly #extension: Extension;
+  readonly #ending: Ending;
+  readonly #talks: Talks;
+  readonly #polling: Polling;
+  readonly #readings: ListReadings;
+  #now: Micros = micros(0);
+  #isLinkUp = false;
+  readonly #isPolling: boolean;
+
   constructor(options: TerminalOptions) {
-    this.options = options;
+    const { id, name, managerKey, suite, rng, localKey, pollSeconds } = options;
+    const self: Self = { id, name, managerKey, suite };
+    const outbox = this.#outbox;
+    const requests = new Requests(outbox, rng);
+    const readings = new ListReadings(outbox);
+    const ending = new Ending(rng, outbox, requests);
+    const extension = new Extension({ self, rng, outbox, requests, readings });
+    const onOutcome = this.#onOutcome.bind(this);
+    this.#self = self;
+    this.#isPolling = pollSeconds !== undefined;
+    this.#requests = requests;
+    this.#readings = readings;
+    this.#registration = new Registration({ name, pollSeconds, rng, outbox, requests });
+    this.#resolution = new AddressResolution(self, rng, outbox, requests);
+    this.#answers = new AllowListAnswers({ self, rng, outbox, requests, readings, onOutcome });
+    this.#extension = extension;
+    this.#ending = ending;
+    this.#talks = new Talks({
+      self,
+      localKey,
+      rng,
+      config: options.connection,
+      outbox,
+      ending,
+      extension,
+    });
+    this.#polling = new Polling(outbox, pollSeconds);
   }
-  handle(_now: Micros, _input: TerminalInput): void {}
-  handleDatagram(_now: Micros, _socket: SocketId, _path: Path, _bytes: Uint8Array): void {}
-  handleTimeout(_now: Micros): void {}
+
+  /** @throws UsageError for a `call` that cannot be meant; nothing is changed then. */
+  handle(now: Micros, input: TerminalInput): void {
+    const at = this.#advance(now);
+    this.#sort(at, input);
+    this.#settle(at);
+  }
+
+  /** `bytes` are borrowed until the call returns and may be decrypted in place. */
+  handleDatagram(now: Micros, socket: SocketId, path: Path, bytes: Uint8Array): void {
+    const at = this.#advance(now);
+    this.#talks.handleDatagram(at, socket, path, bytes);
+    this.#settle(at);
+  }
+
+  /** Early, late and repeated calls are harmless. */
+  handleTimeout(now: Micros): void {
+    const at = this.#advance(now);
+    this.#registration.handleTimeout(at);
+    this.#resolution.handleTimeout(at);
+    this.#answers.handleTimeout(at);
+    this.#requests.handleTimeout(at);
+    this.#talks.handleTimeout(at);
+    this.#settle(at);
+  }
+
   nextTimeout(): Micros {
-    return NEVER;
+    if (!this.#outbox.isEmpty()) return this.#now;
+    let next = earlier(this.#talks.nextTimeout(), this.#requests.nextTimeout());
+    next = earlier(next, this.#resolution.nextTimeout());
+    next = earlier(next, this.#answers.nextTimeout());
+    next = earlier(next, this.#registration.nextTimeout());
+    return earlier(next, this.#polling.nextTimeout());
   }
+
   poll(): TerminalOutput | undefined {
-    return undefined;
+    if (this.#outbox.isEmpty()) this.#settle(this.#now);
+    return this.#outbox.shift();
   }
-  pollTransmit(
-    _now: Micros,
-    _into: Uint8Array,
-  ): { socket: SocketId; path: Path; size: number } | undefined {
-    return undefined;
+
+  /** One datagram written to the start of `into`, or nothing may be sent now. */
+  pollTransmit(now: Micros, into: Uint8Array): TalkTransmit | undefined {
+    return this.#talks.pollTransmit(this.#advance(now), into);
   }
-  talk(_session: SessionId): Talk | undefined {
-    return undefined;
+
+  /** What a service reads from and writes to; drain afterwards. Undefined once the talk has ended. */
+  talk(session: SessionId): Talk | undefined {
+    return this.#talks.talk(session);
   }
-  status(_now: Micros): TerminalStatus {
-    throw new Error('not yet');
+
+  status(now: Micros): TerminalStatus {
+    const at = this.#advance(now);
+    const { wakeAt } = this.#polling;
+    return {
+      name: this.#self.name,
+      id: this.#self.id,
+      link: this.#isLinkUp ? 'up' : 'down',
+      registered: this.#registration.isComplete,
+      nextPollSeconds:
+        wakeAt === NEVER ? undefined : Math.max(0, (wakeAt - at) / MICROS_PER_SECOND),
+      calls: this.#resolution.status(),
+      talks: this.#talks.status(at),
+      endNotices: this.#ending.size,
+      counters: this.#outbox.counters(),
+    };
+  }
+
+  #advance(now: Micros): Micros {
+    if (now > this.#now) this.#now = now;
+    return this.#now;
+  }
+
+  /** After every change: what the connections say, and whether the link is still wanted. */
+  #settle(now: Micros): void {
+    this.#talks.collect(now);
+    if (!this.#isPolling) return;
+    this.#polling.update(now, {
+      isRegistered: this.#registration.isComplete && this.#requests.size === 0,
+      isBusy:
+        this.#resolution.size +
+          this.#answers.openCount +
+          this.#readings.size +
+          this.#talks.size +
+          this.#ending.size >
+        0,
+    });
+  }
+
+  #sort(now: Micros, input: TerminalInput): void {
+    switch (input.kind) {
+      case 'linkUp':
+        this.#isLinkUp = true;
+        this.#polling.onLinkUp();
+        this.#requests.onLinkUp();
+        this.#registration.onLinkUp(now);
+        this.#answers.onLinkUp();
+        return;
+      case 'linkDown':
+        this.#isLinkUp = false;
+        this.#requests.onLinkDown();
+        this.#registration.onLinkDown();
+        this.#answers.onLinkDown();
+        return;
+      case 'message':
+        this.#onBytes(now, input.via, input.bytes);
+        return;
+      case 'call':
+        this.#resolution.call(now, input);
+        return;
+      case 'cancel':
+        if (!this.#resolution.cancel(input.call)) this.#talks.endCall(now, input.call);
+        return;
+      case 'end':
+        this.#talks.end(now, input.session, input.reason);
+        return;
+      case 'socketOpen':
+        this.#onSocketOpen(now, input);
+        return;
+      case 'socketFailed':
+        this.#onSocketFailed(now, input.socket);
+        return;
+      case 'list':
+        if (!this.#readings.onList(now, input.ask, input.list, input.at)) this.#count();
+        return;
+      case 'stored':
+        return;
+      case 'restore':
+        this.#ending.restore(now, input.records);
+        return;
+      default:
+        input satisfies never;
+    }
+  }
+
+  #onSocketOpen(now: Micros, input: Extract<TerminalInput, { kind: 'socketOpen' }>): void {
+    const { socket, candidates } = input;
+    // A socket that nobody wants any more was told to close before it was open.
+    if (this.#resolution.onSocketOpen(now, socket, candidates)) return;
+    this.#answers.onSocketOpen(now, socket, candidates);
+  }
+
+  #onSocketFailed(now: Micros, socket: SocketId): void {
+    if (this.#resolution.onSocketFailed(socket) || this.#answers.onSocketFailed(socket)) return;
+    this.#talks.onSocketFailed(now, socket);
+  }
+
+  #onBytes(now: Micros, via: 'call' | 'down', bytes: Uint8Array): void {
+    const message = decodeMessage(bytes);
+    if (message === undefined) {
+      this.#outbox.count('malformed');
+    } else if (via === 'call') {
+      this.#onBrokerMessage(now, message);
+    } else {
+      this.#onManagerMessage(now, message);
+    }
+  }
+
+  /** Means 13 [S4002]: what the trigger broker hands over. */
+  #onBrokerMessage(now: Micros, message: Message): void {
+    switch (message.kind) {
+      case 'call':
+        this.#polling.onHanded();
+        this.#onCall(now, message);
+        return;
+      case 'addressRecorded': {
+        const isPending = this.#requests.settle(message.record);
+        if (this.#registration.onAddressRecorded(message)) this.#onRegistered(now);
+        else if (!isPending) this.#count();
+        return;
+      }
+      case 'polled':
+        this.#polling.onPolled(message);
+        return;
+      default:
+        this.#outbox.count('misplaced');
+    }
+  }
+
+  #onCall(now: Micros, { payload, deadlineMs }: MessageOf<'call'>): void {
+    const inner = decodeMessage(payload);
+    if (inner === undefined) {
+      this.#outbox.count('malformed');
+      return;
+    }
+    switch (inner.kind) {
+      case 'ask':
+        this.#answers.onAsk(now, inner, deadlineMs);
+        return;
+      case 'askExtend':
+        this.#extension.onAskExtend(now, inner, this.#talks.find(inner.session));
+        return;
+      case 'endRequest':
+        // An end that is not acknowledged yet is on its way already.
+        if (this.#talks.onEndRequest(now, inner) || this.#ending.has(inner.session)) return;
+        this.#count();
+        return;
+      default:
+        this.#outbox.count('misplaced');
+    }
+  }
+
+  #onManagerMessage(now: Micros, message: Message): void {
+    switch (message.kind) {
+      case 'registered':
+        if (this.#registration.onRegistered(now, message)) this.#onRegistered(now);
+        else this.#count();
+        return;
+      case 'refusal':
+        this.#onRefusal(now, message);
+        return;
+      case 'addressNotice':
+        this.#onNotice(now, message);
+        return;
+      case 'newExpiry': {
+        const session = decodeExpiry(message.expiry)?.session;
+        if (session !== undefined && this.#talks.onNewExpiry(now, session, message)) return;
+        this.#count();
+        return;
+      }
+      case 'ended':
+        if (!this.#ending.onEnded(now, message)) this.#count();
+        return;
+      default:
+        this.#outbox.count('misplaced');
+    }
+  }
+
+  #onRegistered(now: Micros): void {
+    if (!this.#registration.isComplete) return;
+    this.#resolution.onRegistered(now);
+    this.#requests.onRegistered(now);
+  }
+
+  #onRefusal(now: Micros, message: MessageOf<'refusal'>): void {
+    const isOurs =
+      this.#resolution.onRefusal(message) ||
+      this.#registration.onRefusal(now, message) ||
+      this.#talks.onRefusal(message) ||
+      this.#ending.onRefusal(now, message);
+    if (!isOurs) this.#count();
+  }
+
+  /** [S1004, S4004]: a notice counts only if it answers what this boot asked or agreed to. */
+  #onNotice(now: Micros, message: MessageOf<'addressNotice'>): void {
+    if (this.#resolution.owns(message.request)) {
+      const outcome = this.#resolution.onNotice(message);
+      if (outcome !== undefined) this.#onOutcome(now, outcome);
+    } else if (this.#answers.owns(message.request)) {
+      this.#answers.onNotice(now, message);
+    } else {
+      this.#count();
+    }
+  }
+
+  /** A talk begins, or a session that was granted for nothing is announced as ended. */
+  #onOutcome(now: Micros, outcome: NoticeOutcome): void {
+    const isNew = 'introduced' in outcome;
+    const { session } = isNew ? outcome.introduced.grant : outcome.voided;
+    // An old grant shown again neither begins its talk once more nor announces its end.
+    if (this.#talks.find(session) !== undefined || this.#ending.has(session)) {
+      this.#outbox.count('badNotice');
+      if (isNew) this.#abandon(outcome.introduced);
+    } else if (isNew) {
+      this.#talks.begin(now, outcome.introduced);
+    } else {
+      this.#ending.announce(now, { session, reason: outcome.reason, counts: NO_COUNTS });
+    }
+  }
+
+  #abandon({ socket, call }: Introduction): void {
+    this.#outbox.closeSocket(socket);
+    if (call !== undefined) this.#outbox.event({ kind: 'callFailed', call, why: 'bad-notice' });
+  }
+
+  #count(): void {
+    this.#outbox.count('unexpected');
   }
 }

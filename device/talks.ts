@@ -1,0 +1,239 @@
+// Means 15 [S1005, S4005, S5000]: the talks under way, each a connection with a socket of its own,
+// encrypted with the session key of its notice [claim 7]. A talk goes on while the control plane is
+// away; it stops when all is delivered, at its expiry, or when anybody ends it [claim 3].
+
+import type { MessageOf } from '../protocol/control/messages.ts';
+import type { Path } from '../protocol/core.ts';
+import type { DhKey } from '../protocol/crypto.ts';
+import { Connection } from '../protocol/data/connection.ts';
+import type { ConnectionConfig, ConnectionEvent, Talk } from '../protocol/data/connection-types.ts';
+import type { EndReason } from '../protocol/ends.ts';
+import type { SessionId } from '../protocol/ids.ts';
+import type { Rng } from '../protocol/random.ts';
+import { type Micros, NEVER, earlier } from '../protocol/time.ts';
+import type { Introduction, Self } from './address-notice.ts';
+import type { Ending } from './ending.ts';
+import type { Extension } from './extension.ts';
+import type { Outbox } from './outbox.ts';
+import type { CallId, SocketId, TerminalStatus } from './terminal-types.ts';
+import type { UnderWay } from './under-way.ts';
+
+interface TalksOptions {
+  readonly self: Self;
+  readonly localKey: DhKey;
+  readonly rng: Rng;
+  readonly config: Partial<ConnectionConfig> | undefined;
+  readonly outbox: Outbox;
+  readonly ending: Ending;
+  readonly extension: Extension;
+}
+
+/** One datagram to send, and from where. */
+export interface TalkTransmit {
+  readonly socket: SocketId;
+  readonly path: Path;
+  readonly size: number;
+}
+
+/** The talks of one terminal; their sockets bound them to LIMITS.callsMax. */
+export class Talks {
+  readonly #options: TalksOptions;
+  #talks: UnderWay[] = [];
+  /** Whose turn it is to send. */
+  #turn = 0;
+
+  constructor(options: TalksOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#talks.length;
+  }
+
+  find(session: SessionId): UnderWay | undefined {
+    return this.#talks.find((talk) => talk.session === session);
+  }
+
+  /** What a service reads from and writes to. */
+  talk(session: SessionId): Talk | undefined {
+    return this.find(session)?.connection;
+  }
+
+  /** [S1005, S4005, claim 1, claim 7]: begins a talk with the key, the peer and the expiry received. */
+  begin(now: Micros, introduced: Introduction): void {
+    const { self, localKey, rng, config, outbox, ending } = this.#options;
+    const { grant, role, peer, socket } = introduced;
+    const { session, service } = grant;
+    const terms = { seconds: grant.seconds, bytes: grant.bytes };
+    const connection = new Connection(now, {
+      role,
+      session,
+      grantBytes: introduced.grantBytes,
+      limits: terms,
+      sessionKey: introduced.key,
+      localKey,
+      remotePublicKey: introduced.peerKey,
+      suite: self.suite,
+      rng,
+      paths: introduced.paths,
+      config,
+    });
+    this.#talks.push({
+      session,
+      role,
+      peer,
+      service,
+      socket,
+      call: introduced.call,
+      connection,
+      extend: introduced.extend,
+      granted: terms,
+      terms,
+      revision: 0,
+      asked: undefined,
+      consented: undefined,
+      path: undefined,
+    });
+    ending.begin(session);
+    outbox.event({
+      kind: 'introduced',
+      session,
+      call: introduced.call,
+      peer,
+      service,
+      terms,
+    });
+  }
+
+  /** Ends a talk; false if there is none. `done` delivers what is in flight first [S1006, S4006]. */
+  end(now: Micros, session: SessionId, reason: EndReason): boolean {
+    const talk = this.find(session);
+    talk?.connection.close(now, reason);
+    return talk !== undefined;
+  }
+
+  /** Ends the talk that came of a call. */
+  endCall(now: Micros, call: CallId): void {
+    const talk = this.#talks.find((other) => other.call === call);
+    talk?.connection.close(now, 'local');
+  }
+
+  /** [S5001, claim 6]: an end request closes the talk at once; the end notice follows. */
+  onEndRequest(now: Micros, message: MessageOf<'endRequest'>): boolean {
+    return this.end(now, message.session, message.reason);
+  }
+
+  onSocketFailed(now: Micros, socket: SocketId): boolean {
+    const talk = this.#bySocket(socket);
+    talk?.connection.close(now, 'path-lost');
+    return talk !== undefined;
+  }
+
+  onRefusal(message: MessageOf<'refusal'>): boolean {
+    return this.#talks.some((talk) => this.#options.extension.onRefusal(talk, message.request));
+  }
+
+  /** [S5005]: the manager tells a new expiry; false if there is no such talk. */
+  onNewExpiry(now: Micros, session: SessionId, message: MessageOf<'newExpiry'>): boolean {
+    const talk = this.find(session);
+    if (talk === undefined) return false;
+    this.#options.extension.onNewExpiry(now, talk, message.expiry, message.signature);
+    return true;
+  }
+
+  handleDatagram(now: Micros, socket: SocketId, path: Path, bytes: Uint8Array): void {
+    const talk = this.#bySocket(socket);
+    if (talk === undefined) this.#options.outbox.count('strayDatagrams');
+    else talk.connection.handleDatagram(now, path, bytes);
+  }
+
+  handleTimeout(now: Micros): void {
+    for (const { connection } of this.#talks) {
+      if (connection.nextTimeout() <= now) connection.handleTimeout(now);
+    }
+  }
+
+  nextTimeout(): Micros {
+    let next = NEVER;
+    for (const { connection } of this.#talks) next = earlier(next, connection.nextTimeout());
+    return next;
+  }
+
+  /** The talks take turns, one datagram each. */
+  pollTransmit(now: Micros, into: Uint8Array): TalkTransmit | undefined {
+    for (let tried = 0; tried < this.#talks.length; tried++) {
+      const at = (this.#turn + tried) % this.#talks.length;
+      const { connection, socket } = this.#talks[at];
+      const transmit = connection.pollTransmit(now, into);
+      if (transmit === undefined) continue;
+      this.#turn = at + 1;
+      return { socket, path: transmit.path, size: transmit.size };
+    }
+    return undefined;
+  }
+
+  /** Passes on what the connections say. */
+  collect(now: Micros): void {
+    for (const talk of this.#talks) {
+      let event = talk.connection.pollEvent();
+      while (event !== undefined) {
+        this.#onEvent(now, talk, event);
+        event = talk.connection.pollEvent();
+      }
+    }
+  }
+
+  status(now: Micros): TerminalStatus['talks'] {
+    return this.#talks.map(({ session, role, peer, service, terms, revision, connection }) => ({
+      session,
+      role,
+      peer,
+      service,
+      terms,
+      revision,
+      talk: connection.state(now),
+    }));
+  }
+
+  #onEvent(now: Micros, talk: UnderWay, event: ConnectionEvent): void {
+    const { extension, outbox } = this.#options;
+    const { session } = talk;
+    switch (event.kind) {
+      case 'ended':
+        this.#onEnded(now, talk, event);
+        return;
+      case 'expiry':
+        extension.onNewExpiry(now, talk, event.expiry, event.signature);
+        return;
+      case 'expiryNear':
+        extension.onExpiryNear(now, talk);
+        break;
+      case 'established':
+        talk.path = event.path;
+        break;
+      default:
+        break;
+    }
+    outbox.event({ kind: 'talk', session, event });
+  }
+
+  /** [S1006, S4006, S5002, claim 3]: the talk is over; its socket closes and its end is announced. */
+  #onEnded(
+    now: Micros,
+    talk: UnderWay,
+    { reason, counts }: Extract<ConnectionEvent, { kind: 'ended' }>,
+  ): void {
+    const { extension, outbox, ending } = this.#options;
+    const { session, socket } = talk;
+    const path = talk.connection.state(now).path ?? talk.path;
+    this.#talks = this.#talks.filter((other) => other !== talk);
+    extension.forget(talk);
+    outbox.closeSocket(socket);
+    ending.announce(now, { session, reason, counts });
+    outbox.event({ kind: 'ended', session, reason, counts, path });
+  }
+
+  #bySocket(socket: SocketId): UnderWay | undefined {
+    return this.#talks.find((talk) => talk.socket === socket);
+  }
+}

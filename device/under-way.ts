@@ -1,0 +1,41 @@
+// One talk that is under way, as the parts of the terminal share it.
+
+import type { Path } from '../protocol/core.ts';
+import type { Connection } from '../protocol/data/connection.ts';
+import type { Role } from '../protocol/data/connection-types.ts';
+import type { DeviceId, Name, RequestId, SessionId } from '../protocol/ids.ts';
+import type { CallId, SocketId } from './terminal-types.ts';
+
+/** Limits in force: totals since the talk began; `bytes` undefined: not limited. */
+export interface Terms {
+  readonly seconds: number;
+  readonly bytes: number | undefined;
+}
+
+/** A talk from its introduction to its end. */
+export interface UnderWay {
+  readonly session: SessionId;
+  readonly role: Role;
+  readonly peer: { readonly name: Name; readonly id: DeviceId };
+  readonly service: string;
+  readonly socket: SocketId;
+  /** The call of ours that it came of. */
+  readonly call: CallId | undefined;
+  readonly connection: Connection;
+  /** Ask for more at 70 % [¶0036]. */
+  readonly extend: boolean;
+  /** As the grant says. */
+  readonly granted: Terms;
+  /** As the newest expiry says. */
+  terms: Terms;
+  /** Of the newest expiry; 0: the grant's own. */
+  revision: number;
+  /** Our request for a later expiry, while it is not answered. */
+  asked: RequestId | undefined;
+  /** The most that the owner's list agreed to when it was asked again. */
+  consented:
+    | { readonly seconds?: number | undefined; readonly bytes?: number | undefined }
+    | undefined;
+  /** Where the peer was found. */
+  path: Path | undefined;
+}
