@@ -1,0 +1,83 @@
+// What the manager's parts share: keys, clocks, the queue in front of the disk, the way out. Owned by
+// the core in manager.ts; a part keeps nothing of another part's.
+
+import { encodeMessage } from '../protocol/control/codec.ts';
+import type { Message } from '../protocol/control/messages.ts';
+import { QUERY_TOPIC, topic } from '../protocol/control/topics.ts';
+import type { DeviceId, RequestId } from '../protocol/ids.ts';
+import { Deadlines } from './deadlines.ts';
+import { Ledger } from './ledger.ts';
+import { EMPTY_LOG } from './log.ts';
+import type { ManagerCounts, ManagerOptions, ManagerOutput, Reply } from './manager-types.ts';
+import { WallClock } from './wall-clock.ts';
+
+/** Shared by the parts of one manager. */
+export class Context {
+  readonly options: ManagerOptions;
+  readonly wall = new WallClock();
+  readonly deadlines = new Deadlines();
+  readonly ledger: Ledger;
+  readonly outputs: ManagerOutput[] = [];
+  readonly counts: ManagerCounts = {
+    malformed: 0,
+    unexpected: 0,
+    overBound: 0,
+    introduced: 0,
+    refused: 0,
+    unknownSession: 0,
+    triggersHanded: 0,
+    triggersWaiting: 0,
+    triggersExpired: 0,
+  };
+
+  constructor(options: ManagerOptions) {
+    this.options = options;
+    this.ledger = new Ledger({
+      suite: options.suite,
+      wall: this.wall,
+      deadlines: this.deadlines,
+      emit: (output) => this.emit(output),
+      head: EMPTY_LOG,
+    });
+  }
+
+  /** Queues an output; the shell drains after every input, an input makes few. */
+  emit(output: ManagerOutput): void {
+    this.outputs.push(output);
+  }
+
+  reply(to: number, reply: Reply): void {
+    this.emit({ kind: 'reply', to, reply });
+  }
+
+  /** A message to a terminal's `down` topic. */
+  sendDown(device: DeviceId, message: Message): void {
+    this.publish(topic('down', device), message);
+  }
+
+  /** Asks the broker to hand `payload` to a terminal within `deadlineMs` [S2002, S6005]. */
+  sendTrigger(
+    device: DeviceId,
+    trigger: {
+      readonly request: RequestId;
+      readonly deadlineMs: number;
+      readonly payload: Message;
+    },
+  ): void {
+    const { request, deadlineMs, payload } = trigger;
+    this.publish(topic('trigger', device), {
+      kind: 'trigger',
+      request,
+      deadlineMs,
+      payload: encodeMessage(payload),
+    });
+  }
+
+  sendQuery(message: Message): void {
+    this.publish(QUERY_TOPIC, message);
+  }
+
+  publish(name: string, message: Message): void {
+    this.emit({ kind: 'publish', topic: name, bytes: encodeMessage(message) });
+  }
+}

@@ -1,0 +1,35 @@
+// Bounds of the session manager that nobody else needs to know; those that the parties share stand in
+// protocol/limits.ts.
+
+export const MANAGER_LIMITS = {
+  /** Facts that wait for the disk; beyond it what can be refused is refused. Chosen by us. */
+  factsMax: 20_000,
+  /** Facts that one batch takes: keeps a flush, and with it a set-up, short under load. */
+  batchFactsMax: 256,
+  /** Milliseconds until what could not be written is tried again. */
+  diskRetryMs: 1_000,
+  /** Deadlines that one turn fires before it lets inputs in. */
+  firesPerTurnMax: 256,
+  /** Answers kept for a request that is repeated, until its caller's own wait is over. */
+  answersMax: 20_000,
+  /** Closed sessions kept in memory, so that a late report still finds its session. */
+  closedSessionsMax: 10_000,
+  /** Operators who wait for the end of one session. */
+  endWaitersMax: 16,
+  /** Extensions under way: at most one for each live session, and no more than this. */
+  extensionsMax: 20_000,
+  /** Names that the refusals of one caller are folded under in an hour; further ones share one. */
+  foldedNamesPerCallerMax: 16,
+  /** Folds open in all; further refusals of the hour share one. */
+  foldsMax: 10_000,
+  /** Milliseconds that refusals are folded for: one hour. */
+  foldMs: 3_600_000,
+  /** Tickets that wait to be used. */
+  ticketsMax: 10_000,
+  /** Uses of one ticket. */
+  ticketUsesMax: 10_000,
+  /** Seconds that a ticket is good for: a year. */
+  ticketSecondsMax: 366 * 86_400,
+  /** Bytes of one record in the store: reports, names and terms at their longest come to 700. */
+  recordBytesMax: 4_096,
+} as const;

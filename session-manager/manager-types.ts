@@ -1,0 +1,203 @@
+// What goes into the manager's core and what comes out of it. The shell turns outputs into MQTT,
+// LMDB and HTTP, and those back into inputs; the simulator does the same in virtual time.
+
+import type { OperatorLimits } from '../protocol/consent/allow-list.ts';
+import type { CryptoSuite, SigningKey } from '../protocol/crypto.ts';
+import type { EndReason } from '../protocol/ends.ts';
+import type { DeviceId, ManagerId, Name, SessionId } from '../protocol/ids.ts';
+import type { Rng } from '../protocol/random.ts';
+import type { WallMs } from '../protocol/time.ts';
+import type { Report, SessionRecord } from './records.ts';
+
+/** Tables of the store. */
+export const TABLES = ['devices', 'names', 'tickets', 'sessions', 'log', 'meta'] as const;
+export type Table = (typeof TABLES)[number];
+
+/** One row to put (or, without a value, to remove). */
+export interface Write {
+  readonly table: Table;
+  /** ASCII, at most 128 characters; text order is the order of range reads. */
+  readonly key: string;
+  readonly value: Uint8Array | undefined;
+}
+
+/** One row as it was read. */
+export interface Row {
+  readonly key: string;
+  readonly value: Uint8Array;
+}
+
+/** What a start needs of the store: everything but the log and most of the past. */
+export interface Stored {
+  readonly devices: readonly Row[];
+  readonly names: readonly Row[];
+  readonly tickets: readonly Row[];
+  /** All live sessions, and the newest closed ones. */
+  readonly sessions: readonly Row[];
+  readonly meta: readonly Row[];
+}
+
+export interface ManagerOptions {
+  /** This manager's MQTT client ID. */
+  readonly id: ManagerId;
+  /** Ed25519: signs grants, expiries, memberships and the log. */
+  readonly key: SigningKey;
+  readonly suite: CryptoSuite;
+  readonly rng: Rng;
+  readonly policy: OperatorLimits;
+  /** Where terminals enrol; a request that is meant for another server is refused. */
+  readonly publicUrl: string;
+  /** The broker as terminals reach it; told at enrolment. */
+  readonly brokerUrl: string;
+}
+
+/** What the operator asks; answered by one `reply`. */
+export type Command =
+  /** A ticket: `uses` at least 1, good for `seconds`. */
+  | {
+      readonly kind: 'ticket';
+      readonly name: Name | undefined;
+      readonly uses: number;
+      readonly seconds: number;
+    }
+  /** Force the end of a session [S6004]. */
+  | { readonly kind: 'end'; readonly session: SessionId }
+  /** Answered when everything before it is on disk (or could not be put there). */
+  | { readonly kind: 'settle' };
+
+export type ManagerInput =
+  /** The rows read at start; before any other input. */
+  | { readonly kind: 'restore'; readonly wall: WallMs; readonly stored: Stored }
+  /** The link to the broker is up and all subscriptions are acknowledged. */
+  | { readonly kind: 'linkUp'; readonly wall: WallMs }
+  | { readonly kind: 'linkDown'; readonly wall: WallMs }
+  /** A control message of a terminal; `from` is proven by the broker, bytes not yet decoded. */
+  | {
+      readonly kind: 'message';
+      readonly wall: WallMs;
+      readonly from: DeviceId;
+      readonly via: 'up' | 'allow-list';
+      readonly bytes: Uint8Array;
+    }
+  | { readonly kind: 'triggerState'; readonly wall: WallMs; readonly bytes: Uint8Array }
+  | { readonly kind: 'addressAnswer'; readonly wall: WallMs; readonly bytes: Uint8Array }
+  /** Answers to `persist`. */
+  | { readonly kind: 'persisted'; readonly wall: WallMs; readonly batch: number }
+  | {
+      readonly kind: 'persistFailed';
+      readonly wall: WallMs;
+      readonly batch: number;
+      readonly code: string;
+    }
+  /** `to`: the shell's number, echoed in `reply`. */
+  | {
+      readonly kind: 'command';
+      readonly wall: WallMs;
+      readonly to: number;
+      readonly command: Command;
+    }
+  /** The body of POST /nakodo/1/enrol or /nakodo/1/membership. */
+  | {
+      readonly kind: 'enrol' | 'membership';
+      readonly wall: WallMs;
+      readonly to: number;
+      readonly bytes: Uint8Array;
+    };
+
+export type ManagerOutput =
+  | { readonly kind: 'publish'; readonly topic: string; readonly bytes: Uint8Array }
+  /** Write all or nothing, durably; answer with `persisted` or `persistFailed`. One at a time. */
+  | { readonly kind: 'persist'; readonly batch: number; readonly writes: readonly Write[] }
+  | { readonly kind: 'reply'; readonly to: number; readonly reply: Reply }
+  | { readonly kind: 'event'; readonly event: ManagerEvent };
+
+/** Why a command or an enrolment failed; stable words. */
+export type ReplyFault =
+  | 'bad-request'
+  | 'wrong-server'
+  | 'ticket-invalid'
+  | 'name-missing'
+  | 'name-fixed'
+  | 'name-taken'
+  | 'already-enrolled'
+  | 'not-enrolled'
+  | 'no-session'
+  | 'busy'
+  | 'disk';
+
+export type Reply =
+  | { readonly kind: 'failed'; readonly code: ReplyFault }
+  /** `expiresAt`: Unix seconds. The secret is nowhere else. */
+  | { readonly kind: 'ticket'; readonly secret: Uint8Array; readonly expiresAt: number }
+  /** The body of the HTTP answer. */
+  | { readonly kind: 'enrolled' | 'membership'; readonly bytes: Uint8Array }
+  | { readonly kind: 'ended'; readonly outcome: EndOutcome }
+  | { readonly kind: 'settled' };
+
+/** What became of an operator's end [S6005]: terminals by name. */
+export interface EndOutcome {
+  readonly session: SessionId;
+  readonly reason: EndReason;
+  /** Ended and said so. */
+  readonly confirmed: readonly Name[];
+  /** Did not answer in time; ends by its own expiry at the latest. */
+  readonly unconfirmed: readonly Name[];
+}
+
+/** For `sessions --watch`. */
+export interface ManagerEvent {
+  readonly event: 'begun' | 'extended' | 'ending' | 'ended';
+  readonly session: SessionRecord;
+}
+
+/** What one terminal reported, as the operator sees it. */
+export type ReportView = Report;
+
+/** A session as the operator sees it; field names are what `--json` prints. */
+export interface SessionView {
+  readonly session: SessionId;
+  readonly caller: Name;
+  readonly callee: Name;
+  readonly callerId: DeviceId;
+  readonly calleeId: DeviceId;
+  readonly service: string;
+  /** `ending`: an end is reported or ordered, and not yet reported by both terminals. */
+  readonly state: 'live' | 'ending' | 'ended';
+  readonly reason: EndReason | null;
+  /** Granted in all. */
+  readonly seconds: number;
+  /** Granted in all; null: no limit in bytes. */
+  readonly bytes: number | null;
+  readonly revision: number;
+  /** ISO 8601, UTC, by the manager's clock. */
+  readonly begun: string;
+  readonly ended: string | null;
+  readonly callerReport: ReportView | null;
+  readonly calleeReport: ReportView | null;
+  /** What one end sent and the other neither received nor declared lost; null until both reported. */
+  readonly differenceBytes: number | null;
+}
+
+/** A terminal as the operator sees it. */
+export interface DeviceView {
+  readonly name: Name;
+  readonly id: DeviceId;
+  /** ISO 8601. */
+  readonly enrolled: string;
+  /** ISO 8601 of its last registration since the manager started; null: none yet. */
+  readonly registered: string | null;
+  readonly pollSeconds: number | null;
+}
+
+/** What the core has dropped, by why: peer faults are counted, never answered. */
+export interface ManagerCounts {
+  malformed: number;
+  unexpected: number;
+  overBound: number;
+  introduced: number;
+  refused: number;
+  unknownSession: number;
+  triggersHanded: number;
+  triggersWaiting: number;
+  triggersExpired: number;
+}

@@ -1,0 +1,191 @@
+// The session manager: the go-between who knows names, asks the callee, and introduces only on a yes
+// [means 41–45, claim 9, claim 20]. This file takes inputs apart and hands each to the part that it
+// concerns: names, introductions, sessions, extensions. Pure: the shell brings time, the broker and
+// the disk. One change → drain `poll` → arm one timer for `nextTimeout` (protocol/core.ts).
+
+import { decodeMessage } from '../protocol/control/codec.ts';
+import type { Message } from '../protocol/control/messages.ts';
+import type { ControlCore } from '../protocol/core.ts';
+import type { DeviceId } from '../protocol/ids.ts';
+import type { Micros } from '../protocol/time.ts';
+import { Context } from './context.ts';
+import { Extensions } from './extensions.ts';
+import { Introductions } from './introductions.ts';
+import { HEAD_KEY } from './ledger.ts';
+import { MANAGER_LIMITS } from './limits.ts';
+import { type LogHead, decodeLogHead } from './log.ts';
+import type {
+  Command,
+  ManagerCounts,
+  ManagerInput,
+  ManagerOptions,
+  ManagerOutput,
+  Stored,
+} from './manager-types.ts';
+import { type Device, Names } from './names.ts';
+import type { SessionRecord } from './records.ts';
+import { Refusals } from './refusals.ts';
+import { Sessions } from './sessions.ts';
+
+/** The session manager's core [claim 20]. */
+export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
+  readonly #context: Context;
+  readonly #names: Names;
+  readonly #sessions: Sessions;
+  readonly #extensions: Extensions;
+  readonly #introductions: Introductions;
+  #now = 0 as Micros;
+
+  constructor(options: ManagerOptions) {
+    this.#context = new Context(options);
+    this.#names = new Names(this.#context);
+    this.#sessions = new Sessions(this.#context);
+    this.#extensions = new Extensions(this.#context, this.#sessions);
+    this.#introductions = new Introductions(
+      this.#context,
+      this.#names,
+      this.#sessions,
+      new Refusals(this.#context),
+    );
+  }
+
+  /** One input; what it brings about comes out of `poll`. Nothing that a peer sent makes it throw. */
+  handle(time: Micros, input: ManagerInput): void {
+    const now = this.#advance(time);
+    this.#context.wall.set(now, input.wall);
+    switch (input.kind) {
+      case 'message':
+        return this.#onMessage(now, input.from, input.via, input.bytes);
+      case 'addressAnswer':
+        return this.#onAddressAnswer(now, input.bytes);
+      case 'triggerState':
+        return this.#onTriggerState(input.bytes);
+      case 'persisted':
+        return this.#context.ledger.onPersisted(now, input.batch);
+      case 'persistFailed':
+        return this.#context.ledger.onFailed(now, input.batch, input.code);
+      case 'command':
+        return this.#onCommand(now, input.to, input.command);
+      case 'enrol':
+        return this.#names.onEnrol(now, input.to, input.bytes);
+      case 'membership':
+        return this.#names.onMembership(now, input.to, input.bytes);
+      case 'linkUp':
+        return this.#sessions.onLinkUp(now);
+      case 'linkDown':
+        // What is under way runs into its own deadline; talks do not notice.
+        return undefined;
+      case 'restore':
+        return this.#restore(now, input.stored);
+    }
+  }
+
+  handleTimeout(time: Micros): void {
+    const now = this.#advance(time);
+    this.#context.deadlines.run(now, MANAGER_LIMITS.firesPerTurnMax);
+  }
+
+  nextTimeout(): Micros {
+    return this.#context.outputs.length > 0 ? this.#now : this.#context.deadlines.next();
+  }
+
+  poll(): ManagerOutput | undefined {
+    return this.#context.outputs.shift();
+  }
+
+  /** Sessions in memory; `closed`: the newest MANAGER_LIMITS.closedSessionsMax of them. */
+  sessions(which: 'open' | 'closed'): readonly SessionRecord[] {
+    return this.#sessions.rows(which);
+  }
+
+  /** All enrolled terminals. */
+  devices(): readonly Device[] {
+    return this.#names.all();
+  }
+
+  /** Where the log on disk stands. */
+  get logHead(): LogHead {
+    return this.#context.ledger.head;
+  }
+
+  get counts(): Readonly<ManagerCounts> {
+    return this.#context.counts;
+  }
+
+  #advance(time: Micros): Micros {
+    if (time > this.#now) this.#now = time;
+    return this.#now;
+  }
+
+  #onMessage(now: Micros, from: DeviceId, via: 'up' | 'allow-list', bytes: Uint8Array): void {
+    const message = decodeMessage(bytes);
+    if (message === undefined) {
+      this.#context.counts.malformed += 1;
+      return;
+    }
+    if (via === 'allow-list') this.#onAllowList(now, from, message, bytes);
+    else this.#onUp(now, from, message);
+  }
+
+  #onUp(now: Micros, from: DeviceId, message: Message): void {
+    switch (message.kind) {
+      case 'register':
+        return this.#names.onRegister(now, from, message);
+      case 'connect':
+        return this.#introductions.onConnect(now, from, message);
+      case 'extend':
+        return this.#extensions.onExtend(now, from, message);
+      case 'endNotice':
+        return this.#sessions.onEndNotice(now, from, message);
+      default:
+        this.#context.counts.unexpected += 1;
+    }
+  }
+
+  #onAllowList(now: Micros, from: DeviceId, message: Message, bytes: Uint8Array): void {
+    const isWanted =
+      message.kind === 'allowList' &&
+      (this.#introductions.onAllowList(now, from, message, bytes) ||
+        this.#extensions.onAllowList(now, from, message));
+    // Late, or not asked for: the deadline has answered already.
+    if (!isWanted) this.#context.counts.unexpected += 1;
+  }
+
+  #onAddressAnswer(now: Micros, bytes: Uint8Array): void {
+    const message = decodeMessage(bytes);
+    if (message?.kind === 'addressAnswer') this.#introductions.onAddressAnswer(now, message);
+    else this.#context.counts.malformed += 1;
+  }
+
+  /** Where a trigger stands [S2002]: for the figures only; every trigger has its own deadline here. */
+  #onTriggerState(bytes: Uint8Array): void {
+    const message = decodeMessage(bytes);
+    if (message?.kind !== 'triggerState') this.#context.counts.malformed += 1;
+    else if (message.state === 'handed') this.#context.counts.triggersHanded += 1;
+    else if (message.state === 'expired') this.#context.counts.triggersExpired += 1;
+    else this.#context.counts.triggersWaiting += 1;
+  }
+
+  #onCommand(now: Micros, to: number, command: Command): void {
+    switch (command.kind) {
+      case 'ticket':
+        return this.#names.makeTicket(now, to, command);
+      case 'end':
+        return this.#sessions.onForcedEnd(now, to, command.session);
+      case 'settle': {
+        const settled = (): void => this.#context.reply(to, { kind: 'settled' });
+        const nothing = { entries: [], writes: () => [] };
+        return this.#context.ledger.add(now, { ...nothing, persisted: settled, failed: settled });
+      }
+    }
+  }
+
+  /** After a restart: names, live sessions and the end of the log are as they were on disk. */
+  #restore(now: Micros, stored: Stored): void {
+    this.#names.restore(stored);
+    this.#sessions.restore(now, stored);
+    const row = stored.meta.find(({ key }) => key === HEAD_KEY);
+    const head = row && decodeLogHead(row.value);
+    if (head !== undefined) this.#context.ledger.restore(head);
+  }
+}

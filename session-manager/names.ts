@@ -1,0 +1,277 @@
+// The name record [41, Fig. 6]: which name is which device, who may have one (tickets, enrolment) and
+// who is there (registration). A name belongs to one device for good; only the operator hands out the
+// right to one. Everything is in memory and in the store; a change counts once it is on disk.
+
+import { base32 } from '../protocol/base32.ts';
+import type { MessageOf, PublicKeys } from '../protocol/control/messages.ts';
+import { decodeCbor } from '../protocol/control/cbor.ts';
+import { deviceIdOf } from '../protocol/identity/device-id.ts';
+import {
+  makeEnrolResponse,
+  openEnrolRequest,
+  openMembershipRequest,
+} from '../protocol/identity/enrolment.ts';
+import { makeMembership } from '../protocol/identity/membership.ts';
+import { TICKET_SECRET_BYTES, ticketHash } from '../protocol/identity/ticket.ts';
+import { type DeviceId, type Name, isDeviceId, isName } from '../protocol/ids.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import { randomBytes } from '../protocol/random.ts';
+import type { Micros } from '../protocol/time.ts';
+import type { Context } from './context.ts';
+import { MANAGER_LIMITS } from './limits.ts';
+import type { LogFact } from './log.ts';
+import type { Command, ReplyFault, Stored, Write } from './manager-types.ts';
+import {
+  RECORD,
+  type TicketRecord,
+  deviceRecord,
+  encodeDevice,
+  encodeName,
+  encodeTicket,
+  nameRecord,
+  ticketRecord,
+} from './records.ts';
+
+const MS_PER_SECOND = 1_000;
+
+/** One enrolled terminal. */
+export interface Device {
+  readonly id: DeviceId;
+  readonly name: Name;
+  readonly keys: PublicKeys;
+  /** Wall milliseconds. */
+  readonly enrolled: number;
+  /** Wall milliseconds of its last `register`, since this manager started. */
+  registered: number | undefined;
+  pollSeconds: number | undefined;
+}
+
+/** Names, devices and tickets of one manager. */
+export class Names {
+  readonly #context: Context;
+  readonly #byId = new Map<DeviceId, Device>();
+  readonly #byName = new Map<Name, Device>();
+  readonly #tickets = new Map<string, TicketRecord>();
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  /** Takes the rows read at start; rows that do not decode are dropped and counted. */
+  restore(stored: Stored): void {
+    const names = new Map<string, Name>();
+    for (const { key, value } of stored.names) {
+      const row = decodeCbor(nameRecord, value);
+      if (row !== undefined && isName(key)) names.set(row.device, key);
+      else this.#context.counts.malformed += 1;
+    }
+    for (const { key, value } of stored.devices) {
+      const row = decodeCbor(deviceRecord, value);
+      const name = names.get(key);
+      if (row === undefined || name === undefined || !isDeviceId(key)) {
+        this.#context.counts.malformed += 1;
+        continue;
+      }
+      const { keys, enrolled } = row;
+      this.#bind({ id: key, name, keys, enrolled, registered: undefined, pollSeconds: undefined });
+    }
+    for (const { key, value } of stored.tickets) {
+      const row = decodeCbor(ticketRecord, value);
+      if (row !== undefined) this.#tickets.set(key, row);
+    }
+  }
+
+  /** The terminal of a proven ID, if it is enrolled. */
+  byId(id: DeviceId): Device | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** The terminal of a name, if somebody has it. */
+  byName(name: Name): Device | undefined {
+    return this.#byName.get(name);
+  }
+
+  /** All enrolled terminals, in the order of their enrolment. */
+  all(): readonly Device[] {
+    return [...this.#byId.values()];
+  }
+
+  /**
+   * Registration: a terminal says its name [41, S2000]. Answered with a fresh membership, or refused
+   * if the sender is not enrolled or the name is not the one that is bound to its device ID.
+   */
+  onRegister(now: Micros, from: DeviceId, message: MessageOf<'register'>): void {
+    const { request } = message;
+    const device = this.#byId.get(from);
+    if (device === undefined || device.name !== message.name) {
+      const code = device === undefined ? 'not-enrolled' : 'name-taken';
+      this.#context.sendDown(from, { kind: 'refusal', request, code });
+      return;
+    }
+    device.registered = this.#context.wall.at(now);
+    device.pollSeconds = message.pollSeconds;
+    const membership = this.#membership(now, device);
+    this.#context.sendDown(from, { kind: 'registered', request, name: device.name, membership });
+  }
+
+  /** Makes a ticket; only the hash of its secret is kept. */
+  makeTicket(now: Micros, to: number, command: Extract<Command, { kind: 'ticket' }>): void {
+    const { name, uses, seconds } = command;
+    const wall = this.#context.wall.at(now);
+    const dropped = this.#dropOldTickets(wall);
+    const usable = uses >= 1 && uses <= MANAGER_LIMITS.ticketUsesMax;
+    if (!usable || seconds < 1 || seconds > MANAGER_LIMITS.ticketSecondsMax) {
+      this.#fail(to, 'bad-request');
+      return;
+    }
+    if (this.#tickets.size >= MANAGER_LIMITS.ticketsMax) {
+      this.#fail(to, 'busy');
+      return;
+    }
+    const secret = randomBytes(this.#context.options.rng, TICKET_SECRET_BYTES);
+    const key = this.#ticketKey(secret);
+    const expires = wall + seconds * MS_PER_SECOND;
+    this.#tickets.set(key, { ...RECORD, usesLeft: uses, expires, name });
+    this.#context.ledger.add(now, {
+      entries: [{ kind: 'ticket', uses, seconds, name }],
+      writes: () => [this.#ticketRow(key), ...dropped],
+      persisted: () => {
+        const expiresAt = Math.floor(expires / MS_PER_SECOND);
+        this.#context.reply(to, { kind: 'ticket', secret, expiresAt });
+      },
+      failed: () => {
+        this.#tickets.delete(key);
+        this.#fail(to, 'disk');
+      },
+    });
+  }
+
+  /**
+   * Enrols a terminal that shows a ticket and proves its keys. One use of the ticket is taken before
+   * anything else happens, so that of two that race for the last use exactly one gets it. Repeating
+   * the request of a terminal that is enrolled already costs no use.
+   */
+  onEnrol(now: Micros, to: number, body: Uint8Array): void {
+    const { options, wall } = this.#context;
+    const request = openEnrolRequest(options.suite, body);
+    if (request === undefined) return this.#fail(to, 'bad-request');
+    if (request.url !== options.publicUrl) return this.#fail(to, 'wrong-server');
+    const id = deviceIdOf(options.suite, request.keys);
+    const known = this.#byId.get(id);
+    if (known !== undefined && known.name === (request.name ?? known.name)) {
+      return this.#welcome(now, to, id, { entries: [], writes: () => [] });
+    }
+    if (known !== undefined) return this.#fail(to, 'already-enrolled');
+    const key = this.#ticketKey(request.secret);
+    const ticket = this.#tickets.get(key);
+    if (ticket === undefined || ticket.usesLeft < 1 || ticket.expires <= wall.at(now)) {
+      return this.#fail(to, 'ticket-invalid');
+    }
+    const name = ticket.name ?? request.name;
+    if (name === undefined) return this.#fail(to, 'name-missing');
+    if (request.name !== undefined && request.name !== name) return this.#fail(to, 'name-fixed');
+    if (this.#byName.has(name)) return this.#fail(to, 'name-taken');
+    if (this.#byId.size >= LIMITS.devicesMax) return this.#fail(to, 'busy');
+    this.#tickets.set(key, { ...ticket, usesLeft: ticket.usesLeft - 1 });
+    const enrolled = wall.at(now);
+    const { keys } = request;
+    const device = { id, name, keys, enrolled, registered: undefined, pollSeconds: undefined };
+    this.#bind(device);
+    this.#welcome(now, to, id, {
+      entries: [{ kind: 'enrolled', device: id, name }],
+      writes: () => [
+        { table: 'devices', key: id, value: encodeDevice({ ...RECORD, keys, enrolled }) },
+        { table: 'names', key: name, value: encodeName({ ...RECORD, device: id }) },
+        this.#ticketRow(key),
+      ],
+      undo: () => {
+        this.#byId.delete(id);
+        this.#byName.delete(name);
+        const left = this.#tickets.get(key);
+        if (left !== undefined) this.#tickets.set(key, { ...left, usesLeft: left.usesLeft + 1 });
+      },
+    });
+  }
+
+  /** A new membership for a terminal that proves its keys: it was away for more than a day. */
+  onMembership(now: Micros, to: number, body: Uint8Array): void {
+    const { options, wall } = this.#context;
+    const nowSeconds = Math.floor(wall.at(now) / MS_PER_SECOND);
+    const request = openMembershipRequest(options.suite, body, { nowSeconds });
+    if (request === undefined) return this.#fail(to, 'bad-request');
+    if (request.url !== options.publicUrl) return this.#fail(to, 'wrong-server');
+    const device = this.#byId.get(deviceIdOf(options.suite, request.keys));
+    if (device === undefined) return this.#fail(to, 'not-enrolled');
+    this.#context.reply(to, { kind: 'membership', bytes: this.#membership(now, device) });
+  }
+
+  /** Answers an enrolment once it is on disk; the device may be gone again if that failed. */
+  #welcome(
+    now: Micros,
+    to: number,
+    id: DeviceId,
+    fact: {
+      readonly entries: readonly LogFact[];
+      readonly writes: () => readonly Write[];
+      readonly undo?: () => void;
+    },
+  ): void {
+    const { key, brokerUrl } = this.#context.options;
+    this.#context.ledger.add(now, {
+      entries: fact.entries,
+      writes: fact.writes,
+      persisted: (then) => {
+        const device = this.#byId.get(id);
+        if (device === undefined) return this.#fail(to, 'disk');
+        const membership = this.#membership(then, device);
+        const bytes = makeEnrolResponse(key, { name: device.name, membership, brokerUrl });
+        this.#context.reply(to, { kind: 'enrolled', bytes });
+      },
+      failed: () => {
+        fact.undo?.();
+        this.#fail(to, 'disk');
+      },
+    });
+  }
+
+  #membership(now: Micros, device: Device): Uint8Array {
+    const issuedAt = Math.floor(this.#context.wall.at(now) / MS_PER_SECOND);
+    return makeMembership(this.#context.options.key, {
+      device: device.id,
+      name: device.name,
+      keys: device.keys,
+      issuedAt,
+      expiresAt: issuedAt + LIMITS.membershipSeconds,
+    });
+  }
+
+  #bind(device: Device): void {
+    this.#byId.set(device.id, device);
+    this.#byName.set(device.name, device);
+  }
+
+  #ticketKey(secret: Uint8Array): string {
+    return base32(ticketHash(this.#context.options.suite, secret));
+  }
+
+  /** The row of a ticket as it stands; one without uses left is removed. */
+  #ticketRow(key: string): Write {
+    const ticket = this.#tickets.get(key);
+    const gone = ticket === undefined || ticket.usesLeft < 1;
+    return { table: 'tickets', key, value: gone ? undefined : encodeTicket(ticket) };
+  }
+
+  #dropOldTickets(wall: number): readonly Write[] {
+    const old = [...this.#tickets].filter(
+      ([, ticket]) => ticket.usesLeft < 1 || ticket.expires <= wall,
+    );
+    return old.map(([key]) => {
+      this.#tickets.delete(key);
+      return { table: 'tickets', key, value: undefined };
+    });
+  }
+
+  #fail(to: number, code: ReplyFault): void {
+    this.#context.reply(to, { kind: 'failed', code });
+  }
+}

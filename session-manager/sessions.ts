@@ -1,0 +1,366 @@
+// End processing [45]: the sessions that were introduced and are not over, who reported what about
+// them, and why each ended: exactly one reason, the first that counts. A session closes when both
+// terminals have reported, or LIMITS.unreportedSeconds after its last granted expiry.
+// The expiry runs on the monotonic clock; only a restart computes what is left from wall time.
+
+import type { MessageOf } from '../protocol/control/messages.ts';
+import type { EndReason } from '../protocol/ends.ts';
+import { type DeviceId, type Name, type SessionId, randomRequestId } from '../protocol/ids.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import {
+  MICROS_PER_MS,
+  MICROS_PER_SECOND,
+  type Micros,
+  after,
+  micros,
+  ms,
+  seconds,
+} from '../protocol/time.ts';
+import type { Context } from './context.ts';
+import type { Deadline } from './deadlines.ts';
+import { MANAGER_LIMITS } from './limits.ts';
+import type { LogFact } from './log.ts';
+import type { EndOutcome, ManagerEvent, Stored, Write } from './manager-types.ts';
+import {
+  LIVE_PREFIX,
+  PAST_PREFIX,
+  type Report,
+  type SessionRecord,
+  decodeSession,
+  differenceBytes,
+  encodeSession,
+  sessionKey,
+} from './records.ts';
+
+/** One session in memory. */
+export interface Session {
+  /** As it will be on disk; replaced, never changed. */
+  row: SessionRecord;
+  /** When it began, on this manager's monotonic clock; may lie before its start. */
+  readonly begun: Micros;
+  /** Its last granted expiry and a minute. */
+  readonly closing: Deadline;
+  /** Operators who wait for the terminals' word. */
+  readonly waiting: EndWaiter[];
+}
+
+interface EndWaiter {
+  readonly to: number;
+  readonly deadline: Deadline;
+}
+
+/** Which end of a session. */
+export type Side = 'caller' | 'callee';
+const SIDES: readonly Side[] = ['caller', 'callee'];
+
+/** The end of a session that a device is, if it is one. */
+export function sideOf(row: SessionRecord, device: DeviceId): Side | undefined {
+  if (row.callerId === device) return 'caller';
+  return row.calleeId === device ? 'callee' : undefined;
+}
+
+/** Sessions of one manager. */
+export class Sessions {
+  readonly #context: Context;
+  readonly #open = new Map<SessionId, Session>();
+  /** Closed ones, oldest first: late reports find them. */
+  readonly #closed = new Map<SessionId, Session>();
+  /** Grants that are being written. */
+  #reserved = 0;
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  /** Whether LIMITS.sessionsMax lets one more begin. */
+  hasRoom(): boolean {
+    return this.#open.size + this.#reserved < LIMITS.sessionsMax;
+  }
+
+  /** Keeps room for a session that is being written; returns how to give it back. */
+  reserve(): () => void {
+    this.#reserved += 1;
+    return () => {
+      this.#reserved -= 1;
+    };
+  }
+
+  /** Rows read at start: live sessions go on where they are, their expiry is not prolonged. */
+  restore(now: Micros, stored: Stored): void {
+    const wall = this.#context.wall.at(now);
+    for (const { value } of stored.sessions) {
+      const row = decodeSession(value);
+      if (row === undefined) {
+        this.#context.counts.malformed += 1;
+        continue;
+      }
+      // A clock that was set back while we were down must not make a session longer than granted.
+      const elapsedMs = Math.max(0, wall - row.begun);
+      const session = this.#make(row, micros(now - elapsedMs * MICROS_PER_MS));
+      if (row.closed) {
+        this.#closed.set(row.session, session);
+      } else {
+        this.#open.set(row.session, session);
+        this.#armClosing(session);
+      }
+    }
+    this.#dropClosed();
+  }
+
+  /** A session is on disk: it lives from now on. */
+  begin(now: Micros, row: SessionRecord): void {
+    const session = this.#make(row, now);
+    this.#open.set(row.session, session);
+    this.#armClosing(session);
+    this.#tell('begun', session);
+  }
+
+  /** A session that is not closed. */
+  open(id: SessionId): Session | undefined {
+    return this.#open.get(id);
+  }
+
+  /** Rows of all sessions in memory: those that are not closed, and the newest closed ones. */
+  rows(which: 'open' | 'closed'): readonly SessionRecord[] {
+    const sessions = which === 'open' ? this.#open : this.#closed;
+    return [...sessions.values()].map((session) => session.row);
+  }
+
+  /** A new expiry takes effect here, before it is told; see `undo` for what a full disk does. */
+  extend(session: Session, to: Pick<SessionRecord, 'seconds' | 'bytes' | 'revision'>): () => void {
+    const { seconds: before, bytes, revision } = session.row;
+    session.row = { ...session.row, ...to };
+    this.#armClosing(session);
+    return () => {
+      session.row = { ...session.row, seconds: before, bytes, revision };
+      this.#armClosing(session);
+    };
+  }
+
+  /** What to write of a session, as it stands when the batch is made. */
+  writes(session: Session): readonly Write[] {
+    const { row } = session;
+    const value = encodeSession(row);
+    const live = sessionKey(LIVE_PREFIX, row);
+    if (!row.closed) return [{ table: 'sessions', key: live, value }];
+    return [
+      { table: 'sessions', key: live, value: undefined },
+      { table: 'sessions', key: sessionKey(PAST_PREFIX, row), value },
+    ];
+  }
+
+  /**
+   * An end notice [S6000, claim 12]: kept with the session, logged [S6001], and acknowledged once it
+   * is on disk, so that the terminal may forget it. Acknowledged too, and changing nothing, when it
+   * is repeated or about a session that we do not know.
+   */
+  onEndNotice(now: Micros, from: DeviceId, notice: MessageOf<'endNotice'>): void {
+    const session = this.#open.get(notice.session) ?? this.#closed.get(notice.session);
+    const side = session && sideOf(session.row, from);
+    const acknowledge = (): void =>
+      this.#context.sendDown(from, {
+        kind: 'ended',
+        request: notice.request,
+        session: notice.session,
+      });
+    if (session === undefined || side === undefined) {
+      this.#context.counts.unknownSession += 1;
+      acknowledge();
+      return;
+    }
+    if (session.row[`${side}Report`] !== undefined) {
+      // Behind the first one in the queue: what is acknowledged is on disk.
+      const nothing = { entries: [], writes: () => [], failed: () => {} };
+      this.#context.ledger.add(now, { ...nothing, persisted: acknowledge });
+      return;
+    }
+    const { reason, sentBytes, receivedBytes, lostBytes, wireBytes, durationMs } = notice;
+    const report: Report = {
+      reason,
+      sentBytes,
+      receivedBytes,
+      lostBytes,
+      wireBytes,
+      durationMs,
+    };
+    session.row = { ...session.row, [`${side}Report`]: report };
+    const decided = this.#decide(now, session, reason, side);
+    const isLast = SIDES.every((each) => session.row[`${each}Report`] !== undefined);
+    if (isLast && !session.row.closed) this.#close(session);
+    const { session: id } = notice;
+    const counts = { sentBytes, receivedBytes, lostBytes, wireBytes, durationMs };
+    const difference = differenceBytes(session.row);
+    this.#write(now, session, {
+      entries: [
+        {
+          kind: 'report',
+          session: id,
+          by: side,
+          said: reason,
+          ...counts,
+          differenceBytes: difference,
+        },
+        ...decided,
+      ],
+      then: () => {
+        acknowledge();
+        if (decided.length > 0 && !isLast) this.#tell('ending', session);
+        if (isLast) this.#tell('ended', session);
+        if (isLast) this.#answerWaiters(session);
+      },
+    });
+  }
+
+  /**
+   * The operator forces an end [S6004, claim 13]: the reason is `operator` from here on, and the
+   * broker is asked to tell both terminals [S6005]. The answer says which of them confirmed within
+   * LIMITS.endAnswerMs; one that did not ends by its own expiry. The disk is not waited for.
+   */
+  onForcedEnd(now: Micros, to: number, id: SessionId): void {
+    const session = this.#open.get(id);
+    if (session === undefined) {
+      this.#context.reply(to, { kind: 'failed', code: 'no-session' });
+      return;
+    }
+    if (session.waiting.length >= MANAGER_LIMITS.endWaitersMax) {
+      this.#context.reply(to, { kind: 'failed', code: 'busy' });
+      return;
+    }
+    const deadline = this.#context.deadlines.make(() => this.#answerWaiter(session, to));
+    session.waiting.push({ to, deadline });
+    this.#context.deadlines.set(deadline, after(now, ms(LIMITS.endAnswerMs)));
+    this.#requestEnd(now, session);
+    if (session.row.forced) return;
+    session.row = { ...session.row, forced: true };
+    const decided = this.#decide(now, session, 'operator', 'operator');
+    this.#write(now, session, {
+      entries: [{ kind: 'operatorEnd', session: id }, ...decided],
+      then: () => this.#tell('ending', session),
+    });
+  }
+
+  /** The link to the broker is back: an operator's end that may not have arrived is sent again. */
+  onLinkUp(now: Micros): void {
+    for (const session of this.#open.values()) {
+      if (session.row.forced) this.#requestEnd(now, session);
+    }
+  }
+
+  /** End requests to the terminals that have not reported, through the broker [S6005, claim 13]. */
+  #requestEnd(now: Micros, session: Session): void {
+    const { row, closing } = session;
+    const leftMs = Math.ceil(Math.max(0, closing.at - now) / MICROS_PER_MS);
+    for (const side of SIDES) {
+      if (row[`${side}Report`] !== undefined) continue;
+      const request = randomRequestId(this.#context.options.rng);
+      this.#context.sendTrigger(row[`${side}Id`], {
+        request,
+        // Useful for as long as the talk could last.
+        deadlineMs: Math.min(LIMITS.waitMsMax, Math.max(LIMITS.endAnswerMs, leftMs)),
+        payload: { kind: 'endRequest', request, session: row.session, reason: 'operator' },
+      });
+    }
+  }
+
+  /** The one reason of a session: whoever comes first; nothing to log for those who follow. */
+  #decide(
+    now: Micros,
+    session: Session,
+    reason: EndReason,
+    by: Side | 'operator' | 'manager',
+  ): readonly LogFact[] {
+    const { row } = session;
+    if (row.reason !== undefined) return [];
+    session.row = { ...row, reason, ended: this.#context.wall.at(now) };
+    return [{ kind: 'ended', session: row.session, reason, by }];
+  }
+
+  /** Nobody, or only one terminal, reported: the manager closes the session itself [S6001]. */
+  #onClosing(now: Micros, session: Session): void {
+    const decided = this.#decide(now, session, 'unreported', 'manager');
+    this.#close(session);
+    this.#write(now, session, {
+      entries: decided,
+      then: () => {
+        this.#tell('ended', session);
+        this.#answerWaiters(session);
+      },
+    });
+  }
+
+  #close(session: Session): void {
+    const { row, closing } = session;
+    session.row = { ...row, closed: true };
+    this.#context.deadlines.stop(closing);
+    this.#open.delete(row.session);
+    this.#closed.set(row.session, session);
+    this.#dropClosed();
+  }
+
+  #dropClosed(): void {
+    for (const id of this.#closed.keys()) {
+      if (this.#closed.size <= MANAGER_LIMITS.closedSessionsMax) break;
+      this.#closed.delete(id);
+    }
+  }
+
+  #write(
+    now: Micros,
+    session: Session,
+    change: { readonly entries: readonly LogFact[]; readonly then: () => void },
+  ): void {
+    this.#context.ledger.add(now, {
+      entries: change.entries,
+      writes: () => this.writes(session),
+      persisted: change.then,
+    });
+  }
+
+  #answerWaiters(session: Session): void {
+    for (const { to } of [...session.waiting]) this.#answerWaiter(session, to);
+  }
+
+  #answerWaiter(session: Session, to: number): void {
+    const at = session.waiting.findIndex((waiter) => waiter.to === to);
+    if (at < 0) return;
+    const [waiter] = session.waiting.splice(at, 1);
+    this.#context.deadlines.stop(waiter.deadline);
+    const { row } = session;
+    const of = (reported: boolean): readonly Name[] =>
+      SIDES.filter((side) => (row[`${side}Report`] !== undefined) === reported).map(
+        (side) => row[`${side}Name`],
+      );
+    const outcome: EndOutcome = {
+      session: row.session,
+      reason: row.reason ?? 'operator',
+      confirmed: of(true),
+      unconfirmed: of(false),
+    };
+    this.#context.reply(to, { kind: 'ended', outcome });
+  }
+
+  #armClosing(session: Session): void {
+    const last = session.row.seconds + LIMITS.unreportedSeconds;
+    this.#context.deadlines.set(session.closing, after(session.begun, seconds(last)));
+  }
+
+  #make(row: SessionRecord, begun: Micros): Session {
+    const closing = this.#context.deadlines.make((now) => this.#onClosing(now, session));
+    const session: Session = { row, begun, closing, waiting: [] };
+    return session;
+  }
+
+  #tell(event: ManagerEvent['event'], session: Session): void {
+    this.#context.emit({ kind: 'event', event: { event, session: session.row } });
+  }
+
+  /** Announces a new expiry to whoever watches. */
+  tellExtended(session: Session): void {
+    this.#tell('extended', session);
+  }
+}
+
+/** Whole seconds that a session has lasted. */
+export function elapsedSeconds(now: Micros, session: Session): number {
+  return Math.max(0, Math.floor((now - session.begun) / MICROS_PER_SECOND));
+}
