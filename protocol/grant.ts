@@ -8,6 +8,7 @@ import {
   ascii,
   bytes,
   deviceId,
+  exactly,
   field,
   name,
   optional,
@@ -22,7 +23,7 @@ const quota = uint(LIMITS.grantBytesMax);
 
 /** [S2007]: `seconds` always (the operator's maximum is the backstop), `bytes` if limited. */
 export const grant = record({
-  version: field(0, uint(1)),
+  version: field(0, exactly(1)),
   session: field(1, sessionId),
   callerId: field(2, deviceId),
   calleeId: field(3, deviceId),
@@ -37,7 +38,7 @@ export type Grant = Infer<typeof grant>;
 
 /** [S6002]: cumulative totals; the higher revision holds. */
 export const expiry = record({
-  version: field(0, uint(1)),
+  version: field(0, exactly(1)),
   session: field(1, sessionId),
   revision: field(2, uint(LIMITS.revisionsMax)),
   seconds: field(3, seconds),

@@ -6,6 +6,8 @@ import { assert } from './assert.ts';
 export const LIMITS = {
   /** Bytes of a control message in plaintext (design §4). */
   messageBytesMax: 15 * 1024,
+  /** Bytes of the message inside a trigger: the longest, `askExtend`, comes to about 300. */
+  payloadBytesMax: 2_048,
   /** Nesting of a control message (design §4). */
   messageDepthMax: 8,
   /** Bytes of a signed grant or expiry. Chosen by us: all fields at their longest come to 420. */

@@ -29,7 +29,6 @@ export function decodeMessage(bytes: Uint8Array): Message | undefined {
   if (kind === undefined) return undefined;
   const decoded = decodeCbor(MESSAGE_TYPES[kind], bytes);
   if (decoded === undefined) return undefined;
-  const { wireVersion, kindNumber, ...fields } = decoded;
-  if (wireVersion !== WIRE_VERSION || kindNumber !== number) return undefined;
+  const { wireVersion: _version, kindNumber: _number, ...fields } = decoded;
   return { kind, ...fields } as Message;
 }

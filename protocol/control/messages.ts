@@ -11,8 +11,11 @@ import {
   ascii,
   bool,
   bytes,
+  coded,
   deviceId,
+  exactly,
   field,
+  ipAddress,
   list,
   name,
   oneOf,
@@ -28,12 +31,15 @@ export const WIRE_VERSION = 1;
 
 const SECONDS_MAX = LIMITS.grantSecondsMax;
 const BYTES_MAX = LIMITS.grantBytesMax;
-const reason = oneOf(...END_REASONS.map((row) => row.reason)) as Type<EndReason>;
+// The same codes as in the CLOSE frame of the data plane.
+const reason: Type<EndReason> = coded(
+  END_REASONS.map((row) => ({ code: row.code, word: row.reason })),
+);
 const service = ascii(LIMITS.serviceNameMax);
 
 /** A transport address that a terminal may be reached at: 4 or 16 address bytes, port. */
 export const candidate = record({
-  address: field(0, bytes(4, 16)),
+  address: field(0, ipAddress),
   port: field(1, uint(LIMITS.portMax)),
   type: field(2, oneOf('host', 'reflexive', 'relayed')),
 });
@@ -65,6 +71,16 @@ export const publicKeys = record({
   x25519: field(1, bytes(32)),
 });
 export type PublicKeys = Infer<typeof publicKeys>;
+
+/** One address record of one terminal, as a query names it [S2006]. */
+export const wantedAddress = record({ device: field(0, deviceId), record: field(1, recordId) });
+
+/** One address record as it was found [S3004]. */
+export const foundAddress = record({
+  device: field(0, deviceId),
+  record: field(1, recordId),
+  candidates: field(2, list(candidate, LIMITS.candidatesMax)),
+});
 
 const FIELDS = {
   // --- terminal → broker ------------------------------------------------------------------------
@@ -129,12 +145,12 @@ const FIELDS = {
   trigger: {
     request: field(2, requestId),
     deadlineMs: field(3, uint(LIMITS.waitMsMax)),
-    payload: field(4, bytes(1, LIMITS.messageBytesMax)),
+    payload: field(4, bytes(1, LIMITS.payloadBytesMax)),
   },
   /** [S2006, S3003]: only ever sent after the verdict was yes. */
   addressQuery: {
     request: field(2, requestId),
-    wanted: field(3, list(record({ device: field(0, deviceId), record: field(1, recordId) }), 2)),
+    wanted: field(3, list(wantedAddress, 2)),
     waitMs: field(4, uint(LIMITS.waitMsMax)),
   },
   // --- broker → manager -------------------------------------------------------------------------
@@ -146,24 +162,14 @@ const FIELDS = {
   /** [S3004, S3005]: the records found; one that is missing was not recorded in time. */
   addressAnswer: {
     request: field(2, requestId),
-    found: field(
-      3,
-      list(
-        record({
-          device: field(0, deviceId),
-          record: field(1, recordId),
-          candidates: field(2, list(candidate, LIMITS.candidatesMax)),
-        }),
-        2,
-      ),
-    ),
+    found: field(3, list(foundAddress, 2)),
   },
   // --- broker → terminal ------------------------------------------------------------------------
   /** [S3002, S4002]: a communication request (or an end request), wrapped. */
   call: {
     request: field(2, requestId),
     deadlineMs: field(3, uint(LIMITS.waitMsMax)),
-    payload: field(4, bytes(1, LIMITS.messageBytesMax)),
+    payload: field(4, bytes(1, LIMITS.payloadBytesMax)),
   },
   /** Answer to `address`. */
   addressRecorded: { record: field(2, recordId) },
@@ -266,8 +272,8 @@ export const MESSAGE_TYPES: Readonly<Record<Kind, Type<Record<string, unknown>>>
     Object.entries(FIELDS).map(([kind, fields]) => [
       kind,
       record({
-        wireVersion: field(0, uint(WIRE_VERSION)),
-        kindNumber: field(1, uint(255)),
+        wireVersion: field(0, exactly(WIRE_VERSION)),
+        kindNumber: field(1, exactly(KIND_NUMBERS[kind as Kind])),
         ...fields,
       }),
     ]),

@@ -10,13 +10,21 @@ import { LIMITS } from '../limits.ts';
 /** What a type is, for whoever describes it (`cddl.ts`) or makes examples of it (tests). */
 export type Form =
   | { readonly is: 'uint'; readonly max: number }
+  | { readonly is: 'exactly'; readonly value: number }
   | { readonly is: 'text' | 'ascii'; readonly max: number }
   | { readonly is: NamedForm }
   | { readonly is: 'bytes'; readonly min: number; readonly max: number }
+  | { readonly is: 'address' }
   | { readonly is: 'bool' }
-  | { readonly is: 'word'; readonly words: readonly string[] }
+  | { readonly is: 'word'; readonly words: readonly CodedWord[] }
   | { readonly is: 'list'; readonly of: Type<unknown>; readonly max: number }
   | { readonly is: 'record'; readonly fields: readonly FieldForm[] };
+
+/** A word and the number that stands for it on the wire. */
+export interface CodedWord {
+  readonly code: number;
+  readonly word: string;
+}
 
 /** Texts of a fixed alphabet. */
 export type NamedForm = 'device-id' | 'random-id' | 'manager-id' | 'name' | 'url';
@@ -40,6 +48,15 @@ export interface Type<T> {
 export type Infer<S> = S extends Type<infer T> ? T : never;
 
 const UINT32_MAX = 0xffff_ffff;
+
+/** One whole number and nothing else: a version, a kind. */
+export function exactly(value: number): Type<number> {
+  return {
+    read: (number) => (number === value ? value : undefined),
+    write: (number) => number,
+    form: { is: 'exactly', value },
+  };
+}
 
 /** Whole numbers from 0 to `max` (at most 2^53 − 1). */
 export function uint(max: number): Type<number> {
@@ -110,6 +127,16 @@ export function bytes(min: number, max: number = min): Type<Uint8Array> {
   };
 }
 
+/** An IP address: 4 or 16 bytes. */
+export const ipAddress: Type<Uint8Array> = {
+  read(value) {
+    if (!(value instanceof Uint8Array)) return undefined;
+    return value.length === 4 || value.length === 16 ? value : undefined;
+  },
+  write: (value) => value,
+  form: { is: 'address' },
+};
+
 export const bool: Type<boolean> = {
   read: (value) => (typeof value === 'boolean' ? value : undefined),
   write: (value) => value,
@@ -118,9 +145,18 @@ export const bool: Type<boolean> = {
 
 /** One of a few words, written as its position; append, never reorder. */
 export function oneOf<const W extends readonly string[]>(...words: W): Type<W[number]> {
+  return coded<W[number]>(words.map((word, code) => ({ code, word })));
+}
+
+/** One of a few words, written as its own code. */
+export function coded<W extends string>(
+  words: readonly { readonly code: number; readonly word: W }[],
+): Type<W> {
+  const byCode = new Map<unknown, W>(words.map(({ code, word }) => [code, word]));
+  const byWord = new Map<string, number>(words.map(({ code, word }) => [word, code]));
   return {
-    read: (value) => (typeof value === 'number' ? words[value] : undefined),
-    write: (value) => words.indexOf(value),
+    read: (value) => byCode.get(value),
+    write: (value) => byWord.get(value),
     form: { is: 'word', words },
   };
 }

@@ -6,7 +6,17 @@
 import { sameBytes } from '../bytes.ts';
 import { decodeCbor, encodeCbor } from '../control/cbor.ts';
 import { publicKeys } from '../control/messages.ts';
-import { type Infer, bytes, field, name, optional, record, uint, url } from '../control/schema.ts';
+import {
+  type Infer,
+  bytes,
+  exactly,
+  field,
+  name,
+  optional,
+  record,
+  uint,
+  url,
+} from '../control/schema.ts';
 import { type CryptoSuite, KEY_BYTES, type SigningKey } from '../crypto.ts';
 import { LIMITS } from '../limits.ts';
 import { openMembership } from './membership.ts';
@@ -17,7 +27,7 @@ const VERSION = 1;
 
 /** The body of a request to be enrolled; `url`: the server it is meant for, as the ticket says. */
 export const enrolRequest = record({
-  version: field(0, uint(VERSION)),
+  version: field(0, exactly(VERSION)),
   url: field(1, url),
   secret: field(2, bytes(TICKET_SECRET_BYTES)),
   keys: field(3, publicKeys),
@@ -27,7 +37,7 @@ export type EnrolRequest = Omit<Infer<typeof enrolRequest>, 'version'>;
 
 /** The body of the manager's answer. */
 export const enrolResponse = record({
-  version: field(0, uint(VERSION)),
+  version: field(0, exactly(VERSION)),
   name: field(1, name),
   membership: field(2, bytes(1, LIMITS.membershipBytesMax)),
   managerKey: field(3, bytes(KEY_BYTES)),
@@ -37,7 +47,7 @@ export type EnrolResponse = Omit<Infer<typeof enrolResponse>, 'version'>;
 
 /** The body of a request for a new membership; `issuedAt`: Unix seconds. */
 export const membershipRequest = record({
-  version: field(0, uint(VERSION)),
+  version: field(0, exactly(VERSION)),
   url: field(1, url),
   keys: field(2, publicKeys),
   issuedAt: field(3, uint(LIMITS.unixSecondsMax)),
@@ -56,7 +66,7 @@ export function openEnrolRequest(
 ): EnrolRequest | undefined {
   const parts = unwrap(encoded);
   const request = parts === undefined ? undefined : decodeCbor(enrolRequest, parts.body);
-  if (parts === undefined || request === undefined || request.version !== VERSION) return undefined;
+  if (parts === undefined || request === undefined) return undefined;
   const { ed25519 } = request.keys;
   if (!verifySigned(suite, ed25519, 'enrol', parts.body, parts.signature)) return undefined;
   return withoutVersion(request);
@@ -85,7 +95,7 @@ export function openEnrolResponse(
   const { managerKey } = expected;
   if (!verifySigned(suite, managerKey, 'enrolled', parts.body, parts.signature)) return undefined;
   const response = decodeCbor(enrolResponse, parts.body);
-  if (response === undefined || response.version !== VERSION) return undefined;
+  if (response === undefined) return undefined;
   if (!sameBytes(response.managerKey, managerKey)) return undefined;
   const membership = openMembership(suite, managerKey, response.membership);
   if (membership === undefined || membership.name !== response.name) return undefined;
@@ -107,7 +117,7 @@ export function openMembershipRequest(
 ): MembershipRequest | undefined {
   const parts = unwrap(encoded);
   const request = parts === undefined ? undefined : decodeCbor(membershipRequest, parts.body);
-  if (parts === undefined || request === undefined || request.version !== VERSION) return undefined;
+  if (parts === undefined || request === undefined) return undefined;
   const { ed25519 } = request.keys;
   const label = 'membership-request';
   if (!verifySigned(suite, ed25519, label, parts.body, parts.signature)) return undefined;

@@ -4,7 +4,7 @@
 
 import { decodeCbor, encodeCbor } from '../control/cbor.ts';
 import { publicKeys } from '../control/messages.ts';
-import { type Infer, deviceId, field, name, record, uint } from '../control/schema.ts';
+import { type Infer, deviceId, exactly, field, name, record, uint } from '../control/schema.ts';
 import type { CryptoSuite, SigningKey } from '../crypto.ts';
 import { LIMITS } from '../limits.ts';
 import { deviceIdOf } from './device-id.ts';
@@ -14,7 +14,7 @@ const VERSION = 1;
 
 /** The body of a statement; `issuedAt` and `expiresAt` in Unix seconds. */
 export const membership = record({
-  version: field(0, uint(VERSION)),
+  version: field(0, exactly(VERSION)),
   device: field(1, deviceId),
   name: field(2, name),
   keys: field(3, publicKeys),
@@ -45,6 +45,6 @@ export function openMembership(
   if (parts === undefined) return undefined;
   if (!verifySigned(suite, managerKey, 'membership', parts.body, parts.signature)) return undefined;
   const statement = decodeCbor(membership, parts.body);
-  if (statement === undefined || statement.version !== VERSION) return undefined;
+  if (statement === undefined) return undefined;
   return deviceIdOf(suite, statement.keys) === statement.device ? statement : undefined;
 }

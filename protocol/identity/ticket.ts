@@ -16,7 +16,7 @@ export const TICKET_SECRET_BYTES = 20;
 
 /** The inside of a ticket; `url`: where to enrol; `expiresAt`: Unix seconds; `name`: if fixed. */
 export const ticket = record({
-  version: field(0, uint(VERSION)),
+  version: field(0, uint(255)),
   url: field(1, url),
   managerKey: field(2, bytes(KEY_BYTES)),
   secret: field(3, bytes(TICKET_SECRET_BYTES)),

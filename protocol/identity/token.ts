@@ -4,7 +4,7 @@
 
 import { sameBytes } from '../bytes.ts';
 import { decodeCbor, encodeCbor } from '../control/cbor.ts';
-import { bytes, deviceId, field, managerId, record, uint } from '../control/schema.ts';
+import { bytes, deviceId, exactly, field, managerId, record, uint } from '../control/schema.ts';
 import { type CryptoSuite, KEY_BYTES, type SigningKey } from '../crypto.ts';
 import type { DeviceId, ManagerId, Name } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
@@ -17,7 +17,7 @@ export const TOKEN_NONCE_BYTES = 16;
 
 /** The body of a terminal's token, signed by the terminal; `issuedAt` in Unix seconds. */
 export const terminalToken = record({
-  version: field(0, uint(VERSION)),
+  version: field(0, exactly(VERSION)),
   device: field(1, deviceId),
   audience: field(2, bytes(KEY_BYTES)),
   issuedAt: field(3, uint(LIMITS.unixSecondsMax)),
@@ -27,7 +27,7 @@ export const terminalToken = record({
 
 /** The body of the manager's own token, signed by the manager. */
 export const managerToken = record({
-  version: field(0, uint(VERSION)),
+  version: field(0, exactly(VERSION)),
   client: field(1, managerId),
   audience: field(2, bytes(KEY_BYTES)),
   issuedAt: field(3, uint(LIMITS.unixSecondsMax)),
@@ -83,7 +83,7 @@ export function openToken(
 ): ProvenTerminal | TokenFault {
   const parts = unwrap(encoded);
   const body = parts === undefined ? undefined : decodeCbor(terminalToken, parts.body);
-  if (parts === undefined || body === undefined || body.version !== VERSION) return 'malformed';
+  if (parts === undefined || body === undefined) return 'malformed';
   if (!sameBytes(body.audience, managerKey)) return 'audience';
   const membership = openMembership(suite, managerKey, body.membership);
   if (membership === undefined || membership.device !== body.device) return 'signature';
@@ -115,7 +115,7 @@ export function openManagerToken(
 ): { readonly client: ManagerId } | TokenFault {
   const parts = unwrap(encoded);
   const body = parts === undefined ? undefined : decodeCbor(managerToken, parts.body);
-  if (parts === undefined || body === undefined || body.version !== VERSION) return 'malformed';
+  if (parts === undefined || body === undefined) return 'malformed';
   if (!sameBytes(body.audience, managerKey)) return 'audience';
   if (!verifySigned(suite, managerKey, 'manager-token', parts.body, parts.signature)) {
     return 'signature';
