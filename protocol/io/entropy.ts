@@ -1,4 +1,5 @@
-// The kernel's randomness, for everything that has to be secret.
+// The kernel's randomness, for everything that has to be secret: seeds, session keys, nonces. Tests
+// and the simulator use `seededRng` instead.
 
 import { randomFillSync } from 'node:crypto';
 import type { Rng } from '../random.ts';

@@ -1,4 +1,5 @@
-// One connection of local-socket.ts, the same at both ends: frames, and data on credit.
+// One connection of local-socket.ts, the same at both ends: frames, and data on credit. What breaks
+// the layout ends the connection: both ends are this program.
 
 import type { Socket } from 'node:net';
 import { NakodoError } from '../errors.ts';

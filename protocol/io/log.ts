@@ -2,9 +2,9 @@
 // whole ID; no line of any level holds a key (byte strings are printed as their length).
 
 /** From most to least talkative: per packet, a turn not taken, a state, wakes an operator, broken. */
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const;
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
-export type LogFields = Readonly<Record<string, unknown>>;
+type LogFields = Readonly<Record<string, unknown>>;
 
 /** Where a shell says what happened; `event` is a stable kebab-case word. */
 export interface Log {
@@ -15,7 +15,7 @@ export interface Log {
   error(event: string, fields?: LogFields): void;
 }
 
-export interface LogOptions {
+interface LogOptions {
   /** The least level that is written; default `info`. */
   readonly level?: LogLevel;
   /** JSON objects or plain text, one a line; default text. */

@@ -12,7 +12,7 @@ import { entropy } from './entropy.ts';
 import { IO_LIMITS } from './limits.ts';
 
 /** Why a connection ended or did not come about. */
-export interface LinkTrouble {
+interface LinkTrouble {
   /** CONNACK return code (MQTT 3.1.1 §3.2.2.3; 4, 5: not let in), if the broker refused us. */
   readonly refusedCode: number | undefined;
   /** A system error code or `lost`. */
@@ -20,7 +20,7 @@ export interface LinkTrouble {
   readonly message: string;
 }
 
-export interface LinkOptions {
+interface LinkOptions {
   /** `mqtt://host:port`. */
   readonly url: string;
   readonly clientId: string;
@@ -39,7 +39,7 @@ export interface LinkOptions {
 }
 
 /** What a link has done since it was opened. */
-export interface LinkCounts {
+interface LinkCounts {
   readonly connections: number;
   readonly dropped: number;
 }

@@ -5,22 +5,41 @@
 import { type RemoteInfo, type Socket, createSocket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
 import type { Path, Transmit } from '../core.ts';
-import { NakodoError, errorCode } from '../errors.ts';
+import { NakodoError } from '../errors.ts';
 import { IO_LIMITS } from './limits.ts';
 
-export interface UdpOptions {
+/** Buffers that the sockets of one owner share. */
+export class BufferPool {
+  readonly #bufferBytes: number;
+  readonly #free: Uint8Array[] = [];
+
+  /** `bufferBytes`: length of each buffer. */
+  constructor(bufferBytes: number) {
+    this.#bufferBytes = bufferBytes;
+  }
+
+  /** A buffer to fill and to give to `UdpSocket.send` or back. */
+  borrow(): Uint8Array {
+    return this.#free.pop() ?? new Uint8Array(this.#bufferBytes);
+  }
+
+  /** Takes a buffer back that nobody uses any more. */
+  release(buffer: Uint8Array): void {
+    if (this.#free.length < IO_LIMITS.udpQueuedMax) this.#free.push(buffer);
+  }
+}
+
+interface UdpOptions {
   /** A literal address of this host. */
   readonly bind: string;
-  /** Default 0: any free port. */
-  readonly port?: number;
-  /** Bytes of each lent buffer; default: the largest datagram. */
-  readonly bufferBytes?: number;
+  /** Where the buffers given to `send` come from and go back to. */
+  readonly pool: BufferPool;
   /** `path` is interned, `bytes` are the receiver's to keep or change. */
   readonly onDatagram: (path: Path, bytes: Uint8Array) => void;
   readonly onError: (error: Error) => void;
 }
 
-/** An open socket. */
+/** An open socket on a port that the system chose. */
 export class UdpSocket {
   readonly host: string;
   readonly port: number;
@@ -29,61 +48,54 @@ export class UdpSocket {
   /** Datagrams that found Node's queue full. */
   droppedDatagrams = 0;
   readonly #socket: Socket;
-  readonly #bufferBytes: number;
-  readonly #free: Uint8Array[] = [];
+  readonly #pool: BufferPool;
   /** Buffers that Node still holds. */
   #queued: Uint8Array[] = [];
-  #closed = false;
+  #isClosed = false;
 
   /** `socket`: bound, handed over. */
-  constructor(socket: Socket, bufferBytes: number) {
+  constructor(socket: Socket, pool: BufferPool) {
     const { address, port } = socket.address();
     this.host = address;
     this.port = port;
     this.receiveBufferBytes = socket.getRecvBufferSize();
     this.#socket = socket;
-    this.#bufferBytes = bufferBytes;
-  }
-
-  /** A buffer to fill and to give to `send` or `release`. */
-  borrow(): Uint8Array {
-    if (this.#queued.length > 0 && !this.#closed && this.#socket.getSendQueueCount() === 0) {
-      this.#free.push(...this.#queued);
-      this.#queued = [];
-    }
-    return this.#free.pop() ?? new Uint8Array(this.#bufferBytes);
-  }
-
-  /** Takes back a buffer in which nothing was sent. */
-  release(buffer: Uint8Array): void {
-    this.#free.push(buffer);
+    this.#pool = pool;
   }
 
   /** Sends the first `transmit.size` bytes and takes the buffer over. Failure is loss. */
   send(transmit: Transmit, buffer: Uint8Array): void {
-    if (this.#closed || this.#queued.length >= IO_LIMITS.udpQueuedMax) {
+    if (this.#queued.length > 0) this.#reclaim();
+    if (this.#isClosed || this.#queued.length >= IO_LIMITS.udpQueuedMax) {
       this.droppedDatagrams += 1;
-      this.#free.push(buffer);
+      this.#pool.release(buffer);
       return;
     }
     const { path, size } = transmit;
     this.#socket.send(buffer, 0, size, path.port, path.host);
-    if (this.#socket.getSendQueueCount() === 0) this.#free.push(buffer);
+    if (this.#socket.getSendQueueCount() === 0) this.#pool.release(buffer);
     else this.#queued.push(buffer);
   }
 
   /** Closes; resolves when the port is free again. Repeated calls are harmless. */
   close(): Promise<void> {
-    if (this.#closed) return Promise.resolve();
-    this.#closed = true;
-    this.#free.length = 0;
+    if (this.#isClosed) return Promise.resolve();
+    this.#isClosed = true;
+    // What Node still holds is left to it.
+    this.#queued = [];
     return new Promise((resolve) => this.#socket.close(() => resolve()));
+  }
+
+  #reclaim(): void {
+    if (this.#isClosed || this.#socket.getSendQueueCount() > 0) return;
+    for (const buffer of this.#queued) this.#pool.release(buffer);
+    this.#queued = [];
   }
 }
 
 /**
  * Opens and binds a socket, with as large a receive buffer as the kernel gives.
- * @throws NakodoError `address-unusable` or `port-taken`.
+ * @throws NakodoError `address-unusable`.
  */
 export function openUdp(options: UdpOptions): Promise<UdpSocket> {
   const type = isIPv6(options.bind) ? 'udp6' : 'udp4';
@@ -95,20 +107,20 @@ export function openUdp(options: UdpOptions): Promise<UdpSocket> {
       reject(bindError(error, options.bind));
     };
     socket.once('error', onBindError);
-    socket.bind({ address: options.bind, port: options.port ?? 0, exclusive: true }, () => {
+    socket.bind({ address: options.bind, port: 0, exclusive: true }, () => {
       socket.off('error', onBindError);
       socket.on('error', options.onError);
       socket.setRecvBufferSize(IO_LIMITS.udpReceiveBufferBytes);
       socket.on('message', (bytes: Buffer, from: RemoteInfo) => {
         options.onDatagram(intern(from.address, from.port), bytes);
       });
-      resolve(new UdpSocket(socket, options.bufferBytes ?? IO_LIMITS.udpDatagramBytesMax));
+      resolve(new UdpSocket(socket, options.pool));
     });
   });
 }
 
 /** Same host and port, same object, for the `max` most recently seen paths. */
-export function internedPaths(max: number): (host: string, port: number) => Path {
+function internedPaths(max: number): (host: string, port: number) => Path {
   const paths = new Map<string, Path>();
   let last: Path = { host: '', port: 0 };
   return (host, port) => {
@@ -135,13 +147,6 @@ function literalLookup(host: string, _options: unknown, done: LookupDone): void 
 }
 
 function bindError(error: Error, bind: string): NakodoError {
-  if (errorCode(error) === 'EADDRINUSE') {
-    return new NakodoError(
-      'port-taken',
-      'another program uses this UDP port',
-      'choose another port, or 0 for any free one',
-    );
-  }
   return new NakodoError(
     'address-unusable',
     `cannot open a UDP socket on ${bind}: ${error.message}`,

@@ -1,0 +1,485 @@
+// The terminal's shell: drives the core `terminal.ts` between MQTT, UDP, files and the application.
+// Every input is handed to the core and followed by a drain; one timer wakes it. Many agents live in
+// one process (a fleet), so nothing here is shared between them.
+
+import type { Terms } from '../protocol/control/messages.ts';
+import { topic } from '../protocol/control/topics.ts';
+import { DATA_LIMITS } from '../protocol/data/limits.ts';
+import type { ConnectionConfig } from '../protocol/data/connection-types.ts';
+import { EXIT, NakodoError, errorCode, errorMessage } from '../protocol/errors.ts';
+import { openMembership } from '../protocol/identity/membership.ts';
+import { type DeviceId, type Name, type SessionId, isName } from '../protocol/ids.ts';
+import { Clock, WakeUp } from '../protocol/io/clock.ts';
+import { entropy } from '../protocol/io/entropy.ts';
+import { damagedFile } from '../protocol/io/files.ts';
+import type { Log } from '../protocol/io/log.ts';
+import { type MqttLink, brokerAddress, openLink } from '../protocol/io/mqtt-link.ts';
+import { nodeSuite } from '../protocol/io/node-crypto.ts';
+import { BufferPool } from '../protocol/io/udp.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import type { Micros } from '../protocol/time.ts';
+import { callError } from './shell/call-error.ts';
+import { EndsStore } from './shell/ends-store.ts';
+import { refuseOpenNetwork } from './shell/enrol.ts';
+import { type Enrolment, type Home, type Identity } from './shell/home.ts';
+import { loadEnrolment, loadIdentity, openHome } from './shell/home.ts';
+import { readAllowList } from './shell/list-reader.ts';
+import { Login } from './shell/login.ts';
+import { Session, type SessionHost } from './shell/session.ts';
+import { Sockets, configFor } from './shell/sockets.ts';
+import type {
+  CallId,
+  TerminalEvent,
+  TerminalInput,
+  TerminalOutput,
+  TerminalStatus,
+} from './terminal-types.ts';
+import { Terminal } from './terminal.ts';
+
+/** Outputs and datagrams handled before other agents and the event loop get their turn. */
+const STEPS_MAX = 512;
+/** Milliseconds that `stop` gives to talks, and then to end notices. */
+const STOP_MS_MAX = 2_000;
+
+/** What an agent is started with. */
+export interface AgentOptions {
+  readonly home: string;
+  readonly log: Log;
+  /** A literal address of this host; default: the one that the broker is reached from. */
+  readonly udpBind?: string | undefined;
+  /** In place of the enrolment's. */
+  readonly brokerUrl?: string | undefined;
+  /** A terminal that sleeps, and polls every so many seconds [claim 1]. */
+  readonly pollSeconds?: number | undefined;
+  readonly clock?: Clock | undefined;
+  readonly connection?: Partial<ConnectionConfig> | undefined;
+}
+
+/** What a user wants of a peer [S1002]. */
+export interface Wish {
+  readonly to: string;
+  readonly service: string;
+  readonly want?: Terms;
+  /** Milliseconds to wait for consent; default 5 s. */
+  readonly waitMs?: number | undefined;
+  /** Ask for more at 70 % of the expiry [¶0036]. */
+  readonly extend?: boolean | undefined;
+  /** Gives up when aborted. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called when the address notice came, before the handshake. */
+  readonly onIntroduced?: (session: Session) => void;
+}
+
+/** What an agent's owner has to look after, in words; absent: nothing. */
+export interface AgentTroubles {
+  /** Why the broker cannot be reached, or does not let us in. */
+  readonly link: string | undefined;
+  /** What is wrong with the allow-list file. */
+  readonly list: string | undefined;
+  /** What could not be written. */
+  readonly disk: string | undefined;
+}
+
+interface Calling {
+  readonly wish: Wish;
+  resolve(session: Session): void;
+  reject(error: Error): void;
+}
+
+interface Parts {
+  readonly home: Home;
+  readonly identity: Identity;
+  readonly enrolment: Enrolment;
+  readonly connection: Partial<ConnectionConfig>;
+}
+
+/** One running terminal. */
+export class Agent {
+  readonly home: Home;
+  readonly name: Name;
+  readonly id: DeviceId;
+  /** Resolves when both servers know this terminal for the first time. */
+  readonly registered: Promise<void>;
+  readonly #log: Log;
+  readonly #clock: Clock;
+  readonly #terminal: Terminal;
+  readonly #link: MqttLink;
+  readonly #login: Login;
+  readonly #ends: EndsStore;
+  readonly #sockets: Sockets;
+  readonly #pool: BufferPool;
+  readonly #wake: WakeUp;
+  readonly #sessions = new Map<SessionId, Session>();
+  readonly #calls = new Map<CallId, Calling>();
+  readonly #conditions = new Set<() => void>();
+  #incoming: (session: Session) => void = () => {};
+  #onRegistered: () => void = () => {};
+  #nextCall = 1;
+  #isDraining = false;
+  #isStopped = false;
+  #troubles: AgentTroubles = { link: undefined, list: undefined, disk: undefined };
+
+  private constructor(options: AgentOptions, parts: Parts) {
+    const { home, identity, enrolment, connection } = parts;
+    this.home = home;
+    this.name = enrolment.name;
+    this.id = identity.id;
+    this.registered = new Promise((resolve) => {
+      this.#onRegistered = resolve;
+    });
+    this.#log = options.log;
+    this.#clock = options.clock ?? new Clock();
+    this.#terminal = new Terminal({
+      id: identity.id,
+      name: enrolment.name,
+      managerKey: enrolment.managerKey,
+      localKey: identity.dhKey,
+      suite: nodeSuite,
+      rng: entropy,
+      connection,
+      ...(options.pollSeconds === undefined ? {} : { pollSeconds: options.pollSeconds }),
+    });
+    const { log } = options;
+    const clock = this.#clock;
+    this.#login = new Login({
+      home,
+      identity,
+      enrolment,
+      suite: nodeSuite,
+      rng: entropy,
+      clock,
+      log,
+    });
+    this.#ends = new EndsStore(home.ends);
+    this.#pool = new BufferPool(connection.datagramBytes ?? DATA_LIMITS.datagramBytesMax);
+    this.#wake = new WakeUp(clock, () => this.#onWake());
+    this.#sockets = new Sockets({
+      pool: this.#pool,
+      bind: () => options.udpBind ?? this.#link.localAddress ?? '127.0.0.1',
+      onDatagram: (socket, path, bytes) => {
+        if (this.#isStopped) return;
+        this.#terminal.handleDatagram(this.#clock.now(), socket, path, bytes);
+        // What arrives in one turn of the event loop is answered together.
+        this.#wake.arm(this.#clock.now());
+      },
+      onInput: (input) => this.#input(input),
+      onError: (error) => log.warn('udp-error', { why: error.message }),
+    });
+    this.#link = this.#openLink(options.brokerUrl ?? enrolment.brokerUrl);
+  }
+
+  /**
+   * Starts a terminal; it registers by itself as soon as the broker can be reached.
+   * @throws NakodoError `not-enrolled`, `not-loopback`, `bad-broker-url`, `file-damaged` …
+   */
+  static async start(options: AgentOptions): Promise<Agent> {
+    const home = await openHome(options.home);
+    const identity = await loadIdentity(home, nodeSuite, entropy);
+    const enrolment = await loadEnrolment(home);
+    if (enrolment === undefined) {
+      throw new NakodoError(
+        'not-enrolled',
+        `the terminal in ${options.home} has no name yet`,
+        `ask the operator for a ticket, then: nakodo enroll TICKET --home ${options.home}`,
+      );
+    }
+    checkEnrolment(home, identity, enrolment);
+    const url = options.brokerUrl ?? enrolment.brokerUrl;
+    const { host } = brokerAddress(url);
+    refuseOpenNetwork(url);
+    const bind = options.udpBind ?? (host === '::1' ? host : '127.0.0.1');
+    const connection = { ...(await configFor(bind)), ...options.connection };
+    const agent = new Agent(options, { home, identity, enrolment, connection });
+    agent.#input({ kind: 'restore', records: await agent.#ends.load(options.log) });
+    return agent;
+  }
+
+  /**
+   * Asks for a talk with a peer [S1002, S1003] and waits until both ends have proven themselves.
+   * @throws NakodoError `refused` (exit 3), `no-link`, `path-lost` (exit 5), `bad-name` …
+   */
+  async call(wish: Wish): Promise<Session> {
+    const { to, service, signal } = wish;
+    if (!isName(to)) {
+      throw new NakodoError(
+        'bad-name',
+        `"${to}" is not a terminal's name`,
+        'a name has letters, digits and . _ @ + -',
+        EXIT.usage,
+      );
+    }
+    if (this.#isStopped || signal?.aborted === true) throw callError('cancelled', to);
+    const call = this.#nextCall++;
+    const cancel = (): void => this.#input({ kind: 'cancel', call });
+    signal?.addEventListener('abort', cancel, { once: true });
+    try {
+      const session = await new Promise<Session>((resolve, reject) => {
+        this.#calls.set(call, { wish, resolve, reject });
+        this.#input({
+          kind: 'call',
+          call,
+          callee: to,
+          service,
+          want: wish.want ?? {},
+          waitMs: wish.waitMs ?? LIMITS.waitMsDefault,
+          extend: wish.extend ?? false,
+        });
+      });
+      await session.established;
+      return session;
+    } finally {
+      signal?.removeEventListener('abort', cancel);
+      this.#calls.delete(call);
+    }
+  }
+
+  /** Sets who takes talks that others asked for; `handler` sets `session.onStream` at once. */
+  onIncoming(handler: (session: Session) => void): void {
+    this.#incoming = handler;
+  }
+
+  /** A talk under way, or undefined. */
+  session(id: SessionId): Session | undefined {
+    return this.#sessions.get(id);
+  }
+
+  /** What `nakodo status` shows. */
+  status(): TerminalStatus & { readonly troubles: AgentTroubles } {
+    return { ...this.#terminal.status(this.#clock.now()), troubles: this.#troubles };
+  }
+
+  /** Ends every talk as `local`, gives the end notices a moment, and lets go of everything. */
+  async stop(): Promise<void> {
+    if (this.#isStopped) return;
+    for (const session of this.#sessions.values()) session.finish('local');
+    for (const call of this.#calls.keys()) this.#input({ kind: 'cancel', call });
+    await this.#until(() => this.#sessions.size === 0);
+    if (this.#link.isUp) {
+      await this.#until(() => this.#terminal.status(this.#clock.now()).endNotices === 0);
+    }
+    this.#isStopped = true;
+    this.#wake.stop();
+    await this.#link.close();
+    await this.#sockets.closeAll();
+    await this.#ends.settled();
+    await this.#login.settled();
+  }
+
+  #openLink(url: string): MqttLink {
+    const down = topic('down', this.id);
+    return openLink({
+      url,
+      clientId: this.id,
+      username: 'terminal',
+      password: () => this.#login.token(),
+      subscriptions: [topic('call', this.id), down],
+      onUp: () => {
+        this.#troubles = { ...this.#troubles, link: undefined };
+        this.#input({ kind: 'linkUp' });
+      },
+      onDown: (trouble, wasUp) => {
+        this.#log.warn('link-down', { code: trouble.code, why: trouble.message });
+        this.#troubles = { ...this.#troubles, link: trouble.message };
+        if (trouble.refusedCode !== undefined) void this.#login.renew();
+        if (wasUp) this.#input({ kind: 'linkDown' });
+      },
+      onMessage: (name, bytes) => {
+        this.#input({ kind: 'message', via: name === down ? 'down' : 'call', bytes });
+      },
+    });
+  }
+
+  #input(input: TerminalInput): void {
+    if (this.#isStopped) return;
+    this.#terminal.handle(this.#clock.now(), input);
+    this.#drain();
+  }
+
+  #onWake(): void {
+    if (this.#isStopped) return;
+    this.#terminal.handleTimeout(this.#clock.now());
+    this.#drain();
+  }
+
+  /** Empties the core. What is asked for meanwhile is emptied by the same loop. */
+  #drain(): void {
+    if (this.#isDraining || this.#isStopped) return;
+    this.#isDraining = true;
+    let wakeAt: Micros;
+    try {
+      wakeAt = this.#drainSteps();
+    } finally {
+      this.#isDraining = false;
+    }
+    this.#wake.arm(wakeAt);
+    for (const check of this.#conditions) check();
+  }
+
+  #drainSteps(): Micros {
+    for (let step = 0; step < STEPS_MAX; step++) {
+      const output = this.#terminal.poll();
+      if (output !== undefined) {
+        this.#perform(output);
+        continue;
+      }
+      const buffer = this.#pool.borrow();
+      const transmit = this.#terminal.pollTransmit(this.#clock.now(), buffer);
+      if (transmit === undefined) {
+        this.#pool.release(buffer);
+        return this.#terminal.nextTimeout();
+      }
+      this.#sockets.send(transmit.socket, transmit.path, transmit.size, buffer);
+    }
+    return this.#clock.now();
+  }
+
+  #perform(output: TerminalOutput): void {
+    switch (output.kind) {
+      case 'link':
+        if (output.want === 'up') {
+          this.#link.up();
+        } else {
+          this.#link.down();
+          this.#input({ kind: 'linkDown' });
+        }
+        break;
+      case 'publish':
+        this.#link.publish(topic(output.topic, this.id), output.bytes);
+        break;
+      case 'openSocket':
+        this.#sockets.open(output.socket);
+        break;
+      case 'closeSocket':
+        void this.#sockets.close(output.socket);
+        break;
+      case 'readList':
+        void this.#readList(output.ask);
+        break;
+      case 'store':
+        void this.#store(output);
+        break;
+      case 'membership':
+        this.#login.keep(output.bytes);
+        break;
+      case 'event':
+        this.#onEvent(output.event);
+        break;
+    }
+  }
+
+  async #readList(ask: number): Promise<void> {
+    const { list, problem, at } = await readAllowList(this.home.list, this.#clock);
+    if (problem !== undefined) this.#log.warn('list-unreadable', { why: problem });
+    this.#troubles = { ...this.#troubles, list: problem };
+    this.#input({ kind: 'list', ask, list, at });
+  }
+
+  async #store({ session, record }: TerminalOutput & { kind: 'store' }): Promise<void> {
+    try {
+      await this.#ends.store(session, record);
+      this.#troubles = { ...this.#troubles, disk: undefined };
+      if (record !== undefined) this.#input({ kind: 'stored', session });
+    } catch (error) {
+      this.#troubles = { ...this.#troubles, disk: errorMessage(error) };
+      this.#log.error('end-not-stored', { code: errorCode(error), why: errorMessage(error) });
+    }
+  }
+
+  #onEvent(event: TerminalEvent): void {
+    switch (event.kind) {
+      case 'registered':
+        this.#log.info('registered', { name: event.name });
+        this.#onRegistered();
+        break;
+      case 'registerRefused':
+        this.#log.warn('register-refused', { code: event.code });
+        this.#troubles = { ...this.#troubles, link: `the manager refused: ${event.code}` };
+        break;
+      case 'callFailed': {
+        const calling = this.#calls.get(event.call);
+        calling?.reject(callError(event.why, calling.wish.to));
+        break;
+      }
+      case 'introduced':
+        this.#onIntroduced(event);
+        break;
+      case 'turnedAway':
+      case 'listUnreadable':
+        this.#log.info(event.kind, { caller: event.caller, service: event.service });
+        break;
+      case 'talk':
+        this.#sessions.get(event.session)?.onTalkEvent(event.event);
+        break;
+      case 'extended':
+      case 'extensionRefused':
+        this.#sessions.get(event.session)?.onEvent(event);
+        break;
+      case 'ended': {
+        const { session, reason, counts, path } = event;
+        this.#log.info('ended', { session, reason, ...counts });
+        this.#sessions.get(session)?.onEnded({ reason, counts, path });
+        this.#sessions.delete(session);
+        break;
+      }
+    }
+  }
+
+  #onIntroduced(event: TerminalEvent & { kind: 'introduced' }): void {
+    const { session: id, call, peer, service, terms } = event;
+    const role = call === undefined ? 'callee' : 'caller';
+    const session = new Session({ session: id, role, peer, service, ...terms }, this.#host);
+    this.#sessions.set(id, session);
+    this.#log.info('introduced', { session: id, role, peer: peer.name, service });
+    if (call === undefined) {
+      this.#incoming(session);
+      return;
+    }
+    const calling = this.#calls.get(call);
+    if (calling === undefined) {
+      // Given up while the notice was on its way.
+      session.finish('local');
+      return;
+    }
+    calling.wish.onIntroduced?.(session);
+    calling.resolve(session);
+  }
+
+  readonly #host: SessionHost = {
+    talk: (session) => this.#terminal.talk(session),
+    drain: () => this.#drain(),
+    end: (session, reason) => this.#input({ kind: 'end', session, reason }),
+    state: (session) => {
+      const { talks } = this.#terminal.status(this.#clock.now());
+      return talks.find((talk) => talk.session === session)?.talk;
+    },
+  };
+
+  /** Waits for a condition that a drain may bring about, at most STOP_MS_MAX. */
+  #until(condition: () => boolean): Promise<void> {
+    if (condition()) return Promise.resolve();
+    return new Promise((resolve) => {
+      const settle = (): void => {
+        clearTimeout(timer);
+        this.#conditions.delete(check);
+        resolve();
+      };
+      const check = (): void => {
+        if (condition()) settle();
+      };
+      const timer = setTimeout(settle, STOP_MS_MAX);
+      this.#conditions.add(check);
+    });
+  }
+}
+
+/** @throws NakodoError `file-damaged` if the enrolment is not this identity's. */
+function checkEnrolment(home: Home, identity: Identity, enrolment: Enrolment): void {
+  const { managerKey, membership } = enrolment;
+  const statement = openMembership(nodeSuite, managerKey, membership);
+  if (statement === undefined) {
+    throw damagedFile(home.enrolment, 'its membership is not signed by its manager');
+  }
+  if (statement.device !== identity.id || statement.name !== enrolment.name) {
+    throw damagedFile(home.enrolment, `it belongs to another terminal than ${home.identity}`);
+  }
+}

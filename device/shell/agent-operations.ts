@@ -1,0 +1,174 @@
+// What the commands can ask of a running agent over its home's socket: status, send, end. The agent
+// opens no path that a user names: a file's content is streamed in by the command (design §7).
+
+import * as v from 'valibot';
+import { endSentence, isLimit } from '../../protocol/ends.ts';
+import { EXIT, NakodoError } from '../../protocol/errors.ts';
+import { type SessionId, isSessionId } from '../../protocol/ids.ts';
+import { Clock } from '../../protocol/io/clock.ts';
+import {
+  type LocalServer,
+  type ServedChannel,
+  serveLocal,
+} from '../../protocol/io/local-socket.ts';
+import type { Log } from '../../protocol/io/log.ts';
+import { LIMITS } from '../../protocol/limits.ts';
+import { MICROS_PER_SECOND, ms } from '../../protocol/time.ts';
+import type { Agent } from '../agent.ts';
+import {
+  FILE_NAME_BYTES_MAX,
+  FILE_SERVICE,
+  isFileName,
+  receiveFiles,
+  sendFiles,
+} from './file-service.ts';
+import { type Session, endError } from './session.ts';
+
+/** Files of one `send`. */
+const FILES_MAX = 400;
+/** Milliseconds between two progress events. */
+const PROGRESS_MS = 100;
+
+const whole = (max: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(max));
+const statusRequest = v.strictObject({ op: v.literal('status') });
+const endOfTalk = v.strictObject({ op: v.literal('end'), session: v.string() });
+const sendRequest = v.strictObject({
+  op: v.literal('send'),
+  to: v.pipe(v.string(), v.maxLength(LIMITS.patternMax)),
+  files: v.pipe(
+    v.array(
+      v.strictObject({
+        name: v.pipe(v.string(), v.maxBytes(FILE_NAME_BYTES_MAX), v.check(isFileName)),
+        size: whole(Number.MAX_SAFE_INTEGER),
+      }),
+    ),
+    v.minLength(1),
+    v.maxLength(FILES_MAX),
+  ),
+  waitMs: v.optional(whole(LIMITS.waitMsMax)),
+  bytes: v.optional(whole(LIMITS.grantBytesMax)),
+  seconds: v.optional(whole(LIMITS.grantSecondsMax)),
+  extend: v.optional(v.boolean()),
+});
+const request = v.variant('op', [statusRequest, endOfTalk, sendRequest]);
+type SendRequest = v.InferOutput<typeof sendRequest>;
+
+/**
+ * Serves the commands of an agent's home, and takes the files that peers send.
+ * @throws NakodoError `already-running`, `socket-path-too-long`.
+ */
+export async function serveAgent(agent: Agent, log: Log): Promise<LocalServer> {
+  agent.onIncoming((session) => {
+    // Any other service has no one here: its streams are refused, the talk runs out.
+    if (session.info.service === FILE_SERVICE) receiveFiles(session, agent.home.inbox, log);
+  });
+  return serveLocal(agent.home.socket, {
+    mode: 0o600,
+    handle: async (raw, channel) => {
+      const parsed = v.safeParse(request, raw);
+      if (!parsed.success) throw badRequest(parsed.issues[0].message);
+      const asked = parsed.output;
+      if (asked.op === 'status') return agent.status();
+      if (asked.op === 'end') return endTalk(agent, asked.session);
+      return send(agent, asked, channel);
+    },
+  });
+}
+
+/** Ends a talk because its user says so; answers when it has ended. */
+async function endTalk(agent: Agent, id: string): Promise<object> {
+  const session = isSessionId(id) ? agent.session(id as SessionId) : undefined;
+  if (session === undefined) {
+    throw new NakodoError(
+      'no-session',
+      `no talk ${id} is under way here`,
+      'see `nakodo status` for those that are',
+    );
+  }
+  session.finish('local');
+  const { reason, counts } = await session.ended;
+  return { session: id, reason, ...counts };
+}
+
+/** [S1002, S1005]: calls, sends, ends `done` when all answers came. */
+async function send(agent: Agent, asked: SendRequest, channel: ServedChannel): Promise<object> {
+  const clock = new Clock();
+  const begun = clock.now();
+  const ofBytes = asked.files.reduce((sum, file) => sum + file.size, 0);
+  const waitMs = asked.waitMs ?? LIMITS.waitMsDefault;
+  channel.event({ event: 'waiting', to: asked.to, waitMs });
+  const session = await agent.call({
+    to: asked.to,
+    service: FILE_SERVICE,
+    want: { seconds: asked.seconds, bytes: asked.bytes },
+    waitMs,
+    extend: asked.extend,
+    signal: channel.closed,
+    onIntroduced: (introduced) => tellOf(introduced, channel),
+  });
+  const giveUp = (): void => session.finish('local');
+  channel.closed.addEventListener('abort', giveUp, { once: true });
+  if (channel.closed.aborted) giveUp();
+  const started = clock.now();
+  let nextProgress = started;
+  try {
+    const files = await sendFiles(session, asked.files, channel.incoming, (sentBytes) => {
+      const now = clock.now();
+      if (now < nextProgress && sentBytes < ofBytes) return;
+      nextProgress = (now + ms(PROGRESS_MS)) as typeof now;
+      channel.event({ event: 'progress', sentBytes, ofBytes });
+    });
+    const seconds = (clock.now() - started) / MICROS_PER_SECOND;
+    session.finish('done');
+    const end = await session.ended;
+    if (end.reason !== 'done') throw endError(end.reason);
+    return {
+      session: session.info.session,
+      to: asked.to,
+      reason: end.reason,
+      bytes: ofBytes,
+      ...end.counts,
+      seconds,
+      setupSeconds: (started - begun) / MICROS_PER_SECOND,
+      rate: seconds > 0 ? ofBytes / seconds : 0,
+      path: end.path,
+      files,
+    };
+  } catch (error) {
+    session.finish('local');
+    await session.ended;
+    throw error;
+  } finally {
+    channel.closed.removeEventListener('abort', giveUp);
+  }
+}
+
+function tellOf(session: Session, channel: ServedChannel): void {
+  const { session: id, peer, seconds, bytes } = session.info;
+  channel.event({ event: 'introduced', session: id, peer: peer.name, seconds, bytes });
+  session.onEvent = (event): void => {
+    const { kind, ...rest } = event;
+    channel.event({ event: kind, session: id, ...rest });
+  };
+  void session.ended.then(({ reason, counts, path }) => {
+    const says = endSentence(reason);
+    channel.event({
+      event: 'ended',
+      session: id,
+      reason,
+      says,
+      limit: isLimit(reason),
+      ...counts,
+      path,
+    });
+  });
+}
+
+function badRequest(why: string): NakodoError {
+  return new NakodoError(
+    'bad-request',
+    `the agent does not understand this request: ${why}`,
+    'bring the command and the agent to the same release',
+    EXIT.usage,
+  );
+}
