@@ -12,7 +12,7 @@ import { entropy } from './entropy.ts';
 import { IO_LIMITS } from './limits.ts';
 
 /** Why a connection ended or did not come about. */
-interface LinkTrouble {
+export interface LinkTrouble {
   /** CONNACK return code (MQTT 3.1.1 §3.2.2.3; 4, 5: not let in), if the broker refused us. */
   readonly refusedCode: number | undefined;
   /** A system error code or `lost`. */
