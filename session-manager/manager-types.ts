@@ -46,7 +46,7 @@ export interface ManagerOptions {
   readonly rng: Rng;
   readonly policy: OperatorLimits;
   /** Where terminals enrol; a request that is meant for another server is refused. */
-  readonly publicUrl: string;
+  readonly enrolUrl: string;
   /** The broker as terminals reach it; told at enrolment. */
   readonly brokerUrl: string;
 }
@@ -96,9 +96,9 @@ export type ManagerInput =
       readonly to: number;
       readonly command: Command;
     }
-  /** The body of POST /nakodo/1/enrol or /nakodo/1/membership. */
+  /** The body of an HTTP request: an enrolment, or a membership to be renewed. */
   | {
-      readonly kind: 'enrol' | 'membership';
+      readonly kind: 'enrol';
       readonly wall: WallMs;
       readonly to: number;
       readonly bytes: Uint8Array;
@@ -109,7 +109,7 @@ export type ManagerOutput =
   /** Write all or nothing, durably; answer with `persisted` or `persistFailed`. One at a time. */
   | { readonly kind: 'persist'; readonly batch: number; readonly writes: readonly Write[] }
   | { readonly kind: 'reply'; readonly to: number; readonly reply: Reply }
-  | { readonly kind: 'event'; readonly event: ManagerEvent };
+  | { readonly kind: 'event'; readonly change: SessionChange };
 
 /** Why a command or an enrolment failed; stable words. */
 export type ReplyFault =
@@ -144,10 +144,16 @@ export interface EndOutcome {
   readonly unconfirmed: readonly Name[];
 }
 
-/** For `sessions --watch`. */
-export interface ManagerEvent {
+/** A session took a turn. */
+export interface SessionChange {
   readonly event: 'begun' | 'extended' | 'ending' | 'ended';
   readonly session: SessionRecord;
+}
+
+/** The same for `sessions --watch`. */
+export interface ManagerEvent {
+  readonly event: SessionChange['event'];
+  readonly session: SessionView;
 }
 
 /** What one terminal reported, as the operator sees it. */

@@ -68,8 +68,6 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
         return this.#onCommand(now, input.to, input.command);
       case 'enrol':
         return this.#names.onEnrol(now, input.to, input.bytes);
-      case 'membership':
-        return this.#names.onMembership(now, input.to, input.bytes);
       case 'linkUp':
         return this.#sessions.onLinkUp(now);
       case 'linkDown':

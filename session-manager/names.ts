@@ -149,13 +149,14 @@ export class Names {
   /**
    * Enrols a terminal that shows a ticket and proves its keys. One use of the ticket is taken before
    * anything else happens, so that of two that race for the last use exactly one gets it. Repeating
-   * the request of a terminal that is enrolled already costs no use.
+   * the request of a terminal that is enrolled already costs no use. A body that asks for a new
+   * membership is told apart by what it is signed as.
    */
   onEnrol(now: Micros, to: number, body: Uint8Array): void {
     const { options, wall } = this.#context;
     const request = openEnrolRequest(options.suite, body);
-    if (request === undefined) return this.#fail(to, 'bad-request');
-    if (request.url !== options.publicUrl) return this.#fail(to, 'wrong-server');
+    if (request === undefined) return this.#onMembership(now, to, body);
+    if (request.url !== options.enrolUrl) return this.#fail(to, 'wrong-server');
     const id = deviceIdOf(options.suite, request.keys);
     const known = this.#byId.get(id);
     if (known !== undefined && known.name === (request.name ?? known.name)) {
@@ -194,12 +195,12 @@ export class Names {
   }
 
   /** A new membership for a terminal that proves its keys: it was away for more than a day. */
-  onMembership(now: Micros, to: number, body: Uint8Array): void {
+  #onMembership(now: Micros, to: number, body: Uint8Array): void {
     const { options, wall } = this.#context;
     const nowSeconds = Math.floor(wall.at(now) / MS_PER_SECOND);
     const request = openMembershipRequest(options.suite, body, { nowSeconds });
     if (request === undefined) return this.#fail(to, 'bad-request');
-    if (request.url !== options.publicUrl) return this.#fail(to, 'wrong-server');
+    if (request.url !== options.enrolUrl) return this.#fail(to, 'wrong-server');
     const device = this.#byId.get(deviceIdOf(options.suite, request.keys));
     if (device === undefined) return this.#fail(to, 'not-enrolled');
     this.#context.reply(to, { kind: 'membership', bytes: this.#membership(now, device) });

@@ -20,7 +20,7 @@ import type { Context } from './context.ts';
 import type { Deadline } from './deadlines.ts';
 import { MANAGER_LIMITS } from './limits.ts';
 import type { LogFact } from './log.ts';
-import type { EndOutcome, ManagerEvent, Stored, Write } from './manager-types.ts';
+import type { EndOutcome, SessionChange, Stored, Write } from './manager-types.ts';
 import {
   LIVE_PREFIX,
   PAST_PREFIX,
@@ -202,7 +202,7 @@ export class Sessions {
         },
         ...decided,
       ],
-      then: () => {
+      told: () => {
         acknowledge();
         if (decided.length > 0 && !isLast) this.#tell('ending', session);
         if (isLast) this.#tell('ended', session);
@@ -235,7 +235,7 @@ export class Sessions {
     const decided = this.#decide(now, session, 'operator', 'operator');
     this.#write(now, session, {
       entries: [{ kind: 'operatorEnd', session: id }, ...decided],
-      then: () => this.#tell('ending', session),
+      told: () => this.#tell('ending', session),
     });
   }
 
@@ -281,7 +281,7 @@ export class Sessions {
     this.#close(session);
     this.#write(now, session, {
       entries: decided,
-      then: () => {
+      told: () => {
         this.#tell('ended', session);
         this.#answerWaiters(session);
       },
@@ -307,17 +307,17 @@ export class Sessions {
   #write(
     now: Micros,
     session: Session,
-    change: { readonly entries: readonly LogFact[]; readonly then: () => void },
+    change: { readonly entries: readonly LogFact[]; readonly told: () => void },
   ): void {
     this.#context.ledger.add(now, {
       entries: change.entries,
       writes: () => this.writes(session),
-      persisted: change.then,
+      persisted: change.told,
     });
   }
 
   #answerWaiters(session: Session): void {
-    for (const { to } of [...session.waiting]) this.#answerWaiter(session, to);
+    while (session.waiting.length > 0) this.#answerWaiter(session, session.waiting[0].to);
   }
 
   #answerWaiter(session: Session, to: number): void {
@@ -350,8 +350,8 @@ export class Sessions {
     return session;
   }
 
-  #tell(event: ManagerEvent['event'], session: Session): void {
-    this.#context.emit({ kind: 'event', event: { event, session: session.row } });
+  #tell(event: SessionChange['event'], session: Session): void {
+    this.#context.emit({ kind: 'event', change: { event, session: session.row } });
   }
 
   /** Announces a new expiry to whoever watches. */

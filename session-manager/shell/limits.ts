@@ -1,0 +1,27 @@
+// Bounds of the manager's shell: what it holds while a network, a disk or a person is slow.
+// Those of its core stand in ../limits.ts.
+
+export const SHELL_LIMITS = {
+  /** Bytes of an HTTP request body: an enrolment at its longest comes to 900. */
+  bodyBytesMax: 4 * 1024,
+  /** Bytes of HTTP headers. */
+  headerBytesMax: 4 * 1024,
+  /** Milliseconds for a whole HTTP request, and for an idle connection. */
+  requestMs: 5_000,
+  /** HTTP requests answered at the same time; more are told to come again. */
+  requestsMax: 64,
+  /** HTTP connections; more are dropped by the listener. */
+  connectionsMax: 256,
+  /** Outputs of the core that one drain takes out before the loop lets inputs in. */
+  stepsMax: 10_000,
+  /** Commands and enrolments that wait for the core's reply. */
+  repliesMax: 1_024,
+  /** Operators who watch. */
+  watchersMax: 128,
+  /** Log entries read at a time while verifying. */
+  verifyPageRows: 1_000,
+  /** Entries or sessions that one answer to the operator holds at most. */
+  listMax: 10_000,
+  /** Entries or sessions shown when nobody says how many. */
+  listDefault: 1_000,
+} as const;

@@ -1,0 +1,190 @@
+// The store on LMDB: one file in the home, one transaction a batch, and the answer only after the
+// flush. Sizes are set up front, as LMDB wants; compression is off, rows are small and some are hashes.
+// Never on a network file system; copied with its own backup, not with cp (toolchain.md §3).
+
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Database, type RootDatabase, open } from 'lmdb';
+import { NakodoError, errorCode, errorMessage } from '../../protocol/errors.ts';
+import { fileError, makeFolder } from '../../protocol/io/files.ts';
+import { LIMITS } from '../../protocol/limits.ts';
+import { MANAGER_LIMITS } from '../limits.ts';
+import { type Row, type Stored, TABLES, type Table, type Write } from '../manager-types.ts';
+import { LIVE_PREFIX, PAST_PREFIX } from '../records.ts';
+import type { Range, Store } from './store.ts';
+
+/** Bytes of address space for the file; it grows on the disk only as it fills. */
+const MAP_BYTES_DEFAULT = 16 * 1024 ** 3;
+/** Rows of one range read while loading. */
+const PAGE_ROWS = 1_000;
+/** Behind every key that we make: keys are ASCII. */
+const LAST_CHARACTER = '\u007f';
+
+/** Settings of an LMDB store. */
+export interface LmdbOptions {
+  /** A folder of its own; made if it is not there. */
+  readonly folder: string;
+  /** Most bytes that the store may take; default 16 GiB. Beyond it writes fail as on a full disk. */
+  readonly mapBytes?: number;
+}
+
+/**
+ * Opens a store, making it at the first start.
+ * @throws NakodoError `store-locked` while another process has it, `no-permission`, `disk-full` or
+ *   `store-damaged`.
+ */
+export async function openLmdbStore(options: LmdbOptions): Promise<Store> {
+  const { folder } = options;
+  await makeFolder(folder);
+  const unlock = await lock(folder);
+  try {
+    const root = open<Buffer, string>({
+      path: join(folder, 'manager.mdb'),
+      encoding: 'binary',
+      compression: false,
+      mapSize: options.mapBytes ?? MAP_BYTES_DEFAULT,
+      maxDbs: TABLES.length,
+      // One durable commit a batch: `flushed` is what we wait for.
+      overlappingSync: false,
+    });
+    return new LmdbStore(root, unlock);
+  } catch (error) {
+    unlock();
+    const known = fileError(error, folder, 'open');
+    if (known.code !== 'file-error') throw known;
+    throw new NakodoError(
+      'store-damaged',
+      `the store in ${folder} cannot be opened: ${errorMessage(error)}`,
+      'restore it from a backup, or move the folder away and begin anew',
+    );
+  }
+}
+
+class LmdbStore implements Store {
+  readonly #root: RootDatabase<Buffer, string>;
+  readonly #tables = new Map<Table, Database<Buffer, string>>();
+  readonly #unlock: () => void;
+  #isOpen = true;
+
+  constructor(root: RootDatabase<Buffer, string>, unlock: () => void) {
+    this.#root = root;
+    this.#unlock = unlock;
+    for (const name of TABLES) {
+      this.#tables.set(name, root.openDB<Buffer, string>({ name, encoding: 'binary' }));
+    }
+  }
+
+  load(): Stored {
+    return {
+      devices: this.#all('devices', '', LIMITS.devicesMax),
+      names: this.#all('names', '', LIMITS.devicesMax),
+      tickets: this.#all('tickets', '', MANAGER_LIMITS.ticketsMax),
+      sessions: [
+        ...this.#newestClosed(),
+        ...this.#all('sessions', LIVE_PREFIX, LIMITS.sessionsMax),
+      ],
+      meta: this.#all('meta', '', PAGE_ROWS),
+    };
+  }
+
+  async write(writes: readonly Write[]): Promise<void> {
+    if (!this.#isOpen) throw new NakodoError('store-closed', 'the store is closed', 'start again');
+    const committed = this.#root.transactionSync(() => {
+      for (const { table, key, value } of writes) {
+        const rows = this.#table(table);
+        if (value === undefined) rows.removeSync(key);
+        else rows.putSync(key, Buffer.from(value));
+      }
+      return true;
+    });
+    if (committed) await this.#root.flushed;
+  }
+
+  range(table: Table, range: Range): readonly Row[] {
+    const { prefix = '', after, reverse = false, limit } = range;
+    const last = prefix + LAST_CHARACTER;
+    const rows: Row[] = [];
+    const found = this.#table(table).getRange({
+      // LMDB's range begins at `start`, itself included; one row more makes up for `after`.
+      start: after ?? (reverse ? last : prefix),
+      end: reverse ? prefix : last,
+      reverse,
+      limit: after === undefined ? limit : limit + 1,
+    });
+    for (const { key, value } of found) {
+      if (key === after || !key.startsWith(prefix) || rows.length >= limit) continue;
+      rows.push({ key, value: Uint8Array.from(value) });
+    }
+    return rows;
+  }
+
+  async close(): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    await this.#root.close();
+    this.#unlock();
+  }
+
+  #table(name: Table): Database<Buffer, string> {
+    const table = this.#tables.get(name);
+    if (table === undefined)
+      throw new NakodoError('store-damaged', `no table ${name}`, 'report it');
+    return table;
+  }
+
+  #all(table: Table, prefix: string, most: number): readonly Row[] {
+    const rows: Row[] = [];
+    while (rows.length < most) {
+      const after = rows.at(-1)?.key;
+      const page = this.range(table, { prefix, limit: PAGE_ROWS, ...(after && { after }) });
+      rows.push(...page);
+      if (page.length < PAGE_ROWS) break;
+    }
+    return rows;
+  }
+
+  #newestClosed(): readonly Row[] {
+    const limit = MANAGER_LIMITS.closedSessionsMax;
+    return this.range('sessions', { prefix: PAST_PREFIX, reverse: true, limit }).toReversed();
+  }
+}
+
+/**
+ * Takes the folder for this process: a file with its number, which a process that died leaves behind
+ * and the next one takes over. @throws NakodoError `store-locked`.
+ */
+async function lock(folder: string): Promise<() => void> {
+  const path = join(folder, 'pid');
+  for (let attempt = 0; attempt < 2; attempt++) {
+    try {
+      writeFileSync(path, String(process.pid), { flag: 'wx', mode: 0o600 });
+      return () => rmSync(path, { force: true });
+    } catch (error) {
+      if (errorCode(error) !== 'EEXIST') throw fileError(error, path, 'write');
+    }
+    const owner = Number(await readFile(path, 'utf8').catch(() => ''));
+    if (owner === process.pid || isRunning(owner)) {
+      throw new NakodoError(
+        'store-locked',
+        `the store in ${folder} is in use by process ${owner}`,
+        'stop that server first, or choose another folder with --home',
+      );
+    }
+    rmSync(path, { force: true });
+  }
+  throw fileError(new Error('another process is starting'), path, 'take');
+}
+
+/** Whether a process runs; one that we may not signal runs too. */
+function isRunning(processId: number): boolean {
+  if (!Number.isInteger(processId) || processId < 1) return false;
+  // Process numbers are used again: on Linux the name tells whether it can be one of ours.
+  if (existsSync('/proc/self') && !existsSync(`/proc/${processId}`)) return false;
+  try {
+    process.kill(processId, 0);
+    return true;
+  } catch (error) {
+    return errorCode(error) === 'EPERM';
+  }
+}
