@@ -123,7 +123,10 @@ export const CONNECTION_DEFAULTS: ConnectionConfig = {
   handshakeTimeoutMs: 10_000,
 };
 
-assert(DATA_LIMITS.expiryBytesMax < DATA_LIMITS.datagramBytesMin / 2, 'an EXPIRY frame always fits');
+assert(
+  DATA_LIMITS.expiryBytesMax < DATA_LIMITS.datagramBytesMin / 2,
+  'an EXPIRY frame always fits',
+);
 assert(DATA_LIMITS.ackRangesSent <= DATA_LIMITS.ackRangesParsed, 'a peer parses what we send');
 assert(
   CONNECTION_DEFAULTS.keepAliveMs * 2 < CONNECTION_DEFAULTS.idleTimeoutMs,

@@ -1,0 +1,69 @@
+// What a talk consists of, made once and shared by the files that drive it.
+
+import type { ConnectionConfig, ConnectionOptions } from './connection-types.ts';
+import type { Controller } from './congestion.ts';
+import { NewReno } from './congestion.ts';
+import { Datagrams } from './datagrams.ts';
+import { Events } from './events.ts';
+import { Expiry } from './expiry.ts';
+import { CONNECTION_DEFAULTS, DATA_LIMITS } from './limits.ts';
+import { Pacer } from './pacer.ts';
+import { PacketFate } from './packet-fate.ts';
+import { Meter } from './quota.ts';
+import { ReceivedPackets } from './received-packets.ts';
+import { Recovery } from './recovery.ts';
+import { Rtt } from './rtt.ts';
+import { Streams } from './streams.ts';
+import { UsageError } from '../errors.ts';
+
+/** Everything inside a connection that is not its state. */
+export interface ConnectionParts {
+  readonly config: ConnectionConfig;
+  readonly events: Events;
+  readonly meter: Meter;
+  readonly expiry: Expiry;
+  readonly rtt: Rtt;
+  readonly controller: Controller;
+  readonly pacer: Pacer;
+  readonly received: ReceivedPackets;
+  readonly recovery: Recovery;
+  readonly streams: Streams;
+  readonly datagrams: Datagrams;
+}
+
+/** @throws UsageError for a datagram size outside DATA_LIMITS. */
+export function connectionParts(options: ConnectionOptions): ConnectionParts {
+  const config: ConnectionConfig = { ...CONNECTION_DEFAULTS, ...options.config };
+  const { datagramBytes } = config;
+  const { datagramBytesMin, datagramBytesMax } = DATA_LIMITS;
+  if (!(datagramBytes >= datagramBytesMin && datagramBytes <= datagramBytesMax)) {
+    throw new UsageError(
+      'datagram-bytes',
+      `datagramBytes must be ${datagramBytesMin} to ${datagramBytesMax}, got ${datagramBytes}`,
+    );
+  }
+  const events = new Events();
+  const meter = new Meter(options.role, options.limits.bytes);
+  const expiry = new Expiry(options.limits);
+  const rtt = new Rtt();
+  const controller = new NewReno(datagramBytes);
+  const received = new ReceivedPackets();
+  const streams = new Streams(options.role, config, events, meter);
+  const datagrams = new Datagrams(meter);
+  const fate = new PacketFate({ received, streams, datagrams, meter, expiry });
+  const recovery = new Recovery(rtt, controller, fate);
+  const pacer = new Pacer(datagramBytes);
+  return {
+    config,
+    events,
+    meter,
+    expiry,
+    rtt,
+    controller,
+    pacer,
+    received,
+    recovery,
+    streams,
+    datagrams,
+  };
+}

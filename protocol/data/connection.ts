@@ -1,0 +1,499 @@
+// One talk between two terminals [S1005, S4005]: a pure core that wires handshake, protection, frames,
+// streams, recovery, meter, expiry and end together. It only delegates; the rules are in its parts.
+// Drive it as protocol/core.ts says: one change, drain, arm one timer.
+
+import { assert } from '../assert.ts';
+import type { DatagramCore, Path, Transmit } from '../core.ts';
+import type { Counts, EndReason } from '../ends.ts';
+import type { Micros } from '../time.ts';
+import { MICROS_PER_MS, after, earlier, micros, ms } from '../time.ts';
+import { ConnectionHandshake } from './connection-handshake.ts';
+import type { ConnectionParts } from './connection-parts.ts';
+import { connectionParts } from './connection-parts.ts';
+import type {
+  ConnectionEvent,
+  ConnectionOptions,
+  StreamId,
+  Talk,
+  TalkState,
+} from './connection-types.ts';
+import { Ending } from './ending.ts';
+import type { Extension } from './expiry.ts';
+import { FRAME, decodeFrames } from './frame.ts';
+import { HEADER_BYTES, packetKind } from './packet.ts';
+import { PacketBuilder } from './packet-builder.ts';
+import { PeerError } from './peer-error.ts';
+import { PeerFrames } from './peer-frames.ts';
+import type { Protection } from './protection.ts';
+import { TAG_BYTES } from '../crypto.ts';
+import { TIMER, Timers } from './timers.ts';
+import { Reader } from './varint.ts';
+
+/** What a connection counts beside the bytes; for `status` and tests. */
+export interface ConnectionStatistics {
+  /** Datagrams that were nothing of ours. */
+  readonly droppedDatagrams: number;
+  readonly lostPackets: number;
+  readonly spuriousLosses: number;
+  /** DATAGRAM payloads dropped because nobody read them. */
+  readonly droppedMessages: number;
+  readonly congestionWindow: number;
+}
+
+/** One talk. Methods: inputs (`handle…`), polls (`poll…`), commands (the rest). */
+export class Connection implements DatagramCore<ConnectionEvent>, Talk {
+  readonly #parts: ConnectionParts;
+  readonly #timers = new Timers();
+  readonly #handshake: ConnectionHandshake;
+  readonly #builder: PacketBuilder;
+  readonly #frames: PeerFrames;
+  readonly #ending: Ending;
+  readonly #reader = new Reader();
+  #now = micros(0);
+  #started = false;
+  /** Undefined until the handshake is done at both ends, as far as this one knows. */
+  #path: Path | undefined;
+  /** The last poll gave nothing, and nothing has happened since. */
+  #drained = false;
+  #wireBytes = 0;
+  #dropped = 0;
+  /** What the meter was told to be waiting. */
+  #wanted = 0;
+  /** Not yet delivered when a finishing talk was last looked at. */
+  #outstanding = Infinity;
+
+  /** @throws UsageError for a configuration out of range. */
+  constructor(options: ConnectionOptions) {
+    this.#parts = connectionParts(options);
+    this.#handshake = new ConnectionHandshake(options, this.#timers);
+    this.#builder = new PacketBuilder(this.#parts, options.rng);
+    this.#frames = new PeerFrames(this.#parts, this.#builder);
+    this.#ending = new Ending(this.#timers);
+  }
+
+  /** Begins: the caller knocks, the callee listens. The first input does it by itself. */
+  start(now: Micros): void {
+    this.#advance(now);
+  }
+
+  handleDatagram(now: Micros, path: Path, bytes: Uint8Array): void {
+    this.#advance(now);
+    const kind = packetKind(bytes);
+    let taken = false;
+    if (kind === 'transport') taken = this.#onTransport(path, bytes);
+    else if (kind !== undefined && this.#path === undefined && !this.#ending.isOver) {
+      taken =
+        kind === 'initiation' ? this.#onInitiation(path, bytes) : this.#onResponse(path, bytes);
+    }
+    if (!taken) this.#dropped++;
+  }
+
+  handleTimeout(now: Micros): void {
+    this.#advance(now);
+    if (this.#ending.isOver) {
+      this.#ending.handleTimeout(this.#now);
+      return;
+    }
+    const timers = this.#timers;
+    const at = this.#now;
+    // claim 14 comes first: nothing else may happen once the time is up.
+    if (timers.fires(TIMER.expiry, at)) {
+      return this.#end(this.#isQuotaFinishing() ? 'quota' : 'time');
+    }
+    if (timers.fires(TIMER.handshake, at)) return this.#end('path-lost');
+    if (timers.fires(TIMER.idle, at)) return this.#end('peer-gone');
+    if (timers.fires(TIMER.finish, at) && this.#ending.isFinishing) {
+      return this.#end(this.#isQuotaFinishing() ? 'quota' : 'peer-gone');
+    }
+    if (timers.fires(TIMER.near, at)) this.#sayNear('time');
+    if (timers.fires(TIMER.initiation, at)) this.#handshake.onRetryTimeout(at);
+    if (timers.fires(TIMER.keepAlive, at)) this.#builder.pingDue = true;
+    timers.fires(TIMER.pace, at);
+    if (this.#parts.recovery.nextTimeout() <= at) this.#parts.recovery.handleTimeout(at);
+  }
+
+  nextTimeout(): Micros {
+    if (!this.#started) return this.#now;
+    if (this.#hasEvents()) return this.#now;
+    if (this.#ending.isOver) return this.#ending.closeDue ? this.#now : this.#timers.next();
+    if (!this.#drained) return this.#now;
+    const { recovery, received } = this.#parts;
+    const next = earlier(this.#timers.next(), earlier(recovery.nextTimeout(), received.deadline));
+    // A deadline that has passed is due now, never before.
+    return next < this.#now ? this.#now : next;
+  }
+
+  pollTransmit(now: Micros, into: Uint8Array): Transmit | undefined {
+    this.#now = micros(Math.max(now, this.#now));
+    const transmit = this.#ending.isOver ? this.#pollClose(into) : this.#pollPacket(into);
+    this.#drained = transmit === undefined;
+    if (transmit !== undefined) this.#wireBytes += transmit.size;
+    return transmit;
+  }
+
+  pollEvent(): ConnectionEvent | undefined {
+    const event = this.#parts.events.poll();
+    if (event !== undefined) return event;
+    const { counts, reason } = this.#ending;
+    if (counts === undefined || !this.#ending.takeEnded()) return undefined;
+    return { kind: 'ended', reason, counts };
+  }
+
+  /**
+   * [S5005, S5006, claim 4]: adopts a new expiry that the owner has checked, and repeats the signed
+   * bytes to the peer. Cumulative totals; a revision that holds already changes nothing, and one that
+   * comes after the end, or after the quota has ended the talk, is unused: false.
+   */
+  extend(now: Micros, extension: Extension): boolean {
+    this.#advance(now);
+    const { expiry, meter } = this.#parts;
+    if (this.#ending.isOver || this.#isQuotaFinishing() || !expiry.extend(extension)) return false;
+    meter.extend(extension.revision, extension.bytes);
+    this.#armExpiry();
+    return true;
+  }
+
+  /**
+   * Ends the talk. `done` first delivers everything written; every other reason, `operator` say
+   * [S5001, claim 6], stops at once.
+   */
+  close(now: Micros, reason: EndReason): void {
+    this.#advance(now);
+    if (this.#ending.isOver) return;
+    if (reason === 'done' && this.#path !== undefined) {
+      if (!this.#ending.isFinishing) this.#ending.finish(this.#now, 'done');
+      return;
+    }
+    this.#end(reason);
+  }
+
+  openStream(): StreamId | undefined {
+    return this.#isOpen() ? this.#parts.streams.open() : undefined;
+  }
+
+  write(stream: StreamId, bytes: Uint8Array): number {
+    if (!this.#isOpen()) return 0;
+    this.#drained = false;
+    return this.#parts.streams.write(stream, bytes);
+  }
+
+  finish(stream: StreamId): void {
+    if (this.#ending.isOver) return;
+    this.#drained = false;
+    this.#parts.streams.finish(stream);
+  }
+
+  /** What arrived before the end stays readable after it. */
+  read(stream: StreamId, into: Uint8Array): number {
+    this.#drained = false;
+    return this.#parts.streams.read(stream, into);
+  }
+
+  reset(stream: StreamId, code: number): void {
+    if (this.#ending.isOver) return;
+    this.#drained = false;
+    this.#parts.streams.reset(stream, code);
+  }
+
+  stop(stream: StreamId, code: number): void {
+    if (this.#ending.isOver) return;
+    this.#drained = false;
+    this.#parts.streams.stop(stream, code);
+  }
+
+  sendDatagram(bytes: Uint8Array): boolean {
+    if (!this.#isOpen()) return false;
+    this.#drained = false;
+    const room = this.#parts.config.datagramBytes - HEADER_BYTES - TAG_BYTES;
+    return this.#parts.datagrams.send(bytes, room);
+  }
+
+  readDatagram(): Uint8Array | undefined {
+    return this.#parts.datagrams.read();
+  }
+
+  state(now: Micros): TalkState {
+    const { expiry, meter, rtt } = this.#parts;
+    const { bytes } = expiry;
+    return {
+      state: this.#stateName(),
+      counts: this.counts(now),
+      secondsLeft: expiry.secondsLeft(micros(Math.max(now, this.#now))),
+      bytesLeft: bytes === undefined ? undefined : Math.max(0, bytes - meter.usedTotal()),
+      rttMs: rtt.hasSample ? rtt.smoothed / MICROS_PER_MS : undefined,
+      path: this.#path,
+    };
+  }
+
+  /** [S5007]: what the end notice will say, as of now; frozen at the end. */
+  counts(now: Micros): Counts {
+    if (this.#ending.counts !== undefined) return this.#ending.counts;
+    const { streams, datagrams, expiry } = this.#parts;
+    const at = micros(Math.max(now, this.#now));
+    return {
+      sentBytes: streams.sender.sentBytes + datagrams.sentBytes,
+      receivedBytes: streams.receivedBytes + datagrams.receivedBytes,
+      lostBytes: datagrams.lostBytes,
+      wireBytes: this.#wireBytes,
+      durationMs: Math.round(expiry.elapsedMicros(at) / MICROS_PER_MS),
+    };
+  }
+
+  statistics(): ConnectionStatistics {
+    const { recovery, datagrams, controller } = this.#parts;
+    return {
+      droppedDatagrams: this.#dropped,
+      lostPackets: recovery.lostPackets,
+      spuriousLosses: recovery.spuriousLosses,
+      droppedMessages: datagrams.dropped,
+      congestionWindow: controller.congestionWindow,
+    };
+  }
+
+  /** Every input passes here: time only grows, the first one starts, and there is work to drain. */
+  #advance(now: Micros): void {
+    if (now > this.#now) this.#now = now;
+    this.#drained = false;
+    if (this.#started) return;
+    this.#started = true;
+    this.#timers.set(TIMER.handshake, after(this.#now, ms(this.#parts.config.handshakeTimeoutMs)));
+    this.#handshake.start(this.#now);
+  }
+
+  #onInitiation(path: Path, bytes: Uint8Array): boolean {
+    const kind = this.#handshake.onInitiation(path, bytes);
+    if (kind === undefined) return false;
+    this.#wireBytes += bytes.length;
+    if (kind === 'fresh') this.#startClock();
+    return true;
+  }
+
+  #onResponse(path: Path, bytes: Uint8Array): boolean {
+    if (!this.#handshake.onResponse(bytes)) return false;
+    const sample = this.#handshake.roundTrip(this.#now);
+    if (sample > 0) this.#parts.rtt.update(sample, 0);
+    this.#startClock();
+    this.#wireBytes += bytes.length;
+    this.#establish(path);
+    // The callee says nothing before our first packet (design §5).
+    this.#builder.pingDue = true;
+    return true;
+  }
+
+  #onTransport(path: Path, bytes: Uint8Array): boolean {
+    const { protection } = this.#handshake;
+    if (protection === undefined) return false;
+    if (this.#ending.isOver && !this.#timers.isSet(TIMER.closing)) return false;
+    const opened = protection.open(bytes);
+    if (opened === undefined) {
+      if (protection.isExhausted && !this.#ending.isOver) this.#end('protocol-error');
+      return false;
+    }
+    const { packetNumber, start, end } = opened;
+    if (this.#ending.isOver) {
+      // A CLOSE is alone in its packet; after the end only it matters: whether the peer knows.
+      this.#ending.onPacket(bytes[start] === FRAME.close);
+      return true;
+    }
+    this.#wireBytes += bytes.length;
+    if (this.#path === undefined) this.#establish(path);
+    this.#onAlive();
+    try {
+      this.#takeFrames(protection, bytes, packetNumber, start, end);
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error;
+      this.#end('protocol-error');
+    }
+    return true;
+  }
+
+  #takeFrames(
+    protection: Protection,
+    bytes: Uint8Array,
+    packetNumber: number,
+    start: number,
+    end: number,
+  ): void {
+    const { received } = this.#parts;
+    this.#frames.begin(this.#now, protection);
+    this.#reader.reset(bytes, start, end);
+    const eliciting = decodeFrames(this.#reader, this.#frames);
+    if (eliciting === undefined) throw new PeerError('malformed packet');
+    const taken = this.#frames.finish();
+    if (taken) received.onPacket(this.#now, packetNumber, eliciting);
+    const { close } = this.#frames;
+    if (close !== undefined) this.#endByPeer(close.reason, close.receivedBytes);
+  }
+
+  /** The first packet that only the true peer can have sent: the talk is open, on this path. */
+  #establish(path: Path): void {
+    this.#path = path;
+    this.#handshake.stop();
+    this.#timers.stop(TIMER.handshake);
+    this.#onAlive();
+    this.#parts.events.push({ kind: 'established', path });
+  }
+
+  #onAlive(): void {
+    const { idleTimeoutMs } = this.#parts.config;
+    this.#timers.set(TIMER.idle, after(this.#now, ms(idleTimeoutMs)));
+    this.#onActivity();
+  }
+
+  #onActivity(): void {
+    const { keepAliveMs } = this.#parts.config;
+    this.#timers.set(TIMER.keepAlive, after(this.#now, ms(keepAliveMs)));
+  }
+
+  #startClock(): void {
+    this.#parts.expiry.start(this.#now);
+    this.#armExpiry();
+  }
+
+  #armExpiry(): void {
+    const { expiry } = this.#parts;
+    this.#timers.set(TIMER.expiry, expiry.deadline);
+    this.#timers.set(TIMER.near, expiry.nearAt);
+  }
+
+  /** [S5003, ¶0036]: once for each expiry. */
+  #sayNear(by: 'time' | 'bytes'): void {
+    this.#parts.expiry.onNearSaid();
+    this.#timers.stop(TIMER.near);
+    this.#parts.events.push({ kind: 'expiryNear', by });
+  }
+
+  #pollPacket(into: Uint8Array): Transmit | undefined {
+    const path = this.#path;
+    if (path === undefined) return this.#pollHandshake(into);
+    this.#review();
+    if (this.#ending.isOver) return this.#pollClose(into);
+    const { protection } = this.#handshake;
+    assert(protection !== undefined, 'an open talk has keys');
+    const builder = this.#builder;
+    const size = builder.build(this.#now, into, protection, !this.#isQuotaFinishing());
+    this.#timers.set(TIMER.pace, builder.pacedUntil);
+    if (size === 0) return undefined;
+    // Spending has lowered the meter's own level by the same.
+    this.#wanted = this.#waitingBytes();
+    if (builder.wasEliciting) this.#onActivity();
+    return { path, size };
+  }
+
+  #pollHandshake(into: Uint8Array): Transmit | undefined {
+    return this.#handshake.poll(this.#now, into);
+  }
+
+  #pollClose(into: Uint8Array): Transmit | undefined {
+    const { closeDue, reason, counts } = this.#ending;
+    const { protection } = this.#handshake;
+    if (!closeDue || counts === undefined) return undefined;
+    this.#ending.onCloseSent();
+    if (this.#path === undefined || protection === undefined) return undefined;
+    const size = this.#builder.buildClose(this.#now, into, protection, reason, counts);
+    return { path: this.#path, size };
+  }
+
+  /** Before each packet: what the meter must know, and whether the talk is at an end [claim 15]. */
+  #review(): void {
+    const { meter, expiry } = this.#parts;
+    const waiting = this.#waitingBytes();
+    if (waiting !== this.#wanted) {
+      meter.want(waiting);
+      this.#wanted = waiting;
+    }
+    if (expiry.isNearByBytes(meter.usedTotal())) this.#sayNear('bytes');
+    if (waiting > 0 && (meter.exhausted() || this.#isMessageTooLarge())) {
+      this.#ending.finish(this.#now, 'quota');
+    }
+    if (this.#ending.isFinishing) this.#reviewFinish();
+  }
+
+  #reviewFinish(): void {
+    const outstanding = this.#outstandingBytes();
+    if (outstanding < this.#outstanding) this.#ending.onProgress(this.#now);
+    this.#outstanding = outstanding;
+    if (!this.#isDelivered()) return;
+    const { meter, recovery } = this.#parts;
+    if (this.#ending.reason === 'done') return this.#end('done');
+    // The peer's last bytes may still be under way: both ends then count the same.
+    const isAllHere = meter.total !== undefined && meter.usedTotal() >= meter.total;
+    if (isAllHere || this.#ending.graceIsOver(this.#now, 3 * recovery.pto)) this.#end('quota');
+  }
+
+  /** Everything that may still leave is acknowledged; a `done` also has nothing unsent. */
+  #isDelivered(): boolean {
+    const { streams, datagrams } = this.#parts;
+    if (this.#ending.reason === 'done' && this.#rawWaitingBytes() > 0) return false;
+    return datagrams.inFlightBytes === 0 && streams.isAllAcked;
+  }
+
+  #outstandingBytes(): number {
+    const { streams, datagrams } = this.#parts;
+    return this.#rawWaitingBytes() + streams.unackedBytes + datagrams.inFlightBytes;
+  }
+
+  /** Metered bytes that wait to be sent; none once the quota is used up. */
+  #waitingBytes(): number {
+    return this.#isQuotaFinishing() ? 0 : this.#rawWaitingBytes();
+  }
+
+  #rawWaitingBytes(): number {
+    return this.#parts.streams.sender.unsentBytes + this.#parts.datagrams.waitingBytes;
+  }
+
+  /** Only a message waits, and all that is left of the grant cannot carry it. */
+  #isMessageTooLarge(): boolean {
+    const { meter, datagrams, streams } = this.#parts;
+    const { total } = meter;
+    if (total === undefined || streams.sender.unsentBytes > 0) return false;
+    return datagrams.nextBytes > total - meter.usedTotal();
+  }
+
+  #isQuotaFinishing(): boolean {
+    return this.#ending.isFinishing && this.#ending.reason === 'quota';
+  }
+
+  #isOpen(): boolean {
+    return this.#path !== undefined && !this.#ending.isFinishing && !this.#ending.isOver;
+  }
+
+  #stateName(): TalkState['state'] {
+    if (this.#ending.isOver) return 'ended';
+    if (this.#ending.isFinishing) return 'finishing';
+    return this.#path === undefined ? 'handshake' : 'open';
+  }
+
+  #hasEvents(): boolean {
+    return !this.#parts.events.isEmpty || this.#ending.isEndedDue;
+  }
+
+  /** [S5007]: over, for this reason; the CLOSE tells the peer if there is a way to it. */
+  #end(reason: EndReason): void {
+    this.#finishWith(reason, this.counts(this.#now), false);
+  }
+
+  /**
+   * The peer said CLOSE. What it has not received of our unacknowledged bytes never will be: they
+   * are declared lost, so that the counts of both ends agree.
+   */
+  #endByPeer(reason: EndReason, peerReceived: number): void {
+    const counts = this.counts(this.#now);
+    const { streams, datagrams } = this.#parts;
+    const uncertain = streams.unackedBytes + datagrams.inFlightBytes;
+    const missing = counts.sentBytes - counts.lostBytes - peerReceived;
+    const lostBytes = counts.lostBytes + Math.max(0, Math.min(missing, uncertain));
+    this.#finishWith(reason, { ...counts, lostBytes }, true);
+  }
+
+  #finishWith(reason: EndReason, counts: Counts, isAnswer: boolean): void {
+    this.#handshake.stop();
+    this.#drained = false;
+    const speaks = this.#path !== undefined;
+    this.#ending.end(this.#now, reason, counts, {
+      pto: this.#parts.recovery.pto,
+      speaks,
+      isAnswer,
+    });
+  }
+}

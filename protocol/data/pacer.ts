@@ -1,0 +1,51 @@
+// A token bucket (RFC 9002 §7.7): the window leaves over a round trip, not at once.
+
+import type { Micros } from '../time.ts';
+import { after, micros, ms } from '../time.ts';
+import { DATA_LIMITS } from './limits.ts';
+
+// RFC 9002 §7.7: a little faster than window by rtt, so that pacing is never what limits;
+// twice that while the window doubles every round trip.
+const GAIN = 1.25;
+const SLOW_START_GAIN = 2.5;
+
+/** What the pacer derives its rate from. */
+export interface Pace {
+  readonly congestionWindow: number;
+  readonly pacingRate: number | undefined;
+  readonly inSlowStart: boolean;
+}
+
+/** Spreads datagrams over time. */
+export class Pacer {
+  readonly #burstLeast: number;
+  #tokens: number;
+  #burst: number;
+  #rate = 0;
+  #at = micros(0);
+
+  constructor(datagramBytes: number) {
+    this.#burstLeast = DATA_LIMITS.paceBurstDatagrams * datagramBytes;
+    this.#burst = this.#burstLeast;
+    this.#tokens = this.#burst;
+  }
+
+  /** Refills; call when a packet is about to be built. `smoothedRtt`: microseconds. */
+  refill(now: Micros, pace: Pace, smoothedRtt: number): void {
+    const gain = pace.inSlowStart ? SLOW_START_GAIN : GAIN;
+    this.#rate = pace.pacingRate ?? (gain * pace.congestionWindow) / Math.max(smoothedRtt, 1);
+    this.#burst = Math.max(this.#burstLeast, this.#rate * ms(DATA_LIMITS.paceBurstMs));
+    this.#tokens = Math.min(this.#burst, this.#tokens + (now - this.#at) * this.#rate);
+    this.#at = now;
+  }
+
+  /** When `bytes` may leave: `now`, or later. */
+  next(now: Micros, bytes: number): Micros {
+    if (this.#tokens >= bytes || this.#rate === 0) return now;
+    return after(now, Math.ceil((bytes - this.#tokens) / this.#rate));
+  }
+
+  spend(bytes: number): void {
+    this.#tokens -= bytes;
+  }
+}

@@ -1,0 +1,168 @@
+// Puts one packet together: acknowledgement, control, messages, bulk, in that order, as far as window
+// and pacer allow, padded so that its exact length tells nothing.
+
+import { TAG_BYTES } from '../crypto.ts';
+import type { Counts, EndReason } from '../ends.ts';
+import { endCode } from '../ends.ts';
+import type { Rng } from '../random.ts';
+import { randomBelow } from '../random.ts';
+import type { Micros } from '../time.ts';
+import { NEVER } from '../time.ts';
+import type { ConnectionParts } from './connection-parts.ts';
+import { FRAME, writeExpiry, writeNumbers, writePathResponse } from './frame.ts';
+import { DATA_LIMITS } from './limits.ts';
+import { HEADER_BYTES } from './packet.ts';
+import type { Protection } from './protection.ts';
+import type { SentPacket } from './sent-packets.ts';
+import { PART } from './sent-packets.ts';
+import { Writer } from './varint.ts';
+
+const { paddingBytes, skipEveryMin, skipEveryMax } = DATA_LIMITS;
+
+/** Builds the packets of one established talk. */
+export class PacketBuilder {
+  readonly #parts: ConnectionParts;
+  readonly #rng: Rng;
+  readonly #writer = new Writer();
+  #untilSkip: number;
+  /** A PING is wanted: after the handshake, and when the talk was quiet. */
+  pingDue = false;
+  /** The token of a PATH_CHALLENGE to answer; one at a time. */
+  pathToken: Uint8Array | undefined;
+  /** When the pacer lets the next packet go, if it is what holds it back. */
+  pacedUntil: Micros = NEVER;
+  /** The last packet asked for an acknowledgement. */
+  wasEliciting = false;
+
+  constructor(parts: ConnectionParts, rng: Rng) {
+    this.#parts = parts;
+    this.#rng = rng;
+    this.#untilSkip = this.#nextSkip();
+  }
+
+  /**
+   * Writes and seals one packet into `into`; its size, or 0 when nothing may be sent now.
+   * `fresh`: whether bytes that were never sent may go, too.
+   */
+  build(now: Micros, into: Uint8Array, protection: Protection, fresh: boolean): number {
+    const { recovery, received, config } = this.#parts;
+    const size = Math.min(config.datagramBytes, into.length);
+    const maySend = this.#maySend(now, size);
+    if (!maySend && !received.isDue(now)) return 0;
+    this.#skipSometimes();
+    const packet = recovery.beginPacket();
+    const writer = this.#writer;
+    writer.reset(into, HEADER_BYTES, size - TAG_BYTES);
+    const acked = received.hasNews ? received.write(now, writer) : undefined;
+    const afterAck = writer.at;
+    if (maySend) this.#writeFrames(writer, packet, fresh);
+    const eliciting = writer.at > afterAck;
+    if (!eliciting && maySend) {
+      recovery.cancelProbes();
+      recovery.onAppLimited();
+    }
+    if (!eliciting && (acked === undefined || !received.isDue(now))) {
+      recovery.abandonPacket();
+      return 0;
+    }
+    if (acked !== undefined) {
+      received.onWritten();
+      packet.add(PART.ack, acked);
+    }
+    return this.#seal(now, into, protection, packet, eliciting);
+  }
+
+  /** Writes and seals a CLOSE; its size. */
+  buildClose(
+    now: Micros,
+    into: Uint8Array,
+    protection: Protection,
+    reason: EndReason,
+    counts: Counts,
+  ): number {
+    const writer = this.#writer;
+    writer.reset(into, HEADER_BYTES, into.length - TAG_BYTES);
+    const { sentBytes, receivedBytes, lostBytes } = counts;
+    writeNumbers(writer, FRAME.close, endCode(reason), sentBytes, receivedBytes, lostBytes);
+    const packet = this.#parts.recovery.beginPacket();
+    return this.#seal(now, into, protection, packet, false);
+  }
+
+  #maySend(now: Micros, size: number): boolean {
+    const { recovery, pacer, controller, rtt } = this.#parts;
+    this.pacedUntil = NEVER;
+    if (recovery.probes > 0) return true;
+    if (!recovery.hasRoom(size)) return false;
+    pacer.refill(now, controller, rtt.smoothed);
+    const at = pacer.next(now, size);
+    if (at <= now) return true;
+    this.pacedUntil = at;
+    return false;
+  }
+
+  #writeFrames(writer: Writer, packet: SentPacket, fresh: boolean): void {
+    const { recovery, streams, datagrams, meter, expiry } = this.#parts;
+    const start = writer.at;
+    const token = this.pathToken;
+    if (token !== undefined && writePathResponse(writer, token)) this.pathToken = undefined;
+    const message = expiry.due;
+    if (message !== undefined && writeExpiry(writer, message.expiry, message.signature)) {
+      expiry.onSent();
+      packet.add(PART.expiry, expiry.revision);
+    }
+    this.#writeQuota(writer, packet);
+    streams.sender.writeControl(writer, packet);
+    if (fresh) datagrams.write(writer, packet);
+    streams.sender.writeData(writer, packet, fresh);
+    // Spending can make a QUOTA due at once; it shares the packet if there is room.
+    if (meter.available() === 0) this.#writeQuota(writer, packet);
+    const needsPing = recovery.probes === DATA_LIMITS.probesPerPto && writer.at === start;
+    if ((this.pingDue || needsPing) && writer.room > 0) {
+      writer.byte(FRAME.ping);
+      this.pingDue = false;
+    }
+  }
+
+  #writeQuota(writer: Writer, packet: SentPacket): void {
+    // type and four of the longest numbers: asked only when the answer is sure to fit
+    if (writer.room < 1 + 4 * 8) return;
+    const quota = this.#parts.meter.pollQuota();
+    if (quota === undefined) return;
+    const { revision, given, wanted, spare } = quota;
+    writeNumbers(writer, FRAME.quota, revision, given, wanted, spare);
+    packet.add(PART.quota);
+  }
+
+  #seal(
+    now: Micros,
+    into: Uint8Array,
+    protection: Protection,
+    packet: SentPacket,
+    eliciting: boolean,
+  ): number {
+    const writer = this.#writer;
+    const length = writer.at - HEADER_BYTES;
+    const padded = Math.min(
+      Math.ceil(length / paddingBytes) * paddingBytes,
+      writer.end - HEADER_BYTES,
+    );
+    into.fill(FRAME.padding, writer.at, HEADER_BYTES + padded);
+    const size = protection.seal(into, packet.packetNumber, padded);
+    const { recovery, pacer } = this.#parts;
+    recovery.onPacketSent(now, packet, size, eliciting);
+    if (eliciting) pacer.spend(size);
+    this.wasEliciting = eliciting;
+    this.#untilSkip--;
+    return size;
+  }
+
+  #skipSometimes(): void {
+    if (this.#untilSkip > 0) return;
+    this.#parts.recovery.skipPacketNumber();
+    this.#untilSkip = this.#nextSkip();
+  }
+
+  #nextSkip(): number {
+    return skipEveryMin + randomBelow(this.#rng, skipEveryMax - skipEveryMin);
+  }
+}

@@ -1,0 +1,125 @@
+// What each frame of an authenticated packet does (RFC 9000 §19). A frame that the protocol forbids
+// throws a PeerError, which `Connection.handleDatagram` turns into the end of the talk.
+
+import type { EndReason } from '../ends.ts';
+import { endReason } from '../ends.ts';
+import type { Micros } from '../time.ts';
+import { micros } from '../time.ts';
+import type { ConnectionParts } from './connection-parts.ts';
+import type { AckFrame, CloseNumbers, FrameHandler, QuotaNumbers } from './frame.ts';
+import type { PacketBuilder } from './packet-builder.ts';
+import { PeerError } from './peer-error.ts';
+import type { Protection } from './protection.ts';
+
+/** A CLOSE as it came: why, and how many metered bytes the peer has received of ours. */
+export interface PeerClose {
+  readonly reason: EndReason;
+  readonly receivedBytes: number;
+}
+
+/** Takes the frames of one packet after another. */
+export class PeerFrames implements FrameHandler {
+  readonly #parts: ConnectionParts;
+  readonly #builder: PacketBuilder;
+  #now = micros(0);
+  #protection: Protection | undefined;
+  #refused = false;
+  #datagrams: Uint8Array[] = [];
+  #close: PeerClose | undefined;
+
+  constructor(parts: ConnectionParts, builder: PacketBuilder) {
+    this.#parts = parts;
+    this.#builder = builder;
+  }
+
+  begin(now: Micros, protection: Protection): void {
+    this.#now = now;
+    this.#protection = protection;
+    this.#refused = false;
+    this.#close = undefined;
+    if (this.#datagrams.length > 0) this.#datagrams = [];
+  }
+
+  /**
+   * Ends the packet; false when it was not taken because a stream has too many gaps: it must not be
+   * acknowledged, and comes again.
+   * @throws PeerError when the grant is overdrawn [claim 15].
+   */
+  finish(): boolean {
+    if (this.#refused) return false;
+    for (const payload of this.#datagrams) {
+      this.#parts.datagrams.onReceived(payload);
+      this.#parts.events.datagram();
+    }
+    if (this.#parts.meter.isOverdrawn()) throw new PeerError('more bytes than were granted');
+    return true;
+  }
+
+  /** The CLOSE in the packet, if there was one. */
+  get close(): PeerClose | undefined {
+    return this.#close;
+  }
+
+  onAck(ack: AckFrame): void {
+    this.#parts.recovery.onAck(this.#now, ack);
+    this.#protection?.onAcknowledged(ack.largest);
+  }
+
+  onReset(stream: number, code: number, finalSize: number): void {
+    this.#parts.streams.onReset(stream, code, finalSize);
+  }
+
+  onStop(stream: number, code: number): void {
+    this.#parts.streams.onStop(stream, code);
+  }
+
+  onStream(
+    stream: number,
+    offset: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    fin: boolean,
+  ): void {
+    const taken = this.#parts.streams.onStream(stream, offset, bytes, start, end, fin);
+    if (!taken) this.#refused = true;
+  }
+
+  onMaxData(total: number): void {
+    this.#parts.streams.onMaxData(total);
+  }
+
+  onMaxStreamData(stream: number, total: number): void {
+    this.#parts.streams.onMaxStreamData(stream, total);
+  }
+
+  onMaxStreams(total: number): void {
+    this.#parts.streams.onMaxStreams(total);
+  }
+
+  onPathChallenge(token: Uint8Array): void {
+    this.#builder.pathToken = token.slice();
+  }
+
+  onDatagram(bytes: Uint8Array, start: number, end: number): void {
+    // Kept until the whole packet is taken: one that comes again must not be counted twice.
+    this.#datagrams.push(bytes.slice(start, end));
+  }
+
+  onClose(close: CloseNumbers): void {
+    const reason = endReason(close.code);
+    if (reason === undefined) throw new PeerError('unknown reason in a CLOSE');
+    this.#close = { reason, receivedBytes: close.receivedBytes };
+  }
+
+  onQuota(quota: QuotaNumbers): void {
+    if (!this.#parts.meter.onQuota(quota)) throw new PeerError('impossible QUOTA');
+  }
+
+  /** [S5005]: the peer passes on a new expiry; its signature is the owner's to check. */
+  onExpiry(expiry: Uint8Array, signature: Uint8Array): void {
+    const copy = expiry.slice();
+    if (!this.#parts.expiry.onHeard(copy)) return;
+    this.#parts.events.expiry(copy, signature.slice());
+  }
+}

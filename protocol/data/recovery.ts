@@ -1,0 +1,310 @@
+// Loss detection (RFC 9002 §6): packet threshold, time threshold, probe timeout, persistent
+// congestion, and late acknowledgements of what was declared lost. Congestion control hears of
+// everything through its own interface; what a lost packet carried goes back to whoever sent it.
+
+import type { Micros } from '../time.ts';
+import { NEVER, after, earlier, micros, ms } from '../time.ts';
+import type { Controller, RateSample } from './congestion.ts';
+import type { AckFrame } from './frame.ts';
+import { DATA_LIMITS } from './limits.ts';
+import { PeerError } from './peer-error.ts';
+import type { Rtt } from './rtt.ts';
+import type { SentPacket } from './sent-packets.ts';
+import { SentPackets } from './sent-packets.ts';
+
+/** Who answers for what was in a packet. */
+export interface PacketOwner {
+  onPartAcked(kind: number, a: number, b: number, c: number): void;
+  onPartLost(kind: number, a: number, b: number, c: number): void;
+  /** It is sent again as a probe; it may still arrive. */
+  onPartProbed(kind: number, a: number, b: number, c: number): void;
+  /** DATAGRAM payload that was counted as lost has arrived after all. */
+  onLateDatagrams(bytes: number): void;
+}
+
+/** Lost a while ago: enough to see that it was not. */
+interface LostPacket {
+  readonly packetNumber: number;
+  readonly bytes: number;
+  readonly datagramBytes: number;
+}
+
+/** One packet number space's recovery. */
+export class Recovery {
+  readonly #rtt: Rtt;
+  readonly #controller: Controller;
+  readonly #owner: PacketOwner;
+  readonly #sent = new SentPackets();
+  #lost: LostPacket[] = [];
+  #bytesInFlight = 0;
+  #elicitingInFlight = 0;
+  #largestAcked = -1;
+  #lastElicitingAt = micros(0);
+  #lossTime: Micros = NEVER;
+  #ptoCount = 0;
+  #probes = 0;
+  #firstSampleAt: Micros = NEVER;
+  #lastSkipped = -1;
+  #spuriousLosses = 0;
+  #lostPackets = 0;
+  // Delivery rate estimation.
+  #delivered = 0;
+  #deliveredAt = micros(0);
+  #firstSentAt = micros(0);
+  #appLimitedUntil = 0;
+  readonly #sample: RateSample = {
+    ackedBytes: 0,
+    newestSentAt: micros(0),
+    deliveredBytes: 0,
+    intervalMicros: 0,
+    deliveredTotal: 0,
+    rttMicros: 0,
+    appLimited: false,
+    bytesInFlight: 0,
+  };
+
+  constructor(rtt: Rtt, controller: Controller, owner: PacketOwner) {
+    this.#rtt = rtt;
+    this.#controller = controller;
+    this.#owner = owner;
+  }
+
+  get bytesInFlight(): number {
+    return this.#bytesInFlight;
+  }
+  get isIdle(): boolean {
+    return this.#elicitingInFlight === 0;
+  }
+  get nextPacketNumber(): number {
+    return this.#sent.next;
+  }
+  /** Probes that may leave whatever the window says (RFC 9002 §7.5). */
+  get probes(): number {
+    return this.#probes;
+  }
+  get spuriousLosses(): number {
+    return this.#spuriousLosses;
+  }
+  get lostPackets(): number {
+    return this.#lostPackets;
+  }
+
+  /** Room in window and ledger for one more datagram of `bytes`. */
+  hasRoom(bytes: number): boolean {
+    return (
+      this.#bytesInFlight + bytes <= this.#controller.congestionWindow &&
+      this.#sent.count < DATA_LIMITS.sentPacketsMax
+    );
+  }
+
+  /** Leaves out one number: whoever acknowledges it lies (RFC 9000 §21.4). */
+  skipPacketNumber(): void {
+    this.#lastSkipped = this.#sent.begin('skipped').packetNumber;
+    this.#sent.settle();
+  }
+
+  /** The record of the packet about to be sent. */
+  beginPacket(): SentPacket {
+    return this.#sent.begin('outstanding');
+  }
+
+  /** The packet just begun has nothing to carry; its number is used for the next. */
+  abandonPacket(): void {
+    this.#sent.abandon();
+  }
+
+  /** Nothing is left that a probe could carry; one is enough to hear from the peer. */
+  cancelProbes(): void {
+    this.#probes = 0;
+  }
+
+  onPacketSent(now: Micros, packet: SentPacket, bytes: number, eliciting: boolean): void {
+    packet.sentAt = now;
+    packet.bytes = bytes;
+    packet.eliciting = eliciting;
+    if (!eliciting) {
+      // Nobody will acknowledge it in time; it is not in flight, only its number was used.
+      packet.state = 'acknowledged';
+      this.#sent.settle();
+      return;
+    }
+    if (this.#bytesInFlight === 0) {
+      this.#firstSentAt = now;
+      this.#deliveredAt = now;
+    }
+    packet.delivered = this.#delivered;
+    packet.deliveredAt = this.#deliveredAt;
+    packet.firstSentAt = this.#firstSentAt;
+    packet.appLimited = this.#delivered < this.#appLimitedUntil;
+    this.#bytesInFlight += bytes;
+    this.#elicitingInFlight++;
+    this.#lastElicitingAt = now;
+    if (this.#probes > 0) this.#probes--;
+    this.#controller.onPacketSent(now, bytes, this.#bytesInFlight);
+  }
+
+  /** The window has room and there is nothing to fill it with. */
+  onAppLimited(): void {
+    this.#appLimitedUntil = this.#delivered + this.#bytesInFlight + 1;
+  }
+
+  /**
+   * Takes an ACK.
+   * @throws PeerError for a packet number that was never sent.
+   */
+  onAck(now: Micros, ack: AckFrame): void {
+    if (ack.largest >= this.#sent.next) throw new PeerError('ACK of a packet that was not sent');
+    let newest: SentPacket | undefined;
+    let ackedBytes = 0;
+    for (let i = 0; i < ack.ranges; i++) {
+      const smallest = ack.edges[i * 2];
+      const largest = ack.edges[i * 2 + 1];
+      if (smallest <= this.#lastSkipped && this.#lastSkipped <= largest) {
+        throw new PeerError('ACK of a packet number that was left out');
+      }
+      const from = Math.max(smallest, this.#sent.base);
+      for (let number = largest; number >= from; number--) {
+        const packet = this.#sent.at(number);
+        if (packet.state !== 'outstanding') continue;
+        newest ??= packet;
+        ackedBytes += packet.bytes;
+        this.#onAcked(packet);
+      }
+    }
+    if (this.#lost.length > 0) this.#onLateAcks(now, ack);
+    if (newest === undefined) return;
+    this.#delivered += ackedBytes;
+    this.#deliveredAt = now;
+    const rttMicros = newest.packetNumber === ack.largest ? now - newest.sentAt : 0;
+    if (rttMicros > 0) {
+      this.#rtt.update(rttMicros, ack.delayMicros);
+      if (this.#firstSampleAt === NEVER) this.#firstSampleAt = now;
+    }
+    if (newest.packetNumber > this.#largestAcked) this.#largestAcked = newest.packetNumber;
+    this.#ptoCount = 0;
+    this.#probes = 0;
+    this.#fillSample(newest, ackedBytes, rttMicros);
+    this.#controller.onAck(now, this.#sample);
+    this.#detectLost(now);
+  }
+
+  /** The PTO backed off, plain; also the unit of the closing period (RFC 9000 §10.2). */
+  get pto(): number {
+    const backedOff = this.#rtt.pto * 2 ** Math.min(this.#ptoCount, 16);
+    return Math.min(backedOff, Math.max(ms(DATA_LIMITS.ptoMsMax), this.#rtt.pto));
+  }
+
+  nextTimeout(): Micros {
+    if (this.#lossTime !== NEVER) return this.#lossTime;
+    if (this.#elicitingInFlight === 0) return NEVER;
+    return after(this.#lastElicitingAt, this.pto);
+  }
+
+  handleTimeout(now: Micros): void {
+    if (this.#lossTime <= now) {
+      this.#detectLost(now);
+      return;
+    }
+    if (this.#elicitingInFlight === 0) return;
+    this.#ptoCount++;
+    this.#probes = DATA_LIMITS.probesPerPto;
+    // A probe that carries what was not acknowledged repairs a lost tail in the same round trip.
+    let left = DATA_LIMITS.probesPerPto;
+    for (let number = this.#sent.base; number < this.#sent.next && left > 0; number++) {
+      const packet = this.#sent.at(number);
+      if (packet.state !== 'outstanding') continue;
+      packet.eachPart((kind, a, b, c) => this.#owner.onPartProbed(kind, a, b, c));
+      left--;
+    }
+    // Measured from the probe that is about to leave, or from now if it cannot.
+    this.#lastElicitingAt = now;
+  }
+
+  #onAcked(packet: SentPacket): void {
+    packet.state = 'acknowledged';
+    this.#bytesInFlight -= packet.bytes;
+    this.#elicitingInFlight--;
+    packet.eachPart((kind, a, b, c) => this.#owner.onPartAcked(kind, a, b, c));
+  }
+
+  #onLateAcks(now: Micros, ack: AckFrame): void {
+    const kept: LostPacket[] = [];
+    for (const lost of this.#lost) {
+      if (!covers(ack, lost.packetNumber)) {
+        kept.push(lost);
+        continue;
+      }
+      this.#spuriousLosses++;
+      if (lost.datagramBytes > 0) this.#owner.onLateDatagrams(lost.datagramBytes);
+      this.#controller.onSpuriousLoss(now, lost.bytes);
+    }
+    this.#lost = kept;
+  }
+
+  /** RFC 9002 §6.1. After it at most `packetThreshold` numbers below the largest are outstanding. */
+  #detectLost(now: Micros): void {
+    this.#lossTime = NEVER;
+    const lossDelay = this.#rtt.lossDelay;
+    const byNumber = this.#largestAcked - DATA_LIMITS.packetThreshold;
+    let lostBytes = 0;
+    let newestSentAt = micros(0);
+    let runStart: Micros = NEVER;
+    let longest = 0;
+    for (let number = this.#sent.base; number <= this.#largestAcked; number++) {
+      const packet = this.#sent.at(number);
+      if (packet.state === 'acknowledged') runStart = NEVER;
+      if (packet.state !== 'outstanding') continue;
+      const lostAt = after(packet.sentAt, lossDelay);
+      if (number > byNumber && lostAt > now) {
+        this.#lossTime = earlier(this.#lossTime, lostAt);
+        continue;
+      }
+      lostBytes += packet.bytes;
+      newestSentAt = packet.sentAt;
+      if (packet.sentAt > this.#firstSampleAt && runStart === NEVER) runStart = packet.sentAt;
+      if (runStart !== NEVER) longest = Math.max(longest, packet.sentAt - runStart);
+      this.#onLost(packet);
+    }
+    this.#sent.settle();
+    if (lostBytes === 0) return;
+    this.#controller.onLoss(now, {
+      lostBytes,
+      newestSentAt,
+      bytesInFlight: this.#bytesInFlight,
+      persistent: longest > this.#rtt.pto * DATA_LIMITS.persistentPtos,
+    });
+  }
+
+  #onLost(packet: SentPacket): void {
+    packet.state = 'lost';
+    this.#bytesInFlight -= packet.bytes;
+    this.#elicitingInFlight--;
+    this.#lostPackets++;
+    const { packetNumber, bytes, datagramBytes } = packet;
+    this.#lost.push({ packetNumber, bytes, datagramBytes });
+    if (this.#lost.length > DATA_LIMITS.lostPacketsKept) this.#lost.shift();
+    packet.eachPart((kind, a, b, c) => this.#owner.onPartLost(kind, a, b, c));
+  }
+
+  #fillSample(newest: SentPacket, ackedBytes: number, rttMicros: number): void {
+    const sample = this.#sample;
+    const sendElapsed = newest.sentAt - newest.firstSentAt;
+    const ackElapsed = this.#deliveredAt - newest.deliveredAt;
+    this.#firstSentAt = newest.sentAt;
+    sample.ackedBytes = ackedBytes;
+    sample.newestSentAt = newest.sentAt;
+    sample.deliveredBytes = this.#delivered - newest.delivered;
+    sample.intervalMicros = Math.max(sendElapsed, ackElapsed);
+    sample.deliveredTotal = this.#delivered;
+    sample.rttMicros = rttMicros;
+    sample.appLimited = newest.appLimited;
+    sample.bytesInFlight = this.#bytesInFlight;
+  }
+}
+
+function covers(ack: AckFrame, packetNumber: number): boolean {
+  for (let i = 0; i < ack.ranges; i++) {
+    if (ack.edges[i * 2] <= packetNumber && packetNumber <= ack.edges[i * 2 + 1]) return true;
+  }
+  return false;
+}

@@ -1,0 +1,58 @@
+// Round-trip time estimate (RFC 9002 §5). Microseconds.
+
+import { ms } from '../time.ts';
+import { DATA_LIMITS } from './limits.ts';
+
+/** Smoothed round-trip time of one path. */
+export class Rtt {
+  #smoothed = ms(DATA_LIMITS.initialRttMs);
+  #variance = ms(DATA_LIMITS.initialRttMs) / 2;
+  #minimum = Infinity;
+  #latest = 0;
+  #sampled = false;
+
+  get smoothed(): number {
+    return this.#smoothed;
+  }
+  get latest(): number {
+    return this.#latest;
+  }
+  get minimum(): number {
+    return this.#minimum;
+  }
+  get hasSample(): boolean {
+    return this.#sampled;
+  }
+
+  /** Takes one sample; `delay` is what the peer says it held the acknowledgement back. */
+  update(sample: number, delay: number): void {
+    this.#latest = sample;
+    if (!this.#sampled) {
+      this.#sampled = true;
+      this.#minimum = sample;
+      this.#smoothed = sample;
+      this.#variance = sample / 2;
+      return;
+    }
+    if (sample < this.#minimum) this.#minimum = sample;
+    const held = Math.min(delay, ms(DATA_LIMITS.peerAckDelayMs));
+    const adjusted = sample >= this.#minimum + held ? sample - held : sample;
+    this.#variance = (3 * this.#variance + Math.abs(this.#smoothed - adjusted)) / 4;
+    this.#smoothed = (7 * this.#smoothed + adjusted) / 8;
+  }
+
+  /** RFC 9002 §6.2.1, before backoff. */
+  get pto(): number {
+    const spread = Math.max(4 * this.#variance, ms(DATA_LIMITS.granularityMs));
+    return this.#smoothed + spread + ms(DATA_LIMITS.peerAckDelayMs);
+  }
+
+  /** RFC 9002 §6.1.2. */
+  get lossDelay(): number {
+    const longest = Math.max(this.#smoothed, this.#latest);
+    return Math.max(
+      (longest * DATA_LIMITS.timeThresholdEighths) / 8,
+      ms(DATA_LIMITS.granularityMs),
+    );
+  }
+}

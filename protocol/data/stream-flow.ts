@@ -1,0 +1,76 @@
+// Flow control of the whole connection (RFC 9000 §4.1) and the meter's view of it: sums over all
+// streams of highest offsets, sent and received, and of what was read.
+
+import { DATA_LIMITS } from './limits.ts';
+import { PeerError } from './peer-error.ts';
+
+/** MAX_DATA and MAX_STREAMS in both directions, cumulative totals. */
+export class StreamFlow {
+  readonly #window: number;
+  #sendMax: number = DATA_LIMITS.initialMaxData;
+  #sent = 0;
+  #receiveMax: number = DATA_LIMITS.initialMaxData;
+  #received = 0;
+  #consumed = 0;
+  /** Streams we may open, streams the peer may open. */
+  #openMax: number = DATA_LIMITS.streamsMax;
+  #acceptMax: number = DATA_LIMITS.streamsMax;
+  #acceptAnnounced: number = DATA_LIMITS.streamsMax;
+  maxDataDue = false;
+  maxStreamsDue = false;
+
+  /** Both ends begin with the wire constant; the first MAX_DATA tells the window. */
+  constructor(windowBytes: number) {
+    this.#window = Math.max(windowBytes, DATA_LIMITS.initialMaxData);
+    this.onConsumed(0);
+  }
+
+  get sendCredit(): number {
+    return this.#sendMax - this.#sent;
+  }
+  get receiveMax(): number {
+    return this.#receiveMax;
+  }
+  get acceptMax(): number {
+    return this.#acceptMax;
+  }
+  get openMax(): number {
+    return this.#openMax;
+  }
+
+  onSent(bytes: number): void {
+    this.#sent += bytes;
+  }
+
+  /** @throws PeerError beyond the limit. */
+  onReceived(bytes: number): void {
+    this.#received += bytes;
+    if (this.#received > this.#receiveMax) throw new PeerError('data beyond the limit');
+  }
+
+  onConsumed(bytes: number): void {
+    this.#consumed += bytes;
+    const max = this.#consumed + this.#window;
+    if (max - this.#receiveMax < this.#window / 4) return;
+    this.#receiveMax = max;
+    this.maxDataDue = true;
+  }
+
+  /** A stream of the peer's is over: it may open another. Announced by the quarter. */
+  onPeerStreamClosed(): void {
+    this.#acceptMax = Math.min(this.#acceptMax + 1, DATA_LIMITS.streamsEver);
+    if (this.#acceptMax - this.#acceptAnnounced < DATA_LIMITS.streamsMax / 4) return;
+    this.#acceptAnnounced = this.#acceptMax;
+    this.maxStreamsDue = true;
+  }
+
+  onMaxData(total: number): boolean {
+    if (total <= this.#sendMax) return false;
+    this.#sendMax = total;
+    return true;
+  }
+
+  onMaxStreams(total: number): void {
+    this.#openMax = Math.max(this.#openMax, Math.min(total, DATA_LIMITS.streamsEver));
+  }
+}
