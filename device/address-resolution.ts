@@ -2,10 +2,11 @@
 // can be reached, asks the session manager for the peer by name, and waits for address notice 1.
 // A refusal and a wait that ran out look the same, and nothing of the call is kept.
 
-import type { Candidate, MessageOf } from '../protocol/control/messages.ts';
+import { type Candidate, type MessageOf, terms } from '../protocol/control/messages.ts';
+import { ascii, uint } from '../protocol/control/schema.ts';
 import { UsageError } from '../protocol/errors.ts';
 import type { RecordId, RequestId } from '../protocol/ids.ts';
-import { randomRecordId, randomRequestId } from '../protocol/ids.ts';
+import { isName, randomRecordId, randomRequestId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Rng } from '../protocol/random.ts';
 import { type Micros, NEVER, after, earlier, ms, seconds } from '../protocol/time.ts';
@@ -61,20 +62,26 @@ export class AddressResolution {
 
   /**
    * [S1002]: the user names the destination.
-   * @throws UsageError `call-taken`, `bad-service`, `bad-wait`
+   * @throws UsageError `call-taken`, `bad-name`, `bad-service`, `bad-terms`, `bad-wait`
    */
   call(now: Micros, input: CallInput): void {
     if (this.#calls.has(input.call)) {
       throw new UsageError('call-taken', `call: ${input.call} is already under way`);
     }
-    if (input.service.length === 0 || input.service.length > LIMITS.serviceNameMax) {
+    const { callee, service, want, waitMs } = input;
+    if (!isName(callee)) throw new UsageError('bad-name', 'callee: wanted the name of a terminal');
+    if (ascii(LIMITS.serviceNameMax).read(service) === undefined) {
+      const wanted = `1 to ${LIMITS.serviceNameMax} printable ASCII characters`;
+      throw new UsageError('bad-service', `service: wanted ${wanted}, no blank`);
+    }
+    if (terms.read(terms.write(want)) === undefined) {
       throw new UsageError(
-        'bad-service',
-        `service: wanted 1 to ${LIMITS.serviceNameMax} characters`,
+        'bad-terms',
+        'want: wanted whole seconds and bytes that a grant can hold',
       );
     }
-    if (!Number.isInteger(input.waitMs) || input.waitMs < 0 || input.waitMs > LIMITS.waitMsMax) {
-      throw new UsageError('bad-wait', `waitMs: got ${input.waitMs}, at most ${LIMITS.waitMsMax}`);
+    if (uint(LIMITS.waitMsMax).read(waitMs) === undefined) {
+      throw new UsageError('bad-wait', `waitMs: got ${waitMs}, at most ${LIMITS.waitMsMax}`);
     }
     const socket = this.#outbox.openSocket();
     if (socket === undefined) {

@@ -39,7 +39,7 @@ type Travelling = Pick<MessageOf<'allowList'>, 'mode' | 'version' | 'entries' | 
 /** Default deny: says yes to nobody and names nobody [S4003]. */
 export const EMPTY_VERDICT: Travelling = {
   mode: 'verdict',
-  version: '',
+  version: 'none',
   entries: [],
   reduced: true,
 };

@@ -3,7 +3,7 @@
 // terminal that was restarted in mid-talk, or whose link was down, reports it later.
 
 import type { MessageOf } from '../protocol/control/messages.ts';
-import { NO_COUNTS } from '../protocol/ends.ts';
+import { type Counts, NO_COUNTS } from '../protocol/ends.ts';
 import type { RequestId, SessionId } from '../protocol/ids.ts';
 import { randomRequestId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
@@ -71,8 +71,9 @@ export class Ending {
   announce(now: Micros, end: End): void {
     if (this.#waiting.has(end.session)) return;
     if (this.#waiting.size >= LIMITS.endNoticesMax) this.#dropOldest();
-    this.#waiting.set(end.session, { end, request: undefined });
-    this.#outbox.push({ kind: 'store', session: end.session, record: end });
+    const whole: End = { ...end, counts: wholeCounts(end.counts) };
+    this.#waiting.set(end.session, { end: whole, request: undefined });
+    this.#outbox.push({ kind: 'store', session: end.session, record: whole });
     this.#send(now);
   }
 
@@ -132,4 +133,17 @@ export class Ending {
       return;
     }
   }
+}
+
+/** Whole numbers, as they go into the notice: a record from disk, or a duration, may have others. */
+function wholeCounts(counts: Counts): Counts {
+  const whole = (count: number): number =>
+    Number.isFinite(count) ? Math.min(Math.max(0, Math.floor(count)), Number.MAX_SAFE_INTEGER) : 0;
+  return {
+    sentBytes: whole(counts.sentBytes),
+    receivedBytes: whole(counts.receivedBytes),
+    lostBytes: whole(counts.lostBytes),
+    wireBytes: whole(counts.wireBytes),
+    durationMs: whole(counts.durationMs),
+  };
 }

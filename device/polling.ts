@@ -27,8 +27,11 @@ export class Polling {
     return this.#wakeAt;
   }
 
-  /** A new link is a new poll. */
-  onLinkUp(): void {
+  /**
+   * The next link is a new poll. (Not the other way round: the broker takes the subscription for the
+   * poll, so its answer can be here before the shell says that the link is up.)
+   */
+  onLinkDown(): void {
     this.#announced = undefined;
     this.#handed = 0;
   }

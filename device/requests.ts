@@ -18,7 +18,7 @@ type Key = RequestId | RecordId;
 interface Pending {
   readonly topic: PublishTopic;
   readonly bytes: Uint8Array;
-  /** Goes out before the registration is acknowledged. */
+  /** May go out before the registration is acknowledged. */
   readonly early: boolean;
   published: boolean;
   waitMs: number;
@@ -37,7 +37,7 @@ export class Requests {
     this.#rng = rng;
   }
 
-  /** Sends a request now, or as soon as the link allows. `early`: part of the registration. */
+  /** Sends a request now, or as soon as the link allows. `early`: does not wait for the registration. */
   send(
     now: Micros,
     key: Key,
@@ -84,10 +84,12 @@ export class Requests {
     this.#arm(now, pending);
   }
 
-  /** The link is up; only what registers may go. */
-  onLinkUp(): void {
-    this.onLinkDown();
+  /** The link is up; only what need not wait for the registration may go. */
+  onLinkUp(now: Micros): void {
     this.#gate = 'registering';
+    for (const pending of this.#pending.values()) {
+      if (pending.early) this.#publish(now, pending);
+    }
   }
 
   /** Both registrations are acknowledged: everything not sent on this link goes, oldest first. */
@@ -96,7 +98,6 @@ export class Requests {
     this.#gate = 'open';
     for (const pending of this.#pending.values()) {
       if (pending.nextAt !== NEVER) continue;
-      pending.waitMs = LIMITS.retryFirstMs;
       this.#publish(now, pending);
     }
   }
@@ -104,7 +105,10 @@ export class Requests {
   /** Everything is kept. */
   onLinkDown(): void {
     this.#gate = 'closed';
-    for (const pending of this.#pending.values()) pending.nextAt = NEVER;
+    for (const pending of this.#pending.values()) {
+      pending.nextAt = NEVER;
+      pending.waitMs = LIMITS.retryFirstMs;
+    }
   }
 
   handleTimeout(now: Micros): void {

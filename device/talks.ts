@@ -39,6 +39,8 @@ export interface TalkTransmit {
 export class Talks {
   readonly #options: TalksOptions;
   #talks: UnderWay[] = [];
+  /** Ended, but what arrived is still readable, and the peer may not know of the end yet. */
+  #closing: UnderWay[] = [];
   /** Whose turn it is to send. */
   #turn = 0;
 
@@ -54,9 +56,10 @@ export class Talks {
     return this.#talks.find((talk) => talk.session === session);
   }
 
-  /** What a service reads from and writes to. */
+  /** What a service reads from and writes to; still there when `ended` is told. */
   talk(session: SessionId): Talk | undefined {
-    return this.find(session)?.connection;
+    const isIt = (talk: UnderWay): boolean => talk.session === session;
+    return (this.#talks.find(isIt) ?? this.#closing.find(isIt))?.connection;
   }
 
   /** [S1005, S4005, claim 1, claim 7]: begins a talk with the key, the peer and the expiry received. */
@@ -65,7 +68,7 @@ export class Talks {
     const { grant, role, peer, socket } = introduced;
     const { session, service } = grant;
     const terms = { seconds: grant.seconds, bytes: grant.bytes };
-    const connection = new Connection(now, {
+    const connection = new Connection({
       role,
       session,
       grantBytes: introduced.grantBytes,
@@ -78,6 +81,7 @@ export class Talks {
       paths: introduced.paths,
       config,
     });
+    connection.start(now);
     this.#talks.push({
       session,
       role,
@@ -123,10 +127,8 @@ export class Talks {
     return this.end(now, message.session, message.reason);
   }
 
-  onSocketFailed(now: Micros, socket: SocketId): boolean {
-    const talk = this.#bySocket(socket);
-    talk?.connection.close(now, 'path-lost');
-    return talk !== undefined;
+  onSocketFailed(now: Micros, socket: SocketId): void {
+    this.#bySocket(socket)?.connection.close(now, 'path-lost');
   }
 
   onRefusal(message: MessageOf<'refusal'>): boolean {
@@ -151,23 +153,44 @@ export class Talks {
     for (const { connection } of this.#talks) {
       if (connection.nextTimeout() <= now) connection.handleTimeout(now);
     }
+    for (const { connection } of this.#closing) {
+      if (connection.nextTimeout() <= now) connection.handleTimeout(now);
+    }
   }
 
-  nextTimeout(): Micros {
+  /** `now` itself while a talk that has nothing more to say waits for `sweep`. */
+  nextTimeout(now: Micros): Micros {
     let next = NEVER;
     for (const { connection } of this.#talks) next = earlier(next, connection.nextTimeout());
+    for (const { connection } of this.#closing) {
+      const closing = connection.nextTimeout();
+      next = earlier(next, closing === NEVER ? now : closing);
+    }
     return next;
+  }
+
+  /** Closes the sockets of talks that have nothing more to say; the shell has heard their end. */
+  sweep(): void {
+    if (this.#closing.length === 0) return;
+    this.#closing = this.#closing.filter(({ connection, socket }) => {
+      if (connection.nextTimeout() !== NEVER) return true;
+      this.#options.outbox.closeSocket(socket);
+      return false;
+    });
   }
 
   /** The talks take turns, one datagram each. */
   pollTransmit(now: Micros, into: Uint8Array): TalkTransmit | undefined {
     for (let tried = 0; tried < this.#talks.length; tried++) {
       const at = (this.#turn + tried) % this.#talks.length;
-      const { connection, socket } = this.#talks[at];
-      const transmit = connection.pollTransmit(now, into);
+      const transmit = this.#talks[at].connection.pollTransmit(now, into);
       if (transmit === undefined) continue;
       this.#turn = at + 1;
-      return { socket, path: transmit.path, size: transmit.size };
+      return { socket: this.#talks[at].socket, path: transmit.path, size: transmit.size };
+    }
+    for (const { connection, socket } of this.#closing) {
+      const transmit = connection.pollTransmit(now, into);
+      if (transmit !== undefined) return { socket, path: transmit.path, size: transmit.size };
     }
     return undefined;
   }
@@ -217,23 +240,27 @@ export class Talks {
     outbox.event({ kind: 'talk', session, event });
   }
 
-  /** [S1006, S4006, S5002, claim 3]: the talk is over; its socket closes and its end is announced. */
+  /**
+   * [S1006, S4006, S5002, claim 3]: the talk is over and its end is announced. Its socket stays open
+   * for the moment in which the peer may ask once more (RFC 9000 §10.2).
+   */
   #onEnded(
     now: Micros,
     talk: UnderWay,
     { reason, counts }: Extract<ConnectionEvent, { kind: 'ended' }>,
   ): void {
     const { extension, outbox, ending } = this.#options;
-    const { session, socket } = talk;
+    const { session } = talk;
     const path = talk.connection.state(now).path ?? talk.path;
     this.#talks = this.#talks.filter((other) => other !== talk);
+    this.#closing.push(talk);
     extension.forget(talk);
-    outbox.closeSocket(socket);
     ending.announce(now, { session, reason, counts });
     outbox.event({ kind: 'ended', session, reason, counts, path });
   }
 
   #bySocket(socket: SocketId): UnderWay | undefined {
-    return this.#talks.find((talk) => talk.socket === socket);
+    const isIt = (talk: UnderWay): boolean => talk.socket === socket;
+    return this.#talks.find(isIt) ?? this.#closing.find(isIt);
   }
 }

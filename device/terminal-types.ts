@@ -117,7 +117,10 @@ export type TerminalEvent =
       readonly bytes: number | undefined;
     }
   | { readonly kind: 'extensionRefused'; readonly session: SessionId }
-  /** The talk is over and its socket is closed; the end notice is on its way. */
+  /**
+   * The talk is over, the end notice is on its way. What arrived can still be read, now; the socket
+   * closes when the peer knows of the end.
+   */
   | {
       readonly kind: 'ended';
       readonly session: SessionId;

@@ -111,12 +111,13 @@ export class Terminal {
     this.#answers.handleTimeout(at);
     this.#requests.handleTimeout(at);
     this.#talks.handleTimeout(at);
+    if (this.#outbox.isEmpty()) this.#talks.sweep();
     this.#settle(at);
   }
 
   nextTimeout(): Micros {
     if (!this.#outbox.isEmpty()) return this.#now;
-    let next = earlier(this.#talks.nextTimeout(), this.#requests.nextTimeout());
+    let next = earlier(this.#talks.nextTimeout(this.#now), this.#requests.nextTimeout());
     next = earlier(next, this.#resolution.nextTimeout());
     next = earlier(next, this.#answers.nextTimeout());
     next = earlier(next, this.#registration.nextTimeout());
@@ -133,7 +134,7 @@ export class Terminal {
     return this.#talks.pollTransmit(this.#advance(now), into);
   }
 
-  /** What a service reads from and writes to; drain afterwards. Undefined once the talk has ended. */
+  /** What a service reads from and writes to; drain afterwards. Still there when `ended` is told. */
   talk(session: SessionId): Talk | undefined {
     return this.#talks.talk(session);
   }
@@ -179,14 +180,15 @@ export class Terminal {
   #sort(now: Micros, input: TerminalInput): void {
     switch (input.kind) {
       case 'linkUp':
+        if (this.#isLinkUp) return;
         this.#isLinkUp = true;
-        this.#polling.onLinkUp();
-        this.#requests.onLinkUp();
+        this.#requests.onLinkUp(now);
         this.#registration.onLinkUp(now);
         this.#answers.onLinkUp();
         return;
       case 'linkDown':
         this.#isLinkUp = false;
+        this.#polling.onLinkDown();
         this.#requests.onLinkDown();
         this.#registration.onLinkDown();
         this.#answers.onLinkDown();

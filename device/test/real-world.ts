@@ -1,0 +1,81 @@
+// Broker, manager and agents on real sockets in this process, for tests: one temporary folder, free
+// ports, everything closed and removed at the end of the test.
+
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { type BrokerShell, startBroker } from '../../broker/shell/broker-shell.ts';
+import type { Name } from '../../protocol/ids.ts';
+import { Clock } from '../../protocol/io/clock.ts';
+import { entropy } from '../../protocol/io/entropy.ts';
+import { silentLog } from '../../protocol/io/log.ts';
+import { nodeSuite } from '../../protocol/io/node-crypto.ts';
+import {
+  type RunningManager,
+  managerPublicKey,
+  startManager,
+} from '../../session-manager/shell/manager-shell.ts';
+import { Agent, type AgentOptions } from '../agent.ts';
+import { enrol } from '../shell/enrol.ts';
+
+const clock = new Clock();
+const shared = { suite: nodeSuite, rng: entropy, clock, log: silentLog };
+
+/** A running pair of servers. */
+export class RealWorld {
+  readonly folder: string;
+  readonly broker: BrokerShell;
+  readonly manager: RunningManager;
+  readonly #test: Test;
+
+  private constructor(test: Test, folder: string, broker: BrokerShell, manager: RunningManager) {
+    this.#test = test;
+    this.folder = folder;
+    this.broker = broker;
+    this.manager = manager;
+  }
+
+  static async start(test: Test): Promise<RealWorld> {
+    const folder = await mkdtemp(join(tmpdir(), 'nk-w-'));
+    const home = join(folder, 'm');
+    const broker = await startBroker({
+      ...shared,
+      managerKeys: [await managerPublicKey(home, nodeSuite, entropy)],
+    });
+    const manager = await startManager({ ...shared, home, broker: { url: broker.url } });
+    test.teardown(async () => {
+      await manager.close();
+      await broker.close();
+      await rm(folder, { recursive: true, force: true });
+    });
+    await manager.ready;
+    return new RealWorld(test, folder, broker, manager);
+  }
+
+  home(name: string): string {
+    return join(this.folder, name);
+  }
+
+  /** Enrols a terminal by ticket; `list`: its allow-list file. */
+  async enrol(name: string, list: string = ''): Promise<void> {
+    const ask = { name, uses: 1, forSeconds: 60 };
+    const { ticket } = await this.manager.operations.ticket(ask);
+    const { suite, rng } = shared;
+    const home = this.home(name);
+    await enrol({ home, ticket, name: name as Name, suite, rng, clock });
+    await this.setList(name, list);
+  }
+
+  async setList(name: string, list: string): Promise<void> {
+    await writeFile(join(this.home(name), 'allow-list.toml'), list);
+  }
+
+  /** Starts an enrolled terminal; stopped before the servers. */
+  async agent(name: string, options: Partial<AgentOptions> = {}): Promise<Agent> {
+    const agent = await Agent.start({ home: this.home(name), log: silentLog, ...options });
+    // The servers are torn down first in last-in order otherwise.
+    this.#test.before;
+    return agent;
+  }
+}

@@ -1,0 +1,511 @@
+// The terminal's story, step by step: registering, asking by name, answering for its owner, talking.
+
+import t from 'tap';
+import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
+import type { Name } from '../../protocol/ids.ts';
+import { randomRequestId } from '../../protocol/ids.ts';
+import { LIMITS } from '../../protocol/limits.ts';
+import type { TerminalEvent } from '../terminal-types.ts';
+import { type Node, World, eventsOf, sentOf } from './world.ts';
+
+const ALLOW_TERM1 = [{ action: 'allow', pattern: 'TERM1' }] as const;
+
+t.test('S1000: the address record has no candidates while no session is wanted', async (t) => {
+  const world = new World();
+  const node = world.add('TERM1');
+  t.match(sentOf(node, 'address'), [{ candidates: [] }]);
+  t.equal(node.outputs.filter(({ kind }) => kind === 'openSocket').length, 0);
+  t.strictSame(eventsOf(node, 'registered'), [{ kind: 'registered', name: 'TERM1' }]);
+});
+
+t.test(
+  'S1001: the name is registered with a boot that a new link keeps and a restart does not',
+  async (t) => {
+    const world = new World();
+    const node = world.add('TERM1');
+    world.link(node, false);
+    world.link(node, true);
+    world.settle();
+    world.restart(node);
+    world.link(node, true);
+    world.settle();
+    const boots = sentOf(node, 'register').map(({ boot }) => boot);
+    t.equal(boots.length, 3);
+    t.equal(boots[0], boots[1]);
+    t.not(boots[0], boots[2]);
+    t.equal(node.outputs.filter(({ kind }) => kind === 'membership').length, 3);
+  },
+);
+
+t.test(
+  'S4001: without an answer the registration is sent again, doubling and jittered',
+  async (t) => {
+    const world = new World();
+    world.answers.register = false;
+    const node = world.add('TERM3');
+    world.run(100);
+    const count = sentOf(node, 'register').length;
+    t.ok(count >= 5 && count <= 9, `${count} tries in 100 s`);
+    t.equal(new Set(sentOf(node, 'register').map(({ request }) => request)).size, 1);
+    t.equal(eventsOf(node, 'registered').length, 0);
+    world.answers.register = true;
+    t.ok(world.run(60, () => eventsOf(node, 'registered').length === 1));
+    t.equal(node.terminal.status(world.now).counters.retries, sentOf(node, 'register').length - 1);
+  },
+);
+
+t.test(
+  'S4000: an address record that nobody acknowledges keeps the terminal unregistered',
+  async (t) => {
+    const world = new World();
+    world.answers.address = false;
+    const node = world.add('TERM3');
+    world.run(10);
+    t.equal(node.terminal.status(world.now).registered, false);
+    t.ok(sentOf(node, 'address').length > 2);
+  },
+);
+
+t.test('a name that is taken is said, and asked for again later', async (t) => {
+  const world = new World();
+  world.answers.register = false;
+  const node = world.add('TERM1');
+  const [{ request }] = sentOf(node, 'register');
+  world.tell(node, 'down', { kind: 'refusal', request, code: 'name-taken' });
+  world.settle();
+  t.strictSame(eventsOf(node, 'registerRefused'), [
+    { kind: 'registerRefused', code: 'name-taken' },
+  ]);
+  const before = sentOf(node, 'register').length;
+  world.run(20);
+  t.equal(sentOf(node, 'register').length, before);
+  world.run(20);
+  t.equal(sentOf(node, 'register').length, before + 1);
+});
+
+t.test('S1002: the user names a peer, and only then is there a socket', async (t) => {
+  const world = new World();
+  const node = world.add('TERM1');
+  world.answers.connect = false;
+  world.call(node, 'TERM3');
+  t.equal(node.sockets.size, 1);
+  t.match(node.terminal.status(world.now).calls, [{ callee: 'TERM3', state: 'waiting' }]);
+});
+
+t.test(
+  'S1003: the connect request carries own name and destination, and the record it relies on',
+  async (t) => {
+    const world = new World();
+    const node = world.add('TERM1');
+    world.answers.connect = false;
+    world.call(node, 'TERM3', { want: { bytes: 5_000 }, waitMs: 3_000 });
+    const [, address] = sentOf(node, 'address');
+    const [connect] = sentOf(node, 'connect');
+    t.equal(address.candidates.length, 1);
+    t.match(connect, {
+      callerName: 'TERM1',
+      calleeName: 'TERM3',
+      want: { bytes: 5_000 },
+      waitMs: 3_000,
+      record: address.record,
+    });
+    t.ok(node.sent.indexOf(address) < node.sent.indexOf(connect), 'the record comes first');
+  },
+);
+
+t.test(
+  'claim 2: an unknown destination is refused after the wait, and nothing is kept',
+  async (t) => {
+    const world = new World();
+    const node = world.add('TERM1');
+    const began = world.now;
+    world.call(node, 'NOBODY', { waitMs: 3_000 });
+    t.ok(world.run(10, () => eventsOf(node, 'callFailed').length === 1));
+    t.match(eventsOf(node, 'callFailed'), [{ call: 1, why: 'refused' }]);
+    t.equal(Math.round((world.now - began) / 1e6), 5);
+    t.equal(node.sockets.size, 0);
+    t.strictSame(node.terminal.status(world.now).calls, []);
+  },
+);
+
+t.test('a call that never reached the manager failed for want of a link', async (t) => {
+  const world = new World();
+  const node = world.add('TERM1');
+  world.link(node, false);
+  world.call(node, 'TERM3', { waitMs: 1_000 });
+  world.run(4);
+  t.match(eventsOf(node, 'callFailed'), [{ why: 'no-link' }]);
+  t.equal(sentOf(node, 'connect').length, 0);
+});
+
+t.test(
+  'claim 1: a terminal registers, is asked, sends its list, resolves, and talks',
+  async (t) => {
+    const { world, caller, callee } = introduced();
+    t.match(eventsOf(caller, 'introduced'), [{ call: 1, peer: { name: 'TERM3', id: callee.id } }]);
+    t.match(eventsOf(callee, 'introduced'), [{ call: undefined, peer: { name: 'TERM1' } }]);
+    t.equal(talkEvents(caller, 'established').length, 1);
+    t.equal(talkEvents(callee, 'established').length, 1);
+    t.match(caller.terminal.status(world.now).talks, [{ role: 'caller', talk: { state: 'open' } }]);
+  },
+);
+
+t.test(
+  'S4002: a communication request has the list read once, and the same answer given again',
+  async (t) => {
+    const { world, callee } = two();
+    const caller = world.nodes[0];
+    const ask = question(world, caller);
+    world.hand(callee, ask);
+    world.settle();
+    world.hand(callee, ask);
+    world.settle();
+    t.equal(callee.outputs.filter(({ kind }) => kind === 'readList').length, 1);
+    const [first, second] = sentOf(callee, 'allowList');
+    t.strictSame(second, first);
+    t.equal(callee.sockets.size, 1);
+  },
+);
+
+t.test(
+  'S4003: in mode list everything is sent, in mode verdict what concerns the caller',
+  async (t) => {
+    const list = [
+      ...ALLOW_TERM1,
+      { action: 'allow', pattern: 'ABC' },
+      { action: 'deny', pattern: 'DEF' },
+    ] as const;
+    for (const [mode, names] of [
+      ['list', ['TERM1', 'ABC', 'DEF']],
+      ['verdict', ['TERM1']],
+    ] as const) {
+      const world = new World();
+      const caller = world.add('TERM1');
+      const callee = world.add('TERM3', { list, mode });
+      world.hand(callee, question(world, caller));
+      world.settle();
+      const [answer] = sentOf(callee, 'allowList');
+      t.equal(answer.mode, mode);
+      t.equal(answer.reduced, mode === 'verdict');
+      t.strictSame(
+        answer.entries.map(({ pattern }) => pattern),
+        names,
+      );
+      t.equal(answer.record, sentOf(callee, 'address')[1].record);
+      t.equal(sentOf(callee, 'address')[1].candidates.length, 1);
+    }
+  },
+);
+
+t.test('claim 8: a denied name is refused, without a socket or an address', async (t) => {
+  const world = new World();
+  const caller = world.add('TERM1');
+  const callee = world.add('TERM3', {
+    list: [
+      { action: 'allow', pattern: '*' },
+      { action: 'deny', pattern: 'TERM1' },
+    ],
+  });
+  world.call(caller, 'TERM3');
+  t.match(eventsOf(caller, 'callFailed'), [{ why: 'refused' }]);
+  t.strictSame(eventsOf(callee, 'turnedAway'), [
+    { kind: 'turnedAway', caller: 'TERM1', service: 'pipe' },
+  ]);
+  t.equal(sentOf(callee, 'address').length, 1);
+  t.equal(sentOf(callee, 'allowList')[0].record, undefined);
+  t.notOk(callee.outputs.some(({ kind }) => kind === 'openSocket'));
+});
+
+t.test('a list that cannot be read says no to everybody', async (t) => {
+  const { world, caller, callee } = two();
+  callee.list = undefined;
+  world.call(caller, 'TERM3');
+  t.match(eventsOf(caller, 'callFailed'), [{ why: 'refused' }]);
+  t.match(sentOf(callee, 'allowList'), [{ entries: [], record: undefined }]);
+  t.match(eventsOf(callee, 'listUnreadable'), [{ caller: 'TERM1' }]);
+});
+
+t.test('a flood of questions is answered without reading the list', async (t) => {
+  const { world, callee } = two();
+  world.readsLists = false;
+  for (let i = 0; i < LIMITS.callsMax + 5; i++) world.hand(callee, question(world, world.nodes[0]));
+  world.settle();
+  t.equal(callee.outputs.filter(({ kind }) => kind === 'readList').length, LIMITS.callsMax);
+  t.equal(sentOf(callee, 'allowList').length, 5);
+  t.ok(sentOf(callee, 'allowList').every(({ entries }) => entries.length === 0));
+  t.equal(callee.terminal.status(world.now).counters.askFlood, 5);
+});
+
+t.test('a yes that no notice follows gives its socket back', async (t) => {
+  const { world, callee } = two();
+  world.hand(callee, question(world, world.nodes[0]), 3_000);
+  world.settle();
+  t.equal(callee.sockets.size, 1);
+  world.run(4.9);
+  t.equal(callee.sockets.size, 1);
+  world.run(0.2);
+  t.equal(callee.sockets.size, 0);
+});
+
+t.test('at the bound of calls a new one is busy at once', async (t) => {
+  const world = new World();
+  const node = world.add('TERM1');
+  world.answers.connect = false;
+  for (let call = 0; call <= LIMITS.callsMax; call++) world.call(node, 'TERM3', { call });
+  t.strictSame(eventsOf(node, 'callFailed'), [
+    { kind: 'callFailed', call: LIMITS.callsMax, why: 'busy' },
+  ]);
+});
+
+t.test('S1004: a notice for something never asked is dropped', async (t) => {
+  const world = new World();
+  const { caller, callee } = two(world);
+  world.alter = (to, notice) =>
+    to === caller ? { ...notice, request: randomRequestId(world.rng) } : notice;
+  world.call(caller, 'TERM3');
+  t.equal(eventsOf(caller, 'introduced').length, 0);
+  t.equal(caller.terminal.status(world.now).counters.unexpected, 1);
+  world.run(8);
+  t.match(eventsOf(caller, 'callFailed'), [{ why: 'refused' }]);
+  t.equal(eventsOf(callee, 'introduced').length, 1, 'the other notice was good');
+});
+
+t.test('S1004: a swapped peer key is refused, and the session announced as ended', async (t) => {
+  const world = new World();
+  const { caller } = two(world);
+  const stranger = world.add('STRANGER');
+  world.alter = (to, notice) => (to === caller ? { ...notice, peerKeys: stranger.keys } : notice);
+  world.call(caller, 'TERM3');
+  t.match(eventsOf(caller, 'callFailed'), [{ why: 'bad-notice' }]);
+  t.equal(caller.sockets.size, 0);
+  t.match(sentOf(caller, 'endNotice'), [{ reason: 'protocol-error', sentBytes: 0 }]);
+});
+
+t.test('S1004: a grant that the manager did not sign is refused', async (t) => {
+  const world = new World();
+  const { caller } = two(world);
+  world.alter = (_, notice) => ({ ...notice, signature: new Uint8Array(64) });
+  world.call(caller, 'TERM3');
+  t.match(eventsOf(caller, 'callFailed'), [{ why: 'bad-notice' }]);
+  t.equal(sentOf(caller, 'endNotice').length, 0);
+  t.ok(world.nodes.every((node) => node.sockets.size === 0));
+});
+
+t.test('S4004: an owner who said no between question and notice is obeyed', async (t) => {
+  const world = new World();
+  const { caller, callee } = two(world);
+  world.alter = (to, notice) => {
+    if (to === callee && callee.list) callee.list = { ...callee.list, entries: [] };
+    return notice;
+  };
+  world.call(caller, 'TERM3');
+  t.equal(eventsOf(callee, 'introduced').length, 0);
+  t.match(eventsOf(callee, 'turnedAway'), [{ caller: 'TERM1' }]);
+  t.match(sentOf(callee, 'endNotice'), [{ reason: 'local', wireBytes: 0 }]);
+  t.equal(callee.sockets.size, 0);
+});
+
+t.test('S4004: a smaller limit written between question and notice is obeyed', async (t) => {
+  const world = new World();
+  const { caller, callee } = two(world);
+  world.alter = (to, notice) => {
+    const entries = [{ ...ALLOW_TERM1[0], seconds: 60 }];
+    if (to === callee && callee.list) callee.list = { ...callee.list, entries };
+    return notice;
+  };
+  world.call(caller, 'TERM3', { want: { seconds: 600 } });
+  t.equal(eventsOf(callee, 'introduced').length, 0);
+  t.match(sentOf(callee, 'endNotice'), [{ reason: 'local' }]);
+});
+
+t.test('S4004: the notice says the same session, service and limits to both', async (t) => {
+  const world = new World();
+  const { caller, callee } = two(world);
+  world.call(caller, 'TERM3', { want: { seconds: 600, bytes: 1_000 } });
+  const [a] = eventsOf(caller, 'introduced');
+  const [b] = eventsOf(callee, 'introduced');
+  t.equal(a.session, b.session);
+  t.strictSame(a.terms, { seconds: 600, bytes: 1_000 });
+  t.strictSame(b.terms, a.terms);
+  t.equal(b.service, 'pipe');
+});
+
+t.test('an old grant shown again in answer to a new call begins nothing', async (t) => {
+  const { world, caller } = introduced();
+  const [{ session }] = eventsOf(caller, 'introduced');
+  const old = world.lastNotice.get(caller);
+  if (old === undefined) throw new Error('there was a notice');
+  world.alter = (to, notice) => (to === caller ? { ...old, request: notice.request } : notice);
+  world.call(caller, 'TERM3', { call: 2 });
+  t.match(eventsOf(caller, 'callFailed'), [{ call: 2, why: 'bad-notice' }]);
+  t.equal(eventsOf(caller, 'introduced').length, 1);
+  t.equal(caller.terminal.status(world.now).talks[0].session, session);
+});
+
+t.test(
+  'claim 7: the talk is encrypted with the key received; another key opens nothing',
+  async (t) => {
+    const world = new World();
+    const { caller } = two(world);
+    world.alter = (to, notice) => (to === caller ? { ...notice, key: new Uint8Array(32) } : notice);
+    world.call(caller, 'TERM3');
+    t.ok(world.run(120, () => eventsOf(caller, 'ended').length === 1));
+    t.match(eventsOf(caller, 'ended'), [{ reason: 'path-lost' }]);
+    t.equal(talkEvents(caller, 'established').length, 0);
+    const good = introduced();
+    t.equal(talkEvents(good.caller, 'established').length, 1, 'with the same key it opens');
+  },
+);
+
+t.test('S1005: what the caller writes arrives, and never in the clear', async (t) => {
+  const { world, caller, callee, session } = introduced();
+  const secret = Buffer.from('the quick brown fox');
+  t.strictSame(exchange(world, caller, callee, session, secret), secret);
+  t.ok(world.wireBytes.length > 0);
+  t.notOk(world.wireBytes.some((bytes) => Buffer.from(bytes).includes(secret)));
+  t.ok(Buffer.from(secret).includes(secret), 'the search finds what is there');
+});
+
+t.test('S4005: what the callee writes arrives', async (t) => {
+  const { world, caller, callee, session } = introduced();
+  const answer = new TextEncoder().encode('over the lazy dog');
+  t.strictSame(exchange(world, callee, caller, session, answer), answer);
+});
+
+t.test('claim 19: no bytes on a control topic make the terminal throw', async (t) => {
+  const { world, caller, callee } = introduced();
+  const samples = [...caller.sent, ...callee.sent].map(encodeMessage);
+  for (const via of ['call', 'down'] as const) {
+    for (const sample of samples) {
+      for (let at = 0; at < sample.length; at += 3) {
+        const bytes = Uint8Array.from(sample);
+        bytes[at] ^= 1 << (at % 8);
+        caller.terminal.handle(world.now, { kind: 'message', via, bytes });
+        caller.terminal.handle(world.now, { kind: 'message', via, bytes: bytes.subarray(0, at) });
+      }
+    }
+  }
+  world.settle();
+  const { counters, talks } = caller.terminal.status(world.now);
+  t.ok(counters.malformed > 100);
+  t.equal(talks.length, 1);
+});
+
+t.test(
+  'messages that no terminal is sent, or on the wrong topic, are counted and dropped',
+  async (t) => {
+    const { world, caller } = two();
+    const [register] = sentOf(caller, 'register');
+    world.tell(caller, 'down', register);
+    world.tell(caller, 'call', {
+      kind: 'registered',
+      request: register.request,
+      name: caller.name,
+      membership: Uint8Array.of(9),
+    });
+    world.hand(caller, register);
+    world.settle();
+    t.equal(caller.terminal.status(world.now).counters.misplaced, 3);
+  },
+);
+
+t.test('a call that cannot be meant is the fault of who makes it', async (t) => {
+  const world = new World();
+  const node = world.add('TERM1');
+  world.answers.connect = false;
+  world.call(node, 'TERM3');
+  t.throws(() => world.call(node, 'TERM3'), { code: 'call-taken' });
+  t.throws(() => world.call(node, 'TERM3', { call: 2, service: '' }), { code: 'bad-service' });
+  t.throws(() => world.call(node, 'TERM3', { call: 3, waitMs: -1 }), { code: 'bad-wait' });
+  t.equal(node.terminal.status(world.now).calls.length, 1);
+});
+
+t.test(
+  'a user who gives up gets the socket closed, before and after the introduction',
+  async (t) => {
+    const world = new World();
+    const { caller } = two(world);
+    world.answers.connect = false;
+    world.call(caller, 'TERM3');
+    caller.terminal.handle(world.now, { kind: 'cancel', call: 1 });
+    world.settle();
+    t.match(eventsOf(caller, 'callFailed'), [{ why: 'cancelled' }]);
+    t.equal(caller.sockets.size, 0);
+    world.answers.connect = true;
+    world.call(caller, 'TERM3', { call: 2 });
+    world.run(1);
+    caller.terminal.handle(world.now, { kind: 'cancel', call: 2 });
+    t.ok(world.run(20, () => eventsOf(caller, 'ended').length === 1));
+    t.match(eventsOf(caller, 'ended'), [{ reason: 'local' }]);
+  },
+);
+
+t.test('a shell that cannot open a socket fails the call, and takes back a yes', async (t) => {
+  const { world, caller, callee } = two();
+  world.opensSockets = false;
+  world.call(caller, 'TERM3');
+  world.hand(callee, question(world, caller));
+  world.settle();
+  t.match(eventsOf(caller, 'callFailed'), [{ why: 'socket' }]);
+  t.match(sentOf(callee, 'allowList'), [{ entries: [], record: undefined }]);
+});
+
+/** TERM1, and TERM3 that allows it. */
+function two(world = new World()): { world: World; caller: Node; callee: Node } {
+  const caller = world.add('TERM1');
+  const callee = world.add('TERM3', { list: ALLOW_TERM1 });
+  return { world, caller, callee };
+}
+
+/** The two, talking. */
+function introduced(): ReturnType<typeof two> & { session: string } {
+  const all = two();
+  all.world.call(all.caller, 'TERM3');
+  all.world.run(2);
+  const [{ session }] = eventsOf(all.caller, 'introduced');
+  return { ...all, session };
+}
+
+function question(
+  world: World,
+  caller: Node,
+): Extract<ReturnType<typeof decodeMessage>, { kind: 'ask' }> {
+  const request = randomRequestId(world.rng);
+  return {
+    kind: 'ask',
+    request,
+    callerName: 'TERM1' as Name,
+    callerId: caller.id,
+    service: 'pipe',
+    want: {},
+  };
+}
+
+function talkEvents(node: Node, kind: string): TerminalEvent[] {
+  return eventsOf(node, 'talk').filter(({ event }) => event.kind === kind);
+}
+
+/** Writes on a new stream at one end and reads all of it at the other. */
+function exchange(
+  world: World,
+  from: Node,
+  to: Node,
+  session: string,
+  bytes: Uint8Array,
+): Uint8Array {
+  const sender = from.terminal.talk(session as never);
+  const receiver = to.terminal.talk(session as never);
+  const stream = sender?.openStream();
+  if (sender === undefined || receiver === undefined || stream === undefined)
+    throw new Error('no talk');
+  sender.write(stream, bytes);
+  sender.finish(stream);
+  const into = new Uint8Array(bytes.length + 1);
+  let length = 0;
+  world.run(5, () => {
+    const read = receiver.read(stream, into.subarray(length));
+    if (read > 0) length += read;
+    return read < 0;
+  });
+  return into.slice(0, length);
+}
