@@ -1,0 +1,118 @@
+// `allow`, `deny`, `allowed`: the owner's list [12, ¶0018, claim 8]. They edit the file in the
+// terminal's home; an agent that runs reads it anew at every question, so none has to run or restart.
+
+import { join } from 'node:path';
+import { Argument, type Command } from 'commander';
+import type { AllowEntry, AllowList } from '../../protocol/consent/allow-list.ts';
+import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
+import { formatDuration, formatSize } from '../../protocol/units.ts';
+import type { EntryOptions } from '../../device/list-file.ts';
+import { homeFolder, makeHome } from '../home.ts';
+import { type Output, table } from '../output.ts';
+import { declare, runs } from './command.ts';
+
+const LIST_FILE = 'allow-list.toml';
+const FILE_MODE = 0o600;
+
+/** Adds `allow`, `deny` and `allowed`. */
+export function declareList(program: Command): void {
+  const allow = declare(program, {
+    usage: 'allow',
+    summary: 'Let a terminal introduce itself to this one; replaces the entry of that name.',
+    examples: [
+      'nakodo allow TERM1 --service file --bytes 200MB --for 1h --extend',
+      "nakodo allow '*@example.org' --until 18:00",
+    ],
+  });
+  whoArgument(allow)
+    .option('--service <names...>', 'only these services, like file (default: every service)')
+    .option('--bytes <size>', 'at most this much in one talk, like 200MB or 64MiB')
+    .option('--for <time>', 'at most this long in one talk, like 90s, 15m or 1h')
+    .option('--until <moment>', 'only until then: 18:00 today, or 2030-01-31T18:00:00Z')
+    .option('--extend', 'a talk may be extended up to these limits');
+  runs<EntryOptions>(allow, (output, options, [who]) =>
+    store(output, { home: options.home, action: 'allow', who, options }),
+  );
+
+  const deny = declare(program, {
+    usage: 'deny',
+    summary: 'Refuse a terminal, whatever else the list says; replaces the entry of that name.',
+    examples: ['nakodo deny TERM9', 'nakodo deny TERM1 --service pipe'],
+  });
+  whoArgument(deny).option('--service <names...>', 'only these services (default: every service)');
+  runs<EntryOptions>(deny, (output, options, [who]) =>
+    store(output, { home: options.home, action: 'deny', who, options }),
+  );
+
+  const allowed = declare(program, {
+    usage: 'allowed',
+    summary: 'Show who is allowed and who is refused.',
+    examples: ['nakodo allowed', 'nakodo allowed --json'],
+  });
+  runs<object>(allowed, (output, { home }) => show(output, home));
+}
+
+const whoArgument = (command: Command): Command =>
+  command.addArgument(new Argument('<name>', 'a name, NAME#ID, or a pattern with *'));
+
+/** What `--json` prints of an entry: the words of the file. */
+function fields(entry: AllowEntry): Readonly<Record<string, unknown>> {
+  const { action, pattern, id, services, seconds, bytes, until, extend } = entry;
+  return { action, name: pattern, id, services, bytes, seconds, until, extend };
+}
+
+function words(entry: AllowEntry): Record<string, string> {
+  const { action, pattern, id, services, seconds, bytes, until, extend } = entry;
+  return {
+    action,
+    name: id === undefined ? pattern : `${pattern}#${id}`,
+    services: services?.join(' ') ?? 'all',
+    bytes: bytes === undefined ? '-' : formatSize(bytes),
+    time: seconds === undefined ? '-' : formatDuration(seconds * 1000),
+    until: until ?? '-',
+    extend: extend === true ? 'yes' : '-',
+  };
+}
+
+/** Puts one entry into the file; nothing is lost when the disk is full or the power fails. */
+async function store(
+  output: Output,
+  wanted: {
+    readonly home: string | undefined;
+    readonly action: AllowEntry['action'];
+    readonly who: string;
+    readonly options: EntryOptions;
+  },
+): Promise<ExitCode> {
+  const { formatListFile, parseEntryOptions, withEntry } =
+    await import('../../device/list-file.ts');
+  const { writeFileAtomic } = await import('../../protocol/io/files.ts');
+  const entry = parseEntryOptions(wanted.action, wanted.who, wanted.options);
+  const path = join(makeHome(wanted.home), LIST_FILE);
+  const list = withEntry(await readList(path), entry);
+  await writeFileAtomic(path, formatListFile(list), FILE_MODE);
+  output.result(fields(entry), table([words(entry)]));
+  return EXIT.done;
+}
+
+async function show(output: Output, home: string | undefined): Promise<ExitCode> {
+  const { entries } = await readList(join(homeFolder(home), LIST_FILE));
+  const nobody = 'Nobody is allowed. To let somebody in: nakodo allow NAME';
+  output.result(entries.map(fields), entries.length === 0 ? nobody : table(entries.map(words)));
+  return EXIT.done;
+}
+
+/** @throws NakodoError `list-unreadable` if the file is there and says nothing sensible. */
+async function readList(path: string): Promise<AllowList> {
+  const { parseListFile } = await import('../../device/list-file.ts');
+  const { readFileIfAny } = await import('../../protocol/io/files.ts');
+  const { LIMITS } = await import('../../protocol/limits.ts');
+  const bytes = await readFileIfAny(path, LIMITS.listFileBytesMax);
+  const parsed = parseListFile(new TextDecoder().decode(bytes));
+  if ('list' in parsed) return parsed.list;
+  throw new NakodoError(
+    'list-unreadable',
+    `the allow-list ${path} cannot be read: ${parsed.problem}`,
+    'correct that line in an editor; until then nobody is allowed',
+  );
+}

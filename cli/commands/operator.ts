@@ -1,0 +1,232 @@
+// What the operator does with a running server: hand out tickets, see terminals and talks, end a
+// talk [S6004], read and verify the log. The server is asked over the socket in its home.
+
+import { Argument, type Command } from 'commander';
+import { endSentence, type EndReason } from '../../protocol/ends.ts';
+import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
+import { isSessionId } from '../../protocol/ids.ts';
+import { formatDuration, formatSize } from '../../protocol/units.ts';
+import type { DeviceView, ManagerEvent, SessionView } from '../../session-manager/manager-types.ts';
+import type { LogView } from '../../session-manager/shell/views.ts';
+import { askServer, askServerRows } from '../ask.ts';
+import { terminalName } from '../names.ts';
+import { type Output, table } from '../output.ts';
+import { type CommonOptions, countOption, declare, durationOption, runs } from './command.ts';
+
+interface TicketOptions extends CommonOptions {
+  readonly name?: string;
+  readonly uses: number;
+  readonly for: number;
+}
+interface SessionsOptions extends CommonOptions {
+  readonly all?: boolean;
+  readonly watch?: boolean;
+}
+
+/** `live`: it was under way when the watch began. */
+type WatchEvent = { readonly event: ManagerEvent['event'] | 'live'; readonly session: SessionView };
+
+interface LogOptions extends CommonOptions {
+  readonly last: number;
+}
+
+const TICKET_MS = 3_600_000;
+const LAST_ENTRIES = 1_000;
+
+/** Adds `ticket`, `devices`, `sessions`, `end` and `log`. */
+export function declareOperator(program: Command): void {
+  const ticket = declare(program, {
+    usage: 'ticket',
+    summary: 'Make a ticket with which a terminal enrols itself.',
+    examples: ['nakodo ticket --name TERM1', 'nakodo ticket --uses 20 --for 1h --json'],
+    exits: [EXIT.unreachable],
+  });
+  ticket
+    .option('--name <name>', 'fix the name of the terminal')
+    .addOption(countOption('--uses <n>', 'how many terminals it enrols', 1))
+    .addOption(durationOption('--for <time>', 'how long it is good').default(TICKET_MS, '1h'));
+  runs<TicketOptions>(ticket, runTicket);
+
+  const devices = declare(program, {
+    usage: 'devices',
+    summary: 'List the terminals: names, IDs, when they registered.',
+    examples: ['nakodo devices', 'nakodo devices --json'],
+    exits: [EXIT.unreachable],
+  });
+  runs<object>(devices, runDevices);
+
+  const sessions = declare(program, {
+    usage: 'sessions',
+    summary: 'List the talks that are under way.',
+    examples: ['nakodo sessions --all', 'nakodo sessions --watch --json'],
+    exits: [EXIT.unreachable],
+  });
+  sessions
+    .option('--all', 'those that have ended too')
+    .option('--watch', 'go on, with a line for each beginning, extension and end');
+  runs<SessionsOptions>(sessions, (output, options) =>
+    options.watch === true ? watchSessions(output, options) : listSessions(output, options),
+  );
+
+  const end = declare(program, {
+    usage: 'end',
+    summary: 'End a talk now: both terminals are told through the broker.',
+    examples: ['nakodo end mfzwizltoq2tinrvgy3tqojqge'],
+    exits: [EXIT.unreachable],
+  });
+  end.addArgument(
+    new Argument('<session>', 'its ID, or its beginning, as `nakodo sessions` shows'),
+  );
+  runs<CommonOptions>(end, runEnd);
+
+  const log = declare(program, {
+    usage: 'log',
+    summary: 'Show the log of beginnings and ends, or verify that nobody changed it.',
+    examples: ['nakodo log', 'nakodo log verify'],
+    exits: [EXIT.unreachable],
+  });
+  log
+    .addArgument(new Argument('[verify]', 'verify the chain of entries').choices(['verify']))
+    .addOption(countOption('--last <n>', 'show so many entries, the newest', LAST_ENTRIES));
+  runs<LogOptions>(log, (output, options, [verify]) =>
+    verify === undefined ? showLog(output, options) : verifyLog(output, options),
+  );
+}
+
+async function runTicket(output: Output, options: TicketOptions): Promise<ExitCode> {
+  const { ticket, expiresAt } = await askServer(options.home, {
+    op: 'ticket',
+    name: options.name === undefined ? undefined : terminalName(options.name),
+    uses: options.uses,
+    forSeconds: Math.max(1, Math.ceil(options.for / 1000)),
+  });
+  output.result({ ticket, expiresAt }, String(ticket));
+  return EXIT.done;
+}
+
+async function runDevices(output: Output, options: CommonOptions): Promise<ExitCode> {
+  const devices = await askServerRows<DeviceView>(options.home, { op: 'devices' });
+  const rows = devices.map(({ name, id, registered, pollSeconds }) => ({
+    name,
+    id,
+    registered: registered ?? 'not yet',
+    polls: pollSeconds === null ? '-' : `every ${formatDuration(pollSeconds * 1000)}`,
+  }));
+  const none = 'No terminals yet. To enrol one: nakodo ticket --name TERM1';
+  output.result(devices, rows.length === 0 ? none : table(rows));
+  return EXIT.done;
+}
+
+async function listSessions(output: Output, options: SessionsOptions): Promise<ExitCode> {
+  const sessions = await askSessions(options.home, options.all === true);
+  const none = options.all === true ? 'No talks yet.' : 'No talk is under way.';
+  output.result(sessions, sessions.length === 0 ? none : table(sessions.map(sessionWords)));
+  return EXIT.done;
+}
+
+const askSessions = (home: string | undefined, all: boolean): Promise<readonly SessionView[]> =>
+  askServerRows<SessionView>(home, { op: 'sessions', all });
+
+async function watchSessions(output: Output, options: CommonOptions): Promise<ExitCode> {
+  const stop = new AbortController();
+  const { untilEnded } = await import('../signals.ts');
+  void untilEnded().then(() => stop.abort());
+  try {
+    await askServer(
+      options.home,
+      { op: 'watch' },
+      {
+        signal: stop.signal,
+        onEvent: (event) => {
+          const { event: what, session } = event as unknown as WatchEvent;
+          output.result(
+            event,
+            `${what.padEnd(8)}  ${Object.values(sessionWords(session)).join('  ')}`,
+          );
+        },
+      },
+    );
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+  }
+  return EXIT.done;
+}
+
+function sessionWords(session: SessionView): Record<string, string> {
+  const { callerReport, calleeReport } = session;
+  const report = callerReport ?? calleeReport;
+  const sent = report === null ? '-' : formatSize(report.sentBytes + report.receivedBytes);
+  return {
+    session: session.session,
+    from: session.caller,
+    to: session.callee,
+    service: session.service,
+    begun: session.begun,
+    state: session.reason === null ? session.state : `${session.state}: ${session.reason}`,
+    'granted time': formatDuration(session.seconds * 1000),
+    'granted bytes': session.bytes === null ? 'any' : formatSize(session.bytes),
+    bytes: sent,
+  };
+}
+
+/** The operator's order [S6004]; says which terminals have confirmed. */
+async function runEnd(
+  output: Output,
+  options: CommonOptions,
+  [which]: readonly string[],
+): Promise<ExitCode> {
+  const session = await wholeId(options.home, which);
+  const ended = await askServer(options.home, { op: 'end', session });
+  const confirmed = ended.confirmed as readonly string[];
+  const unconfirmed = ended.unconfirmed as readonly string[];
+  const told = confirmed.length === 0 ? '' : ` ${confirmed.join(' and ')} confirmed.`;
+  const silent =
+    unconfirmed.length === 0
+      ? ''
+      : ` ${unconfirmed.join(' and ')} did not answer and will stop at the granted limit.`;
+  output.result(ended, `Ended: ${endSentence(ended.reason as EndReason)}.${told}${silent}`);
+  return EXIT.done;
+}
+
+/** A session's whole ID from its beginning. @throws NakodoError `no-session`, `ambiguous`. */
+async function wholeId(home: string | undefined, which: string): Promise<string> {
+  if (isSessionId(which)) return which;
+  const found = (await askSessions(home, false)).filter(({ session }) => session.startsWith(which));
+  if (found.length === 1 && which !== '') return found[0].session;
+  throw found.length === 0
+    ? new NakodoError(
+        'no-session',
+        `no talk that is under way begins with ${which}`,
+        'see which there are: nakodo sessions',
+      )
+    : new NakodoError(
+        'ambiguous',
+        `${found.length} talks begin with ${which}`,
+        'give more of its ID: nakodo sessions',
+        EXIT.usage,
+      );
+}
+
+async function showLog(output: Output, options: LogOptions): Promise<ExitCode> {
+  const entries = await askServerRows<LogView>(options.home, { op: 'log', last: options.last });
+  const lines = entries.map(({ sequence, time, kind, hash: _, ...facts }) => {
+    const shown = Object.entries(facts).map(([name, value]) => `${name}=${value}`);
+    return [String(sequence).padStart(6), time, kind, ...shown].join('  ');
+  });
+  output.result(entries, entries.length === 0 ? 'The log is empty.' : lines.join('\n'));
+  return EXIT.done;
+}
+
+async function verifyLog(output: Output, options: CommonOptions): Promise<ExitCode> {
+  const verdict = await askServer(options.home, { op: 'verify' });
+  if (verdict.ok === true) {
+    output.result(verdict, `The log is whole: ${verdict.entries} entries, head ${verdict.head}.`);
+    return EXIT.done;
+  }
+  const damaged = new NakodoError(
+    'log-damaged',
+    `the log is not what was written: ${verdict.why} (entry ${verdict.at})`,
+    'keep a copy of the store as it is, and compare it with a backup',
+  );
+  return output.error(damaged, verdict);
+}

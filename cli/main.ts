@@ -1,0 +1,79 @@
+#!/usr/bin/env node
+// The program `nakodo`: reads the command line, runs one command, and ends with one of six exit
+// codes (design §7). Commands load what they need when they run.
+
+import { Command, CommanderError } from 'commander';
+import { EXIT, type ExitCode, NakodoError } from '../protocol/errors.ts';
+import { declareDemo } from './commands/demo.ts';
+import { declareList } from './commands/list.ts';
+import { declareOperator } from './commands/operator.ts';
+import { declareSend } from './commands/send.ts';
+import { declareServers } from './commands/servers.ts';
+import { declareTerminal } from './commands/terminal.ts';
+import { Output, endOnClosedPipe } from './output.ts';
+
+const VERSION = '0.1.0';
+
+function nakodo(): Command {
+  const program = new Command('nakodo')
+    .description(
+      'Introduces two terminals by name, only when the callee agrees, for a time and a number of\n' +
+        'bytes; then they talk directly and encrypted, and the operator sees every talk end.',
+    )
+    .version(VERSION)
+    .exitOverride()
+    .showSuggestionAfterError()
+    .configureHelp({ helpWidth: 100 })
+    .configureOutput({ outputError: () => undefined })
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ nakodo demo\n\nEvery command has its own help: nakodo send --help',
+    );
+  program.commandsGroup('Trying:');
+  declareDemo(program);
+  program.commandsGroup('Operator:');
+  declareServers(program);
+  declareOperator(program);
+  program.commandsGroup('Terminal:');
+  declareTerminal(program);
+  declareList(program);
+  declareSend(program);
+  return program;
+}
+
+/** What commander found wrong, in our two lines. */
+function wrongUse(error: CommanderError, argv: readonly string[]): NakodoError {
+  const [first, ...rest] = error.message.replace(/^error: /, '').split('\n');
+  const suggestion = rest.join(' ').replace(/[()]/g, '').trim();
+  const command = argv.find((word) => !word.startsWith('-'));
+  const known = command !== undefined && error.code !== 'commander.unknownCommand';
+  const help = `see nakodo ${known ? `${command} ` : ''}--help`;
+  return new NakodoError(
+    'usage',
+    first,
+    suggestion === '' ? help : `${suggestion} — ${help}`,
+    EXIT.usage,
+  );
+}
+
+function exitOf(error: unknown, argv: readonly string[]): ExitCode {
+  const output = new Output(argv.includes('--json'));
+  if (!(error instanceof CommanderError)) return output.error(error);
+  if (error.exitCode === 0) return EXIT.done;
+  // `nakodo` alone: commander has already shown the help.
+  if (error.code === 'commander.help') return EXIT.usage;
+  return output.error(wrongUse(error, argv));
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  endOnClosedPipe();
+  try {
+    await nakodo().parseAsync(argv, { from: 'user' });
+  } catch (error) {
+    process.exitCode = exitOf(error, argv);
+  }
+  // A command that is done is done, whatever still keeps the event loop busy.
+  process.stdout.write('', () => process.exit());
+}
+
+await main(process.argv.slice(2));

@@ -1,0 +1,102 @@
+// What a person meets first: help with an example, and two lines when something was typed wrong.
+
+import t from 'tap';
+import { folder, run } from './program.ts';
+
+const COMMANDS = [
+  'demo',
+  'serve',
+  'broker',
+  'session-manager',
+  'ticket',
+  'devices',
+  'sessions',
+  'end',
+  'log',
+  'enroll',
+  'agent',
+  'status',
+  'allow',
+  'deny',
+  'allowed',
+  'send',
+];
+
+t.test('every command is listed, and its help holds an example and its exit codes', async (t) => {
+  const { exit, stdout } = await run(['--help']);
+  t.equal(exit, 0);
+  for (const command of COMMANDS) t.match(stdout, new RegExp(`^  ${command}( |$)`, 'm'));
+  // Two at a time: as many as the machine has cores.
+  for (let at = 0; at < COMMANDS.length; at += 2) {
+    await Promise.all(
+      COMMANDS.slice(at, at + 2).map(async (command) => {
+        const help = await run([command, '--help']);
+        t.equal(help.exit, 0, command);
+        t.match(help.stdout, new RegExp(`\\$ nakodo ${command}\\b`), command);
+        t.match(help.stdout, /Exit codes:\n  0 {2}done\n  1 {2}failed\n  2 {2}wrong use/, command);
+        t.match(help.stdout, /--home <dir>/, command);
+        t.match(help.stdout, /--json/, command);
+      }),
+    );
+  }
+});
+
+t.test('wrong use: exit code 2, what was wrong, what to do next', async (t) => {
+  const wrong: readonly (readonly [readonly string[], RegExp])[] = [
+    [['sned', 'TERM3', 'x'], /unknown command 'sned'\nnext: .*send/],
+    [['send', 'TERM3'], /missing required argument 'files'\nnext: see nakodo send --help/],
+    [['send', 'TERM3', 'x', '--bites', '1MB'], /unknown option '--bites'\nnext: .*--bytes/],
+    [['send', 'TERM3', 'x', '--bytes', 'many'], /'many'.*size.*\nnext: /],
+    [['send', 'TERM3', 'x', '--for', '15'], /'15'.*\nnext: /],
+    [['serve', '--mqtt-port', '70000'], /'70000'.*port.*\nnext: /],
+    [['ticket', '--uses', '0'], /'0'.*\nnext: /],
+    [['broker'], /--manager-pub.*\nnext: /],
+    [['log', 'verfy'], /verfy.*\nnext: /],
+    [['status', 'extra'], /too many arguments.*\nnext: /],
+  ];
+  await Promise.all(
+    wrong.map(async ([args, expected]) => {
+      const { exit, stdout, stderr } = await run(args);
+      t.equal(exit, 2, args.join(' '));
+      t.match(stderr, expected, args.join(' '));
+      t.equal(stderr.trimEnd().split('\n').length, 2, args.join(' '));
+      t.equal(stdout, '', args.join(' '));
+    }),
+  );
+  t.equal((await run([])).exit, 2, 'no command');
+});
+
+t.test('wrong use with --json is an object on standard output', async (t) => {
+  const { exit, said, stderr } = await run(['send', '--json']);
+  t.equal(exit, 2);
+  t.match(said, { error: { code: 'usage', message: /missing/, next: /nakodo send --help/ } });
+  t.equal(stderr, '');
+});
+
+t.test('an address that is not loopback is refused while there is no TLS', async (t) => {
+  const home = folder(t);
+  const { exit, stderr } = await run(['serve', '--listen', '0.0.0.0', '--home', home]);
+  t.equal(exit, 2);
+  t.match(stderr, /TLS.*\nnext: .*127\.0\.0\.1/);
+});
+
+t.test('no agent, no server: exit code 5 and how to start one', async (t) => {
+  const home = folder(t);
+  const status = await run(['status', '--home', home]);
+  t.equal(status.exit, 5);
+  t.match(status.stderr, /no agent is running in .*\nnext: .*nakodo agent --home/);
+  const send = await run(['send', 'TERM3', import.meta.filename, '--home', home, '--json']);
+  t.equal(send.exit, 5);
+  t.match(send.said, { error: { code: 'agent-not-running', next: /nakodo agent/ } });
+  const devices = await run(['devices'], { NAKODO_HOME: home });
+  t.equal(devices.exit, 5);
+  t.match(devices.stderr, /no server is running in .*\nnext: .*nakodo serve --home/);
+});
+
+t.test('a stack is shown to those who ask for it only', async (t) => {
+  const home = folder(t);
+  const quiet = await run(['status', '--home', home]);
+  t.notMatch(quiet.stderr, /\n\s+at /);
+  const loud = await run(['status', '--home', home], { NAKODO_DEBUG: '1' });
+  t.match(loud.stderr, /\n\s+at /);
+});

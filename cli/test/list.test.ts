@@ -1,0 +1,96 @@
+// `allow`, `deny`, `allowed`: the owner's list, edited while no agent runs.
+
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { folder, run } from './program.ts';
+
+t.test('claim 8: allow, deny and allowed keep one entry a name, deny included', async (t) => {
+  const home = folder(t);
+  const allowed = async (): Promise<unknown> =>
+    (await run(['allowed', '--home', home, '--json'])).said;
+  t.strictSame(await allowed(), []);
+  const stored = await run([
+    'allow',
+    'TERM1',
+    '--service',
+    'file',
+    '--bytes',
+    '200MB',
+    '--for',
+    '1h',
+    '--extend',
+    '--home',
+    home,
+    '--json',
+  ]);
+  const entry = {
+    action: 'allow',
+    name: 'TERM1',
+    services: ['file'],
+    bytes: 200_000_000,
+    seconds: 3600,
+    extend: true,
+  };
+  t.strictSame(stored.said, entry);
+  t.equal(stored.exit, 0);
+  t.equal((await run(['deny', 'TERM9', '--home', home])).exit, 0);
+  t.strictSame(await allowed(), [entry, { action: 'deny', name: 'TERM9' }]);
+  await run(['deny', 'TERM1', '--home', home]);
+  t.match(await allowed(), [{ action: 'deny' }, { action: 'deny' }]);
+  await run(['allow', 'TERM1', '--until', '18:00', '--home', home]);
+  const { stdout } = await run(['allowed', '--home', home]);
+  t.match(stdout, /allow +TERM1 .*18:00/);
+  t.match(stdout, /deny +TERM9/);
+  t.equal(statSync(join(home, 'allow-list.toml')).mode & 0o777, 0o600);
+});
+
+t.test('what cannot be an entry is wrong use and changes nothing', async (t) => {
+  const home = folder(t);
+  await run(['allow', 'TERM1', '--home', home]);
+  const before = readFileSync(join(home, 'allow-list.toml'), 'utf8');
+  const wrong = [
+    ['allow', 'a name with blanks'],
+    ['allow', 'TERM1#tooshort'],
+    ['allow', 'TERM1', '--bytes', 'many'],
+    ['allow', 'TERM1', '--until', 'noon'],
+  ];
+  for (const args of wrong) {
+    const { exit, stderr } = await run([...args, '--home', home]);
+    t.equal(exit, 2, args.join(' '));
+    t.match(stderr, /wanted.*\nnext: /, args.join(' '));
+  }
+  t.equal(readFileSync(join(home, 'allow-list.toml'), 'utf8'), before);
+});
+
+t.test('a list that cannot be read says where, and is not overwritten', async (t) => {
+  const home = folder(t);
+  const path = join(home, 'allow-list.toml');
+  const text = '[[allow]]\nname = "TERM1"\nbytess = "1MB"\n';
+  writeFileSync(path, text);
+  for (const args of [['allowed'], ['allow', 'TERM2']]) {
+    const { exit, stderr } = await run([...args, '--home', home]);
+    t.equal(exit, 1);
+    t.match(stderr, /line 1.*bytess.*\nnext: /);
+  }
+  t.equal(readFileSync(path, 'utf8'), text);
+});
+
+t.test('a home that is a file is said to be one', async (t) => {
+  const path = join(folder(t), 'file');
+  writeFileSync(path, '');
+  const { exit, stderr } = await run(['allow', 'TERM1', '--home', path]);
+  t.equal(exit, 1);
+  t.match(stderr, /home .* cannot be made.*\nnext: .*--home/);
+});
+
+t.test('--home wins over $NAKODO_HOME', async (t) => {
+  const base = folder(t);
+  const one = join(base, 'one');
+  const two = join(base, 'two');
+  mkdirSync(one);
+  await run(['allow', 'TERM1'], { NAKODO_HOME: one });
+  await run(['allow', 'TERM2', '--home', two], { NAKODO_HOME: one });
+  t.match((await run(['allowed', '--home', one, '--json'])).said, [{ name: 'TERM1' }]);
+  t.match((await run(['allowed', '--home', two, '--json'])).said, [{ name: 'TERM2' }]);
+});

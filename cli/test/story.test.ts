@@ -1,0 +1,134 @@
+// The whole story through real processes: a ticket, two terminals, a list, a file, a refusal, ends.
+
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { folder, run, serve, start, terminal } from './program.ts';
+
+const sha256 = (path: string): string =>
+  createHash('sha256').update(readFileSync(path)).digest('hex');
+
+t.test('S1002: the user names the peer, and the file lands in its inbox', async (t) => {
+  const base = folder(t);
+  const at = (name: string): string => join(base, name);
+  await serve(t, at('s'));
+  const [, term3] = await Promise.all([
+    terminal(t, { server: at('s'), home: at('1'), name: 'TERM1' }),
+    terminal(t, { server: at('s'), home: at('3'), name: 'TERM3' }),
+  ]);
+  t.match(term3.ready, { ready: true, name: 'TERM3', id: /^[a-z2-7]{32}$/ });
+  const file = at('photo.jpg');
+  writeFileSync(file, randomBytes(300_000));
+  const send = (...args: readonly string[]): ReturnType<typeof run> =>
+    run(['send', 'TERM3', file, '--wait', '1s', '--home', at('1'), '--json', ...args]);
+
+  const refused = await send();
+  t.equal(refused.exit, 3, 'not on the list');
+  t.match(refused.said, { error: { code: 'refused', next: /allow/ } });
+  const unknown = await run(['send', 'NOBODY', file, '--wait', '1s', '--home', at('1'), '--json']);
+  t.equal(unknown.exit, 3, 'unknown: the same answer');
+  const code = (said: unknown): unknown => (said as { error: { code: string } }).error.code;
+  t.equal(code(unknown.said), code(refused.said));
+
+  await run(['allow', 'TERM1', '--service', 'file', '--bytes', '1MB', '--home', at('3')]);
+  const sent = await send();
+  t.equal(sent.exit, 0, sent.stderr);
+  t.match(sent.said, { session: /^[a-z2-7]{26}$/, reason: 'done' });
+  t.equal(sha256(join(at('3'), 'inbox', 'photo.jpg')), sha256(file));
+
+  writeFileSync(file, randomBytes(1_500_000));
+  const cut = await send('--no-extend');
+  t.equal(cut.exit, 4, 'the entry grants 1 MB');
+  t.match(cut.said, { reason: 'quota' });
+
+  await run(['deny', 'TERM1', '--home', at('3')]);
+  t.equal((await send()).exit, 3, 'denied again, no restart');
+
+  const sessions = await run(['sessions', '--all', '--home', at('s'), '--json']);
+  t.match(sessions.said, [{ caller: 'TERM1', callee: 'TERM3', service: 'file' }, {}]);
+  const verified = await run(['log', 'verify', '--home', at('s'), '--json']);
+  t.equal(verified.exit, 0);
+  t.match(verified.said, { ok: true });
+  const status = await run(['status', '--home', at('3'), '--json']);
+  t.match(status.said, { name: 'TERM3', registered: true, talks: [] });
+  t.equal(await term3.end(), 0, 'SIGTERM ends an agent cleanly');
+});
+
+t.test('S6004: the operator ends a talk; both terminals obey', async (t) => {
+  const base = folder(t);
+  const at = (name: string): string => join(base, name);
+  await serve(t, at('s'));
+  await Promise.all([
+    terminal(t, { server: at('s'), home: at('1'), name: 'TERM1' }),
+    terminal(t, { server: at('s'), home: at('3'), name: 'TERM3' }),
+  ]);
+  await run(['allow', 'TERM1', '--home', at('3')]);
+  const file = at('long.bin');
+  writeFileSync(file, randomBytes(2_000_000));
+  const watch = await watching(t, at('s'));
+  const sending = run([...['send', 'TERM3', file, '--rate', '200kB', '--home', at('1'), '--json']]);
+  const begun = await watch.next(/^(live|begun)$/);
+  const ended = await run(['end', begun.slice(0, 6), '--home', at('s'), '--json']);
+  t.equal(ended.exit, 0, ended.stderr);
+  t.match(ended.said, { session: begun, reason: 'operator', unconfirmed: [] });
+  const sent = await sending;
+  t.equal(sent.exit, 4);
+  t.match(sent.said, { session: begun, reason: 'operator' });
+  t.equal(await watch.next(/^ended$/), begun);
+  const gone = await run(['end', begun, '--home', at('s')]);
+  t.equal(gone.exit, 1);
+  t.match(gone.stderr, /\nnext: /);
+});
+
+t.test('a ticket is used once, a name is taken once', async (t) => {
+  const base = folder(t);
+  const at = (name: string): string => join(base, name);
+  await serve(t, at('s'));
+  const ticket = async (...args: readonly string[]): Promise<string> =>
+    String((await run(['ticket', '--home', at('s'), '--json', ...args])).said?.ticket);
+  const one = await ticket();
+  const first = await run(['enroll', one, '--name', 'TERM1', '--home', at('1'), '--json']);
+  t.match(first.said, { name: 'TERM1', id: /^[a-z2-7]{32}$/ });
+  const twice = await run(['enroll', one, '--name', 'TERM2', '--home', at('2')]);
+  t.equal(twice.exit, 1);
+  t.match(twice.stderr, /ticket.*\nnext: .*ticket/);
+  const taken = await run(['enroll', await ticket(), '--name', 'TERM1', '--home', at('2')]);
+  t.equal(taken.exit, 1);
+  t.match(taken.stderr, /TERM1|name.*\nnext: /);
+  const damaged = await run(['enroll', `${one.slice(0, -3)}aaa`, '--home', at('2')]);
+  t.equal(damaged.exit, 2);
+  t.match(damaged.stderr, /ticket.*\nnext: /);
+  const agent = await run(['agent', '--home', at('2')]);
+  t.equal(agent.exit, 1);
+  t.match(agent.stderr, /no name yet\nnext: .*nakodo enroll/);
+});
+
+/** `sessions --watch`, line by line. */
+async function watching(
+  t: Parameters<typeof start>[0],
+  server: string,
+): Promise<{ next(event: RegExp): Promise<string> }> {
+  const { spawn } = await import('node:child_process');
+  const main = join(import.meta.dirname, '..', 'main.js');
+  const args = [main, 'sessions', '--watch', '--json', '--home', server];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.teardown(async () => {
+    child.kill('SIGTERM');
+    if (child.exitCode === null) await once(child, 'close');
+  });
+  let text = '';
+  child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  return {
+    async next(event) {
+      for (;;) {
+        const lines = text.split('\n').slice(0, -1);
+        const events = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+        const found = events.find((each) => event.test(String(each.event)));
+        if (found !== undefined) return (found.session as { session: string }).session;
+        await once(child.stdout, 'data');
+      }
+    },
+  };
+}
