@@ -84,10 +84,12 @@ export class Session {
   readonly #settleEstablished: Deferred<Path>;
   readonly #settleEnded: Deferred<SessionEnd>;
   #end: SessionEnd | undefined;
+  #lastTalk: Talk | undefined;
 
   constructor(info: SessionInfo, host: SessionHost) {
     this.info = info;
     this.#host = host;
+    this.#lastTalk = host.talk(info.session);
     const established = deferred<Path>();
     this.established = established.promise;
     this.#settleEstablished = established;
@@ -181,8 +183,10 @@ export class Session {
     this.#settleEnded.resolve(end);
   }
 
+  /** The agent forgets a talk when it ends; what had arrived is still read from it then. */
   get #talk(): Talk | undefined {
-    return this.#host.talk(this.info.session);
+    this.#lastTalk = this.#host.talk(this.info.session) ?? this.#lastTalk;
+    return this.#lastTalk;
   }
 
   #adopt(id: StreamId): TalkStream {

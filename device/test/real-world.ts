@@ -27,10 +27,9 @@ export class RealWorld {
   readonly folder: string;
   readonly broker: BrokerShell;
   readonly manager: RunningManager;
-  readonly #test: Test;
+  readonly #agents: Agent[] = [];
 
-  private constructor(test: Test, folder: string, broker: BrokerShell, manager: RunningManager) {
-    this.#test = test;
+  private constructor(folder: string, broker: BrokerShell, manager: RunningManager) {
     this.folder = folder;
     this.broker = broker;
     this.manager = manager;
@@ -44,13 +43,10 @@ export class RealWorld {
       managerKeys: [await managerPublicKey(home, nodeSuite, entropy)],
     });
     const manager = await startManager({ ...shared, home, broker: { url: broker.url } });
-    test.teardown(async () => {
-      await manager.close();
-      await broker.close();
-      await rm(folder, { recursive: true, force: true });
-    });
+    const world = new RealWorld(folder, broker, manager);
+    test.teardown(() => world.#stop());
     await manager.ready;
-    return new RealWorld(test, folder, broker, manager);
+    return world;
   }
 
   home(name: string): string {
@@ -74,8 +70,14 @@ export class RealWorld {
   /** Starts an enrolled terminal; stopped before the servers. */
   async agent(name: string, options: Partial<AgentOptions> = {}): Promise<Agent> {
     const agent = await Agent.start({ home: this.home(name), log: silentLog, ...options });
-    // The servers are torn down first in last-in order otherwise.
-    this.#test.before;
+    this.#agents.push(agent);
     return agent;
+  }
+
+  async #stop(): Promise<void> {
+    await Promise.all(this.#agents.map((agent) => agent.stop()));
+    await this.manager.close();
+    await this.broker.close();
+    await rm(this.folder, { recursive: true, force: true });
   }
 }

@@ -20,7 +20,7 @@ export interface LinkTrouble {
   readonly message: string;
 }
 
-interface LinkOptions {
+export interface LinkOptions {
   /** `mqtt://host:port`. */
   readonly url: string;
   readonly clientId: string;
