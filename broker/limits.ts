@@ -27,7 +27,9 @@ export const BROKER_LIMITS = {
   strangersPerAddressMax: 128,
   /** Bytes that wait for a client that reads slowly; at the bound its connection is ended. */
   unreadBytesMax: 1024 * 1024,
-  /** Milliseconds for a client over that bound to read on, for what Aedes itself answers. */
+  /** The same with what Aedes itself answers; at the bound it reads no more of the client. */
+  unansweredBytesMax: 2 * 1024 * 1024,
+  /** Milliseconds for a client over that second bound to read on. */
   drainMs: 2_000,
   /** Seconds between TCP keep-alive probes: a peer without power is noticed without MQTT pings. */
   tcpKeepAliveSeconds: 30,
@@ -40,4 +42,8 @@ assert(
   'a message fits into a packet with its topic',
 );
 assert(BROKER_LIMITS.loginBytesMax < BROKER_LIMITS.strangerPacketBytesMax, 'a login fits');
+assert(
+  BROKER_LIMITS.unansweredBytesMax > BROKER_LIMITS.unreadBytesMax + BROKER_LIMITS.packetBytesMax,
+  'no forwarded message ever waits for a slow reader, and so nobody behind it',
+);
 assert(BROKER_LIMITS.recordsMax >= LIMITS.devicesMax, 'every terminal can have an address');

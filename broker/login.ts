@@ -8,7 +8,7 @@ import { BROKER_LIMITS } from './limits.ts';
 import type { Party } from './rights.ts';
 
 /** The fields of a CONNECT packet that a login is judged by. */
-export interface Login {
+interface Login {
   readonly clientId: string;
   readonly username: string | undefined;
   readonly password: Uint8Array | undefined;

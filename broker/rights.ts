@@ -1,6 +1,6 @@
-// Who may publish, subscribe to and receive what (design §4): exact comparison with topics built from
-// the proven ID, never a pattern, so that no identifier can widen a right. Everything that is not
-// named here is refused: wildcards, `$SYS`, QoS 2, retained messages, other people's topics.
+// Who may publish, subscribe to and receive what (design §4): exact comparison with topics built
+// from the proven ID, never a pattern, so that no identifier can widen a right. Everything that is
+// not named here is refused: wildcards, `$SYS`, QoS 2, retained messages, other people's topics.
 
 import {
   MANAGER_FILTERS,

@@ -111,7 +111,7 @@ export class TriggerBroker implements ControlCore<BrokerInput, BrokerOutput> {
     };
   }
 
-  /** A terminal speaks of itself only; triggers and queries are a manager's [S3000, S3001, S3003]. */
+  /** A terminal speaks of itself only; triggers and queries are a manager's [S3000, S3001]. */
   #message(from: string, place: ParsedTopic, bytes: Uint8Array): void {
     const message = decodeMessage(bytes);
     if (message === undefined) {

@@ -1,6 +1,6 @@
 // The trigger broker on Aedes (MQTT 3.1.1): logins, rights and the guard around it, and the core
-// `trigger-broker.ts` behind it. The core is fed where Aedes asks for authorization: in the order in
-// which a client sent, before anything is acknowledged, with no timer in between; a PUBACK means
+// `trigger-broker.ts` behind it. The core is fed where Aedes asks for authorization: in the order
+// in which a client sent, before anything is acknowledged, with no timer in between; a PUBACK means
 // nothing here, every request has its own answer (design §4). Plain MQTT, so loopback only.
 
 import type { Duplex } from 'node:stream';
@@ -134,7 +134,7 @@ export class BrokerShell {
     listener.onConnection((socket) => this.#accept(socket, socket.remoteAddress ?? ''));
   }
 
-  /** Serves a connection within this process (the manager's, over a memory duplex): takes it over. */
+  /** Serves a connection within this process, the manager's over a memory duplex; takes it over. */
   handle(duplex: Duplex): void {
     this.#accept(duplex, undefined);
   }
@@ -150,9 +150,9 @@ export class BrokerShell {
 
   /** Ends every connection and frees the port. Repeated calls are harmless. */
   async close(): Promise<void> {
-    this.#wake.stop();
     const stopped = this.#listener.close();
     for (const connection of this.#seats.keys()) connection.destroy();
+    this.#wake.stop();
     await stopped;
     await new Promise<void>((resolve) => this.#aedes.close(resolve));
   }
@@ -234,11 +234,14 @@ export class BrokerShell {
     return false;
   }
 
-  /** The right again at the moment of sending; a slow reader goes rather than stop everybody. */
+  /**
+   * The right again at the moment of sending. A slow reader goes before Aedes would wait for it:
+   * whoever sent the message, and in the end everybody, would wait with it.
+   */
   #authorizeForward(client: Client, name: string): boolean {
     const seat = this.#seatOf.get(client);
     if (seat?.party === undefined || seat.gone || !mayReceive(seat.party, name)) return false;
-    if (!seat.connection.writableNeedDrain) return true;
+    if (!seat.connection.isSlow) return true;
     this.#counts.slowReaders += 1;
     seat.connection.destroy();
     return false;

@@ -1,15 +1,15 @@
-// What stands between a connection and Aedes (design §4, Guard): packet lengths are checked before a
-// byte is kept, a login has three seconds, and the moment a connection is gone is told at once. One
-// stream in front of TCP and of an in-process duplex alike; writes of one tick leave as one.
+// What stands between a connection and Aedes (design §4, Guard): packet lengths are checked before
+// a byte is kept, a login has three seconds, and the moment a connection is gone is told at once.
+// One stream in front of TCP and of an in-process duplex alike; writes of one tick leave as one.
 
 import { Duplex } from 'node:stream';
 import { BROKER_LIMITS } from '../limits.ts';
 import { type LengthVerdict, PacketLengths } from '../packet-lengths.ts';
 
 /** Why the guard ended a connection. */
-export type GuardFault = Exclude<LengthVerdict, 'ok'> | 'no-login';
+type GuardFault = Exclude<LengthVerdict, 'ok'> | 'no-login';
 
-export interface GuardOptions {
+interface GuardOptions {
   /** Milliseconds until the login must be proven. */
   readonly loginMs: number;
   readonly onFault: (fault: GuardFault) => void;
@@ -17,7 +17,7 @@ export interface GuardOptions {
   readonly onGone: () => void;
 }
 
-/** A connection as Aedes sees it. `writableNeedDrain`: it left unreadBytesMax bytes unread. */
+/** A connection as Aedes sees it. */
 export class GuardedConnection extends Duplex {
   readonly #inner: Duplex;
   readonly #options: GuardOptions;
@@ -27,7 +27,7 @@ export class GuardedConnection extends Duplex {
 
   /** Takes `inner` over. */
   constructor(inner: Duplex, options: GuardOptions) {
-    super({ writableHighWaterMark: BROKER_LIMITS.unreadBytesMax });
+    super({ writableHighWaterMark: BROKER_LIMITS.unansweredBytesMax });
     this.#inner = inner;
     this.#options = options;
     this.#deadline = setTimeout(() => this.#fault('no-login'), options.loginMs);
@@ -44,6 +44,11 @@ export class GuardedConnection extends Duplex {
   admit(): void {
     clearTimeout(this.#deadline);
     this.#lengths.setPacketBytesMax(BROKER_LIMITS.packetBytesMax);
+  }
+
+  /** It leaves unread what it is sent. */
+  get isSlow(): boolean {
+    return this.writableLength > BROKER_LIMITS.unreadBytesMax;
   }
 
   override _read(): void {

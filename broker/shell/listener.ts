@@ -1,5 +1,5 @@
-// The broker's TCP port. Plain MQTT shows tokens and addresses to whoever can read the wire, so it is
-// opened on loopback only (design §3); every way it can fail says what to do next.
+// The broker's TCP port. Plain MQTT shows tokens and addresses to whoever can read the wire, so it
+// is opened on loopback only (design §3); every way it can fail says what to do next.
 
 import { type AddressInfo, type Server, type Socket, createServer, isIPv4, isIPv6 } from 'node:net';
 import { NakodoError, errorCode, errorMessage } from '../../protocol/errors.ts';
