@@ -271,7 +271,9 @@ function describeIssue(issue: v.BaseIssue<unknown>, text: string): string {
     return `${place}unknown key '${key}'`;
   }
   if (issue.received === 'undefined') return `${place}key '${key}' is missing`;
-  return `${place}${key}: got ${printable(issue.received)}, ${complaint(issue)}`;
+  // What smol-toml makes of a table has no prototype, which valibot takes for null.
+  const got = issue.received === 'null' ? 'a table' : printable(issue.received);
+  return `${place}${key}: got ${got}, ${complaint(issue)}`;
 }
 
 function complaint(issue: v.BaseIssue<unknown>): string {
