@@ -1,0 +1,103 @@
+// A whole system in this process on real sockets: broker, session manager over an in-memory duplex,
+// and any number of enrolled agents, each in a home of its own below one temporary folder. The fleet,
+// the benchmark and the story's tests live in it.
+
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { duplexPair } from 'node:stream';
+import { type BrokerShell, startBroker } from '../../broker/shell/broker-shell.ts';
+import { Agent, type AgentOptions } from '../../device/agent.ts';
+import { enrol } from '../../device/shell/enrol.ts';
+import type { OperatorLimits } from '../../protocol/consent/allow-list.ts';
+import type { Name } from '../../protocol/ids.ts';
+import { Clock } from '../../protocol/io/clock.ts';
+import { entropy } from '../../protocol/io/entropy.ts';
+import { type Log, silentLog } from '../../protocol/io/log.ts';
+import { nodeSuite } from '../../protocol/io/node-crypto.ts';
+import {
+  type RunningManager,
+  managerPublicKey,
+  startManager,
+} from '../../session-manager/shell/manager-shell.ts';
+
+const TICKET_SECONDS = 600;
+
+/** A running town; `close` ends it all and removes its folder. */
+export interface Town {
+  readonly folder: string;
+  readonly broker: BrokerShell;
+  readonly manager: RunningManager;
+  /** Enrols a terminal whose allow-list file has this text; it does not run yet. */
+  enrol(name: string, allowList: string): Promise<string>;
+  /** Starts an enrolled terminal and waits until both servers know it. */
+  start(home: string, options?: Partial<AgentOptions>): Promise<Agent>;
+  /** Puts a terminal's allow-list file in place; the next question reads it. */
+  allow(home: string, allowList: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Opens a town without terminals. `policy`: what the operator permits. */
+export async function openTown(
+  options: { readonly policy?: OperatorLimits; readonly log?: Log } = {},
+): Promise<Town> {
+  const log = options.log ?? silentLog;
+  const folder = await mkdtemp(join(tmpdir(), 'nakodo-town-'));
+  const server = join(folder, 'server');
+  const clock = new Clock();
+  const shared = { suite: nodeSuite, clock, log };
+  const key = await managerPublicKey(server, nodeSuite, entropy);
+  const broker = await startBroker({ ...shared, managerKeys: [key] });
+  const manager = await startManager({
+    ...shared,
+    home: server,
+    rng: entropy,
+    broker: {
+      url: broker.url,
+      connect() {
+        const [near, far] = duplexPair();
+        broker.handle(far);
+        return near;
+      },
+    },
+    ...(options.policy === undefined ? {} : { policy: options.policy }),
+  });
+  await manager.ready;
+  const agents: Agent[] = [];
+  const allow = (home: string, allowList: string): Promise<void> =>
+    writeFile(join(home, 'allow-list.toml'), allowList);
+  return {
+    folder,
+    broker,
+    manager,
+    async enrol(name, allowList) {
+      const home = join(folder, name);
+      const { ticket } = await manager.operations.ticket({
+        name,
+        uses: 1,
+        forSeconds: TICKET_SECONDS,
+      });
+      await enrol({ home, ticket, name: name as Name, suite: nodeSuite, rng: entropy, clock });
+      await allow(home, allowList);
+      return home;
+    },
+    async start(home, more = {}) {
+      const agent = await Agent.start({ home, log, clock, ...more });
+      agents.push(agent);
+      await agent.registered;
+      return agent;
+    },
+    allow,
+    async close() {
+      await Promise.all(agents.map((agent) => agent.stop()));
+      await manager.close();
+      await broker.close();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The text of an allow-list file with one `[[allow]]` for each name. */
+export function allowing(...names: readonly string[]): string {
+  return names.map((name) => `[[allow]]\nname = "${name}"\n`).join('\n');
+}

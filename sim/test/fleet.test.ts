@@ -1,0 +1,35 @@
+// Fifty terminals on real sockets make two hundred calls against a random table of permissions:
+// what the table forbids is never introduced, what it permits is never refused.
+
+import t from 'tap';
+import { runFleet } from '../fleet/fleet.ts';
+import { openTown } from '../fleet/town.ts';
+
+const FULL = process.env.NAKODO_PROVE === '1';
+
+t.test('claim 22: a fleet of terminals, both servers, a random table of permissions', async (t) => {
+  const town = await openTown();
+  t.teardown(() => town.close());
+  const report = await runFleet(town, {
+    terminals: FULL ? 150 : 50,
+    calls: FULL ? 3_000 : 200,
+    parallel: 16,
+    seed: 7,
+    permittedPercent: 50,
+    bytesMax: 20_000,
+    waitMs: 1_000,
+  });
+  t.strictSame(report.wrongIntroductions, [], 'introductions without permission');
+  t.strictSame(report.wrongRefusals, [], 'permitted calls refused');
+  t.strictSame(report.damaged, [], 'deliveries damaged');
+  t.ok(report.introduced >= 50 && report.refused >= 50, 'both outcomes were really tried');
+  const p50 = report.setUpMs[Math.floor(report.setUpMs.length / 2)];
+  t.comment(`${report.introduced} introduced, ${report.refused} refused, p50 ${p50.toFixed(1)} ms`);
+  const verified = await town.manager.operations.verify();
+  t.ok(verified.ok, 'the log verifies');
+  const sessions = await town.manager.operations.sessions({ all: true, limit: 1_000 });
+  t.ok(
+    sessions.every(({ reason }) => reason === 'done'),
+    'every talk has its one end',
+  );
+});
