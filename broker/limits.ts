@@ -10,7 +10,7 @@ export const BROKER_LIMITS = {
   /** Address queries that wait for a record; at the bound a query is answered at once. */
   queriesMax: 20_000,
   /** Payload bytes of the triggers that wait in all; at the bound a trigger expires at once. */
-  triggerBytesMax: 64 * 1024 * 1024,
+  triggerBytesMax: 32 * 1024 * 1024,
   /** Bytes of a login token: less than a CONNECT may have. */
   loginBytesMax: 1_900,
   /** Bytes of one MQTT packet before the login is proven (design §4, Guard). */
