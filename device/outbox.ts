@@ -76,6 +76,11 @@ export class Outbox {
     return socket;
   }
 
+  /** Whether a session is wanted behind this socket. */
+  isWanted(socket: SocketId): boolean {
+    return this.#sockets.has(socket);
+  }
+
   /** Closes a socket once; repeated calls are harmless. */
   closeSocket(socket: SocketId): void {
     if (this.#sockets.delete(socket)) this.push({ kind: 'closeSocket', socket });

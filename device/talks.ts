@@ -7,6 +7,7 @@ import type { Path } from '../protocol/core.ts';
 import type { DhKey } from '../protocol/crypto.ts';
 import { Connection } from '../protocol/data/connection.ts';
 import type { ConnectionConfig, ConnectionEvent, Talk } from '../protocol/data/connection-types.ts';
+import { packetKind } from '../protocol/data/packet.ts';
 import type { EndReason } from '../protocol/ends.ts';
 import type { SessionId } from '../protocol/ids.ts';
 import type { Rng } from '../protocol/random.ts';
@@ -41,6 +42,12 @@ export class Talks {
   #talks: UnderWay[] = [];
   /** Ended, but what arrived is still readable, and the peer may not know of the end yet. */
   #closing: UnderWay[] = [];
+  /**
+   * The newest initiation that came to a wanted socket before its notice did: the two ways are not
+   * equally fast, and without this the caller's retransmission would set the time of every set-up.
+   * One small datagram for each socket, so at most LIMITS.callsMax.
+   */
+  readonly #early = new Map<SocketId, { readonly path: Path; readonly bytes: Uint8Array }>();
   /** Whose turn it is to send. */
   #turn = 0;
 
@@ -62,7 +69,9 @@ export class Talks {
     return (this.#talks.find(isIt) ?? this.#closing.find(isIt))?.connection;
   }
 
-  /** [S1005, S4005, claim 1, claim 7]: begins a talk with the key, the peer and the expiry received. */
+  /**
+   * [S1005, S4005, claim 1, claim 7]: begins a talk with the key, the peer and the expiry received.
+   */
   begin(now: Micros, introduced: Introduction): void {
     const { self, localKey, rng, config, outbox, ending } = this.#options;
     const { grant, role, peer, socket } = introduced;
@@ -99,6 +108,9 @@ export class Talks {
       path: undefined,
     });
     ending.begin(session);
+    const early = this.#early.get(socket);
+    this.#early.delete(socket);
+    if (early !== undefined) connection.handleDatagram(now, early.path, early.bytes);
     outbox.event({
       kind: 'introduced',
       session,
@@ -109,7 +121,9 @@ export class Talks {
     });
   }
 
-  /** Ends a talk; false if there is none. `done` delivers what is in flight first [S1006, S4006]. */
+  /**
+   * Ends a talk; false if there is none. `done` delivers what is in flight first [S1006, S4006].
+   */
   end(now: Micros, session: SessionId, reason: EndReason): boolean {
     const talk = this.find(session);
     talk?.connection.close(now, reason);
@@ -145,8 +159,17 @@ export class Talks {
 
   handleDatagram(now: Micros, socket: SocketId, path: Path, bytes: Uint8Array): void {
     const talk = this.#bySocket(socket);
-    if (talk === undefined) this.#options.outbox.count('strayDatagrams');
-    else talk.connection.handleDatagram(now, path, bytes);
+    if (talk !== undefined) talk.connection.handleDatagram(now, path, bytes);
+    else if (!this.#keepEarly(socket, path, bytes)) this.#options.outbox.count('strayDatagrams');
+  }
+
+  #keepEarly(socket: SocketId, path: Path, bytes: Uint8Array): boolean {
+    const isInitiation = packetKind(bytes) === 'initiation';
+    if (!isInitiation || !this.#options.outbox.isWanted(socket)) return false;
+    for (const other of this.#early.keys())
+      if (!this.#options.outbox.isWanted(other)) this.#early.delete(other);
+    this.#early.set(socket, { path, bytes: bytes.slice() });
+    return true;
   }
 
   handleTimeout(now: Micros): void {
@@ -241,8 +264,8 @@ export class Talks {
   }
 
   /**
-   * [S1006, S4006, S5002, claim 3]: the talk is over and its end is announced. Its socket stays open
-   * for the moment in which the peer may ask once more (RFC 9000 §10.2).
+   * [S1006, S4006, S5002, claim 3]: the talk is over and its end is announced. Its socket stays
+   * open for the moment in which the peer may ask once more (RFC 9000 §10.2).
    */
   #onEnded(
     now: Micros,
