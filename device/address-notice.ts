@@ -1,6 +1,6 @@
 // What both ends check of an address notice [S1004, S4004] before they believe a word of it: the
-// manager signed the grant, it names this terminal in the role it plays, and the peer's keys are the
-// keys of the peer's device ID. What was asked for is checked where it was asked.
+// manager signed the grant, it names this terminal in the role it plays, and the peer's keys are
+// the keys of the peer's device ID. What was asked for is checked where it was asked.
 
 import type { MessageOf } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
@@ -94,6 +94,8 @@ export function introduction(
   };
 }
 
-/** Whether a granted limit is at most the one agreed to; `agreed` undefined: no limit was stated. */
+/**
+ * Whether a granted limit is at most the one agreed to; `agreed` undefined: no limit was stated.
+ */
 export const isWithin = (granted: number | undefined, agreed: number | undefined): boolean =>
   agreed === undefined || (granted !== undefined && granted <= agreed);

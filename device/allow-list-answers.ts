@@ -1,6 +1,7 @@
-// Means 12: a communication request came [S4002]; the terminal reads its owner's list as it stands,
-// judges, and sends what the list says about this caller, or all of it [S4003, claim 1]. Only after a
-// yes is there a socket and a record of addresses. When the notice comes, the list is asked again.
+// Means 12: a communication request came [S4002]; the terminal reads its owner's list as it
+// stands, judges, and sends what the list says about this caller, or all of it [S4003, claim 1].
+// Only after a yes is there a socket and a record of addresses. When the notice comes, the list is
+// asked again.
 
 import {
   type AllowList,

@@ -8,7 +8,9 @@ import type { Path } from '../protocol/core.ts';
 const IPV4_BYTES = 4;
 const IPV6_BYTES = 16;
 const IPV6_GROUPS = 8;
-/** First byte of IPv4 multicast and of everything reserved or broadcast behind it (RFC 5771, 6890). */
+/**
+ * First byte of IPv4 multicast and of everything reserved or broadcast behind it (RFC 5771, 6890).
+ */
 const IPV4_MULTICAST = 224;
 /** First byte of IPv6 multicast (RFC 4291 §2.7). */
 const IPV6_MULTICAST = 0xff;

@@ -1,6 +1,6 @@
 // Means 17, its last part: every end is announced to the session manager exactly once that it
-// acknowledges [S5007, claim 5]. The record lies on disk from the introduction until then, so that a
-// terminal that was restarted in mid-talk, or whose link was down, reports it later.
+// acknowledges [S5007, claim 5]. The record lies on disk from the introduction until then, so that
+// a terminal that was restarted in mid-talk, or whose link was down, reports it later.
 
 import type { MessageOf } from '../protocol/control/messages.ts';
 import { type Counts, NO_COUNTS } from '../protocol/ends.ts';
@@ -14,7 +14,7 @@ import type { Requests } from './requests.ts';
 import type { StoredEnd } from './terminal-types.ts';
 
 /** An end with its reason. */
-export type End = StoredEnd & { readonly reason: NonNullable<StoredEnd['reason']> };
+type End = StoredEnd & { readonly reason: NonNullable<StoredEnd['reason']> };
 
 interface Waiting {
   readonly end: End;
@@ -135,7 +135,9 @@ export class Ending {
   }
 }
 
-/** Whole numbers, as they go into the notice: a record from disk, or a duration, may have others. */
+/**
+ * Whole numbers, as they go into the notice: a record from disk, or a duration, may have others.
+ */
 function wholeCounts(counts: Counts): Counts {
   const whole = (count: number): number =>
     Number.isFinite(count) ? Math.min(Math.max(0, Math.floor(count)), Number.MAX_SAFE_INTEGER) : 0;

@@ -1,6 +1,6 @@
-// Means 17, its first part: near the expiry the caller's terminal asks for a later one [S5003, S5004,
-// claim 4]; the callee's owner is asked again; the new expiry reaches both ends, from the manager and
-// inside the tunnel, and each adopts it once [S5005, S5006]. Totals are cumulative.
+// Means 17, its first part: near the expiry the caller's terminal asks for a later one [S5003,
+// S5004, claim 4]; the callee's owner is asked again; the new expiry reaches both ends, from the
+// manager and inside the tunnel, and each adopts it once [S5005, S5006]. Totals are cumulative.
 
 import { type AllowList, judge } from '../protocol/consent/allow-list.ts';
 import type { MessageOf } from '../protocol/control/messages.ts';
@@ -35,8 +35,8 @@ export class Extension {
   }
 
   /**
-   * [S5003, S5004, claim 4]: 70 % is used up and the caller wants to go on: it asks for the original
-   * grant once more on top of what is granted now, in every dimension that is limited.
+   * [S5003, S5004, claim 4]: 70 % is used up and the caller wants to go on: it asks for the
+   * original grant once more on top of what is granted now, in every dimension that is limited.
    */
   onExpiryNear(now: Micros, talk: UnderWay): void {
     if (!talk.extend || talk.role !== 'caller' || talk.asked !== undefined) return;
@@ -68,8 +68,9 @@ export class Extension {
   }
 
   /**
-   * [S5005, S5006]: adopts a new expiry that the manager signed for this talk, has a higher revision
-   * and, at the callee, is what its own list agreed to. The same expiry comes twice; once counts.
+   * [S5005, S5006]: adopts a new expiry that the manager signed for this talk, has a higher
+   * revision and, at the callee, is what its own list agreed to. The same expiry comes twice; once
+   * counts.
    */
   onNewExpiry(now: Micros, talk: UnderWay, encoded: Uint8Array, signature: Uint8Array): void {
     const { self, outbox } = this.#options;

@@ -28,8 +28,8 @@ export class Polling {
   }
 
   /**
-   * The next link is a new poll. (Not the other way round: the broker takes the subscription for the
-   * poll, so its answer can be here before the shell says that the link is up.)
+   * The next link is a new poll. (Not the other way round: the broker takes the subscription for
+   * the poll, so its answer can be here before the shell says that the link is up.)
    */
   onLinkDown(): void {
     this.#announced = undefined;

@@ -1,6 +1,6 @@
-// Means 11: the terminal records its address at the trigger broker [S1000, S4000] and its name at the
-// session manager [S1001, S4001], anew on every link, and before its membership runs out.
-// The address recorded here has no candidates: an idle terminal is present, not callable (design §5).
+// Means 11: the terminal records its address at the trigger broker [S1000, S4000] and its name at
+// the session manager [S1001, S4001], anew on every link, and before its membership runs out. The
+// address recorded here has no candidates: an idle terminal is present, not callable (design §5).
 
 import type { MessageOf } from '../protocol/control/messages.ts';
 import type { Name, RecordId, RequestId } from '../protocol/ids.ts';

@@ -1,6 +1,6 @@
 // Requests that want an application reply (PUBACK means nothing to us, design §4): sent again with
-// doubling, jittered backoff until answered, kept while the link is down, idempotent under their own
-// request ID. Registration goes out as soon as the link is up; everything else waits until the
+// doubling, jittered backoff until answered, kept while the link is down, idempotent under their
+// own request ID. Registration goes out as soon as the link is up; everything else waits until the
 // terminal is registered.
 
 import { assert } from '../protocol/assert.ts';
@@ -37,7 +37,10 @@ export class Requests {
     this.#rng = rng;
   }
 
-  /** Sends a request now, or as soon as the link allows. `early`: does not wait for the registration. */
+  /**
+   * Sends a request now, or as soon as the link allows. `early`: does not wait for the
+   * registration.
+   */
   send(
     now: Micros,
     key: Key,

@@ -44,7 +44,8 @@ export type TerminalInput =
   | { readonly kind: 'socketFailed'; readonly socket: SocketId; readonly code: string }
   /**
    * Answer to `readList`: the owner's list as it stands now, or undefined if it cannot be read.
-   * `at`: the local time when it was read, for `until 18:00` (see `travellingList`, `toTravelling`).
+   * `at`: the local time when it was read, for `until 18:00` (see `travellingList`,
+   * `toTravelling`).
    */
   | {
       readonly kind: 'list';

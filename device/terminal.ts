@@ -1,8 +1,8 @@
 // The terminal, a pure core [means 11–17, claim 19]: it registers, answers for its owner, asks for
 // others by name, talks and ends. This file only sorts what comes in to the part that it concerns;
-// the story is in registration.ts, allow-list-answers.ts, polling.ts, address-resolution.ts, talks.ts,
-// extension.ts and ending.ts. A driver hands it one input, then drains poll() and pollTransmit(),
-// then arms one timer for nextTimeout() (protocol/core.ts).
+// the story is in registration.ts, allow-list-answers.ts, polling.ts, address-resolution.ts,
+// talks.ts, extension.ts and ending.ts. A driver hands it one input, then drains poll() and
+// pollTransmit(), then arms one timer for nextTimeout() (protocol/core.ts).
 
 import { decodeMessage } from '../protocol/control/codec.ts';
 import type { Message, MessageOf } from '../protocol/control/messages.ts';
@@ -27,7 +27,7 @@ import { Requests } from './requests.ts';
 import { type TalkTransmit, Talks } from './talks.ts';
 import type { SocketId, TerminalInput, TerminalOutput, TerminalStatus } from './terminal-types.ts';
 
-export interface TerminalOptions {
+interface TerminalOptions {
   readonly id: DeviceId;
   readonly name: Name;
   /** The manager's Ed25519 key, 32 bytes: signs grants and expiries. */
@@ -134,7 +134,9 @@ export class Terminal {
     return this.#talks.pollTransmit(this.#advance(now), into);
   }
 
-  /** What a service reads from and writes to; drain afterwards. Still there when `ended` is told. */
+  /**
+   * What a service reads from and writes to; drain afterwards. Still there when `ended` is told.
+   */
   talk(session: SessionId): Talk | undefined {
     return this.#talks.talk(session);
   }

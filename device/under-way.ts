@@ -1,4 +1,5 @@
-// One talk that is under way, as the parts of the terminal share it.
+// One talk that is under way, from its introduction to its end, as the parts of the terminal share
+// it: talks.ts owns it, extension.ts changes its terms.
 
 import type { Path } from '../protocol/core.ts';
 import type { Connection } from '../protocol/data/connection.ts';

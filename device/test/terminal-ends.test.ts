@@ -1,20 +1,13 @@
-// How talks go on and end: extensions, end requests, end notices, restarts, and terminals that poll.
+// How talks go on and end: extensions, end requests, end notices and restarts; and the terminals
+// that poll, which sleep in between.
 
 import t from 'tap';
 import { NO_COUNTS } from '../../protocol/ends.ts';
 import { randomRequestId, randomSessionId } from '../../protocol/ids.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import type { StoredEnd } from '../terminal-types.ts';
-import {
-  World,
-  eventsOf,
-  exchange,
-  introduced,
-  question,
-  sentOf,
-  talkEvents,
-  two,
-} from './world.ts';
+import { eventsOf, exchange, introduced, question, sentOf, talkEvents, two } from './talking.ts';
+import { World } from './world.ts';
 
 t.test('claim 3: a talk stops when all is delivered', async (t) => {
   const { world, caller, callee, session } = introduced();

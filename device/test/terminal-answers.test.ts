@@ -1,0 +1,145 @@
+// The callee's side: a communication request comes, the owner's list decides, and decides again
+// when the address notice is there.
+
+import t from 'tap';
+import { LIMITS } from '../../protocol/limits.ts';
+import { eventsOf, question, sentOf, two } from './talking.ts';
+import { World } from './world.ts';
+
+const ALLOW_TERM1 = [{ action: 'allow', pattern: 'TERM1' }] as const;
+
+t.test(
+  'S4002: a communication request has the list read once, and the same answer given again',
+  async (t) => {
+    const { world, callee } = two();
+    const caller = world.nodes[0];
+    const ask = question(world, caller);
+    world.hand(callee, ask);
+    world.settle();
+    world.hand(callee, ask);
+    world.settle();
+    t.equal(callee.outputs.filter(({ kind }) => kind === 'readList').length, 1);
+    const [first, second] = sentOf(callee, 'allowList');
+    t.strictSame(second, first);
+    t.equal(callee.sockets.size, 1);
+  },
+);
+
+t.test(
+  'S4003: in mode list everything is sent, in mode verdict what concerns the caller',
+  async (t) => {
+    const list = [
+      ...ALLOW_TERM1,
+      { action: 'allow', pattern: 'ABC' },
+      { action: 'deny', pattern: 'DEF' },
+    ] as const;
+    for (const [mode, names] of [
+      ['list', ['TERM1', 'ABC', 'DEF']],
+      ['verdict', ['TERM1']],
+    ] as const) {
+      const world = new World();
+      const caller = world.add('TERM1');
+      const callee = world.add('TERM3', { list, mode });
+      world.hand(callee, question(world, caller));
+      world.settle();
+      const [answer] = sentOf(callee, 'allowList');
+      t.equal(answer.mode, mode);
+      t.equal(answer.reduced, mode === 'verdict');
+      t.strictSame(
+        answer.entries.map(({ pattern }) => pattern),
+        names,
+      );
+      t.equal(answer.record, sentOf(callee, 'address')[1].record);
+      t.equal(sentOf(callee, 'address')[1].candidates.length, 1);
+    }
+  },
+);
+
+t.test('claim 8: a denied name is refused, without a socket or an address', async (t) => {
+  const world = new World();
+  const caller = world.add('TERM1');
+  const callee = world.add('TERM3', {
+    list: [
+      { action: 'allow', pattern: '*' },
+      { action: 'deny', pattern: 'TERM1' },
+    ],
+  });
+  world.call(caller, 'TERM3');
+  t.match(eventsOf(caller, 'callFailed'), [{ why: 'refused' }]);
+  t.strictSame(eventsOf(callee, 'turnedAway'), [
+    { kind: 'turnedAway', caller: 'TERM1', service: 'pipe' },
+  ]);
+  t.equal(sentOf(callee, 'address').length, 1);
+  t.equal(sentOf(callee, 'allowList')[0].record, undefined);
+  t.notOk(callee.outputs.some(({ kind }) => kind === 'openSocket'));
+});
+
+t.test('a list that cannot be read says no to everybody', async (t) => {
+  const { world, caller, callee } = two();
+  callee.list = undefined;
+  world.call(caller, 'TERM3');
+  t.match(eventsOf(caller, 'callFailed'), [{ why: 'refused' }]);
+  t.match(sentOf(callee, 'allowList'), [{ entries: [], record: undefined }]);
+  t.match(eventsOf(callee, 'listUnreadable'), [{ caller: 'TERM1' }]);
+});
+
+t.test('a flood of questions is answered without reading the list', async (t) => {
+  const { world, callee } = two();
+  world.readsLists = false;
+  for (let i = 0; i < LIMITS.callsMax + 5; i++) world.hand(callee, question(world, world.nodes[0]));
+  world.settle();
+  t.equal(callee.outputs.filter(({ kind }) => kind === 'readList').length, LIMITS.callsMax);
+  t.equal(sentOf(callee, 'allowList').length, 5);
+  t.ok(sentOf(callee, 'allowList').every(({ entries }) => entries.length === 0));
+  t.equal(callee.terminal.status(world.now).counters.askFlood, 5);
+});
+
+t.test('a yes that no notice follows gives its socket back', async (t) => {
+  const { world, callee } = two();
+  world.hand(callee, question(world, world.nodes[0]), 3_000);
+  world.settle();
+  t.equal(callee.sockets.size, 1);
+  world.run(4.9);
+  t.equal(callee.sockets.size, 1);
+  world.run(0.2);
+  t.equal(callee.sockets.size, 0);
+});
+
+t.test('S4004: an owner who said no between question and notice is obeyed', async (t) => {
+  const world = new World();
+  const { caller, callee } = two(world);
+  world.alter = (to, notice) => {
+    if (to === callee && callee.list) callee.list = { ...callee.list, entries: [] };
+    return notice;
+  };
+  world.call(caller, 'TERM3');
+  t.equal(eventsOf(callee, 'introduced').length, 0);
+  t.match(eventsOf(callee, 'turnedAway'), [{ caller: 'TERM1' }]);
+  t.match(sentOf(callee, 'endNotice'), [{ reason: 'local', wireBytes: 0 }]);
+  t.equal(callee.sockets.size, 0);
+});
+
+t.test('S4004: a smaller limit written between question and notice is obeyed', async (t) => {
+  const world = new World();
+  const { caller, callee } = two(world);
+  world.alter = (to, notice) => {
+    const entries = [{ ...ALLOW_TERM1[0], seconds: 60 }];
+    if (to === callee && callee.list) callee.list = { ...callee.list, entries };
+    return notice;
+  };
+  world.call(caller, 'TERM3', { want: { seconds: 600 } });
+  t.equal(eventsOf(callee, 'introduced').length, 0);
+  t.match(sentOf(callee, 'endNotice'), [{ reason: 'local' }]);
+});
+
+t.test('S4004: the notice says the same session, service and limits to both', async (t) => {
+  const world = new World();
+  const { caller, callee } = two(world);
+  world.call(caller, 'TERM3', { want: { seconds: 600, bytes: 1_000 } });
+  const [a] = eventsOf(caller, 'introduced');
+  const [b] = eventsOf(callee, 'introduced');
+  t.equal(a.session, b.session);
+  t.strictSame(a.terms, { seconds: 600, bytes: 1_000 });
+  t.strictSame(b.terms, a.terms);
+  t.equal(b.service, 'pipe');
+});
