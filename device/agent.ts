@@ -1,28 +1,28 @@
 // The terminal's shell: drives the core `terminal.ts` between MQTT, UDP, files and the application.
 // Every input is handed to the core and followed by a drain; one timer wakes it. Many agents live in
-// one process (a fleet), so nothing here is shared between them.
+// one process (a fleet), so nothing here is shared between them. Long because the one drain loop serves
+// every output of the core.
 
-import type { Terms } from '../protocol/control/messages.ts';
 import { topic } from '../protocol/control/topics.ts';
 import { DATA_LIMITS } from '../protocol/data/limits.ts';
 import type { ConnectionConfig } from '../protocol/data/connection-types.ts';
 import { EXIT, NakodoError, errorCode, errorMessage } from '../protocol/errors.ts';
-import { openMembership } from '../protocol/identity/membership.ts';
 import { type DeviceId, type Name, type SessionId, isName } from '../protocol/ids.ts';
 import { Clock, WakeUp } from '../protocol/io/clock.ts';
 import { entropy } from '../protocol/io/entropy.ts';
-import { damagedFile } from '../protocol/io/files.ts';
 import type { Log } from '../protocol/io/log.ts';
 import { type MqttLink, brokerAddress, openLink } from '../protocol/io/mqtt-link.ts';
 import { nodeSuite } from '../protocol/io/node-crypto.ts';
 import { BufferPool } from '../protocol/io/udp.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Micros } from '../protocol/time.ts';
+import type { AgentOptions, AgentTroubles, Wish } from './shell/agent-types.ts';
 import { callError } from './shell/call-error.ts';
+import { Conditions } from './shell/conditions.ts';
 import { EndsStore } from './shell/ends-store.ts';
 import { refuseOpenNetwork } from './shell/enrol.ts';
 import { type Enrolment, type Home, type Identity } from './shell/home.ts';
-import { loadEnrolment, loadIdentity, openHome } from './shell/home.ts';
+import { checkEnrolment, loadEnrolment, loadIdentity, openHome } from './shell/home.ts';
 import { readAllowList } from './shell/list-reader.ts';
 import { Login } from './shell/login.ts';
 import { Session, type SessionHost } from './shell/session.ts';
@@ -36,49 +36,12 @@ import type {
 } from './terminal-types.ts';
 import { Terminal } from './terminal.ts';
 
+export type { AgentOptions } from './shell/agent-types.ts';
+
 /** Outputs and datagrams handled before other agents and the event loop get their turn. */
 const STEPS_MAX = 512;
 /** Milliseconds that `stop` gives to talks, and then to end notices. */
 const STOP_MS_MAX = 2_000;
-
-/** What an agent is started with. */
-export interface AgentOptions {
-  readonly home: string;
-  readonly log: Log;
-  /** A literal address of this host; default: the one that the broker is reached from. */
-  readonly udpBind?: string | undefined;
-  /** In place of the enrolment's. */
-  readonly brokerUrl?: string | undefined;
-  /** A terminal that sleeps, and polls every so many seconds [claim 1]. */
-  readonly pollSeconds?: number | undefined;
-  readonly clock?: Clock | undefined;
-  readonly connection?: Partial<ConnectionConfig> | undefined;
-}
-
-/** What a user wants of a peer [S1002]. */
-export interface Wish {
-  readonly to: string;
-  readonly service: string;
-  readonly want?: Terms;
-  /** Milliseconds to wait for consent; default 5 s. */
-  readonly waitMs?: number | undefined;
-  /** Ask for more at 70 % of the expiry [¶0036]. */
-  readonly extend?: boolean | undefined;
-  /** Gives up when aborted. */
-  readonly signal?: AbortSignal | undefined;
-  /** Called when the address notice came, before the handshake. */
-  readonly onIntroduced?: (session: Session) => void;
-}
-
-/** What an agent's owner has to look after, in words; absent: nothing. */
-export interface AgentTroubles {
-  /** Why the broker cannot be reached, or does not let us in. */
-  readonly link: string | undefined;
-  /** What is wrong with the allow-list file. */
-  readonly list: string | undefined;
-  /** What could not be written. */
-  readonly disk: string | undefined;
-}
 
 interface Calling {
   readonly wish: Wish;
@@ -111,7 +74,7 @@ export class Agent {
   readonly #wake: WakeUp;
   readonly #sessions = new Map<SessionId, Session>();
   readonly #calls = new Map<CallId, Calling>();
-  readonly #conditions = new Set<() => void>();
+  readonly #conditions = new Conditions();
   #incoming: (session: Session) => void = () => {};
   #onRegistered: () => void = () => {};
   #nextCall = 1;
@@ -183,7 +146,7 @@ export class Agent {
         `ask the operator for a ticket, then: nakodo enroll TICKET --home ${options.home}`,
       );
     }
-    checkEnrolment(home, identity, enrolment);
+    checkEnrolment(home, nodeSuite, identity, enrolment);
     const url = options.brokerUrl ?? enrolment.brokerUrl;
     const { host } = brokerAddress(url);
     refuseOpenNetwork(url);
@@ -253,9 +216,10 @@ export class Agent {
     if (this.#isStopped) return;
     for (const session of this.#sessions.values()) session.finish('local');
     for (const call of this.#calls.keys()) this.#input({ kind: 'cancel', call });
-    await this.#until(() => this.#sessions.size === 0);
+    await this.#conditions.until(() => this.#sessions.size === 0, STOP_MS_MAX);
     if (this.#link.isUp) {
-      await this.#until(() => this.#terminal.status(this.#clock.now()).endNotices === 0);
+      const isReported = (): boolean => this.status().endNotices === 0;
+      await this.#conditions.until(isReported, STOP_MS_MAX);
     }
     this.#isStopped = true;
     this.#wake.stop();
@@ -312,7 +276,7 @@ export class Agent {
       this.#isDraining = false;
     }
     this.#wake.arm(wakeAt);
-    for (const check of this.#conditions) check();
+    this.#conditions.check();
   }
 
   #drainSteps(): Micros {
@@ -453,33 +417,4 @@ export class Agent {
       return talks.find((talk) => talk.session === session)?.talk;
     },
   };
-
-  /** Waits for a condition that a drain may bring about, at most STOP_MS_MAX. */
-  #until(condition: () => boolean): Promise<void> {
-    if (condition()) return Promise.resolve();
-    return new Promise((resolve) => {
-      const settle = (): void => {
-        clearTimeout(timer);
-        this.#conditions.delete(check);
-        resolve();
-      };
-      const check = (): void => {
-        if (condition()) settle();
-      };
-      const timer = setTimeout(settle, STOP_MS_MAX);
-      this.#conditions.add(check);
-    });
-  }
-}
-
-/** @throws NakodoError `file-damaged` if the enrolment is not this identity's. */
-function checkEnrolment(home: Home, identity: Identity, enrolment: Enrolment): void {
-  const { managerKey, membership } = enrolment;
-  const statement = openMembership(nodeSuite, managerKey, membership);
-  if (statement === undefined) {
-    throw damagedFile(home.enrolment, 'its membership is not signed by its manager');
-  }
-  if (statement.device !== identity.id || statement.name !== enrolment.name) {
-    throw damagedFile(home.enrolment, `it belongs to another terminal than ${home.identity}`);
-  }
 }

@@ -120,6 +120,7 @@ async function sendFile(
   source: Source,
   onSent: (length: number) => void,
 ): Promise<DeliveredFile> {
+  if (!isFileName(file.name)) throw notDelivered('bad-name', file.name);
   const stream = session.openStream(encodeCbor(parameters, file));
   const reply = readAnswer(stream);
   // It may fail before anybody waits for it.
@@ -332,7 +333,7 @@ function notDelivered(code: string, name: string): NakodoError {
       "the other terminal's disk is full",
       'ask its owner to make room, then send again',
     ],
-    'bad-name': ['the other terminal does not take a file of this name', 'rename it'],
+    'bad-name': ['no terminal takes a file of this name', 'rename it'],
     'name-taken': ['its inbox holds too many files of this name', 'rename it'],
     'size-differs': ['what arrived has another size', 'send it again when nothing writes to it'],
     'hash-differs': ['what arrived is not what was sent', 'send it again'],

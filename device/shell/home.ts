@@ -7,6 +7,7 @@ import type { PublicKeys } from '../../protocol/control/messages.ts';
 import type { CryptoSuite, DhKey, SigningKey } from '../../protocol/crypto.ts';
 import { KEY_BYTES } from '../../protocol/crypto.ts';
 import { deviceIdOf } from '../../protocol/identity/device-id.ts';
+import { openMembership } from '../../protocol/identity/membership.ts';
 import { type DeviceId, type Name, isName } from '../../protocol/ids.ts';
 import { damagedFile, makeFolder, readJson, writeFileAtomic } from '../../protocol/io/files.ts';
 import { LIMITS } from '../../protocol/limits.ts';
@@ -142,6 +143,26 @@ export async function saveEnrolment(home: Home, enrolment: Enrolment): Promise<v
     membership: toBase64(enrolment.membership),
   };
   await writeFileAtomic(home.enrolment, jsonText(content), 0o600);
+}
+
+/**
+ * Checks that an enrolment is this identity's and signed by its manager.
+ * @throws NakodoError `file-damaged` naming the file.
+ */
+export function checkEnrolment(
+  home: Home,
+  suite: CryptoSuite,
+  identity: Identity,
+  enrolment: Enrolment,
+): void {
+  const { managerKey, membership } = enrolment;
+  const statement = openMembership(suite, managerKey, membership);
+  if (statement === undefined) {
+    throw damagedFile(home.enrolment, 'its membership is not signed by its manager');
+  }
+  if (statement.device !== identity.id || statement.name !== enrolment.name) {
+    throw damagedFile(home.enrolment, `it belongs to another terminal than ${home.identity}`);
+  }
 }
 
 function identityOf(

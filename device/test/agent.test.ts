@@ -1,13 +1,22 @@
 // Agents on real sockets: broker, manager and terminals in this process, talks over real UDP.
 
+import { fork } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { readFile, readdir } from 'node:fs/promises';
+import { once } from 'node:events';
+import { readFile, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import t from 'tap';
-import { EXIT } from '../../protocol/errors.ts';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { EXIT, type NakodoError } from '../../protocol/errors.ts';
+import { Clock } from '../../protocol/io/clock.ts';
+import { entropy } from '../../protocol/io/entropy.ts';
 import { callLocal } from '../../protocol/io/local-socket.ts';
 import { silentLog } from '../../protocol/io/log.ts';
+import { nodeSuite } from '../../protocol/io/node-crypto.ts';
+import { Agent } from '../agent.ts';
 import { serveAgent } from '../shell/agent-operations.ts';
+import { enrol } from '../shell/enrol.ts';
 import { receiveFiles, sendFiles } from '../shell/file-service.ts';
 import type { Session } from '../shell/session.ts';
 import { RealWorld } from './real-world.ts';
@@ -57,3 +66,284 @@ t.test('S1005: a file arrives with equal hash, through the local socket', async 
   );
   t.match(await callLocal(caller.home.socket, { op: 'status' }), { name: 'TERM1', talks: [] });
 });
+
+/** Two registered terminals of which TERM3 allows TERM1; TERM3 takes files. */
+async function pair(
+  test: Test,
+  list: string = ALLOW_TERM1,
+): Promise<{ world: RealWorld; caller: Agent; callee: Agent; incoming: Session[] }> {
+  const world = await RealWorld.start(test);
+  await world.enrol('TERM1');
+  await world.enrol('TERM3', list);
+  const caller = await world.agent('TERM1', { udpBind: '127.0.1.1' });
+  const callee = await world.agent('TERM3', { udpBind: '127.0.3.1' });
+  await Promise.all([caller.registered, callee.registered]);
+  const incoming: Session[] = [];
+  callee.onIncoming((session) => {
+    incoming.push(session);
+    receiveFiles(session, callee.home.inbox, silentLog);
+  });
+  return { world, caller, callee, incoming };
+}
+
+const nothing = (): void => {};
+
+t.test('S4005: content flows back on the same stream, at the pace of its reader', async (t) => {
+  const { caller, callee } = await pair(t);
+  const content = randomBytes(3_000_000);
+  let written = 0;
+  callee.onIncoming((session) => {
+    session.onStream = (stream, parameters) => {
+      t.strictSame([...parameters], [1, 2, 3]);
+      stream.resume();
+      void (async () => {
+        for await (const piece of pieces(content)) {
+          if (!stream.write(piece)) await once(stream, 'drain');
+          written += piece.length;
+        }
+        stream.end();
+      })();
+    };
+  });
+  const session = await caller.call({ to: 'TERM3', service: 'file' });
+  const stream = session.openStream(Uint8Array.of(1, 2, 3));
+  stream.end();
+  await once(stream, 'readable');
+  // Nobody reads: the writer is stopped by windows and buffers, all of them bounded.
+  const { bytes } = await stalled(() => written);
+  t.ok(bytes > 0 && bytes < content.length, `stopped after ${bytes} of ${content.length}`);
+  const hash = createHash('sha256');
+  await pipeline(stream, hash);
+  t.equal(hash.digest('hex'), sha256(content));
+  session.finish('done');
+  t.match(await session.ended, { reason: 'done', counts: { receivedBytes: content.length } });
+});
+
+t.test('S2010: a refused caller gets one answer, and no address', async (t) => {
+  const { world, callee, incoming } = await pair(t, '[[deny]]\nname = "TERM1"\n');
+  await world.enrol('TERM9');
+  const stranger = await world.agent('TERM9');
+  await stranger.registered;
+  const said = new Set<string>();
+  for (const to of ['TERM3', 'NOBODY']) {
+    const call = stranger.call({ to, service: 'file', waitMs: 300 });
+    const error = await call.then(nothing, (reason: NakodoError) => reason);
+    t.match(error, { code: 'refused', exit: EXIT.refused });
+    said.add(String(error?.message.replace(to, '')));
+  }
+  t.equal(said.size, 1, 'refused and unknown sound the same');
+  t.equal(incoming.length, 0);
+  t.equal(callee.status().talks.length, 0);
+});
+
+t.test('S1002: what is no name, and a call that is given up, are said at once', async (t) => {
+  const { caller } = await pair(t);
+  await t.rejects(caller.call({ to: 'TERM/+', service: 'file' }), { code: 'bad-name' });
+  const abort = new AbortController();
+  const call = caller.call({
+    to: 'NOBODY',
+    service: 'file',
+    waitMs: 60_000,
+    signal: abort.signal,
+  });
+  abort.abort();
+  await t.rejects(call, { code: 'cancelled' });
+});
+
+t.test('claim 15: a byte quota ends the talk at exactly that many bytes', async (t) => {
+  const { caller, callee, incoming } = await pair(t);
+  const quota = 300_000;
+  const session = await caller.call({ to: 'TERM3', service: 'file', want: { bytes: quota } });
+  const files = [{ name: 'big.bin', size: 1_000_000 }];
+  const sent = sendFiles(session, files, pieces(randomBytes(1_000_000)), nothing);
+  await t.rejects(sent, { code: 'quota', exit: EXIT.limit });
+  const [ours, theirs] = await Promise.all([session.ended, incoming[0].ended]);
+  t.equal(ours.reason, 'quota');
+  t.equal(theirs.reason, 'quota');
+  t.equal(ours.counts.sentBytes + theirs.counts.sentBytes, quota);
+  t.equal(ours.counts.sentBytes, theirs.counts.receivedBytes);
+  await until(async () => (await readdir(callee.home.inbox)).length === 0);
+  t.strictSame(await readdir(callee.home.inbox), [], 'nothing half-written is left');
+});
+
+t.test('claim 14: a talk ends when its time is up', async (t) => {
+  const { caller, callee } = await pair(t);
+  const session = await caller.call({ to: 'TERM3', service: 'file', want: { seconds: 1 } });
+  t.equal(session.info.seconds, 1);
+  const stream = session.openStream();
+  const { reason, counts } = await session.ended;
+  t.equal(reason, 'time');
+  t.ok(counts.durationMs >= 1_000 && counts.durationMs < 2_000, `${counts.durationMs} ms`);
+  t.ok(stream.destroyed);
+  await until(async () => callee.status().talks.length === 0);
+  t.equal(callee.status().talks.length, 0);
+});
+
+t.test('S5007: a terminal that was killed in mid-talk reports `restarted`', async (t) => {
+  const { world, caller } = await pair(t);
+  await world.enrol('TERM7', ALLOW_TERM1);
+  const home = world.home('TERM7');
+  const child = fork(new URL('./agent-child.js', import.meta.url), [home, '127.0.7.1']);
+  t.teardown(() => child.kill('SIGKILL'));
+  await once(child, 'message');
+  const session = await caller.call({ to: 'TERM7', service: 'file' });
+  const { session: id } = session.info;
+  await until(async () => (await readdir(join(home, 'ends'))).includes(id));
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  const again = await world.agent('TERM7', { udpBind: '127.0.7.1' });
+  await until(async () => (await readdir(again.home.ends)).length === 0);
+  t.strictSame(await readdir(again.home.ends), [], 'the manager has acknowledged it');
+  const log = JSON.stringify(await world.manager.operations.log({}));
+  t.match(log, 'restarted');
+  session.finish('local');
+  await session.ended;
+});
+
+t.test('claim 13: a terminal that polls has no TCP connection between its polls', async (t) => {
+  const { world, caller } = await pair(t);
+  await world.enrol('TERM5', ALLOW_TERM1);
+  const before = world.broker.stats().connections;
+  const sleeper = await world.agent('TERM5', { pollSeconds: 1, udpBind: '127.0.5.1' });
+  await sleeper.registered;
+  await until(async () => sleeper.status().link === 'down');
+  await until(async () => world.broker.stats().connections === before);
+  t.equal(world.broker.stats().connections, before, 'the connection is really closed');
+  sleeper.onIncoming((incoming) => receiveFiles(incoming, sleeper.home.inbox, silentLog));
+  const session = await caller.call({ to: 'TERM5', service: 'file', waitMs: 10_000 });
+  t.equal(sleeper.status().link, 'up', 'it stays for a talk that it agreed to');
+  const files = [{ name: 'x', size: 10 }];
+  const [delivered] = await sendFiles(session, files, pieces(randomBytes(10)), nothing);
+  t.equal(delivered.savedAs, 'x');
+  session.finish('done');
+  await session.ended;
+  await until(async () => sleeper.status().link === 'down');
+  t.equal(sleeper.status().link, 'down');
+});
+
+t.test('S4005: what a file must not do in an inbox is refused, with a reason', async (t) => {
+  const { caller, callee } = await pair(t);
+  const session = await caller.call({ to: 'TERM3', service: 'file' });
+  const sending = (name: string, size: number, content: Uint8Array): Promise<unknown> =>
+    sendFiles(session, [{ name, size }], pieces(content), nothing);
+  const five = Buffer.from('12345');
+  for (const name of ['../x', '/etc/x', 'a\u0000b', '..', '.part-x', '']) {
+    await t.rejects(sending(name, 5, five), { code: 'bad-name' }, 'the sender refuses it');
+    // A sender of its own making: {0: name, 1: 5}; the receiver refuses it as well.
+    const bytes = Buffer.from(name);
+    const head = Buffer.from([0xa2, 0x00, 0x60 + bytes.length]);
+    const stream = session.openStream(Buffer.concat([head, bytes, Buffer.from([0x01, 0x05])]));
+    stream.end(five);
+    const answer = Buffer.concat((await stream.toArray()) as Buffer[]).toString('latin1');
+    t.ok(answer.includes('bad-name'), `the receiver refuses ${JSON.stringify(name)}`);
+  }
+  await t.rejects(sending('short', 9, five), { code: 'source-short' });
+  await sending('empty', 0, new Uint8Array());
+  await sending('five', 5, five);
+  await until(async () => (await readdir(callee.home.inbox)).length === 2);
+  t.strictSame((await readdir(callee.home.inbox)).sort(), ['empty', 'five']);
+  session.finish('done');
+  t.equal((await session.ended).reason, 'done');
+});
+
+t.test(
+  'S4005: a file that cannot be stored is told to the sender, and nothing is left of it',
+  async (t) => {
+    const { caller, callee } = await pair(t);
+    // The partial file's name is taken, by something that must not be followed.
+    callee.onIncoming((incoming) => {
+      const { session } = incoming.info;
+      const partial = join(callee.home.inbox, `.part-${session}-1`);
+      void symlink('/dev/full', partial);
+      receiveFiles(incoming, callee.home.inbox, silentLog);
+    });
+    const session = await caller.call({ to: 'TERM3', service: 'file' });
+    const content = randomBytes(2_000_000);
+    const files = [{ name: 'x', size: content.length }];
+    const sent = sendFiles(session, files, pieces(content), nothing);
+    await t.rejects(sent, { code: 'not-stored' });
+    await until(async () => (await readdir(callee.home.inbox)).length === 0);
+    t.strictSame(await readdir(callee.home.inbox), []);
+    session.finish('done');
+    t.equal((await session.ended).reason, 'done', 'the talk itself goes on to its end');
+  },
+);
+
+t.test(
+  'claim 5: broker gone in mid-talk: the talk goes on, the notice waits on disk',
+  async (t) => {
+    const { world, caller, incoming } = await pair(t);
+    const session = await caller.call({ to: 'TERM3', service: 'file' });
+    await world.broker.close();
+    await until(async () => caller.status().link === 'down');
+    const files = [{ name: 'late', size: 100_000 }];
+    const [file] = await sendFiles(session, files, pieces(randomBytes(100_000)), nothing);
+    t.equal(file.savedAs, 'late');
+    session.finish('done');
+    t.equal((await session.ended).reason, 'done');
+    t.equal((await incoming[0].ended).reason, 'done');
+    await until(async () => {
+      const record = await readFile(join(caller.home.ends, session.info.session), 'utf8');
+      return record.includes('"done"');
+    });
+    t.equal(caller.status().endNotices, 1);
+    await t.rejects(caller.call({ to: 'TERM3', service: 'file', waitMs: 200 }), {
+      code: 'no-link',
+      exit: EXIT.unreachable,
+    });
+  },
+);
+
+t.test('S1000: what is wrong with a home is said with the name of the file', async (t) => {
+  const world = await RealWorld.start(t);
+  const home = world.home('NEW');
+  await t.rejects(Agent.start({ home, log: silentLog }), { code: 'not-enrolled' });
+  await world.enrol('TERM1');
+  const files = world.home('TERM1');
+  const identity = await readFile(join(files, 'identity.json'), 'utf8');
+  const start = (): Promise<Agent> => Agent.start({ home: files, log: silentLog });
+  await writeFile(join(files, 'identity.json'), identity.replace(/"id": "../, '"id": "zz'));
+  await t.rejects(start(), { code: 'file-damaged', message: /identity\.json/ });
+  await writeFile(join(files, 'identity.json'), '{}');
+  await t.rejects(start(), { code: 'file-damaged', message: /identity\.json/ });
+  await writeFile(join(files, 'identity.json'), identity);
+  const other = await readFile(join(home, 'identity.json'), 'utf8');
+  await writeFile(join(files, 'identity.json'), other);
+  await t.rejects(start(), { code: 'file-damaged', message: /enrolment\.json/ });
+});
+
+t.test('a ticket is used once; a bad one and an absent server are said', async (t) => {
+  const world = await RealWorld.start(t);
+  const ask = { uses: 1, forSeconds: 60 };
+  const { ticket } = await world.manager.operations.ticket({ ...ask, name: 'TERM1' });
+  const enrolAs = (home: string, text: string): Promise<object> =>
+    enrol({ home: world.home(home), ticket: text, name: undefined, ...TOOLS });
+  t.match(await enrolAs('a', ticket), { name: 'TERM1' });
+  await t.rejects(enrolAs('b', ticket), { code: 'ticket-invalid' });
+  await t.rejects(enrolAs('b', 'nonsense'), { code: 'not-a-ticket', exit: EXIT.usage });
+  await t.rejects(enrolAs('b', `${ticket.slice(0, -9)}`), { code: 'ticket-damaged' });
+  const { ticket: second } = await world.manager.operations.ticket({ ...ask, name: 'TERM2' });
+  await world.manager.close();
+  await t.rejects(enrolAs('b', second), {
+    code: 'server-unreachable',
+    exit: EXIT.unreachable,
+  });
+});
+
+const TOOLS = { suite: nodeSuite, rng: entropy, clock: new Clock() };
+
+/** Waits until a condition holds, at most 10 s; the caller then asserts it. */
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + 10_000;
+  while (!(await condition()) && performance.now() < end) await delay(10);
+}
+
+/** Waits until a counter has not moved for a while. */
+async function stalled(count: () => number): Promise<{ bytes: number }> {
+  let last = -1;
+  while (count() !== last) {
+    last = count();
+    await delay(100);
+  }
+  return { bytes: last };
+}

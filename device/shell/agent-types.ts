@@ -1,0 +1,47 @@
+// What an agent is given and what it tells its owner; the agent itself is in ../agent.ts. Shared by
+// the command line, the fleet and tests.
+
+import type { Terms } from '../../protocol/control/messages.ts';
+import type { ConnectionConfig } from '../../protocol/data/connection-types.ts';
+import type { Clock } from '../../protocol/io/clock.ts';
+import type { Log } from '../../protocol/io/log.ts';
+import type { Session } from './session.ts';
+
+/** What an agent is started with. */
+export interface AgentOptions {
+  readonly home: string;
+  readonly log: Log;
+  /** A literal address of this host; default: the one that the broker is reached from. */
+  readonly udpBind?: string | undefined;
+  /** In place of the enrolment's. */
+  readonly brokerUrl?: string | undefined;
+  /** A terminal that sleeps, and polls every so many seconds [claim 1]. */
+  readonly pollSeconds?: number | undefined;
+  readonly clock?: Clock | undefined;
+  readonly connection?: Partial<ConnectionConfig> | undefined;
+}
+
+/** What a user wants of a peer [S1002]. */
+export interface Wish {
+  readonly to: string;
+  readonly service: string;
+  readonly want?: Terms;
+  /** Milliseconds to wait for consent; default 5 s. */
+  readonly waitMs?: number | undefined;
+  /** Ask for more at 70 % of the expiry [¶0036]. */
+  readonly extend?: boolean | undefined;
+  /** Gives up when aborted. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called when the address notice came, before the handshake. */
+  readonly onIntroduced?: (session: Session) => void;
+}
+
+/** What an agent's owner has to look after, in words; absent: nothing. */
+export interface AgentTroubles {
+  /** Why the broker cannot be reached, or does not let us in. */
+  readonly link: string | undefined;
+  /** What is wrong with the allow-list file. */
+  readonly list: string | undefined;
+  /** What could not be written. */
+  readonly disk: string | undefined;
+}
