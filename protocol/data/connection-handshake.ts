@@ -109,7 +109,7 @@ export class ConnectionHandshake {
     this.#rounds++;
     this.#waiting = this.#options.paths.slice(0, DATA_LIMITS.pathsMax);
     this.#timers.set(TIMER.initiation, after(now, this.#pause));
-    this.#pause *= 2;
+    this.#pause = Math.min(this.#pause * 2, ms(DATA_LIMITS.initiationRetryMsMax));
   }
 
   #protect(): void {

@@ -1,4 +1,5 @@
-// What a talk consists of, made once and shared by the files that drive it.
+// What a talk consists of, made once and shared by the files that drive it: connection, packet
+// builder, frame handler, settlement.
 
 import type { ConnectionConfig, ConnectionOptions } from './connection-types.ts';
 import type { Controller } from './congestion.ts';

@@ -1,5 +1,6 @@
 // One talk between two terminals [S1005, S4005]: a pure core that wires handshake, protection, frames,
 // streams, recovery, meter, expiry and end together. It only delegates; the rules are in its parts.
+// It is long because it is the one junction: every method of both contracts stands here once.
 // Drive it as protocol/core.ts says: one change, drain, arm one timer.
 
 import { assert } from '../assert.ts';
@@ -26,6 +27,7 @@ import { PeerError } from './peer-error.ts';
 import { PeerFrames } from './peer-frames.ts';
 import type { Protection } from './protection.ts';
 import { TAG_BYTES } from '../crypto.ts';
+import { Settlement } from './settlement.ts';
 import { TIMER, Timers } from './timers.ts';
 import { Reader } from './varint.ts';
 
@@ -48,6 +50,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   readonly #builder: PacketBuilder;
   readonly #frames: PeerFrames;
   readonly #ending: Ending;
+  readonly #settlement: Settlement;
   readonly #reader = new Reader();
   #now = micros(0);
   #started = false;
@@ -57,10 +60,6 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   #drained = false;
   #wireBytes = 0;
   #dropped = 0;
-  /** What the meter was told to be waiting. */
-  #wanted = 0;
-  /** Not yet delivered when a finishing talk was last looked at. */
-  #outstanding = Infinity;
 
   /** @throws UsageError for a configuration out of range. */
   constructor(options: ConnectionOptions) {
@@ -69,6 +68,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#builder = new PacketBuilder(this.#parts, options.rng);
     this.#frames = new PeerFrames(this.#parts, this.#builder);
     this.#ending = new Ending(this.#timers);
+    this.#settlement = new Settlement(this.#parts, this.#ending);
   }
 
   /** Begins: the caller knocks, the callee listens. The first input does it by itself. */
@@ -98,12 +98,12 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     const at = this.#now;
     // claim 14 comes first: nothing else may happen once the time is up.
     if (timers.fires(TIMER.expiry, at)) {
-      return this.#end(this.#isQuotaFinishing() ? 'quota' : 'time');
+      return this.#end(this.#settlement.isQuotaFinishing ? 'quota' : 'time');
     }
     if (timers.fires(TIMER.handshake, at)) return this.#end('path-lost');
     if (timers.fires(TIMER.idle, at)) return this.#end('peer-gone');
     if (timers.fires(TIMER.finish, at) && this.#ending.isFinishing) {
-      return this.#end(this.#isQuotaFinishing() ? 'quota' : 'peer-gone');
+      return this.#end(this.#settlement.reasonAtTimeout);
     }
     if (timers.fires(TIMER.near, at)) this.#sayNear('time');
     if (timers.fires(TIMER.initiation, at)) this.#handshake.onRetryTimeout(at);
@@ -147,7 +147,8 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   extend(now: Micros, extension: Extension): boolean {
     this.#advance(now);
     const { expiry, meter } = this.#parts;
-    if (this.#ending.isOver || this.#isQuotaFinishing() || !expiry.extend(extension)) return false;
+    if (this.#ending.isOver || this.#settlement.isQuotaFinishing || !expiry.extend(extension))
+      return false;
     meter.extend(extension.revision, extension.bytes);
     this.#armExpiry();
     return true;
@@ -365,23 +366,24 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
 
   #pollPacket(into: Uint8Array): Transmit | undefined {
     const path = this.#path;
-    if (path === undefined) return this.#pollHandshake(into);
-    this.#review();
-    if (this.#ending.isOver) return this.#pollClose(into);
+    if (path === undefined) return this.#handshake.poll(this.#now, into);
+    const { expiry, meter } = this.#parts;
+    if (expiry.isNearByBytes(meter.usedTotal())) this.#sayNear('bytes');
+    const reason = this.#settlement.review(this.#now);
+    if (reason !== undefined) {
+      this.#end(reason);
+      return this.#pollClose(into);
+    }
     const { protection } = this.#handshake;
     assert(protection !== undefined, 'an open talk has keys');
     const builder = this.#builder;
-    const size = builder.build(this.#now, into, protection, !this.#isQuotaFinishing());
+    const fresh = !this.#settlement.isQuotaFinishing;
+    const size = builder.build(this.#now, into, protection, fresh);
     this.#timers.set(TIMER.pace, builder.pacedUntil);
     if (size === 0) return undefined;
-    // Spending has lowered the meter's own level by the same.
-    this.#wanted = this.#waitingBytes();
+    this.#settlement.onSent();
     if (builder.wasEliciting) this.#onActivity();
     return { path, size };
-  }
-
-  #pollHandshake(into: Uint8Array): Transmit | undefined {
-    return this.#handshake.poll(this.#now, into);
   }
 
   #pollClose(into: Uint8Array): Transmit | undefined {
@@ -392,66 +394,6 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (this.#path === undefined || protection === undefined) return undefined;
     const size = this.#builder.buildClose(this.#now, into, protection, reason, counts);
     return { path: this.#path, size };
-  }
-
-  /** Before each packet: what the meter must know, and whether the talk is at an end [claim 15]. */
-  #review(): void {
-    const { meter, expiry } = this.#parts;
-    const waiting = this.#waitingBytes();
-    if (waiting !== this.#wanted) {
-      meter.want(waiting);
-      this.#wanted = waiting;
-    }
-    if (expiry.isNearByBytes(meter.usedTotal())) this.#sayNear('bytes');
-    if (waiting > 0 && (meter.exhausted() || this.#isMessageTooLarge())) {
-      this.#ending.finish(this.#now, 'quota');
-    }
-    if (this.#ending.isFinishing) this.#reviewFinish();
-  }
-
-  #reviewFinish(): void {
-    const outstanding = this.#outstandingBytes();
-    if (outstanding < this.#outstanding) this.#ending.onProgress(this.#now);
-    this.#outstanding = outstanding;
-    if (!this.#isDelivered()) return;
-    const { meter, recovery } = this.#parts;
-    if (this.#ending.reason === 'done') return this.#end('done');
-    // The peer's last bytes may still be under way: both ends then count the same.
-    const isAllHere = meter.total !== undefined && meter.usedTotal() >= meter.total;
-    if (isAllHere || this.#ending.graceIsOver(this.#now, 3 * recovery.pto)) this.#end('quota');
-  }
-
-  /** Everything that may still leave is acknowledged; a `done` also has nothing unsent. */
-  #isDelivered(): boolean {
-    const { streams, datagrams } = this.#parts;
-    if (this.#ending.reason === 'done' && this.#rawWaitingBytes() > 0) return false;
-    return datagrams.inFlightBytes === 0 && streams.isAllAcked;
-  }
-
-  #outstandingBytes(): number {
-    const { streams, datagrams } = this.#parts;
-    return this.#rawWaitingBytes() + streams.unackedBytes + datagrams.inFlightBytes;
-  }
-
-  /** Metered bytes that wait to be sent; none once the quota is used up. */
-  #waitingBytes(): number {
-    return this.#isQuotaFinishing() ? 0 : this.#rawWaitingBytes();
-  }
-
-  #rawWaitingBytes(): number {
-    return this.#parts.streams.sender.unsentBytes + this.#parts.datagrams.waitingBytes;
-  }
-
-  /** Only a message waits, and all that is left of the grant cannot carry it. */
-  #isMessageTooLarge(): boolean {
-    const { meter, datagrams, streams } = this.#parts;
-    const { total } = meter;
-    if (total === undefined || streams.sender.unsentBytes > 0) return false;
-    return datagrams.nextBytes > total - meter.usedTotal();
-  }
-
-  #isQuotaFinishing(): boolean {
-    return this.#ending.isFinishing && this.#ending.reason === 'quota';
   }
 
   #isOpen(): boolean {

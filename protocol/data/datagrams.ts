@@ -5,7 +5,7 @@ import { datagramRoom, writeDatagram } from './frame.ts';
 import { DATA_LIMITS } from './limits.ts';
 import type { SentPacket } from './sent-packets.ts';
 import { PART } from './sent-packets.ts';
-import type { StreamMeter } from './streams.ts';
+import type { StreamMeter } from './stream-sender.ts';
 import type { Writer } from './varint.ts';
 
 /** DATAGRAM frames of one talk, and their share of the counts. */

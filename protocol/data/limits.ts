@@ -68,8 +68,9 @@ export const DATA_LIMITS = {
   datagramsSendMax: 64,
   /** Datagrams waiting to be read: the oldest goes, as live media wants. */
   datagramsReceiveMax: 64,
-  /** Milliseconds to the first repeated initiation; doubles. */
+  /** Milliseconds to the first repeated initiation; doubles up to the second figure. */
   initiationRetryMs: 250,
+  initiationRetryMsMax: 1_000,
   /** Responses waiting to be sent, one for each address that knocked. */
   responsesMax: 8,
   /** Paths that a caller knocks at. */

@@ -1,4 +1,5 @@
-// A token bucket (RFC 9002 §7.7): the window leaves over a round trip, not at once.
+// A token bucket (RFC 9002 §7.7): the window leaves over a round trip, not at once, so that a queue
+// on the path is not filled by our own bursts.
 
 import type { Micros } from '../time.ts';
 import { after, micros, ms } from '../time.ts';

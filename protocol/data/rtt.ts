@@ -1,4 +1,5 @@
-// Round-trip time estimate (RFC 9002 §5). Microseconds.
+// Round-trip time estimate (RFC 9002 §5) and what follows from it: probe timeout, loss delay.
+// Microseconds throughout.
 
 import { ms } from '../time.ts';
 import { DATA_LIMITS } from './limits.ts';

@@ -8,8 +8,14 @@ import type { SendStream } from './send-stream.ts';
 import type { SentPacket } from './sent-packets.ts';
 import { PART } from './sent-packets.ts';
 import type { StreamFlow } from './stream-flow.ts';
-import type { StreamMeter } from './streams.ts';
 import type { Writer } from './varint.ts';
+
+/** What of the meter streams and messages touch; bytes. */
+export interface StreamMeter {
+  available(): number;
+  spend(bytes: number): void;
+  onReceived(bytes: number): void;
+}
 
 /** Both halves of a stream, and what of it waits where. */
 export interface Stream {

@@ -8,15 +8,8 @@ import { PeerError } from './peer-error.ts';
 import { ReceiveStream } from './receive-stream.ts';
 import { SendStream } from './send-stream.ts';
 import { StreamFlow } from './stream-flow.ts';
-import type { Stream } from './stream-sender.ts';
+import type { Stream, StreamMeter } from './stream-sender.ts';
 import { StreamSender } from './stream-sender.ts';
-
-/** What of the meter a stream touches; bytes. */
-export interface StreamMeter {
-  available(): number;
-  spend(bytes: number): void;
-  onReceived(bytes: number): void;
-}
 
 /** Streams by id, both directions. */
 export class Streams {

@@ -1,4 +1,5 @@
-// The one table of a connection's timers: a name for each deadline, the earliest of all in one look.
+// The one table of a connection's timers: a name for each deadline, the earliest of all in one
+// look. Recovery and acknowledgement keep their own, because they move with every packet.
 
 import type { Micros } from '../time.ts';
 import { NEVER } from '../time.ts';
@@ -9,26 +10,22 @@ export const TIMER = {
   handshake: 0,
   /** The initiation is repeated. */
   initiation: 1,
-  /** A packet is lost by time, or a probe is due (RFC 9002 §6.1.2, §6.2). */
-  recovery: 2,
-  /** An acknowledgement leaves by itself. */
-  ack: 3,
   /** The pacer lets the next packet go. */
-  pace: 4,
+  pace: 2,
   /** Nothing authenticated for too long. */
-  idle: 5,
+  idle: 3,
   /** A quiet talk sends a PING. */
-  keepAlive: 6,
+  keepAlive: 4,
   /** 70 % of the granted time. */
-  near: 7,
+  near: 5,
   /** The granted time is up. */
-  expiry: 8,
+  expiry: 6,
   /** What is in flight has had its time. */
-  finish: 9,
+  finish: 7,
   /** The CLOSE is repeated. */
-  close: 10,
+  close: 8,
   /** The ended connection falls silent for good. */
-  closing: 11,
+  closing: 9,
 } as const;
 export type Timer = (typeof TIMER)[keyof typeof TIMER];
 

@@ -1,0 +1,339 @@
+// Two connections over a link in virtual time: seeded loss, bursts, delay, reordering, duplication,
+// bit flips, a rate with a finite queue. The same `drain` as in production moves everything.
+
+import type { Path, Port } from '../core.ts';
+import { drain } from '../core.ts';
+import { Connection } from '../data/connection.ts';
+import type {
+  ConnectionConfig,
+  ConnectionEvent,
+  Role,
+  StreamId,
+  TalkLimits,
+} from '../data/connection-types.ts';
+import type { Counts, EndReason } from '../ends.ts';
+import { randomSessionId } from '../ids.ts';
+import { randomBytes, seededRng } from '../random.ts';
+import { nodeSuite } from '../io/node-crypto.ts';
+import type { Micros } from '../time.ts';
+import { NEVER, after, micros, ms } from '../time.ts';
+
+const DRAIN_STEPS = 10_000;
+const SAME_INSTANT_MAX = 10_000;
+const BUFFER_BYTES = 65_536;
+
+/** What the link does to datagrams; fractions of 1. */
+export interface Faults {
+  readonly loss: number;
+  /** Chance that a loss goes on with the next datagram. */
+  readonly burst: number;
+  readonly duplicate: number;
+  readonly corrupt: number;
+  /** One-way delay; each datagram adds up to `jitterMs`, which reorders. */
+  readonly delayMs: number;
+  readonly jitterMs: number;
+  /** Infinity: no bottleneck. */
+  readonly bytesPerSecond: number;
+  readonly queueBytes: number;
+}
+
+export const CLEAN: Faults = {
+  loss: 0,
+  burst: 0,
+  duplicate: 0,
+  corrupt: 0,
+  delayMs: 5,
+  jitterMs: 0,
+  bytesPerSecond: Infinity,
+  queueBytes: Infinity,
+};
+
+export interface PairOptions {
+  readonly seed?: number;
+  readonly faults?: Partial<Faults>;
+  readonly limits?: TalkLimits;
+  readonly config?: Partial<ConnectionConfig>;
+  readonly calleeConfig?: Partial<ConnectionConfig>;
+  /** Another key at the callee: the handshake must fail. */
+  readonly foreignKey?: boolean;
+}
+
+interface Flying {
+  readonly at: Micros;
+  readonly sequence: number;
+  readonly to: Role;
+  readonly from: Path;
+  readonly bytes: Uint8Array;
+}
+
+/** One end as the test sees it. */
+export class End {
+  readonly role: Role;
+  readonly connection: Connection;
+  readonly path: Path;
+  readonly events: ConnectionEvent[] = [];
+  onEvent: (event: ConnectionEvent) => void = () => {};
+
+  constructor(role: Role, connection: Connection, path: Path) {
+    this.role = role;
+    this.connection = connection;
+    this.path = path;
+  }
+
+  get ended(): (ConnectionEvent & { kind: 'ended' }) | undefined {
+    return this.events.find((event) => event.kind === 'ended');
+  }
+  get reason(): EndReason | undefined {
+    return this.ended?.reason;
+  }
+  get counts(): Counts | undefined {
+    return this.ended?.counts;
+  }
+  has(kind: ConnectionEvent['kind']): boolean {
+    return this.events.some((event) => event.kind === kind);
+  }
+}
+
+export class Pair {
+  now: Micros = micros(1_000_000);
+  readonly caller: End;
+  readonly callee: End;
+  faults: Faults;
+  /** Every datagram sent, in order: for captures and replays. */
+  readonly sent: { readonly from: Role; readonly bytes: Uint8Array }[] = [];
+  /** True to drop a datagram; called before the random faults. */
+  filter: (from: Role, bytes: Uint8Array) => boolean = () => true;
+  readonly #random: () => number;
+  readonly #rng;
+  #flying: Flying[] = [];
+  #sequence = 0;
+  #inBurst = false;
+  readonly #lineFreeAt: Record<Role, number> = { caller: 0, callee: 0 };
+  #sameInstant = 0;
+
+  constructor(options: PairOptions = {}) {
+    const rng = seededRng(options.seed ?? 1);
+    this.#rng = rng;
+    this.#random = () => rng.next() / 2 ** 32;
+    this.faults = { ...CLEAN, ...options.faults };
+    const paths: Record<Role, Path> = {
+      caller: { host: '192.0.2.1', port: 1000 },
+      callee: { host: '192.0.2.2', port: 2000 },
+    };
+    const keys = {
+      caller: nodeSuite.dhKey(randomBytes(rng, 32)),
+      callee: nodeSuite.dhKey(randomBytes(rng, 32)),
+    };
+    const common = {
+      session: randomSessionId(rng),
+      grantBytes: randomBytes(rng, 100),
+      limits: options.limits ?? { seconds: 3600, bytes: undefined },
+      suite: nodeSuite,
+      rng,
+    };
+    const sessionKey = randomBytes(rng, 32);
+    const end = (role: Role, peer: Role, key: Uint8Array, config = options.config): End =>
+      new End(
+        role,
+        new Connection({
+          ...common,
+          role,
+          sessionKey: key,
+          localKey: keys[role],
+          remotePublicKey: keys[peer].publicKey,
+          paths: [paths[peer]],
+          config: config ?? {},
+        }),
+        paths[role],
+      );
+    const calleeKey = options.foreignKey === true ? randomBytes(rng, 32) : sessionKey;
+    this.caller = end('caller', 'callee', sessionKey);
+    this.callee = end('callee', 'caller', calleeKey, options.calleeConfig ?? options.config);
+  }
+
+  start(): void {
+    this.callee.connection.start(this.now);
+    this.caller.connection.start(this.now);
+    this.drain();
+  }
+
+  /** Starts and runs until both ends are open. */
+  open(): this {
+    this.start();
+    const isOpen = (): boolean => this.caller.has('established') && this.callee.has('established');
+    if (!this.run(isOpen)) throw new Error('the handshake did not finish');
+    return this;
+  }
+
+  end(role: Role): End {
+    return role === 'caller' ? this.caller : this.callee;
+  }
+
+  /** Empties both cores into the link. */
+  drain(): void {
+    this.#drain(this.caller, 'callee');
+    this.#drain(this.callee, 'caller');
+  }
+
+  /** Hands a datagram to an end as if it came from anywhere. */
+  inject(to: Role, from: Path, bytes: Uint8Array): void {
+    this.end(to).connection.handleDatagram(this.now, from, bytes.slice());
+    this.drain();
+  }
+
+  /** Jumps to whatever happens next; false when nothing ever will. */
+  step(): boolean {
+    const next = Math.min(
+      this.#flying.length === 0 ? NEVER : this.#flying[0].at,
+      this.caller.connection.nextTimeout(),
+      this.callee.connection.nextTimeout(),
+    );
+    if (next === NEVER) return false;
+    this.#sameInstant = next > this.now ? 0 : this.#sameInstant + 1;
+    if (this.#sameInstant > SAME_INSTANT_MAX) throw new Error('a core spins');
+    this.now = micros(Math.max(next, this.now));
+    while (this.#flying.length > 0 && this.#flying[0].at <= this.now) {
+      const datagram = this.#flying.shift();
+      if (datagram === undefined) break;
+      const { connection } = this.end(datagram.to);
+      connection.handleDatagram(this.now, datagram.from, datagram.bytes);
+    }
+    for (const { connection } of [this.caller, this.callee]) {
+      if (connection.nextTimeout() <= this.now) connection.handleTimeout(this.now);
+    }
+    this.drain();
+    return true;
+  }
+
+  /** Steps until `done`; false when `limitMs` of virtual time or all events ran out first. */
+  run(done: () => boolean, limitMs = 600_000): boolean {
+    const limit = after(this.now, ms(limitMs));
+    while (!done()) if (this.now > limit || !this.step()) return done();
+    return true;
+  }
+
+  /** Lets `milliseconds` pass. */
+  pass(milliseconds: number): void {
+    const until = after(this.now, ms(milliseconds));
+    this.run(() => this.#next() > until);
+    this.now = until;
+  }
+
+  /** Until both ends have ended and fallen silent. */
+  runToEnd(limitMs = 600_000): boolean {
+    return this.run(
+      () => this.caller.ended !== undefined && this.callee.ended !== undefined,
+      limitMs,
+    );
+  }
+
+  #next(): number {
+    return Math.min(
+      this.#flying.length === 0 ? NEVER : this.#flying[0].at,
+      this.caller.connection.nextTimeout(),
+      this.callee.connection.nextTimeout(),
+    );
+  }
+
+  #drain(end: End, to: Role): void {
+    const port: Port<ConnectionEvent> = {
+      borrow: () => new Uint8Array(BUFFER_BYTES),
+      release: () => {},
+      send: (transmit, buffer) => this.#send(end, to, buffer.slice(0, transmit.size)),
+      event: (event) => {
+        end.events.push(event);
+        end.onEvent(event);
+      },
+    };
+    drain(end.connection, this.now, port, DRAIN_STEPS);
+  }
+
+  #send(from: End, to: Role, bytes: Uint8Array): void {
+    this.sent.push({ from: from.role, bytes });
+    const { faults } = this;
+    if (!this.filter(from.role, bytes)) return;
+    const isLost = this.#random() < (this.#inBurst ? faults.burst : faults.loss);
+    this.#inBurst = isLost && faults.burst > 0;
+    if (isLost) return;
+    this.#fly(from, to, bytes);
+    if (this.#random() < faults.duplicate) this.#fly(from, to, bytes.slice());
+  }
+
+  #fly(from: End, to: Role, original: Uint8Array): void {
+    const { faults } = this;
+    const bytes = original.slice();
+    if (this.#random() < faults.corrupt) {
+      bytes[Math.floor(this.#random() * bytes.length)] ^= 1 << Math.floor(this.#random() * 8);
+    }
+    let at = this.now as number;
+    if (faults.bytesPerSecond !== Infinity) {
+      const start = Math.max(at, this.#lineFreeAt[to]);
+      if ((start - at) * (faults.bytesPerSecond / 1e6) > faults.queueBytes) return;
+      at = start + (bytes.length * 1e6) / faults.bytesPerSecond;
+      this.#lineFreeAt[to] = at;
+    }
+    at += ms(faults.delayMs) + this.#random() * ms(faults.jitterMs);
+    const datagram = { at: micros(at), sequence: this.#sequence++, to, from: from.path, bytes };
+    // Almost always the last one: look from the back.
+    let index = this.#flying.length;
+    while (index > 0 && this.#flying[index - 1].at > datagram.at) index--;
+    this.#flying.splice(index, 0, datagram);
+  }
+
+  get rng(): ReturnType<typeof seededRng> {
+    return this.#rng;
+  }
+}
+
+/** Writes `bytes` to a new stream of `end`, as fast as it is taken, then finishes it. */
+export function send(pair: Pair, end: End, bytes: Uint8Array, finish = true): StreamId {
+  const { connection } = end;
+  const stream = connection.openStream();
+  if (stream === undefined) throw new Error('no stream');
+  let at = 0;
+  const pump = (): void => {
+    at += connection.write(stream, bytes.subarray(at));
+    if (at === bytes.length && finish) connection.finish(stream);
+  };
+  const before = end.onEvent;
+  end.onEvent = (event) => {
+    before(event);
+    if (event.kind === 'writable' && event.stream === stream) pump();
+  };
+  pump();
+  pair.drain();
+  return stream;
+}
+
+/** What an end has read from each stream; reads as soon as it can. */
+export class Sink {
+  readonly chunks = new Map<StreamId, Uint8Array[]>();
+  readonly finished = new Set<StreamId>();
+
+  constructor(end: End) {
+    const before = end.onEvent;
+    const buffer = new Uint8Array(BUFFER_BYTES);
+    end.onEvent = (event) => {
+      before(event);
+      if (event.kind !== 'readable') return;
+      const { stream } = event;
+      const chunks = this.chunks.get(stream) ?? [];
+      this.chunks.set(stream, chunks);
+      for (;;) {
+        const length = end.connection.read(stream, buffer);
+        if (length < 0) this.finished.add(stream);
+        if (length <= 0) return;
+        chunks.push(buffer.slice(0, length));
+      }
+    };
+  }
+
+  bytes(stream: StreamId): Uint8Array {
+    return Buffer.concat(this.chunks.get(stream) ?? []);
+  }
+  get total(): number {
+    let sum = 0;
+    for (const chunks of this.chunks.values()) for (const chunk of chunks) sum += chunk.length;
+    return sum;
+  }
+}
