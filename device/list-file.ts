@@ -1,5 +1,5 @@
 // The allow-list file: the owner's own text, edited at any time by hand or by `allow` and `deny`
-// [¶0018, Fig. 7, claim 8]. This file turns text into a list and back; reading the disk is the shell's.
+// [¶0018, Fig. 7, claim 8]. This file turns text into a list and back; the disk is the shell's.
 //
 //   mode = "verdict"            # or "list": show the manager everything
 //   [[allow]]
@@ -38,6 +38,9 @@ export interface EntryOptions {
   readonly extend?: boolean | undefined;
 }
 
+const MS_PER_SECOND = 1_000;
+const SECONDS_PER_HOUR = 3_600;
+const SECONDS_PER_DAY = 86_400;
 const SERVICE = /^[!-~]+$/;
 // Characters of the version that travels with a list: 80 bits of its text's hash.
 const VERSION_LENGTH = 16;
@@ -118,7 +121,7 @@ export function formatListFile(list: Pick<AllowList, 'mode' | 'entries'>): strin
 
 /**
  * The list with this entry in the place of every entry of the same name: `allow TERM1` also undoes
- * `deny TERM1`. A new name goes in front of the first pattern, which would otherwise decide before it.
+ * `deny TERM1`. A new name goes in front of the first pattern, which would decide before it.
  * @throws UsageError `list-full`
  */
 export function withEntry(list: AllowList, entry: AllowEntry): AllowList {
@@ -149,7 +152,7 @@ export function parseEntryOptions(
   if (!isPattern(pattern)) {
     throw new UsageError(
       'bad-name',
-      `name: got '${printable(pattern)}', wanted letters, digits and . _ @ + - (and * in a pattern)`,
+      `name: got '${printable(pattern)}', wanted letters, digits, . _ @ + - and * in patterns`,
     );
   }
   if (id !== undefined && !isDeviceId(id)) {
@@ -215,7 +218,7 @@ function allowEntry(table: AllowTable): AllowEntry {
 }
 
 function wholeSeconds(text: string): number {
-  const seconds = Math.floor(parseDuration(text) / 1_000);
+  const seconds = Math.floor(parseDuration(text) / MS_PER_SECOND);
   if (seconds >= 1) return seconds;
   throw new UsageError('bad-duration', `for: got '${printable(text)}', wanted at least 1s`);
 }
@@ -248,8 +251,8 @@ const SIZES = [
   [1, 'B'],
 ] as const;
 const SPANS = [
-  [86_400, 'd'],
-  [3_600, 'h'],
+  [SECONDS_PER_DAY, 'd'],
+  [SECONDS_PER_HOUR, 'h'],
   [60, 'm'],
   [1, 's'],
 ] as const;

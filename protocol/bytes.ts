@@ -1,4 +1,5 @@
-// Three things that every signed record needs of bytes, without Buffer.
+// Three things that every signed record needs of bytes, without Buffer, so that cores stay pure.
+// None of them is for secrets: comparing takes as long as two values are the same.
 
 /** One array that holds all of these after one another. */
 export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
@@ -18,7 +19,7 @@ export function asciiBytes(text: string): Uint8Array {
   return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }
 
-/** Whether two public values are the same; not for secrets, its time tells where they differ. */
+/** Whether two public values are the same. */
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;

@@ -21,7 +21,6 @@ export type ManagerId = string & { readonly [brand]: 'manager' };
 export type Name = string & { readonly [brand]: 'name' };
 
 export const DEVICE_ID_LENGTH = 32;
-export const RANDOM_ID_LENGTH = 26;
 const RANDOM_ID_BYTES = 16;
 
 const DEVICE_ID = /^[a-z2-7]{32}$/;

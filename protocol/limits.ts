@@ -71,11 +71,11 @@ export const LIMITS = {
   answersMax: 256,
   /** End notices that a terminal keeps for a manager that is away. */
   endNoticesMax: 1_000,
-  /** End notices that a terminal has on their way at once: a manager that comes back is not flooded. */
+  /** End notices under way at once: a manager that comes back is not flooded. */
   endNoticesInFlight: 16,
-  /** Requests of a terminal without an answer: two a call and an answer, one a talk, the notices. */
+  /** Unanswered requests of a terminal: two a call and an answer, one a talk, the notices. */
   requestsMax: 512,
-  /** Milliseconds beyond its own wait after which a terminal stops waiting for the manager's word. */
+  /** Milliseconds beyond its own wait that a terminal waits for the manager's word. */
   answerGraceMs: 2_000,
   /** Outputs that one core queues before it drops its oldest optional one. */
   outputsMax: 4_096,

@@ -1,6 +1,6 @@
 // Sizes, times and moments as people write them (design §7), and back. Pure: the wall clock and the
-// offset of local time come in as an argument. Nothing is guessed: `200` has no unit for a time, and
-// `200mb` could be bits, so both are refused with what was wanted.
+// offset of local time come in as an argument. Nothing is guessed: `200` has no unit for a time,
+// and `200mb` could be bits, so both are refused with what was wanted.
 
 import { UsageError } from './errors.ts';
 import { LIMITS } from './limits.ts';
@@ -26,20 +26,30 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
   GiB: 2 ** 30,
   TiB: 2 ** 40,
 };
+const MS_PER_SECOND = 1_000;
+const SECONDS_PER_MINUTE = 60;
+const SECONDS_PER_HOUR = 3_600;
+const SECONDS_PER_DAY = 86_400;
 const DURATION_UNITS: Readonly<Record<string, number>> = {
   ms: 1,
-  s: 1_000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
+  s: MS_PER_SECOND,
+  m: SECONDS_PER_MINUTE * MS_PER_SECOND,
+  h: SECONDS_PER_HOUR * MS_PER_SECOND,
+  d: SECONDS_PER_DAY * MS_PER_SECOND,
 };
-const SECONDS_PER_DAY = 86_400;
+// From here on a size is written in the next unit, or a time in minutes: it would round up to it.
+const NEXT_SIZE_FROM = 999.5;
+const MINUTES_FROM_MS = 59_950;
+// From 0001-01-01 to 1970-01-01.
+const EPOCH_DAYS = 719_162;
 // Longest text that is looked at: chosen by us, an ISO date-time takes 29.
 const TEXT_MAX = 40;
 const AMOUNT = /^([0-9]{1,16}(?:\.[0-9]{1,9})?)([A-Za-z]{0,3})$/;
 const CLOCK = /^([0-9]{2}):([0-9]{2})$/;
-const ISO =
-  /^([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.[0-9]{1,3})?)?(Z|[+-][0-9]{2}:[0-9]{2})?$/;
+const ISO = new RegExp(
+  '^([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.][0-9]{1,3})?)?' +
+    '(Z|[+-][0-9]{2}:[0-9]{2})?$',
+);
 
 /**
  * Reads a size in bytes: `200MB` (10^6), `200MiB` (2^20), `1.5GB`, `12345`.
@@ -57,7 +67,7 @@ export function parseSize(text: string): number {
  */
 export function parseDuration(text: string): number {
   const ms = amount(text, DURATION_UNITS);
-  if (ms !== undefined && ms <= LIMITS.grantSecondsMax * 1_000) return ms;
+  if (ms !== undefined && ms <= LIMITS.grantSecondsMax * MS_PER_SECOND) return ms;
   throw new UsageError(
     'bad-duration',
     `time: got '${shown(text)}', wanted one like 90s, 15m, 1h or 2d (at most 366d)`,
@@ -72,7 +82,7 @@ export function parseDuration(text: string): number {
  * @throws UsageError `bad-until`
  */
 export function parseUntil(text: string, at: LocalMoment): number {
-  const nowLocal = Math.ceil(at.wallMs / 1_000) + at.offsetMinutes * 60;
+  const nowLocal = Math.ceil(at.wallMs / MS_PER_SECOND) + at.offsetMinutes * SECONDS_PER_MINUTE;
   const untilLocal = localSeconds(text, nowLocal, at.offsetMinutes);
   if (untilLocal === undefined) {
     throw new UsageError(
@@ -93,8 +103,8 @@ export function formatSize(bytes: number): string {
   const steps = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
   let step = 0;
   let value = bytes;
-  while (value >= 999.5 && step < steps.length - 1) {
-    value /= 1_000;
+  while (value >= NEXT_SIZE_FROM && step < steps.length - 1) {
+    value /= SIZE_UNITS.kB;
     step += 1;
   }
   return `${Number(value.toPrecision(3))} ${steps[step]}`;
@@ -102,12 +112,12 @@ export function formatSize(bytes: number): string {
 
 /** Writes milliseconds for a person: `350 ms`, `1.25 s`, `2 min 5 s`, `1 h`, `3 d 4 h`. */
 export function formatDuration(ms: number): string {
-  if (ms < 1_000) return `${Math.round(ms)} ms`;
-  if (ms < 59_950) return `${Number((ms / 1_000).toPrecision(3))} s`;
-  const seconds = Math.round(ms / 1_000);
-  if (seconds < 3_600) return pair(seconds, 60, 'min', 's');
+  if (ms < MS_PER_SECOND) return `${Math.round(ms)} ms`;
+  if (ms < MINUTES_FROM_MS) return `${Number((ms / MS_PER_SECOND).toPrecision(3))} s`;
+  const seconds = Math.round(ms / MS_PER_SECOND);
+  if (seconds < SECONDS_PER_HOUR) return pair(seconds, SECONDS_PER_MINUTE, 'min', 's');
   if (seconds < SECONDS_PER_DAY) return pair(Math.floor(seconds / 60), 60, 'h', 'min');
-  return pair(Math.floor(seconds / 3_600), 24, 'd', 'h');
+  return pair(Math.floor(seconds / SECONDS_PER_HOUR), 24, 'd', 'h');
 }
 
 function pair(total: number, base: number, upper: string, lower: string): string {
@@ -143,7 +153,7 @@ function localSeconds(text: string, nowLocal: number, offsetMinutes: number): nu
 
 function secondsOfDay(hours: string, minutes: string, seconds: string): number | undefined {
   const [h, m, s] = [Number(hours), Number(minutes), Number(seconds)];
-  return h < 24 && m < 60 && s < 60 ? h * 3_600 + m * 60 + s : undefined;
+  return h < 24 && m < 60 && s < 60 ? h * SECONDS_PER_HOUR + m * SECONDS_PER_MINUTE + s : undefined;
 }
 
 function minutesOfZone(zone: string): number | undefined {
@@ -160,7 +170,7 @@ function daysSinceEpoch(year: number, month: number, day: number): number | unde
   if (month < 1 || month > 12 || day < 1 || day > lengths[month - 1]) return undefined;
   const before = year - 1;
   const leaps = Math.floor(before / 4) - Math.floor(before / 100) + Math.floor(before / 400);
-  let days = before * 365 + leaps - 719_162;
+  let days = before * 365 + leaps - EPOCH_DAYS;
   for (let m = 0; m < month - 1; m++) days += lengths[m];
   return days + day - 1;
 }

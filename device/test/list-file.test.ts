@@ -1,4 +1,5 @@
-// The owner's allow-list file, as text.
+// The owner's allow-list file, as text: read as a list, or a problem that says where and what; and
+// what `allow` and `deny` do to it.
 
 import fc from 'fast-check';
 import t from 'tap';

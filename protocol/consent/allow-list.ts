@@ -18,7 +18,7 @@ import { type LocalMoment, parseUntil } from '../units.ts';
 export interface AllowList {
   /** Changes whenever the text changes; at most 64 ASCII characters. */
   readonly version: string;
-  /** `verdict`: tell the manager only what concerns the caller; `list`: everything (the patent's). */
+  /** `verdict`: tell the manager what concerns the caller; `list`: everything (the patent's). */
   readonly mode: 'verdict' | 'list';
   readonly entries: readonly AllowEntry[];
 }
@@ -36,14 +36,14 @@ export interface AllowEntry {
   readonly seconds?: number | undefined;
   /** Most bytes [claim 15]. */
   readonly bytes?: number | undefined;
-  /** `18:00` (today, the callee's local time) or an ISO date-time; kept as text, see `parseUntil`. */
+  /** `18:00` (today, the callee's local time) or an ISO date-time; see `parseUntil`. */
   readonly until?: string | undefined;
   /** Whether a talk may be extended up to the limits of this entry. */
   readonly extend?: boolean | undefined;
 }
 
 /** Who asks, and for which service. */
-export interface Asker {
+interface Asker {
   readonly name: string;
   readonly id: DeviceId;
   readonly service: string;
@@ -62,7 +62,7 @@ export interface ListAsk {
 }
 
 /** A running talk's limits. */
-export interface CurrentTerms {
+interface CurrentTerms {
   /** Total granted so far. */
   readonly seconds: number;
   /** Total granted so far; undefined = no limit. */
@@ -71,7 +71,7 @@ export interface CurrentTerms {
   readonly elapsedSeconds?: number | undefined;
 }
 
-/** What a list says to a question; limits are the least of what was wanted and what the entry states. */
+/** What a list says; limits are the least of what was wanted and what the entry states. */
 export type ListVerdict =
   | { readonly allowed: false }
   | {
@@ -118,7 +118,7 @@ export function matchesPattern(pattern: string, name: string): boolean {
   return name.length - last.length >= at && name.endsWith(last);
 }
 
-/** The entries, allowing and denying, that concern this caller and service, in list order [S2004]. */
+/** The entries, of either action, that concern this caller and service, in list order [S2004]. */
 export function matchingEntries<E extends Matchable>(
   entries: readonly E[],
   asker: Asker,
@@ -175,9 +175,9 @@ function bounded(entry: ListEntry, want: Terms, elapsedSeconds: number): ListVer
 }
 
 /**
- * The grant's limits: the least of what the caller wants, the callee allows and the operator permits
- * [claim 14, claim 15]. `seconds` is always there. With `current` (an extension): totals; what was
- * not asked to rise stays, and nothing falls below what is granted already.
+ * The grant's limits [S2007, S6002]: the least of what the caller wants, the callee allows and the
+ * operator permits [claim 14, claim 15]. `seconds` is always there. With `current` (an extension):
+ * totals; what was not asked to rise stays, and nothing falls below what is granted already.
  */
 export function grantFor(
   want: Terms,

@@ -1,5 +1,5 @@
-// The CDDL (RFC 8610) of everything that is CBOR on our wire, written from the declarations that the
-// code runs on, so that docs/wire.md cannot say something else. Pure: text in memory.
+// The CDDL (RFC 8610) of everything that is CBOR on our wire, written from the declarations that
+// the code runs on, so that docs/wire.md cannot say something else. Pure: text in memory.
 
 import { AssertionFailed } from '../errors.ts';
 import { expiry, grant } from '../grant.ts';

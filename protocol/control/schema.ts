@@ -1,6 +1,6 @@
 // A message is declared once, as a record of typed fields with integer keys. From that one
-// declaration come the TypeScript type, the strict reader and writer, the CDDL of docs/wire.md and the
-// arbitraries of the tests.
+// declaration come the TypeScript type, the strict reader and writer, the CDDL of docs/wire.md and
+// the arbitraries of the tests.
 // Readers return undefined for anything that does not fit; they never throw and never coerce.
 
 import type { DeviceId, ManagerId, Name, RecordId, RequestId, SessionId } from '../ids.ts';
@@ -8,7 +8,7 @@ import { isDeviceId, isManagerId, isName, isRandomId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 
 /** What a type is, for whoever describes it (`cddl.ts`) or makes examples of it (tests). */
-export type Form =
+type Form =
   | { readonly is: 'uint'; readonly max: number }
   | { readonly is: 'exactly'; readonly value: number }
   | { readonly is: 'text' | 'ascii'; readonly max: number }
@@ -27,7 +27,7 @@ export interface CodedWord {
 }
 
 /** Texts of a fixed alphabet. */
-export type NamedForm = 'device-id' | 'random-id' | 'manager-id' | 'name' | 'url';
+type NamedForm = 'device-id' | 'random-id' | 'manager-id' | 'name' | 'url';
 
 /** One field of a record, in key order. */
 export interface FieldForm {
@@ -100,7 +100,7 @@ export const sessionId: Type<SessionId> = guarded(isRandomId, { is: 'random-id' 
 export const requestId: Type<RequestId> = guarded(isRandomId, { is: 'random-id' });
 export const recordId: Type<RecordId> = guarded(isRandomId, { is: 'random-id' });
 export const name: Type<Name> = guarded(isName, { is: 'name' });
-/** An http, https, mqtt or mqtts URL of at most LIMITS.urlMax characters; only its shape is checked. */
+/** An http, https, mqtt or mqtts URL of at most LIMITS.urlMax characters, by its shape. */
 export const url: Type<string> = guarded(
   (value) => value.length <= LIMITS.urlMax && URL_SHAPE.test(value),
   { is: 'url' },

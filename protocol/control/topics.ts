@@ -6,7 +6,7 @@ import { DEVICE_ID_LENGTH, type DeviceId, isDeviceId, isManagerId } from '../ids
 const ROOT = 'nakodo/1/';
 
 /** A topic of one terminal, by what it carries. */
-export type TerminalTopic = 'address' | 'up' | 'allow-list' | 'trigger' | 'call' | 'down';
+type TerminalTopic = 'address' | 'up' | 'allow-list' | 'trigger' | 'call' | 'down';
 
 export const topic = (of: TerminalTopic, device: DeviceId): string => `${ROOT}${of}/${device}`;
 /** broker → manager: what became of a trigger. */

@@ -1,5 +1,5 @@
-// The device ID is the hash of a terminal's two public keys (design §3): nobody can claim another's,
-// and the ID is the fingerprint that lists state and people compare.
+// The device ID is the hash of a terminal's two public keys (design §3): nobody can claim that of
+// another, and the ID is the fingerprint that lists state and people compare.
 
 import { base32 } from '../base32.ts';
 import { concatBytes, asciiBytes } from '../bytes.ts';

@@ -33,7 +33,7 @@ export const enrolRequest = record({
   keys: field(3, publicKeys),
   name: optional(4, name),
 });
-export type EnrolRequest = Omit<Infer<typeof enrolRequest>, 'version'>;
+type EnrolRequest = Omit<Infer<typeof enrolRequest>, 'version'>;
 
 /** The body of the manager's answer. */
 export const enrolResponse = record({
@@ -43,7 +43,7 @@ export const enrolResponse = record({
   managerKey: field(3, bytes(KEY_BYTES)),
   brokerUrl: field(4, url),
 });
-export type EnrolResponse = Omit<Infer<typeof enrolResponse>, 'version'>;
+type EnrolResponse = Omit<Infer<typeof enrolResponse>, 'version'>;
 
 /** The body of a request for a new membership; `issuedAt`: Unix seconds. */
 export const membershipRequest = record({
@@ -52,7 +52,7 @@ export const membershipRequest = record({
   keys: field(2, publicKeys),
   issuedAt: field(3, uint(LIMITS.unixSecondsMax)),
 });
-export type MembershipRequest = Omit<Infer<typeof membershipRequest>, 'version'>;
+type MembershipRequest = Omit<Infer<typeof membershipRequest>, 'version'>;
 
 /** Signs a request to be enrolled with the terminal's own key. */
 export function makeEnrolRequest(key: SigningKey, request: EnrolRequest): Uint8Array {
@@ -109,7 +109,7 @@ export function makeMembershipRequest(key: SigningKey, request: MembershipReques
   return wrap(key, 'membership-request', encodeCbor(membershipRequest, body));
 }
 
-/** Reads a request for a new membership, signed by the keys it names, not older than a token may be. */
+/** Reads a request for a new membership, signed by the keys it names, as fresh as a token. */
 export function openMembershipRequest(
   suite: CryptoSuite,
   encoded: Uint8Array,

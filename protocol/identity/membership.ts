@@ -1,6 +1,6 @@
 // The manager's statement that a terminal belongs to it under a name: made at enrolment, good for a
-// day, renewed while the terminal is connected (design §3). A broker needs only the manager's public
-// key to believe it.
+// day, renewed while the terminal is connected (design §3). A broker needs only the manager's
+// public key to believe it.
 
 import { decodeCbor, encodeCbor } from '../control/cbor.ts';
 import { publicKeys } from '../control/messages.ts';

@@ -1,6 +1,6 @@
-// Signatures with a purpose: what was signed as a grant can never be shown as a log entry. The signed
-// message is `nakodo/1/` ‖ label ‖ one zero byte ‖ body; no label holds a zero byte, so no two
-// (label, body) pairs give the same message.
+// Signatures with a purpose: what was signed as a grant can never be shown as a log entry. The
+// signed message is `nakodo/1/` ‖ label ‖ one zero byte ‖ body; no label holds a zero byte, so no
+// two (label, body) pairs give the same message.
 
 import { asciiBytes, concatBytes } from '../bytes.ts';
 import { bytes, field, record } from '../control/schema.ts';
@@ -9,7 +9,7 @@ import { type CryptoSuite, SIGNATURE_BYTES, type SigningKey } from '../crypto.ts
 import { LIMITS } from '../limits.ts';
 
 /** What a signature is for. */
-export type SignedLabel =
+type SignedLabel =
   | 'grant'
   | 'expiry'
   | 'membership'

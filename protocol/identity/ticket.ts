@@ -23,7 +23,7 @@ export const ticket = record({
   expiresAt: field(4, uint(LIMITS.unixSecondsMax)),
   name: optional(5, name),
 });
-export type Ticket = Omit<Infer<typeof ticket>, 'version'>;
+type Ticket = Omit<Infer<typeof ticket>, 'version'>;
 
 /** Why a text is not a ticket: not one at all, damaged in copying, or of another release. */
 export type TicketFault = 'not-a-ticket' | 'ticket-damaged' | 'ticket-version';

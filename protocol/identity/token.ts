@@ -1,6 +1,6 @@
 // The login token: what a terminal, or the manager, shows the broker as its MQTT password (design
 // §3). Short-lived, for one manager's broker, bound to the client ID; it proves who connects and is
-// nothing after CONNECT. The terminal's carries its membership, so a broker keeps no list of devices.
+// nothing after CONNECT. The terminal's carries its membership: a broker keeps no list of devices.
 
 import { sameBytes } from '../bytes.ts';
 import { decodeCbor, encodeCbor } from '../control/cbor.ts';
@@ -44,14 +44,14 @@ export type TokenFault =
   | 'client-id';
 
 /** Who a terminal's token proves. */
-export interface ProvenTerminal {
+interface ProvenTerminal {
   readonly device: DeviceId;
   readonly name: Name;
   readonly membership: Membership;
 }
 
 /** What a token is judged by: the broker's time, and the client ID of the CONNECT packet. */
-export interface TokenCheck {
+interface TokenCheck {
   /** Unix seconds. */
   readonly nowSeconds: number;
   readonly clientId: string;

@@ -1,4 +1,5 @@
-// The one evaluator of consent, as the callee and the manager use it.
+// The one evaluator of consent, as the callee and the manager use it: default deny, deny wins, the
+// least of all limits, and what an extension may do.
 
 import fc from 'fast-check';
 import t from 'tap';

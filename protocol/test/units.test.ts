@@ -1,4 +1,5 @@
-// Sizes, times and moments as people write them.
+// Sizes, times and moments as people write them: read exactly or refused with what was wanted, and
+// written back for a person.
 
 import fc from 'fast-check';
 import t from 'tap';
