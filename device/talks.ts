@@ -163,15 +163,6 @@ export class Talks {
     else if (!this.#keepEarly(socket, path, bytes)) this.#options.outbox.count('strayDatagrams');
   }
 
-  #keepEarly(socket: SocketId, path: Path, bytes: Uint8Array): boolean {
-    const isInitiation = packetKind(bytes) === 'initiation';
-    if (!isInitiation || !this.#options.outbox.isWanted(socket)) return false;
-    for (const other of this.#early.keys())
-      if (!this.#options.outbox.isWanted(other)) this.#early.delete(other);
-    this.#early.set(socket, { path, bytes: bytes.slice() });
-    return true;
-  }
-
   handleTimeout(now: Micros): void {
     for (const { connection } of this.#talks) {
       if (connection.nextTimeout() <= now) connection.handleTimeout(now);
@@ -280,6 +271,17 @@ export class Talks {
     extension.forget(talk);
     ending.announce(now, { session, reason, counts });
     outbox.event({ kind: 'ended', session, reason, counts, path });
+  }
+
+  #keepEarly(socket: SocketId, path: Path, bytes: Uint8Array): boolean {
+    const isInitiation = packetKind(bytes) === 'initiation';
+    if (!isInitiation || !this.#options.outbox.isWanted(socket)) return false;
+    for (const other of this.#early.keys()) {
+      if (!this.#options.outbox.isWanted(other)) this.#early.delete(other);
+    }
+    // A copy: `slice` of a Node buffer would be a view of bytes that are only lent.
+    this.#early.set(socket, { path, bytes: Uint8Array.from(bytes) });
+    return true;
   }
 
   #bySocket(socket: SocketId): UnderWay | undefined {

@@ -3,7 +3,7 @@
 
 import t from 'tap';
 import { LIMITS } from '../../protocol/limits.ts';
-import { eventsOf, question, sentOf, two } from './talking.ts';
+import { eventsOf, question, sentOf, talkEvents, two } from './talking.ts';
 import { World } from './world.ts';
 
 const ALLOW_TERM1 = [{ action: 'allow', pattern: 'TERM1' }] as const;
@@ -143,3 +143,44 @@ t.test('S4004: the notice says the same session, service and limits to both', as
   t.strictSame(b.terms, a.terms);
   t.equal(b.service, 'pipe');
 });
+
+t.test('a caller that knocks before the callee has its notice is let in at once', async (t) => {
+  const world = new World();
+  const { caller, callee } = two(world);
+  let late: (() => void) | undefined;
+  world.alter = (to, notice) => {
+    if (to !== callee) return notice;
+    late = () => world.tell(callee, 'down', notice);
+    return undefined;
+  };
+  world.call(caller, 'TERM3');
+  world.run(0.005);
+  t.ok(world.wireBytes.length > 0, 'it has knocked');
+  const knocks = world.wireBytes.length;
+  late?.();
+  world.run(0.005);
+  t.equal(talkEvents(caller, 'established').length, 1);
+  t.equal(world.wireBytes.filter((bytes) => bytes.length === 53).length, knocks + 1);
+});
+
+t.test(
+  'what strangers send to an agreed socket is not answered, and only a knock may wait',
+  async (t) => {
+    const world = new World();
+    const { callee } = two(world);
+    world.hand(callee, question(world, world.nodes[0]));
+    world.settle();
+    const [socket] = callee.sockets.keys();
+    const path = { host: '192.0.2.1', port: 9 };
+    const knock = new Uint8Array(53);
+    knock[0] = 1;
+    const from = (at: number, bytes: Uint8Array): void =>
+      callee.terminal.handleDatagram(world.now, at, path, bytes);
+    for (let i = 0; i < 100; i++) from(socket, knock);
+    for (let i = 0; i < 5; i++) from(socket, new Uint8Array(1_200));
+    from(999, knock);
+    world.settle();
+    t.equal(callee.terminal.status(world.now).counters.strayDatagrams, 6);
+    t.equal(world.wireBytes.length, 0);
+  },
+);
