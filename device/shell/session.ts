@@ -159,6 +159,9 @@ export class Session {
         if (this.#openings.delete(event.stream)) this.#talk?.reset(event.stream, REFUSED_STREAM);
         this.#streams.get(event.stream)?.onReset();
         break;
+      case 'delivered':
+        this.#streams.get(event.stream)?.onDelivered();
+        break;
       case 'stopped':
         this.#streams.get(event.stream)?.onStopped();
         break;

@@ -37,6 +37,8 @@ export class TalkStream extends Duplex {
   #waiting: Waiting | undefined;
   #wantsMore = false;
   #hasFinished = false;
+  #isDelivered = false;
+  #delivery: ((error?: Error | null) => void) | undefined;
   #hasReadAll = false;
 
   constructor(id: StreamId, host: StreamHost) {
@@ -56,11 +58,16 @@ export class TalkStream extends Duplex {
     this.#push();
   }
 
+  /** `finish` is emitted when everything is delivered: so pipeline() means what it says. */
   override _final(done: (error?: Error | null) => void): void {
     this.#hasFinished = true;
+    if (this.isStopped) {
+      done();
+      return;
+    }
+    this.#delivery = done;
     this.#host.talk()?.finish(this.id);
     this.#host.drain();
-    done();
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
@@ -72,6 +79,7 @@ export class TalkStream extends Duplex {
     const waiting = this.#waiting;
     this.#waiting = undefined;
     waiting?.done(error ?? undefined);
+    this.#settleDelivery(error);
     done(error);
   }
 
@@ -96,6 +104,12 @@ export class TalkStream extends Duplex {
   onStopped(): void {
     this.isStopped = true;
     this.#push();
+    this.#settleDelivery(null);
+  }
+
+  onDelivered(): void {
+    this.#isDelivered = true;
+    this.#settleDelivery(null);
   }
 
   onReset(): void {
@@ -110,7 +124,9 @@ export class TalkStream extends Duplex {
   onTalkEnded(salvage: Talk | undefined, why: NakodoError): void {
     if (this.destroyed) return;
     if (salvage !== undefined && !this.#hasReadAll) this.#readAll(salvage);
-    if (this.#hasReadAll && this.#hasFinished) return;
+    // A peer that ends the talk as done has what it wanted, even if its last word of it was lost.
+    if (why.code === 'done' && this.#hasFinished) this.onDelivered();
+    if (this.#hasReadAll && this.#isDelivered) return;
     this.destroy(why);
   }
 
@@ -160,5 +176,11 @@ export class TalkStream extends Duplex {
     if (waiting.at < waiting.chunk.length && !this.isStopped) return;
     this.#waiting = undefined;
     waiting.done();
+  }
+
+  #settleDelivery(error: Error | null): void {
+    const delivery = this.#delivery;
+    this.#delivery = undefined;
+    delivery?.(error);
   }
 }
