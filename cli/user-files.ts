@@ -5,6 +5,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { isFileName } from '../device/shell/file-service.ts';
 import { EXIT, NakodoError } from '../protocol/errors.ts';
 import { fileError } from '../protocol/io/files.ts';
 
@@ -84,6 +85,7 @@ export async function* contentOf(
 }
 
 async function openUserFile(path: string): Promise<UserFile> {
+  if (!isFileName(basename(path))) throw badName(path);
   let handle: FileHandle;
   try {
     handle = await open(path, 'r');
@@ -97,6 +99,15 @@ async function openUserFile(path: string): Promise<UserFile> {
     'not-a-file',
     `${path} is not a regular file`,
     'name files; pack a folder into an archive first',
+    EXIT.usage,
+  );
+}
+
+function badName(path: string): NakodoError {
+  return new NakodoError(
+    'bad-file-name',
+    `${JSON.stringify(path)} has a name that no inbox takes`,
+    'rename it: at most 250 bytes, no control characters, nothing that turns text around',
     EXIT.usage,
   );
 }

@@ -17,7 +17,10 @@ export interface CommonOptions {
 export interface CommandFace {
   /** As commander reads it: `send <name> <files...>`. */
   readonly usage: string;
+  /** One line, for the list of commands. */
   readonly summary: string;
+  /** What its own help says beside it. */
+  readonly details?: string;
   /** Whole command lines, each one copied and pasted by somebody. */
   readonly examples: readonly string[];
   /** The exit codes it uses beside 0, 1 and 2. */
@@ -38,7 +41,8 @@ export function declare(program: Command, face: CommandFace): Command {
   const exits: readonly ExitCode[] = [0, 1, 2, ...(face.exits ?? [])];
   return program
     .command(face.usage)
-    .description(face.summary)
+    .summary(face.summary)
+    .description([face.summary, ...(face.details === undefined ? [] : [face.details])].join('\n'))
     .option('--home <dir>', 'where the state is kept (else $NAKODO_HOME, else ~/.nakodo)')
     .option('--json', 'say it in JSON')
     .addHelpText(

@@ -9,9 +9,10 @@ import { declare, runs } from './command.ts';
 export function declareDemo(program: Command): void {
   const demo = declare(program, {
     usage: 'demo',
-    summary:
-      'Watch the whole story: a broker, a session manager and three terminals start on this\n' +
-      'machine, a stranger is refused, a file arrives, and talks end in every way there is.',
+    summary: 'Watch the whole story happen on this machine, in under a minute.',
+    details:
+      'A broker, a session manager and three terminals start as processes of their own; a stranger\n' +
+      'is refused, a file arrives, and talks end in every way there is. Nothing stays behind.',
     examples: ['nakodo demo', 'nakodo demo holiday.mp4 --json'],
   });
   demo.addArgument(

@@ -8,6 +8,7 @@ import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
 import type { EntryOptions } from '../../device/list-file.ts';
 import { homeFolder, makeHome } from '../home.ts';
+import { withLock } from '../lock.ts';
 import { type Output, table } from '../output.ts';
 import { declare, runs } from './command.ts';
 
@@ -89,27 +90,38 @@ async function store(
   const { writeFileAtomic } = await import('../../protocol/io/files.ts');
   const entry = parseEntryOptions(wanted.action, wanted.who, wanted.options);
   const path = join(makeHome(wanted.home), LIST_FILE);
-  const list = withEntry(await readList(path), entry);
-  await writeFileAtomic(path, formatListFile(list), FILE_MODE);
+  await withLock(`${path}.lock`, async () => {
+    const { list, text } = await readList(path);
+    if (text !== '' && text !== formatListFile(list)) {
+      // Written by hand, perhaps with comments, which a rewritten file does not hold.
+      await writeFileAtomic(`${path}.old`, text, FILE_MODE);
+      output.warn(`The list as it was written by hand is kept in ${path}.old`);
+    }
+    await writeFileAtomic(path, formatListFile(withEntry(list, entry)), FILE_MODE);
+  });
   output.result(fields(entry), table([words(entry)]));
   return EXIT.done;
 }
 
 async function show(output: Output, home: string | undefined): Promise<ExitCode> {
-  const { entries } = await readList(join(homeFolder(home), LIST_FILE));
+  const { list } = await readList(join(homeFolder(home), LIST_FILE));
   const nobody = 'Nobody is allowed. To let somebody in: nakodo allow NAME';
+  const { entries } = list;
   output.result(entries.map(fields), entries.length === 0 ? nobody : table(entries.map(words)));
   return EXIT.done;
 }
 
 /** @throws NakodoError `list-unreadable` if the file is there and says nothing sensible. */
-async function readList(path: string): Promise<AllowList> {
+async function readList(
+  path: string,
+): Promise<{ readonly list: AllowList; readonly text: string }> {
   const { parseListFile } = await import('../../device/list-file.ts');
   const { readFileIfAny } = await import('../../protocol/io/files.ts');
   const { LIMITS } = await import('../../protocol/limits.ts');
   const bytes = await readFileIfAny(path, LIMITS.listFileBytesMax);
-  const parsed = parseListFile(new TextDecoder().decode(bytes));
-  if ('list' in parsed) return parsed.list;
+  const text = new TextDecoder().decode(bytes);
+  const parsed = parseListFile(text);
+  if ('list' in parsed) return { list: parsed.list, text };
   throw new NakodoError(
     'list-unreadable',
     `the allow-list ${path} cannot be read: ${parsed.problem}`,

@@ -7,6 +7,7 @@ import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
 import { isSessionId } from '../../protocol/ids.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
 import type { DeviceView, ManagerEvent, SessionView } from '../../session-manager/manager-types.ts';
+import type { VerifyView } from '../../session-manager/shell/operations.ts';
 import type { LogView } from '../../session-manager/shell/views.ts';
 import { askServer, askServerRows } from '../ask.ts';
 import { terminalName } from '../names.ts';
@@ -209,8 +210,10 @@ async function wholeId(home: string | undefined, which: string): Promise<string>
 
 async function showLog(output: Output, options: LogOptions): Promise<ExitCode> {
   const entries = await askServerRows<LogView>(options.home, { op: 'log', last: options.last });
-  const lines = entries.map(({ sequence, time, kind, hash: _, ...facts }) => {
-    const shown = Object.entries(facts).map(([name, value]) => `${name}=${value}`);
+  const lines = entries.map(({ sequence, time, kind, ...facts }) => {
+    const shown = Object.entries(facts).flatMap(([name, value]) =>
+      name === 'hash' ? [] : [`${name}=${value}`],
+    );
     return [String(sequence).padStart(6), time, kind, ...shown].join('  ');
   });
   output.result(entries, entries.length === 0 ? 'The log is empty.' : lines.join('\n'));
@@ -218,8 +221,9 @@ async function showLog(output: Output, options: LogOptions): Promise<ExitCode> {
 }
 
 async function verifyLog(output: Output, options: CommonOptions): Promise<ExitCode> {
-  const verdict = await askServer(options.home, { op: 'verify' });
-  if (verdict.ok === true) {
+  const answer = await askServer(options.home, { op: 'verify' });
+  const verdict = answer as unknown as VerifyView;
+  if (verdict.ok) {
     output.result(verdict, `The log is whole: ${verdict.entries} entries, head ${verdict.head}.`);
     return EXIT.done;
   }

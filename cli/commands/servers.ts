@@ -42,7 +42,8 @@ const PLAIN = 'For now it listens on loopback only and without TLS.';
 export function declareServers(program: Command): void {
   const serve = declare(program, {
     usage: 'serve',
-    summary: `Run broker and session manager in one process.\n${PLAIN}`,
+    summary: 'Run broker and session manager in one process.',
+    details: PLAIN,
     examples: ['nakodo serve --home ./server', 'nakodo serve --mqtt-port 0 --http-port 0 --json'],
   });
   listening(serve);
@@ -52,7 +53,8 @@ export function declareServers(program: Command): void {
 
   const broker = declare(program, {
     usage: 'broker',
-    summary: `Run the trigger broker alone.\n${PLAIN}`,
+    summary: 'Run the trigger broker alone.',
+    details: PLAIN,
     examples: ['nakodo broker --manager-pub ./manager/manager.pub --mqtt-port 1883'],
   });
   listening(broker);
@@ -62,7 +64,8 @@ export function declareServers(program: Command): void {
 
   const manager = declare(program, {
     usage: 'session-manager',
-    summary: `Run the session manager alone; ready when its broker is.\n${PLAIN}`,
+    summary: 'Run the session manager alone; ready when its broker is.',
+    details: PLAIN,
     examples: ['nakodo session-manager --broker mqtt://127.0.0.1:1883 --home ./manager'],
   });
   listening(manager);

@@ -68,8 +68,12 @@ async function runEnroll(
   ]);
   const home = makeHome(options.home);
   const enrolled = await enrol({
-    ...{ home, ticket, name },
-    ...{ suite: nodeSuite, rng: entropy, clock: new Clock() },
+    home,
+    ticket,
+    name,
+    suite: nodeSuite,
+    rng: entropy,
+    clock: new Clock(),
   });
   const next = `Next: nakodo agent${options.home === undefined ? '' : ` --home ${options.home}`}`;
   output.result(enrolled, `This terminal is ${enrolled.name} (${enrolled.id}).\n${next}`);

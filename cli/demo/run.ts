@@ -24,11 +24,13 @@ export async function runDemo(
 ): Promise<ExitCode> {
   const userFile = options.file === undefined ? undefined : regularFile(options.file);
   const stage = new Stage(options.program);
+  let isInterrupted = false;
   const interrupted = untilEnded().then(() => {
+    isInterrupted = true;
     throw new NakodoError('interrupted', 'the demo was interrupted', 'run it again: nakodo demo');
   });
   try {
-    return await Promise.race([interrupted, playAll(output, stage, userFile)]);
+    return await Promise.race([interrupted, playAll(output, stage, userFile, () => isInterrupted)]);
   } finally {
     interrupted.catch(() => undefined);
     await stage.clear();
@@ -39,6 +41,7 @@ async function playAll(
   output: Output,
   stage: Stage,
   userFile: Play['file'] | undefined,
+  isInterrupted: () => boolean,
 ): Promise<ExitCode> {
   const started = performance.now();
   output.progress('starting a broker, a session manager and three terminals …');
@@ -52,6 +55,8 @@ async function playAll(
   for (const { scene, play: perform } of SCENES) {
     output.progress(`${scene} …`);
     const played = await perform(play).catch(failure);
+    // Nobody shall read a scene that lost its actors in the middle.
+    if (isInterrupted()) return EXIT.failed;
     allOk &&= played.ok;
     output.result(
       { scene, ok: played.ok, ...played.figures },

@@ -283,8 +283,9 @@ const said = (finished: Finished): Entry => finished.said as Entry;
 
 /** Remembers the session of a talk for the last scene. */
 function note(play: Play, finished: Finished): string {
-  const session = String(said(finished).session ?? '');
-  if (session !== '') play.sessions.push(session);
+  const { session } = finished.said as { readonly session?: string };
+  if (session === undefined) return '';
+  play.sessions.push(session);
   return session;
 }
 

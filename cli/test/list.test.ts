@@ -1,6 +1,6 @@
 // `allow`, `deny`, `allowed`: the owner's list, edited while no agent runs.
 
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { folder, run } from './program.ts';
@@ -74,6 +74,28 @@ t.test('a list that cannot be read says where, and is not overwritten', async (t
     t.match(stderr, /line 1.*bytess.*\nnext: /);
   }
   t.equal(readFileSync(path, 'utf8'), text);
+});
+
+t.test('two commands at the same time lose no entry', async (t) => {
+  const home = folder(t);
+  const names = ['TERM1', 'TERM2', 'TERM3', 'TERM4'];
+  await Promise.all(names.map((name) => run(['allow', name, '--home', home])));
+  const { said } = await run(['allowed', '--home', home, '--json']);
+  const listed = (said as unknown as { name: string }[]).map(({ name }) => name);
+  t.strictSame(listed.sort(), names);
+  t.notOk(existsSync(join(home, 'allow-list.toml.lock')), 'the lock is gone');
+});
+
+t.test('a list written by hand is kept beside the one that is rewritten', async (t) => {
+  const home = folder(t);
+  const text = '# my sister\n[[allow]]\nname = "TERM1"\n';
+  writeFileSync(join(home, 'allow-list.toml'), text);
+  const { exit, stderr } = await run(['allow', 'TERM2', '--home', home]);
+  t.equal(exit, 0);
+  t.match(stderr, /allow-list\.toml\.old/);
+  t.equal(readFileSync(join(home, 'allow-list.toml.old'), 'utf8'), text);
+  const again = await run(['allow', 'TERM3', '--home', home]);
+  t.equal(again.stderr, '', 'our own text needs no copy');
 });
 
 t.test('a home that is a file is said to be one', async (t) => {

@@ -8,6 +8,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 const MAIN = join(import.meta.dirname, '..', 'main.js');
+// tap puts its own loaders into the NODE_OPTIONS of every child, which then takes a second to start;
+// a user's process has none.
+const PROGRAM = ['-u', 'NODE_OPTIONS', process.execPath, MAIN];
 
 /** What tap's `t` offers for clearing away. */
 interface Teardown {
@@ -20,6 +23,30 @@ export interface Result {
   readonly stderr: string;
   /** Standard output as JSON; undefined if it is none. */
   readonly said: Record<string, unknown> | undefined;
+}
+
+/** Starts a command whose lines are read one by one; ended when the test is over. */
+export function follow(
+  t: Teardown,
+  args: readonly string[],
+): { readonly line: (wanted: (line: string) => boolean) => Promise<string> } {
+  const child = spawn('env', [...PROGRAM, ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const closed = once(child, 'close');
+  t.teardown(async () => {
+    child.kill('SIGTERM');
+    await closed;
+  });
+  let text = '';
+  child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  return {
+    async line(wanted) {
+      for (;;) {
+        const found = text.split('\n').slice(0, -1).find(wanted);
+        if (found !== undefined) return found;
+        await once(child.stdout, 'data');
+      }
+    },
+  };
 }
 
 export interface Running {
@@ -38,7 +65,7 @@ export function folder(t: Teardown): string {
 
 /** Runs a command to its end. */
 export async function run(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Result> {
-  const child = spawn(process.execPath, [MAIN, ...args], {
+  const child = spawn('env', [...PROGRAM, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, NAKODO_HOME: undefined, NAKODO_DEBUG: undefined, ...env },
   });
@@ -53,7 +80,7 @@ export async function run(args: readonly string[], env: NodeJS.ProcessEnv = {}):
 
 /** Starts a server or an agent, waits for its ready line, and ends it when the test is over. */
 export async function start(t: Teardown, args: readonly string[]): Promise<Running> {
-  const child = spawn(process.execPath, [MAIN, ...args, '--json'], {
+  const child = spawn('env', [...PROGRAM, ...args, '--json'], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, NAKODO_HOME: undefined },
   });

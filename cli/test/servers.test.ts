@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import { folder, run, serve, start, terminal } from './program.ts';
+import { folder, follow, run, serve, start, terminal } from './program.ts';
 
 t.test('claim 22: two servers apart and two terminals, each a process, make a call', async (t) => {
   const base = folder(t);
@@ -94,20 +94,9 @@ t.test('claim 20: one process serves as both', async (t) => {
 
 t.test('plain words: what runs where, and that it is loopback only', async (t) => {
   const home = join(folder(t), 's');
-  const { spawn } = await import('node:child_process');
-  const main = join(import.meta.dirname, '..', 'main.js');
-  const args = [main, 'serve', '--home', home, '--mqtt-port', '0', '--http-port', '0'];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  t.teardown(async () => {
-    child.kill('SIGTERM');
-    if (child.exitCode === null) await once(child, 'close');
-  });
-  let text = '';
-  child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
-  while (!/ticket/.test(text)) await once(child.stdout, 'data');
-  t.match(text, /loopback/);
-  t.match(text, /without TLS/);
-  t.match(text, /nakodo ticket/);
+  const server = follow(t, ['serve', '--home', home, '--mqtt-port', '0', '--http-port', '0']);
+  t.match(await server.line((line) => line.startsWith('Ready')), /loopback only and without TLS/);
+  t.match(await server.line((line) => line.startsWith('Next')), /nakodo ticket/);
 });
 
 /** A port that was free a moment ago: the manager is told of it before the broker listens. */

@@ -1,11 +1,10 @@
 // The whole story through real processes: a ticket, two terminals, a list, a file, a refusal, ends.
 
 import { createHash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { folder, run, serve, start, terminal } from './program.ts';
+import { folder, follow, run, serve, terminal } from './program.ts';
 
 const sha256 = (path: string): string =>
   createHash('sha256').update(readFileSync(path)).digest('hex');
@@ -67,16 +66,16 @@ t.test('S6004: the operator ends a talk; both terminals obey', async (t) => {
   await run(['allow', 'TERM1', '--home', at('3')]);
   const file = at('long.bin');
   writeFileSync(file, randomBytes(2_000_000));
-  const watch = await watching(t, at('s'));
-  const sending = run([...['send', 'TERM3', file, '--rate', '200kB', '--home', at('1'), '--json']]);
-  const begun = await watch.next(/^(live|begun)$/);
+  const watch = follow(t, ['sessions', '--watch', '--json', '--home', at('s')]);
+  const sending = run(['send', 'TERM3', file, '--rate', '200kB', '--home', at('1'), '--json']);
+  const begun = await sessionOf(watch, /^(live|begun)$/);
   const ended = await run(['end', begun.slice(0, 6), '--home', at('s'), '--json']);
   t.equal(ended.exit, 0, ended.stderr);
   t.match(ended.said, { session: begun, reason: 'operator', unconfirmed: [] });
   const sent = await sending;
   t.equal(sent.exit, 4);
   t.match(sent.said, { session: begun, reason: 'operator' });
-  t.equal(await watch.next(/^ended$/), begun);
+  t.equal(await sessionOf(watch, /^ended$/), begun);
   const gone = await run(['end', begun, '--home', at('s')]);
   t.equal(gone.exit, 1);
   t.match(gone.stderr, /\nnext: /);
@@ -97,7 +96,7 @@ t.test('a ticket is used once, a name is taken once', async (t) => {
   const taken = await run(['enroll', await ticket(), '--name', 'TERM1', '--home', at('2')]);
   t.equal(taken.exit, 1);
   t.match(taken.stderr, /TERM1|name.*\nnext: /);
-  const damaged = await run(['enroll', `${one.slice(0, -3)}aaa`, '--home', at('2')]);
+  const damaged = await run(['enroll', one.slice(0, 60), '--home', at('2')]);
   t.equal(damaged.exit, 2);
   t.match(damaged.stderr, /ticket.*\nnext: /);
   const agent = await run(['agent', '--home', at('2')]);
@@ -105,30 +104,9 @@ t.test('a ticket is used once, a name is taken once', async (t) => {
   t.match(agent.stderr, /no name yet\nnext: .*nakodo enroll/);
 });
 
-/** `sessions --watch`, line by line. */
-async function watching(
-  t: Parameters<typeof start>[0],
-  server: string,
-): Promise<{ next(event: RegExp): Promise<string> }> {
-  const { spawn } = await import('node:child_process');
-  const main = join(import.meta.dirname, '..', 'main.js');
-  const args = [main, 'sessions', '--watch', '--json', '--home', server];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  t.teardown(async () => {
-    child.kill('SIGTERM');
-    if (child.exitCode === null) await once(child, 'close');
-  });
-  let text = '';
-  child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
-  return {
-    async next(event) {
-      for (;;) {
-        const lines = text.split('\n').slice(0, -1);
-        const events = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
-        const found = events.find((each) => event.test(String(each.event)));
-        if (found !== undefined) return (found.session as { session: string }).session;
-        await once(child.stdout, 'data');
-      }
-    },
-  };
+/** The session of the first watched event that fits. */
+async function sessionOf(watch: ReturnType<typeof follow>, wanted: RegExp): Promise<string> {
+  type Watched = { readonly event: string; readonly session: { readonly session: string } };
+  const line = await watch.line((each) => wanted.test((JSON.parse(each) as Watched).event));
+  return (JSON.parse(line) as Watched).session.session;
 }
