@@ -1,0 +1,116 @@
+// The small parts of the terminal's shell on real files: addresses, ends, the list at that very moment.
+
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import t, { type Test } from 'tap';
+import { NO_COUNTS } from '../../protocol/ends.ts';
+import { type SessionId, randomSessionId } from '../../protocol/ids.ts';
+import { Clock } from '../../protocol/io/clock.ts';
+import { entropy } from '../../protocol/io/entropy.ts';
+import { silentLog } from '../../protocol/io/log.ts';
+import { nodeSuite } from '../../protocol/io/node-crypto.ts';
+import { candidatePaths } from '../candidates.ts';
+import { addressBytes, isLoopback } from '../shell/addresses.ts';
+import { EndsStore } from '../shell/ends-store.ts';
+import { isFileName } from '../shell/file-service.ts';
+import { loadIdentity, openHome } from '../shell/home.ts';
+import { readAllowList } from '../shell/list-reader.ts';
+
+async function folder(test: Test): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'nk-sh-'));
+  test.teardown(() => rm(path, { recursive: true, force: true }));
+  return path;
+}
+
+t.test('S1000: an address goes into a candidate and comes out as the same text', async (t) => {
+  const there = (host: string): string | undefined => {
+    const address = addressBytes(host);
+    if (address === undefined) return undefined;
+    return candidatePaths([{ address, port: 1, type: 'host' }])[0]?.host;
+  };
+  for (const host of ['127.0.1.1', '10.20.30.1', '::1', 'fe80::1:2', '2001:db8::a:0:0:1']) {
+    t.equal(there(host), host);
+  }
+  t.equal(there('fe80::1%eth0'), 'fe80::1', 'a zone is our own business');
+  t.equal(there('::ffff:1.2.3.4'), '1.2.3.4');
+  t.equal(there('localhost'), undefined);
+  t.ok(isLoopback('127.9.9.9') && isLoopback('::1'));
+  t.notOk(isLoopback('128.0.0.1') || isLoopback('::2') || isLoopback('127.evil.example'));
+  fc.assert(
+    fc.property(fc.ipV6(), (host) => addressBytes(host)?.length === 16),
+    { numRuns: 200 },
+  );
+  fc.assert(
+    fc.property(fc.ipV4(), (host) => addressBytes(host)?.join('.') === host),
+    { numRuns: 200 },
+  );
+});
+
+t.test('S5007: ends are kept in order, found again, and forgotten', async (t) => {
+  const home = await openHome(await folder(t));
+  const store = new EndsStore(home.ends);
+  const session = randomSessionId(entropy);
+  const counts = { ...NO_COUNTS, sentBytes: 2 ** 40 };
+  await Promise.all([
+    store.store(session, { session, reason: undefined, counts: NO_COUNTS }),
+    store.store(session, { session, reason: 'quota', counts }),
+  ]);
+  t.strictSame(await new EndsStore(home.ends).load(silentLog), [
+    { session, reason: 'quota', counts },
+  ]);
+  void store.store(session, undefined);
+  await store.settled();
+  t.strictSame(await store.load(silentLog), []);
+});
+
+t.test(
+  'S5007: a damaged record is a talk that was under way, a foreign file is left',
+  async (t) => {
+    const home = await openHome(await folder(t));
+    const session = 'a'.repeat(26) as SessionId;
+    await writeFile(join(home.ends, session), '{"version":1,"reason":"bored"}');
+    await writeFile(join(home.ends, 'notes.txt'), 'mine');
+    t.strictSame(await new EndsStore(home.ends).load(silentLog), [
+      { session, reason: undefined, counts: NO_COUNTS },
+    ]);
+    await t.rejects(new EndsStore(join(home.ends, 'gone')).load(silentLog), {
+      code: 'no-such-file',
+    });
+  },
+);
+
+t.test('S4003: the list is read at that very moment; none allows nobody', async (t) => {
+  const path = join(await folder(t), 'allow-list.toml');
+  const clock = new Clock();
+  t.match(await readAllowList(path, clock), { list: { entries: [] }, problem: undefined });
+  await writeFile(path, '[[allow]]\nname = "TERM1"\n');
+  t.match((await readAllowList(path, clock)).list?.entries, [{ pattern: 'TERM1' }]);
+  await writeFile(path, '[[allow]]\nname = "TERM2"\n');
+  t.match((await readAllowList(path, clock)).list?.entries, [{ pattern: 'TERM2' }]);
+  for (const bad of ['[[allow', Buffer.from([0xff, 0xfe]), 'x'.repeat(1_100_000)]) {
+    await writeFile(path, bad);
+    const { list, problem } = await readAllowList(path, clock);
+    t.equal(list, undefined);
+    t.match(problem, path);
+  }
+});
+
+t.test('claim 1: an identity is made once, 0600, and is the same at every start', async (t) => {
+  const home = await openHome(join(await folder(t), 'new'));
+  const first = await loadIdentity(home, nodeSuite, entropy);
+  const second = await loadIdentity(home, nodeSuite, entropy);
+  t.equal(first.id, second.id);
+  t.strictSame(first.keys, second.keys);
+  t.equal((await stat(home.identity)).mode & 0o777, 0o600);
+  t.equal((await stat(home.folder)).mode & 0o777, 0o700);
+});
+
+t.test('S4005: only a plain base name becomes a file in an inbox', async (t) => {
+  for (const good of ['a', 'été.txt', '.profile', 'a b', '写真.jpg', 'x'.repeat(250)]) {
+    t.ok(isFileName(good), good);
+  }
+  const bad = ['', '.', '..', 'a/b', 'a\\b', 'a\u0007', 'a\u202egpj.exe', '.part-a-1', '\ud800'];
+  for (const name of [...bad, 'x'.repeat(251)]) t.notOk(isFileName(name), JSON.stringify(name));
+});
