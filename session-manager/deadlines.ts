@@ -8,6 +8,8 @@ export interface Deadline {
   readonly fire: (now: Micros) => void;
   /** NEVER while disarmed. */
   at: Micros;
+  /** Which of two of the same instant was armed first; the heap's own. */
+  order: number;
   /** Position in the heap, -1 while disarmed; the heap's own. */
   slot: number;
 }
@@ -15,10 +17,11 @@ export interface Deadline {
 /** All deadlines of one manager; at most one entry for each intro, session and extension. */
 export class Deadlines {
   readonly #heap: Deadline[] = [];
+  #armed = 0;
 
   /** Makes a disarmed deadline. */
   make(fire: (now: Micros) => void): Deadline {
-    return { fire, at: NEVER, slot: -1 };
+    return { fire, at: NEVER, order: 0, slot: -1 };
   }
 
   /** Arms or moves a deadline; NEVER disarms it. */
@@ -28,6 +31,7 @@ export class Deadlines {
       return;
     }
     deadline.at = at;
+    deadline.order = ++this.#armed;
     if (deadline.slot < 0) {
       deadline.slot = this.#heap.length;
       this.#heap.push(deadline);
@@ -71,7 +75,7 @@ export class Deadlines {
     const deadline = this.#heap[slot];
     while (slot > 0) {
       const parent = (slot - 1) >> 1;
-      if (this.#heap[parent].at <= deadline.at) break;
+      if (!isBefore(deadline, this.#heap[parent])) break;
       this.#place(this.#heap[parent], slot);
       slot = parent;
     }
@@ -85,11 +89,18 @@ export class Deadlines {
     for (;;) {
       let child = 2 * slot + 1;
       if (child >= this.#heap.length) break;
-      if (child + 1 < this.#heap.length && this.#heap[child + 1].at < this.#heap[child].at) child++;
-      if (this.#heap[child].at >= deadline.at) break;
+      const sibling = child + 1;
+      if (sibling < this.#heap.length && isBefore(this.#heap[sibling], this.#heap[child])) {
+        child = sibling;
+      }
+      if (!isBefore(this.#heap[child], deadline)) break;
       this.#place(this.#heap[child], slot);
       slot = child;
     }
     this.#place(deadline, slot);
   }
+}
+
+function isBefore(a: Deadline, b: Deadline): boolean {
+  return a.at < b.at || (a.at === b.at && a.order < b.order);
 }

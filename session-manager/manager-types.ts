@@ -130,7 +130,8 @@ export type Reply =
   /** `expiresAt`: Unix seconds. The secret is nowhere else. */
   | { readonly kind: 'ticket'; readonly secret: Uint8Array; readonly expiresAt: number }
   /** The body of the HTTP answer. */
-  | { readonly kind: 'enrolled' | 'membership'; readonly bytes: Uint8Array }
+  | { readonly kind: 'enrolled'; readonly bytes: Uint8Array }
+  | { readonly kind: 'membership'; readonly bytes: Uint8Array }
   | { readonly kind: 'ended'; readonly outcome: EndOutcome }
   | { readonly kind: 'settled' };
 

@@ -1,0 +1,379 @@
+// A manager's core in virtual time: terminals, a broker and a disk that the test plays by hand.
+
+import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
+import type {
+  Kind,
+  ListEntry,
+  Message,
+  MessageOf,
+  Terms,
+} from '../../protocol/control/messages.ts';
+import { QUERY_TOPIC, topic } from '../../protocol/control/topics.ts';
+import type { SigningKey } from '../../protocol/crypto.ts';
+import type { EndReason } from '../../protocol/ends.ts';
+import { deviceIdOf } from '../../protocol/identity/device-id.ts';
+import { makeEnrolRequest } from '../../protocol/identity/enrolment.ts';
+import {
+  type DeviceId,
+  type ManagerId,
+  type Name,
+  type RecordId,
+  type RequestId,
+  type SessionId,
+  randomRecordId,
+  randomRequestId,
+} from '../../protocol/ids.ts';
+import { nodeSuite } from '../../protocol/io/node-crypto.ts';
+import { randomBytes, seededRng } from '../../protocol/random.ts';
+import { type Micros, micros, wallMs } from '../../protocol/time.ts';
+import { type LogEntry, decodeLogEntry } from '../log.ts';
+import type {
+  Command,
+  ManagerInput,
+  ManagerOutput,
+  Reply,
+  SessionChange,
+  Stored,
+  Table,
+} from '../manager-types.ts';
+import { TABLES } from '../manager-types.ts';
+import { Manager } from '../manager.ts';
+
+export const START_WALL = 1_800_000_000_000;
+export const ENROL_URL = 'http://127.0.0.1:8183/nakodo/1/enrol';
+export const POLICY = { secondsDefault: 3_600, secondsMax: 7_200, bytesMax: 10_000_000 };
+const NOTHING: Terms = {};
+
+/** An address that must show up nowhere but in notices: 10.20.30.1 [Fig. 4]. */
+export const CALLER_ADDRESS = Uint8Array.of(10, 20, 30, 1);
+export const CALLEE_ADDRESS = Uint8Array.of(40, 50, 60, 1);
+
+export interface Terminal {
+  readonly key: SigningKey;
+  readonly keys: { readonly ed25519: Uint8Array; readonly x25519: Uint8Array };
+  readonly id: DeviceId;
+  readonly name: Name;
+}
+
+export interface Sent {
+  readonly at: number;
+  readonly topic: string;
+  readonly message: Message;
+  readonly bytes: Uint8Array;
+}
+
+type Unwalled<T> = T extends ManagerInput ? Omit<T, 'wall'> : never;
+
+export class World {
+  readonly rng = seededRng(7);
+  readonly key = nodeSuite.signingKey(new Uint8Array(32).fill(9));
+  readonly tables = new Map<Table, Map<string, Uint8Array>>();
+  readonly sent: Sent[] = [];
+  readonly replies = new Map<number, Reply>();
+  readonly changes: SessionChange[] = [];
+  readonly batches: Extract<ManagerOutput, { kind: 'persist' }>[] = [];
+  manager: Manager;
+  /** `hold`: batches wait until `flush`; `full`: every one fails. */
+  disk: 'works' | 'hold' | 'full' = 'works';
+  nowMs = 0;
+  wallShiftMs = 0;
+  #to = 0;
+
+  constructor() {
+    for (const table of TABLES) this.tables.set(table, new Map());
+    this.manager = this.#make();
+  }
+
+  #make(): Manager {
+    return new Manager({
+      id: `manager-${'m'.repeat(32)}` as ManagerId,
+      key: this.key,
+      suite: nodeSuite,
+      rng: this.rng,
+      policy: POLICY,
+      enrolUrl: ENROL_URL,
+      brokerUrl: 'mqtt://127.0.0.1:1883',
+    });
+  }
+
+  get now(): Micros {
+    return micros(this.nowMs * 1_000);
+  }
+
+  /** Kills the manager and starts another on the same disk, `offMs` later. */
+  restart(offMs: number): void {
+    this.nowMs += offMs;
+    this.batches.length = 0;
+    this.manager = this.#make();
+    const rows = (table: Table) =>
+      [...this.table(table)]
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([key, value]) => ({ key, value }));
+    const stored: Stored = {
+      devices: rows('devices'),
+      names: rows('names'),
+      tickets: rows('tickets'),
+      sessions: rows('sessions'),
+      meta: rows('meta'),
+    };
+    this.input({ kind: 'restore', stored });
+  }
+
+  table(name: Table): Map<string, Uint8Array> {
+    return this.tables.get(name) ?? new Map();
+  }
+
+  input(input: Unwalled<ManagerInput>): void {
+    const wall = wallMs(START_WALL + this.nowMs + this.wallShiftMs);
+    this.manager.handle(this.now, { ...input, wall } as ManagerInput);
+    this.drain();
+  }
+
+  drain(): void {
+    for (;;) {
+      const output = this.manager.poll();
+      if (output === undefined) return;
+      if (output.kind === 'publish') {
+        const message = decodeMessage(output.bytes);
+        if (message === undefined) throw new Error(`undecodable on ${output.topic}`);
+        this.sent.push({ at: this.nowMs, topic: output.topic, message, bytes: output.bytes });
+      } else if (output.kind === 'reply') this.replies.set(output.to, output.reply);
+      else if (output.kind === 'event') this.changes.push(output.change);
+      else {
+        this.batches.push(output);
+        if (this.disk !== 'hold') this.flush();
+      }
+    }
+  }
+
+  /** The disk answers the oldest batch. */
+  flush(): void {
+    const next = this.batches.shift();
+    if (next === undefined) throw new Error('nothing to flush');
+    if (this.disk === 'full') {
+      this.input({ kind: 'persistFailed', batch: next.batch, code: 'ENOSPC' });
+      return;
+    }
+    for (const { table, key, value } of next.writes) {
+      if (value === undefined) this.table(table).delete(key);
+      else this.table(table).set(key, value);
+    }
+    this.input({ kind: 'persisted', batch: next.batch });
+  }
+
+  /** Lets time pass, waking the core when it asked to be. */
+  advance(byMs: number): void {
+    const until = this.nowMs + byMs;
+    for (let turn = 0; turn < 100_000; turn++) {
+      const due = this.manager.nextTimeout() / 1_000;
+      if (due > until) break;
+      this.nowMs = Math.max(this.nowMs, due);
+      this.manager.handleTimeout(this.now);
+      this.drain();
+    }
+    this.nowMs = until;
+  }
+
+  command(command: Command): number {
+    this.input({ kind: 'command', to: ++this.#to, command });
+    return this.#to;
+  }
+
+  enrolBody(bytes: Uint8Array): number {
+    this.input({ kind: 'enrol', to: ++this.#to, bytes });
+    return this.#to;
+  }
+
+  reply<K extends Reply['kind']>(to: number, kind: K): Extract<Reply, { kind: K }> {
+    const reply = this.replies.get(to);
+    if (reply?.kind !== kind) throw new Error(`reply ${to} is ${JSON.stringify(reply)}`);
+    return reply as Extract<Reply, { kind: K }>;
+  }
+
+  ticket(uses = 1, name?: string, seconds = 600): Uint8Array {
+    const to = this.command({ kind: 'ticket', name: name as Name | undefined, uses, seconds });
+    return this.reply(to, 'ticket').secret;
+  }
+
+  /** A terminal that is not enrolled. */
+  stranger(name: string): Terminal {
+    const key = nodeSuite.signingKey(randomBytes(this.rng, 32));
+    const keys = { ed25519: key.publicKey, x25519: randomBytes(this.rng, 32) };
+    return { key, keys, id: deviceIdOf(nodeSuite, keys), name: name as Name };
+  }
+
+  enrol(terminal: Terminal, secret: Uint8Array): number {
+    const { key, keys, name } = terminal;
+    return this.enrolBody(makeEnrolRequest(key, { url: ENROL_URL, secret, keys, name }));
+  }
+
+  terminal(name: string): Terminal {
+    const terminal = this.stranger(name);
+    this.reply(this.enrol(terminal, this.ticket()), 'enrolled');
+    return terminal;
+  }
+
+  up(from: Terminal, message: Message): void {
+    this.input({ kind: 'message', from: from.id, via: 'up', bytes: encodeMessage(message) });
+  }
+
+  connect(
+    from: Terminal,
+    calleeName: string,
+    options: { want?: Terms; waitMs?: number; service?: string; as?: string } = {},
+  ): { request: RequestId; record: RecordId; message: MessageOf<'connect'> } {
+    const message: MessageOf<'connect'> = {
+      kind: 'connect',
+      request: randomRequestId(this.rng),
+      callerName: (options.as ?? from.name) as Name,
+      calleeName: calleeName as Name,
+      service: options.service ?? 'file',
+      want: options.want ?? NOTHING,
+      waitMs: options.waitMs ?? 5_000,
+      record: randomRecordId(this.rng),
+    };
+    this.up(from, message);
+    return { request: message.request, record: message.record, message };
+  }
+
+  /** All messages of a kind, as (topic, message). */
+  of<K extends Kind>(kind: K): { at: number; topic: string; message: MessageOf<K> }[] {
+    return this.sent.filter((one) => one.message.kind === kind) as never;
+  }
+
+  last<K extends Kind>(kind: K): MessageOf<K> {
+    const found = this.of(kind).at(-1);
+    if (found === undefined) throw new Error(`no ${kind} was sent`);
+    return found.message;
+  }
+
+  /** The payload of the last trigger to a terminal. */
+  asked<K extends 'ask' | 'askExtend' | 'endRequest'>(to: Terminal, kind: K): MessageOf<K> {
+    const triggers = this.of('trigger').filter((one) => one.topic === topic('trigger', to.id));
+    const payloads = triggers.map(({ message }) => decodeMessage(message.payload));
+    const found = payloads.findLast((payload) => payload?.kind === kind);
+    if (found === undefined) throw new Error(`no ${kind} was triggered`);
+    return found as MessageOf<K>;
+  }
+
+  answerList(
+    callee: Terminal,
+    request: RequestId,
+    entries: readonly ListEntry[],
+    mode: 'list' | 'verdict' = 'verdict',
+  ): RecordId {
+    const record = randomRecordId(this.rng);
+    const message = {
+      kind: 'allowList',
+      request,
+      mode,
+      version: '1',
+      entries,
+      reduced: false,
+      record,
+    } as const;
+    const bytes = encodeMessage(message);
+    this.input({ kind: 'message', from: callee.id, via: 'allow-list', bytes });
+    return record;
+  }
+
+  answerQuery(of: readonly { device: DeviceId; address: Uint8Array }[]): void {
+    const query = this.last('addressQuery');
+    const found = query.wanted.flatMap(({ device, record }) =>
+      of
+        .filter((one) => one.device === device)
+        .map(({ address }) => ({
+          device,
+          record,
+          candidates: [{ address, port: 4_000, type: 'host' as const }],
+        })),
+    );
+    const message = { kind: 'addressAnswer', request: query.request, found } as const;
+    this.input({ kind: 'addressAnswer', bytes: encodeMessage(message) });
+  }
+
+  /** A whole introduction; returns its session. */
+  introduce(
+    caller: Terminal,
+    callee: Terminal,
+    options: { want?: Terms; entry?: Partial<ListEntry> } = {},
+  ): { session: SessionId; request: RequestId } {
+    const { request } = this.connect(caller, callee.name, { want: options.want ?? NOTHING });
+    const ask = this.asked(callee, 'ask');
+    this.answerList(callee, ask.request, [allow(caller.name, options.entry)]);
+    this.answerBoth(caller, callee);
+    const row = this.manager.sessions('open').at(-1);
+    if (row === undefined) throw new Error('no session began');
+    return { session: row.session, request };
+  }
+
+  answerBoth(caller: Terminal, callee: Terminal): void {
+    this.answerQuery([
+      { device: caller.id, address: CALLER_ADDRESS },
+      { device: callee.id, address: CALLEE_ADDRESS },
+    ]);
+  }
+
+  end(
+    from: Terminal,
+    session: SessionId,
+    reason: EndReason,
+    counts: Partial<Counts> = {},
+  ): RequestId {
+    const request = randomRequestId(this.rng);
+    this.up(from, { kind: 'endNotice', request, session, reason, ...NO_COUNTS, ...counts });
+    return request;
+  }
+
+  extend(from: Terminal, session: SessionId, revision: number, want: Terms): RequestId {
+    const request = randomRequestId(this.rng);
+    this.up(from, { kind: 'extend', request, session, revision, want });
+    return request;
+  }
+
+  entries(): LogEntry[] {
+    return this.logBytes().map((bytes) => {
+      const entry = decodeLogEntry(bytes);
+      if (entry === undefined) throw new Error('an entry cannot be read');
+      return entry;
+    });
+  }
+
+  logBytes(): Uint8Array[] {
+    return [...this.table('log')].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
+  }
+
+  logged<K extends LogEntry['kind']>(kind: K): Extract<LogEntry, { kind: K }>[] {
+    return this.entries().filter((entry) => entry.kind === kind) as never;
+  }
+}
+
+interface Counts {
+  sentBytes: number;
+  receivedBytes: number;
+  lostBytes: number;
+  wireBytes: number;
+  durationMs: number;
+}
+const NO_COUNTS: Counts = {
+  sentBytes: 0,
+  receivedBytes: 0,
+  lostBytes: 0,
+  wireBytes: 0,
+  durationMs: 0,
+};
+
+export const allow = (pattern: string, more: Partial<ListEntry> = {}): ListEntry => ({
+  action: 'allow',
+  pattern,
+  ...more,
+});
+export const deny = (pattern: string): ListEntry => ({ action: 'deny', pattern });
+
+/** Whether a byte string holds another. */
+export function holds(whole: Uint8Array, part: Uint8Array): boolean {
+  return Buffer.from(whole).includes(Buffer.from(part));
+}
+
+export const down = (terminal: Terminal): string => topic('down', terminal.id);
+export { QUERY_TOPIC };
