@@ -92,9 +92,10 @@ export class ReceiveStream {
 
   /** RESET_STREAM: what was not read is gone; returns by how much the highest offset grew. */
   onReset(finalSize: number): number {
+    // All data and its end came already: there is nothing left to give up (RFC 9000 §3.2).
+    const { isComplete } = this;
     const growth = this.#onHighest(finalSize, true);
-    if (finalSize < this.#highest) throw new PeerError('reset below what was sent');
-    if (this.isComplete) return growth;
+    if (isComplete) return growth;
     this.#isReset = true;
     this.#read = this.#ready = this.#highest;
     this.#forget();

@@ -215,7 +215,7 @@ export class Pair {
   /** Lets `milliseconds` pass. */
   pass(milliseconds: number): void {
     const until = after(this.now, ms(milliseconds));
-    this.run(() => this.#next() > until);
+    this.run(() => this.#next() > until, milliseconds + 1);
     this.now = until;
   }
 
