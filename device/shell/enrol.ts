@@ -17,7 +17,7 @@ import { IO_LIMITS } from '../../protocol/io/limits.ts';
 import type { Rng } from '../../protocol/random.ts';
 import { type Enrolment, type Identity, loadIdentity, openHome, saveEnrolment } from './home.ts';
 
-/** Milliseconds for the server to answer an enrolment: chosen by us, a Pi hashes and signs slowly. */
+/** Milliseconds for the server to answer an enrolment: chosen by us, a Pi signs slowly. */
 const ANSWER_MS_MAX = 10_000;
 const WALL_MS_PER_SECOND = 1_000;
 

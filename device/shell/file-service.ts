@@ -1,7 +1,8 @@
 // The service `file`: S1005 and S4005 with a file. One stream a file:
-//   →  opening {service: "file", parameters: CBOR {0: name, 1: size}} | content | SHA-256 (32) | FIN
-//   ←  CBOR {0: code ("ok" or why not), 1: SHA-256 as received, 2: the name it was saved under} | FIN
-// The receiver writes `inbox/.part-…` and gives the file its name only when size and hash are right.
+//   →  opening {"file", parameters: CBOR {0: name, 1: size}} | content | SHA-256 (32) | FIN
+//   ←  CBOR {0: code ("ok" or why not), 1: SHA-256 received, 2: saved under this name} | FIN
+// The receiver writes `inbox/.part-…` and gives the file its name only when size and hash are
+// right.
 
 import { type Hash, createHash } from 'node:crypto';
 import { type FileHandle, link, open, rename, rm } from 'node:fs/promises';
@@ -38,13 +39,13 @@ const answer = record({
 });
 
 /** A file to send, as its owner named it. */
-export interface FileToSend {
+interface FileToSend {
   readonly name: string;
   readonly size: number;
 }
 
 /** A file that arrived, as the receiver answered. */
-export interface DeliveredFile {
+interface DeliveredFile {
   readonly name: string;
   readonly savedAs: string;
   /** Lower-case hex. */

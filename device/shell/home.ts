@@ -1,5 +1,5 @@
-// A terminal's home folder (docs/ARCHITECTURE.md, Homes): its identity, made here at first start; its
-// enrolment; where the list, the ends, the inbox and the commands' socket lie.
+// A terminal's home folder (docs/ARCHITECTURE.md, Homes): its identity, made here at first start;
+// its enrolment; where the list, the ends, the inbox and the commands' socket lie.
 
 import { join } from 'node:path';
 import * as v from 'valibot';
@@ -94,7 +94,7 @@ const enrolmentFile = v.strictObject({
 /**
  * Reads the identity of a home; at the first start makes one, 0600 and durable, before its ID is
  * told to anybody.
- * @throws NakodoError `file-damaged` naming the file if it was changed, `no-permission`, `disk-full`.
+ * @throws NakodoError `file-damaged` naming the file, `no-permission`, `disk-full`.
  */
 export async function loadIdentity(home: Home, suite: CryptoSuite, rng: Rng): Promise<Identity> {
   const found = await readJson(home.identity);

@@ -10,7 +10,7 @@ import type { LocalMoment } from '../../protocol/units.ts';
 import { parseListFile } from '../list-file.ts';
 
 /** A list, or why there is none, and the callee's local time when it was read. */
-export interface ListReading {
+interface ListReading {
   readonly list: AllowList | undefined;
   /** For its owner: where and what. */
   readonly problem: string | undefined;

@@ -1,5 +1,6 @@
 // How a terminal proves itself at every MQTT connection: a fresh token with its membership (design
-// §3). A membership that ran out while the terminal was off is fetched anew when the broker refuses.
+// §3). A membership that ran out while the terminal was off is fetched anew when the broker
+// refuses.
 
 import type { CryptoSuite } from '../../protocol/crypto.ts';
 import { errorCode, errorMessage } from '../../protocol/errors.ts';

@@ -1,5 +1,6 @@
-// One talk as an application sees it: streams in and out, an end. Each stream begins with an opening
-// that names its service (docs/ARCHITECTURE.md); only the service that was granted is served.
+// One talk as an application sees it: streams in and out, an end. Each stream begins with an
+// opening that names its service (docs/ARCHITECTURE.md); only the service that was granted is
+// served.
 
 import { concatBytes } from '../../protocol/bytes.ts';
 import { decodeCbor, encodeCbor } from '../../protocol/control/cbor.ts';

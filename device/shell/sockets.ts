@@ -1,5 +1,6 @@
-// The UDP sockets of one terminal: one for each wanted session, closed with it (design §5, Silence).
-// A socket that the core gave up while it was being opened is closed as soon as it is open.
+// The UDP sockets of one terminal: one for each wanted session, closed with it (design §5,
+// Silence). A socket that the core gave up while it was being opened is closed as soon as it is
+// open.
 
 import type { Candidate } from '../../protocol/control/messages.ts';
 import type { Path } from '../../protocol/core.ts';

@@ -13,7 +13,7 @@ const READ_BYTES = 64 * 1024;
 const GIVEN_UP = 1;
 
 /** What a stream needs of its session. */
-export interface StreamHost {
+interface StreamHost {
   /** Undefined when the talk is over. */
   talk(): Talk | undefined;
   /** To be called after every command to the talk. */

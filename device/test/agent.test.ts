@@ -1,4 +1,5 @@
 // Agents on real sockets: broker, manager and terminals in this process, talks over real UDP.
+// Each test has servers, homes and loopback addresses of its own.
 
 import { fork } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';

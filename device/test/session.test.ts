@@ -1,4 +1,5 @@
-// Sessions and their streams over real UDP, without servers: two connections, two sockets, one timer.
+// Sessions and their streams over real UDP, without servers: two connections, two sockets, one
+// timer.
 
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';

@@ -1,4 +1,5 @@
-// The small parts of the terminal's shell on real files: addresses, ends, the list at that very moment.
+// The small parts of the terminal's shell on real files: addresses, ends, the list at that very
+// moment.
 
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

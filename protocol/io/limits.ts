@@ -1,14 +1,15 @@
-// Every bound of protocol/io: what the shells hold while the kernel, a disk, a network or a person is
-// slow. Bounds of the control plane are in `protocol/limits.ts`, of the data plane in `data/limits.ts`.
+// Every bound of protocol/io: what the shells hold while the kernel, a disk, a network or a person
+// is slow. Bounds of the control plane are in `protocol/limits.ts`, of the data plane in
+// `data/limits.ts`.
 
 import { assert } from '../assert.ts';
 
 export const IO_LIMITS = {
-  /** Bytes asked of the kernel for a UDP receive buffer (speed.md §6); what it gives is read back. */
+  /** Bytes asked of the kernel for a UDP receive buffer; what it gives is read back. */
   udpReceiveBufferBytes: 4 * 1024 * 1024,
   /** Path objects that one socket keeps; the least recently seen goes first. */
   udpPathsMax: 256,
-  /** Send buffers of one socket that wait in Node for the kernel; beyond it datagrams are dropped. */
+  /** Send buffers that wait in Node for the kernel, a socket; beyond it datagrams are dropped. */
   udpQueuedMax: 64,
   /** Bytes that one local-socket frame carries. */
   frameBytesMax: 64 * 1024,

@@ -3,10 +3,10 @@
 //
 //   frame   1: type | length (4, big endian, ≤ 64 KiB) | payload
 //   types   1 request JSON · 2 event JSON · 3 result JSON (last) · 4 error JSON (last)
-//           5 data · 6 end of data · 7 credit (4, big endian): the sender may send so much more data
+//           5 data · 6 end of data · 7 credit (4, big endian): so much more data may be sent
 //
-// Data flows on credit, not on TCP-like backpressure: so that a socket is always read, a ^C is seen at
-// once, and what an end holds for a slow reader is bounded (IO_LIMITS.localWindowBytes).
+// Data flows on credit, not on TCP-like backpressure: so that a socket is always read, a ^C is
+// seen at once, and what an end holds for a slow reader is bounded (IO_LIMITS.localWindowBytes).
 
 import { chmod, rm } from 'node:fs/promises';
 import { type Server, type Socket, createConnection, createServer } from 'node:net';
@@ -28,7 +28,7 @@ export interface ServedChannel {
   readonly closed: AbortSignal;
 }
 
-export interface LocalServerOptions {
+interface LocalServerOptions {
   /** Permission bits of the socket: 0600. */
   readonly mode: number;
   /** `request`: an object parsed from JSON, not checked. What it throws becomes the error. */

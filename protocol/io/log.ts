@@ -1,9 +1,9 @@
 // The shells' log: one event a line, on standard error. Above debug no line holds an address or a
 // whole ID; no line of any level holds a key (byte strings are printed as their length).
 
-/** From most to least talkative: per packet, a turn not taken, a state, wakes an operator, broken. */
+/** From most to least: per packet, a turn not taken, a state, wakes an operator, broken. */
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
+type LogLevel = (typeof LOG_LEVELS)[number];
 type LogFields = Readonly<Record<string, unknown>>;
 
 /** Where a shell says what happened; `event` is a stable kebab-case word. */
@@ -72,7 +72,7 @@ const TIME = /^\d{2}:\d{2}:\d{2}$/;
 const LONG_ID = /(?<![a-z2-7])([a-z2-7]{4})(?:[a-z2-7]{28}|[a-z2-7]{22})(?![a-z2-7])/g;
 
 /** Hides addresses and all but the first 4 characters of device, session and request IDs. */
-export function redacted(text: string): string {
+function redacted(text: string): string {
   return text
     .replace(LONG_ID, '$1…')
     .replace(IPV4, '<address>')

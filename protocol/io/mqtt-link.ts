@@ -1,7 +1,8 @@
-// One party's MQTT connection: MQTT 3.1.1, clean session, QoS 1 (design §4). Each connection is a new
-// MQTT.js client with a fresh password; reconnecting is ours, since MQTT.js waits a fixed time, and a
-// fleet that comes back all at once is a flood. What is published while the link is down is dropped
-// and counted: the cores ask again, as an acknowledgement of MQTT means nothing to them.
+// One party's MQTT connection: MQTT 3.1.1, clean session, QoS 1 (design §4). Each connection is a
+// new MQTT.js client with a fresh password; reconnecting is ours, since MQTT.js waits a fixed
+// time, and a fleet that comes back all at once is a flood. What is published while the link is
+// down is dropped and counted: the cores ask again, as an acknowledgement of MQTT means nothing to
+// them.
 
 import { type Socket, createConnection } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -12,7 +13,7 @@ import { entropy } from './entropy.ts';
 import { IO_LIMITS } from './limits.ts';
 
 /** Why a connection ended or did not come about. */
-export interface LinkTrouble {
+interface LinkTrouble {
   /** CONNACK return code (MQTT 3.1.1 §3.2.2.3; 4, 5: not let in), if the broker refused us. */
   readonly refusedCode: number | undefined;
   /** A system error code or `lost`. */

@@ -1,4 +1,5 @@
 // The commands' way in, on real Unix sockets: results, errors, events, data with backpressure.
+// A command and an agent in one process, each test with a socket of its own.
 
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';

@@ -1,4 +1,5 @@
 // The MQTT link against a real broker over real TCP: up, messages, refusal, loss, down.
+// Each test has a broker of its own on a free port.
 
 import { type Server, type Socket, createServer } from 'node:net';
 import { Aedes } from 'aedes';

@@ -1,4 +1,5 @@
 // The OS side of the protocol on the real OS: clock and timer, entropy, files, the log, UDP.
+// Everything here is the real thing: free ports, own folders, no waiting by the clock.
 
 import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
