@@ -1,0 +1,64 @@
+// LMDB passes the store's contract, and keeps its word through kill -9.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import t, { type Test } from 'tap';
+import { openLmdbStore } from '../shell/store-lmdb.ts';
+import { storeContract } from './store-contract.ts';
+
+const KILLS = process.env.NAKODO_PROVE === undefined ? 3 : 30;
+
+async function temporaryFolder(t: Test): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'nakodo-store-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+t.test('claim 20: the contract of a store, on LMDB', async (t) => {
+  await storeContract(t, async (t) => {
+    const folder = await temporaryFolder(t);
+    return { open: () => openLmdbStore({ folder }) };
+  });
+});
+
+t.test('claim 20: what was acknowledged survives kill -9, whole batches only', async (t) => {
+  const folder = await temporaryFolder(t);
+  for (let kill = 0; kill < KILLS; kill++) {
+    const writer = join(import.meta.dirname, 'store-writer.js');
+    const child = spawn(process.execPath, [writer, folder], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const gone = once(child, 'exit');
+    let acknowledged = '';
+    let lines = 0;
+    for await (const line of createInterface({ input: child.stdout })) {
+      acknowledged = line;
+      lines += 1;
+      if (lines === 20 + 7 * kill) child.kill('SIGKILL');
+    }
+    await gone;
+    const store = await openLmdbStore({ folder });
+    const keys = (table: 'sessions' | 'log'): string[] =>
+      store.range(table, { limit: 100_000 }).map(({ key }) => key);
+    const sessions = keys('sessions');
+    t.ok(sessions.includes(acknowledged), `batch ${acknowledged} is there`);
+    t.ok(sessions.length >= lines);
+    t.strictSame(sessions, keys('log'), 'no batch is there by half');
+    await store.close();
+  }
+});
+
+t.test('a store that is in use, or may not be written, says so and what to do', async (t) => {
+  const folder = await temporaryFolder(t);
+  const store = await openLmdbStore({ folder });
+  await t.rejects(openLmdbStore({ folder }), { code: 'store-locked', next: /--home/ });
+  await store.close();
+  await (await openLmdbStore({ folder })).close();
+  if (process.getuid?.() === 0) return;
+  await chmod(folder, 0o500);
+  await t.rejects(openLmdbStore({ folder }), { code: 'no-permission' });
+});
