@@ -152,8 +152,9 @@ export class Agent {
     refuseOpenNetwork(url);
     const bind = options.udpBind ?? (host === '::1' ? host : '127.0.0.1');
     const connection = { ...(await configFor(bind)), ...options.connection };
+    const records = await new EndsStore(home.ends).load(options.log);
     const agent = new Agent(options, { home, identity, enrolment, connection });
-    agent.#input({ kind: 'restore', records: await agent.#ends.load(options.log) });
+    agent.#input({ kind: 'restore', records });
     return agent;
   }
 
