@@ -6,7 +6,7 @@ import { EXIT, NakodoError, errorCode } from '../protocol/errors.ts';
 import { type LocalCallOptions, callLocal } from '../protocol/io/local-socket.ts';
 import { homeFolder } from './home.ts';
 
-export const AGENT_SOCKET = 'agent.sock';
+const AGENT_SOCKET = 'agent.sock';
 export const SERVER_SOCKET = 'server.sock';
 
 type Answer = Record<string, unknown>;

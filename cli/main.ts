@@ -17,8 +17,8 @@ const VERSION = '0.1.0';
 function nakodo(): Command {
   const program = new Command('nakodo')
     .description(
-      'Introduces two terminals by name, only when the callee agrees, for a time and a number of\n' +
-        'bytes; then they talk directly and encrypted, and the operator sees every talk end.',
+      'Introduces two terminals by name, only when the callee agrees, for a time and a number\n' +
+        'of bytes; then they talk directly and encrypted, and the operator sees every talk end.',
     )
     .version(VERSION)
     .exitOverride()

@@ -1,4 +1,5 @@
-// Names as people type them: refused before anybody is asked, with what a name may hold.
+// Names as people type them: refused here, before anybody is asked, with what a name may hold
+// (patent ¶0024: e-mail addresses will do).
 
 import { EXIT, NakodoError } from '../protocol/errors.ts';
 import { type Name, isName } from '../protocol/ids.ts';

@@ -3,6 +3,9 @@
 
 import { EXIT, type ExitCode, NakodoError, UsageError, errorMessage } from '../protocol/errors.ts';
 
+/** Columns of a terminal that does not say how wide it is (a pseudo-terminal of a script). */
+const WIDTH_UNKNOWN = 80;
+
 /** The voice of one command run. */
 export class Output {
   /** True when the user asked for `--json`. */
@@ -35,7 +38,7 @@ export class Output {
   /** Redraws the progress line; nothing unless standard error is a terminal. */
   progress(line: string): void {
     if (!process.stderr.isTTY) return;
-    const width = Math.max(20, process.stderr.columns ?? 80);
+    const width = process.stderr.columns || WIDTH_UNKNOWN;
     process.stderr.write(`\r\u001b[K${line.slice(0, width - 1)}`);
     this.#progressShown = true;
   }
@@ -71,7 +74,7 @@ export class Output {
 }
 
 /** Turns anything thrown into what a person can act upon. */
-export function explained(error: unknown): {
+function explained(error: unknown): {
   readonly code: string;
   readonly message: string;
   readonly next: string;

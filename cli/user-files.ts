@@ -1,6 +1,6 @@
-// The user's files: the command opens them with the user's own rights and streams them to the agent,
-// which never opens a user's path (design §7). All are opened before anybody is called, so that a
-// missing one costs no talk.
+// The user's files: the command opens them with its user's rights and streams them to the agent,
+// which never opens a user's path (design §7). All are opened before anybody is called, so that one
+// that is missing costs no talk.
 
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename } from 'node:path';

@@ -14,7 +14,7 @@ export interface CommonOptions {
 }
 
 /** A command's face. */
-export interface CommandFace {
+interface CommandFace {
   /** As commander reads it: `send <name> <files...>`. */
   readonly usage: string;
   /** One line, for the list of commands. */

@@ -11,8 +11,8 @@ export function declareDemo(program: Command): void {
     usage: 'demo',
     summary: 'Watch the whole story happen on this machine, in under a minute.',
     details:
-      'A broker, a session manager and three terminals start as processes of their own; a stranger\n' +
-      'is refused, a file arrives, and talks end in every way there is. Nothing stays behind.',
+      'A broker, a session manager and three terminals start as processes of their own; a\n' +
+      'stranger is refused, a file arrives, and talks end in every way. Nothing stays behind.',
     examples: ['nakodo demo', 'nakodo demo holiday.mp4 --json'],
   });
   demo.addArgument(

@@ -1,5 +1,5 @@
-// `send`: the user names the peer [S1002], the agent introduces itself, the files go directly to the
-// callee's inbox.
+// `send`: the user names the peer [S1002], the agent introduces itself, and the files go directly
+// to the callee's inbox.
 
 import { Argument, type Command } from 'commander';
 import { EXIT, type ExitCode } from '../../protocol/errors.ts';

@@ -88,6 +88,7 @@ const enrolment = (command: Command): Command =>
 /** What was opened, to be closed in reverse order. */
 type Opened = { close(): Promise<void> }[];
 
+/** Broker and manager in one process [¶0028], for terminals that are others: claim 22. */
 async function runServe(output: Output, options: ServeOptions): Promise<ExitCode> {
   refuseOpenNetwork(options.listen);
   const home = makeHome(options.home);
@@ -98,11 +99,7 @@ async function runServe(output: Output, options: ServeOptions): Promise<ExitCode
     const key = await managerPublicKey(home, parts.suite, parts.rng);
     const broker = await openBroker(options, [key], parts);
     opened.push(broker);
-    const connect = (): Duplex => {
-      const [ours, theirs] = duplexPair();
-      broker.handle(theirs);
-      return ours;
-    };
+    const connect = (): Duplex => connectedTo(broker);
     const manager = await openManager(options, home, { url: broker.url, connect }, parts);
     opened.push(manager);
     serving.operations = manager.operations;
@@ -111,6 +108,16 @@ async function runServe(output: Output, options: ServeOptions): Promise<ExitCode
   });
 }
 
+/** The manager's way to a broker in its process: what TCP does by itself, closing included. */
+function connectedTo(broker: BrokerShell): Duplex {
+  const [ours, theirs] = duplexPair();
+  ours.once('close', () => theirs.destroy());
+  theirs.once('close', () => ours.destroy());
+  broker.handle(theirs);
+  return ours;
+}
+
+/** The trigger broker as a program: claim 21. */
 async function runBroker(output: Output, options: BrokerOptions): Promise<ExitCode> {
   refuseOpenNetwork(options.listen);
   const key = await readManagerKey(options.managerPub);
@@ -122,6 +129,7 @@ async function runBroker(output: Output, options: BrokerOptions): Promise<ExitCo
   });
 }
 
+/** The session manager as a program: claim 20. */
 async function runManager(output: Output, options: ManagerOptions): Promise<ExitCode> {
   refuseOpenNetwork(options.listen);
   const home = makeHome(options.home);

@@ -1,4 +1,5 @@
-// `enroll`, `agent`, `status`: a terminal gets its name, runs, and says how it is.
+// `enroll`, `agent`, `status`: a terminal gets its name [S1001's precondition], runs, and says how
+// it is. The agent is the terminal; the other commands are visits.
 
 import { Argument, type Command } from 'commander';
 import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
@@ -80,7 +81,7 @@ async function runEnroll(
   return EXIT.done;
 }
 
-/** Ready only when both servers know this terminal [S1000, S1001]. */
+/** The terminal as a program: claim 19. Ready when both servers know it [S1000, S1001]. */
 async function runAgent(output: Output, options: AgentOptions): Promise<ExitCode> {
   const [{ Agent }, { serveAgent }, { processLog }] = await Promise.all([
     import('../../device/agent.ts'),

@@ -1,4 +1,5 @@
-// Plays the demo: sets the stage, plays scene after scene, clears everything away, whatever happens.
+// Plays the demo: sets the stage, plays scene after scene, and clears everything away, whatever
+// happens, so that a machine looks afterwards as it did before.
 
 import { randomFillSync } from 'node:crypto';
 import { statSync } from 'node:fs';

@@ -33,7 +33,7 @@ export interface Play {
 }
 
 /** One scene: a stable name and how it is played. */
-export interface Scene {
+interface Scene {
   readonly scene: string;
   readonly play: (play: Play) => Promise<Played>;
 }

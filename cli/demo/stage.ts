@@ -15,7 +15,7 @@ const KEY_MS_MAX = 15_000;
 const KEY_LOOK_MS = 20;
 
 /** One terminal on the stage. */
-export interface Actor {
+interface Actor {
   readonly name: string;
   readonly id: string;
   readonly home: string;
@@ -51,7 +51,7 @@ export class Stage {
   }
 
   /**
-   * Starts the two servers as two processes [¶0028]. The manager comes first, since the broker needs
+   * Starts the two servers as two processes [¶0028]. The manager comes first, as the broker needs
    * its public key; it is told of a proxy's port, which leads to the broker once that has one.
    */
   async startServers(): Promise<{ readonly mqttPort: number; readonly httpPort: number }> {

@@ -1,4 +1,5 @@
-// What a person meets first: help with an example, and two lines when something was typed wrong.
+// What a person meets first: help with an example and exit codes for every command, and two lines
+// (what happened, what to do next) when something was typed wrong.
 
 import t from 'tap';
 import { folder, run } from './program.ts';

@@ -1,4 +1,5 @@
-// `allow`, `deny`, `allowed`: the owner's list, edited while no agent runs.
+// `allow`, `deny`, `allowed`: the owner's list, edited by commands and by hand while no agent runs
+// (the story's test shows that a running agent obeys at once).
 
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
-// The program as a user runs it: real processes with homes of their own in a temporary folder.
+// The program as a user runs it: real processes with homes of their own in a temporary folder,
+// ended by their id when the test is over.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,8 +9,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 const MAIN = join(import.meta.dirname, '..', 'main.js');
-// tap puts its own loaders into the NODE_OPTIONS of every child, which then takes a second to start;
-// a user's process has none.
+// tap puts its own loaders into the NODE_OPTIONS of every child, which then takes a second to
+// start; a user's process has none.
 const PROGRAM = ['-u', 'NODE_OPTIONS', process.execPath, MAIN];
 
 /** What tap's `t` offers for clearing away. */
@@ -114,10 +115,11 @@ export async function serve(t: Teardown, home: string): Promise<Running> {
 export async function terminal(
   t: Teardown,
   where: { readonly server: string; readonly home: string; readonly name: string },
+  options: readonly string[] = [],
 ): Promise<Running> {
   const { said } = await run(['ticket', '--name', where.name, '--home', where.server, '--json']);
   await run(['enroll', String(said?.ticket), '--home', where.home]);
-  return start(t, ['agent', '--home', where.home]);
+  return start(t, ['agent', '--home', where.home, ...options]);
 }
 
 function json(text: string): Record<string, unknown> | undefined {

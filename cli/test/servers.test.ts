@@ -1,4 +1,5 @@
-// Broker and session manager in two processes and in one [¶0028], and what happens when one is gone.
+// Broker and session manager in two processes and in one [¶0028], what they say when they are
+// ready, and what the commands say when one is gone.
 
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -90,6 +91,17 @@ t.test('claim 20: one process serves as both', async (t) => {
   t.equal(await server.end(), 0, 'SIGTERM ends a server cleanly');
   const devices = await run(['devices', '--home', home]);
   t.equal(devices.exit, 5);
+});
+
+t.test('claim 21: a broker alone needs the key of its manager', async (t) => {
+  const base = folder(t);
+  const missing = await run(['broker', '--manager-pub', join(base, 'none'), '--mqtt-port', '0']);
+  t.equal(missing.exit, 1);
+  t.match(missing.stderr, /there is no file .*\nnext: .*session manager/);
+  writeFileSync(join(base, 'wrong'), 'hello\n');
+  const wrong = await run(['broker', '--manager-pub', join(base, 'wrong'), '--mqtt-port', '0']);
+  t.equal(wrong.exit, 1);
+  t.match(wrong.stderr, /does not hold a manager's key\nnext: /);
 });
 
 t.test('plain words: what runs where, and that it is loopback only', async (t) => {

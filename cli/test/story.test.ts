@@ -1,4 +1,5 @@
-// The whole story through real processes: a ticket, two terminals, a list, a file, a refusal, ends.
+// The whole story through real processes: a ticket, two terminals, a list, a file, a refusal, and
+// ends of every kind that a command can bring about.
 
 import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -80,6 +81,28 @@ t.test('S6004: the operator ends a talk; both terminals obey', async (t) => {
   t.equal(gone.exit, 1);
   t.match(gone.stderr, /\nnext: /);
 });
+
+t.test(
+  'claim 19: a terminal that sleeps between polls is ready, and says that it sleeps',
+  async (t) => {
+    const base = folder(t);
+    const at = (name: string): string => join(base, name);
+    await serve(t, at('s'));
+    const agent = await terminal(t, { server: at('s'), home: at('1'), name: 'TERM1' }, [
+      '--poll-every',
+      '1h',
+    ]);
+    t.match(agent.ready, { name: 'TERM1' });
+    const asleep = async (): Promise<boolean> =>
+      /asleep, polls in/.test((await run(['status', '--home', at('1')])).stdout);
+    let looks = 0;
+    while (!(await asleep()) && looks < 50) looks += 1;
+    t.ok(looks < 50, 'it went to sleep');
+    const devices = await run(['devices', '--home', at('s'), '--json']);
+    t.match(devices.said, [{ name: 'TERM1', pollSeconds: 3600 }]);
+    t.equal(await agent.end(), 0);
+  },
+);
 
 t.test('a ticket is used once, a name is taken once', async (t) => {
   const base = folder(t);
