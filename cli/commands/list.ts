@@ -1,5 +1,6 @@
 // `allow`, `deny`, `allowed`: the owner's list [12, ¶0018, claim 8]. They edit the file in the home
-// of the terminal; an agent that runs reads it anew at every question, so none has to run or restart.
+// of the terminal; an agent that runs reads it anew at every question, so none has to run or
+// restart.
 
 import { join } from 'node:path';
 import { Argument, type Command } from 'commander';

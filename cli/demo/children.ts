@@ -9,6 +9,8 @@ import { NakodoError } from '../../protocol/errors.ts';
 const READY_MS_MAX = 15_000;
 /** Milliseconds for one command to finish. */
 const COMMAND_MS_MAX = 45_000;
+/** Bytes a millisecond that even a very slow machine moves: 1 MB/s. */
+const SLOWEST_BYTES_PER_MS = 1_000;
 /** Milliseconds between a polite end and a forced one. */
 const END_MS_MAX = 3_000;
 /** Characters that are kept of what one child says, the last ones. */
@@ -46,13 +48,17 @@ export class Children {
 
   /**
    * Runs a command to its end. `showProgress`: its standard error is ours, so that its progress
-   * line shows if that is a terminal.
+   * line shows if that is a terminal. `bytes`: what it has to move, for which it gets more time.
    */
-  run(args: readonly string[], showProgress = false): Promise<Finished> {
-    const child = this.#spawn(args, showProgress ? 'inherit' : 'pipe');
+  run(
+    args: readonly string[],
+    how: { readonly showProgress?: boolean; readonly bytes?: number } = {},
+  ): Promise<Finished> {
+    const child = this.#spawn(args, how.showProgress === true ? 'inherit' : 'pipe');
+    const msMax = COMMAND_MS_MAX + (how.bytes ?? 0) / SLOWEST_BYTES_PER_MS;
     let stdout = '';
     let stderr = '';
-    const timer = setTimeout(() => child.kill('SIGKILL'), COMMAND_MS_MAX);
+    const timer = setTimeout(() => child.kill('SIGKILL'), msMax);
     child.stdout?.on('data', (chunk: Buffer) => {
       stdout = (stdout + chunk.toString()).slice(-STDOUT_CHARACTERS_MAX);
     });

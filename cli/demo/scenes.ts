@@ -7,7 +7,7 @@ import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NakodoError } from '../../protocol/errors.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
-import type { Finished } from './children.ts';
+import type { Children, Finished } from './children.ts';
 import { addressBytes } from './recording-proxy.ts';
 import type { Cast, Stage } from './stage.ts';
 
@@ -54,10 +54,10 @@ export const LONG_BYTES = 12_000_000;
 const QUOTA_BYTES = 4_000_000;
 const TIME_SECONDS = 2;
 /** The extended talk: this much is granted at first, and the file holds LONG_BYTES. */
-const FIRST_BYTES = 5_000_000;
+const FIRST_BYTES = 8_000_000;
 /** Slow enough to be ended in the middle, and for 2 s to end it. */
 const SLOW_RATE = '1MB';
-const STEADY_RATE = '6MB';
+const STEADY_RATE = '5MB';
 /** How far from the granted time an end may be: two timers and two processes on a busy machine. */
 const TIME_TOLERANCE_MS = 1_000;
 /** Milliseconds for a talk to show up in `sessions`, and between two looks. */
@@ -84,7 +84,12 @@ async function strangerRefused(play: Play): Promise<Played> {
   const waitedMs = Math.round(performance.now() - started);
   const toTerm3 = addressBytes(cast.term3.proxy.received(), cast.stranger.address);
   // The positive control: the same search finds the address where it is allowed to be.
-  const permitted = await send(play, cast.term1.home, [play.longFile, '--bytes', '1MB']);
+  const permitted = await send(play, cast.term1.home, [
+    play.longFile,
+    '--bytes',
+    '1MB',
+    '--no-extend',
+  ]);
   const toStranger = addressBytes(cast.stranger.proxy.received(), cast.term3.address);
   const toTerm1 = addressBytes(cast.term1.proxy.received(), cast.term3.address);
   const searched = cast.stranger.proxy
@@ -110,7 +115,10 @@ async function strangerRefused(play: Play): Promise<Played> {
 async function fileDelivered(play: Play): Promise<Played> {
   const { cast, file } = play;
   const started = performance.now();
-  const sent = await send(play, cast.term1.home, [file.path], play.showProgress);
+  const sent = await send(play, cast.term1.home, [file.path], {
+    showProgress: play.showProgress,
+    bytes: file.bytes,
+  });
   const elapsedMs = performance.now() - started;
   note(play, sent);
   const inbox = join(cast.term3.home, 'inbox', basename(file.path));
@@ -273,10 +281,10 @@ function send(
   play: Play,
   home: string,
   args: readonly string[],
-  showProgress = false,
+  how: Parameters<Children['run']>[1] = {},
 ): Promise<Finished> {
   const command = ['send', 'TERM3', ...args, '--home', home, '--json'];
-  return play.stage.children.run(command, showProgress);
+  return play.stage.children.run(command, how);
 }
 
 const said = (finished: Finished): Entry => finished.said as Entry;
