@@ -96,8 +96,11 @@ export class Ending {
     this.#pause = how.pto;
     this.#timers.stopAll();
     if (!how.speaks) return;
-    const closing = Math.max(3 * how.pto, ms(DATA_LIMITS.closingMsMax) / 2);
-    this.#timers.set(TIMER.closing, after(now, Math.min(closing, ms(DATA_LIMITS.closingMsMax))));
+    // As long as this lasts the talk keeps its socket. Who answers waits three PTO (RFC 9000 §10.2);
+    // who asks stops as soon as it is answered, so it may ask for longer.
+    const asking = how.isAnswer ? 0 : ms(DATA_LIMITS.closingMsMax) / 2;
+    const closing = Math.min(Math.max(3 * how.pto, asking), ms(DATA_LIMITS.closingMsMax));
+    this.#timers.set(TIMER.closing, after(now, closing));
     if (!how.isAnswer) this.#timers.set(TIMER.close, after(now, how.pto));
   }
 
@@ -110,7 +113,7 @@ export class Ending {
   onPacket(isClose: boolean): void {
     if (isClose && !this.#isAnswer) {
       this.#peerKnows = true;
-      this.#timers.stop(TIMER.close);
+      this.#timers.stopAll();
       return;
     }
     if (this.#peerKnows || this.#answers >= DATA_LIMITS.closeAnswersMax) return;
