@@ -1,5 +1,5 @@
-// What the manager's parts share: keys, clocks, the queue in front of the disk, the way out. Owned by
-// the core in manager.ts; a part keeps nothing of another part's.
+// What the manager's parts share: keys, clocks, the queue in front of the disk, the way out. Owned
+// by the core in manager.ts; a part keeps nothing of another part's.
 
 import { encodeMessage } from '../protocol/control/codec.ts';
 import type { Message } from '../protocol/control/messages.ts';

@@ -1,5 +1,6 @@
-// The manager's timers: an indexed binary heap, so that arming, moving and disarming one of a hundred
-// thousand deadlines costs a few comparisons and a deadline that is no longer wanted leaves at once.
+// The manager's timers: an indexed binary heap, so that arming, moving and disarming one of a
+// hundred thousand deadlines costs a few comparisons and a deadline that is no longer wanted leaves
+// at once.
 
 import { type Micros, NEVER } from '../protocol/time.ts';
 

@@ -1,6 +1,6 @@
-// A later expiry of a running talk [45]: one end asks, the callee's owner is asked again, and the new
-// totals go to both ends, on disk first. Both ends may ask for the same revision; one trigger serves
-// them. No answer in LIMITS.waitMsDefault, or no, and the old expiry stands.
+// A later expiry of a running talk [45]: one end asks, the callee's owner is asked again, and the
+// new totals go to both ends, on disk first. Both ends may ask for the same revision; one trigger
+// serves them. No answer in LIMITS.waitMsDefault, or no, and the old expiry stands.
 
 import { type ListVerdict, grantFor, judge } from '../protocol/consent/allow-list.ts';
 import type { MessageOf, Terms } from '../protocol/control/messages.ts';

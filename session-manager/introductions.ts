@@ -1,6 +1,7 @@
-// The introduction [42, 43]: a connect request becomes a trigger, the callee's list is searched, and
-// only on a yes are addresses queried, a session made and both terminals told. Everything else is one
-// refusal that leaves exactly when the caller's own wait is over, so that it tells nothing (design §4).
+// The introduction [42, 43]: a connect request becomes a trigger, the callee's list is searched,
+// and only on a yes are addresses queried, a session made and both terminals told. Everything else
+// is one refusal that leaves exactly when the caller's own wait is over, so that it tells nothing
+// (design §4).
 
 import { type ListVerdict, grantFor, judge } from '../protocol/consent/allow-list.ts';
 import { encodeMessage } from '../protocol/control/codec.ts';
@@ -39,7 +40,9 @@ interface Introduction {
   readonly callerId: DeviceId;
   /** Undefined if the sender may not call by this name, or the name is nobody's. */
   readonly parties: { readonly caller: Device; readonly callee: Device } | undefined;
-  /** Ours: what the callee and the broker echo. Callers choose their own IDs, so theirs will not do. */
+  /**
+   * Ours: what the callee and the broker echo. Callers choose their own IDs, so theirs will not do.
+   */
   readonly ask: RequestId;
   readonly until: Micros;
   readonly deadline: Deadline;
@@ -81,8 +84,8 @@ export class Introductions {
 
   /**
    * A connect request [S2001, claim 9]. Its number is bounded first, in all and per caller: what is
-   * over the bound is dropped, and the caller's own wait refuses it. A request that is repeated gets
-   * the answer it had, or goes on waiting: it never triggers twice.
+   * over the bound is dropped, and the caller's own wait refuses it. A request that is repeated
+   * gets the answer it had, or goes on waiting: it never triggers twice.
    */
   onConnect(now: Micros, from: DeviceId, connect: MessageOf<'connect'>): void {
     const key = `${from}/${connect.request}`;
@@ -280,7 +283,9 @@ export class Introductions {
     });
   }
 
-  /** Tells the caller [S2008] and the callee [S2009]: same grant, same key, the other's addresses. */
+  /**
+   * Tells the caller [S2008] and the callee [S2009]: same grant, same key, the other's addresses.
+   */
   #notify(now: Micros, introduction: Introduction, found: Found, notice: Notice): void {
     const { caller, callee } = found;
     this.#context.counts.introduced += 1;

@@ -12,7 +12,7 @@ import type { ManagerOutput, Write } from './manager-types.ts';
 import type { WallClock } from './wall-clock.ts';
 
 /** One change that becomes durable as a whole. */
-export interface Fact {
+interface Fact {
   readonly entries: readonly LogFact[];
   /** Asked when the batch is made, so that a row is always the latest. */
   readonly writes: () => readonly Write[];
@@ -67,8 +67,8 @@ export class Ledger {
   }
 
   /**
-   * Queues a fact. At MANAGER_LIMITS.factsMax one that can fail fails at once; one that cannot is bounded
-   * by the sessions that there are.
+   * Queues a fact. At MANAGER_LIMITS.factsMax one that can fail fails at once; one that cannot is
+   * bounded by the sessions that there are.
    */
   add(now: Micros, fact: Fact): void {
     const isStuck = this.#retry.slot >= 0;
@@ -90,7 +90,10 @@ export class Ledger {
     this.#start(now);
   }
 
-  /** The store could not write: undo what can be undone, keep the rest for MANAGER_LIMITS.diskRetryMs. */
+  /**
+   * The store could not write: undo what can be undone, keep the rest for
+   * MANAGER_LIMITS.diskRetryMs.
+   */
   onFailed(now: Micros, batch: number, code: string): void {
     if (this.#writing === undefined || batch !== this.#batch) return;
     const lost = [...this.#writing, ...this.#queue];

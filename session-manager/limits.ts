@@ -1,5 +1,5 @@
-// Bounds of the session manager that nobody else needs to know; those that the parties share stand in
-// protocol/limits.ts.
+// Bounds of the session manager that nobody else needs to know; those that the parties share stand
+// in protocol/limits.ts.
 
 export const MANAGER_LIMITS = {
   /** Facts that wait for the disk; beyond it what can be refused is refused. Chosen by us. */

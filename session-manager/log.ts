@@ -1,7 +1,7 @@
-// The operator's record of everything that began, ended or was refused [S6001]: an append-only chain
-// in which each entry names the hash of the one before, so that a changed, missing or reordered entry
-// is found with no key at all. An entry is canonical CBOR; keys 0–4 are the chain, 8 and up the facts.
-// No entry holds an address or a session key.
+// The operator's record of everything that began, ended or was refused [S6001]: an append-only
+// chain in which each entry names the hash of the one before, so that a changed, missing or
+// reordered entry is found with no key at all. An entry is canonical CBOR; keys 0–4 are the chain,
+// 8 and up the facts. No entry holds an address or a session key.
 
 import { decodeCbor, encodeCbor } from '../protocol/control/cbor.ts';
 import {
@@ -188,7 +188,7 @@ export function decodeLogEntry(encoded: Uint8Array): LogEntry | undefined {
 }
 
 /** What a verification says: how many entries and where they end, or the first fault. */
-export type LogVerdict =
+type LogVerdict =
   | { readonly ok: true; readonly entries: number; readonly head: LogHead }
   | { readonly ok: false; readonly at: number; readonly why: string };
 

@@ -158,7 +158,7 @@ export interface ManagerEvent {
 }
 
 /** What one terminal reported, as the operator sees it. */
-export type ReportView = Report;
+type ReportView = Report;
 
 /** A session as the operator sees it; field names are what `--json` prints. */
 export interface SessionView {
@@ -181,7 +181,9 @@ export interface SessionView {
   readonly ended: string | null;
   readonly callerReport: ReportView | null;
   readonly calleeReport: ReportView | null;
-  /** What one end sent and the other neither received nor declared lost; null until both reported. */
+  /**
+   * What one end sent and the other neither received nor declared lost; null until both reported.
+   */
   readonly differenceBytes: number | null;
 }
 

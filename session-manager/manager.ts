@@ -1,7 +1,8 @@
-// The session manager: the go-between who knows names, asks the callee, and introduces only on a yes
-// [means 41–45, claim 9, claim 20]. This file takes inputs apart and hands each to the part that it
-// concerns: names, introductions, sessions, extensions. Pure: the shell brings time, the broker and
-// the disk. One change → drain `poll` → arm one timer for `nextTimeout` (protocol/core.ts).
+// The session manager: the go-between who knows names, asks the callee, and introduces only on a
+// yes [means 41–45, claim 9, claim 20]. This file takes inputs apart and hands each to the part
+// that it concerns: names, introductions, sessions, extensions. Pure: the shell brings time, the
+// broker and the disk. One change → drain `poll` → arm one timer for `nextTimeout`
+// (protocol/core.ts).
 
 import { decodeMessage } from '../protocol/control/codec.ts';
 import type { Message } from '../protocol/control/messages.ts';
@@ -49,7 +50,9 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     );
   }
 
-  /** One input; what it brings about comes out of `poll`. Nothing that a peer sent makes it throw. */
+  /**
+   * One input; what it brings about comes out of `poll`. Nothing that a peer sent makes it throw.
+   */
   handle(time: Micros, input: ManagerInput): void {
     const now = this.#advance(time);
     this.#context.wall.set(now, input.wall);
@@ -155,7 +158,9 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     else this.#context.counts.malformed += 1;
   }
 
-  /** Where a trigger stands [S2002]: for the figures only; every trigger has its own deadline here. */
+  /**
+   * Where a trigger stands [S2002]: for the figures only; every trigger has its own deadline here.
+   */
   #onTriggerState(bytes: Uint8Array): void {
     const message = decodeMessage(bytes);
     if (message?.kind !== 'triggerState') this.#context.counts.malformed += 1;

@@ -1,6 +1,7 @@
-// The name record [41, Fig. 6]: which name is which device, who may have one (tickets, enrolment) and
-// who is there (registration). A name belongs to one device for good; only the operator hands out the
-// right to one. Everything is in memory and in the store; a change counts once it is on disk.
+// The name record [41, Fig. 6]: which name is which device, who may have one (tickets, enrolment)
+// and who is there (registration). A name belongs to one device for good; only the operator hands
+// out the right to one. Everything is in memory and in the store; a change counts once it is on
+// disk.
 
 import { base32 } from '../protocol/base32.ts';
 import type { MessageOf, PublicKeys } from '../protocol/control/messages.ts';
@@ -97,8 +98,9 @@ export class Names {
   }
 
   /**
-   * Registration: a terminal says its name [41, S2000]. Answered with a fresh membership, or refused
-   * if the sender is not enrolled or the name is not the one that is bound to its device ID.
+   * Registration: a terminal says its name [41, S2000]. Answered with a fresh membership, or
+   * refused if the sender is not enrolled or the name is not the one that is bound to its device
+   * ID.
    */
   onRegister(now: Micros, from: DeviceId, message: MessageOf<'register'>): void {
     const { request } = message;
@@ -119,8 +121,10 @@ export class Names {
     const { name, uses, seconds } = command;
     const wall = this.#context.wall.at(now);
     const dropped = this.#dropOldTickets(wall);
-    const usable = uses >= 1 && uses <= MANAGER_LIMITS.ticketUsesMax;
-    if (!usable || seconds < 1 || seconds > MANAGER_LIMITS.ticketSecondsMax) {
+    const isUsable =
+      isWithin(uses, MANAGER_LIMITS.ticketUsesMax) &&
+      isWithin(seconds, MANAGER_LIMITS.ticketSecondsMax);
+    if (!isUsable) {
       this.#fail(to, 'bad-request');
       return;
     }
@@ -147,10 +151,10 @@ export class Names {
   }
 
   /**
-   * Enrols a terminal that shows a ticket and proves its keys. One use of the ticket is taken before
-   * anything else happens, so that of two that race for the last use exactly one gets it. Repeating
-   * the request of a terminal that is enrolled already costs no use. A body that asks for a new
-   * membership is told apart by what it is signed as.
+   * Enrols a terminal that shows a ticket and proves its keys. One use of the ticket is taken
+   * before anything else happens, so that of two that race for the last use exactly one gets it.
+   * Repeating the request of a terminal that is enrolled already costs no use. A body that asks for
+   * a new membership is told apart by what it is signed as.
    */
   onEnrol(now: Micros, to: number, body: Uint8Array): void {
     const { options, wall } = this.#context;
@@ -275,4 +279,9 @@ export class Names {
   #fail(to: number, code: ReplyFault): void {
     this.#context.reply(to, { kind: 'failed', code });
   }
+}
+
+/** A whole number from 1 to `most`. */
+function isWithin(value: number, most: number): boolean {
+  return Number.isInteger(value) && value >= 1 && value <= most;
 }

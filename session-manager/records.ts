@@ -50,7 +50,7 @@ export const ticketRecord = record({
 export type TicketRecord = Infer<typeof ticketRecord>;
 
 /** One terminal's end notice [S6000]. */
-export const report = record({
+const report = record({
   reason: field(0, reason),
   sentBytes: field(1, count),
   receivedBytes: field(2, count),
@@ -61,7 +61,7 @@ export const report = record({
 export type Report = Infer<typeof report>;
 
 /** `sessions`, by `sessionKey`. */
-export const sessionRecord = record({
+const sessionRecord = record({
   version: field(0, uint(RECORD_VERSION)),
   session: field(1, sessionId),
   callerId: field(2, deviceId),
@@ -99,8 +99,8 @@ export function sessionKey(
 }
 
 /**
- * Bytes that one end sent and the other neither received nor was told were lost, both ways added up;
- * undefined until both have reported (design §5: sender's = receiver's + declared lost).
+ * Bytes that one end sent and the other neither received nor was told were lost, both ways added
+ * up; undefined until both have reported (design §5: sender's = receiver's + declared lost).
  */
 export function differenceBytes(row: SessionRecord): number | undefined {
   const { callerReport: caller, calleeReport: callee } = row;

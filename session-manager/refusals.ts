@@ -1,6 +1,6 @@
-// The log's view of refusals: the first of a caller, a name and an hour is entered at once, the rest
-// of that hour as one number, so that strangers who knock all day cannot fill the log. A caller that
-// tries many names, and many callers together, share one entry beyond the bounds.
+// The log's view of refusals: the first of a caller, a name and an hour is entered at once, the
+// rest of that hour as one number, so that strangers who knock all day cannot fill the log. A
+// caller that tries many names, and many callers together, share one entry beyond the bounds.
 
 import type { DeviceId, Name } from '../protocol/ids.ts';
 import { type Micros, after, ms } from '../protocol/time.ts';

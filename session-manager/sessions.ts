@@ -50,7 +50,7 @@ interface EndWaiter {
 }
 
 /** Which end of a session. */
-export type Side = 'caller' | 'callee';
+type Side = 'caller' | 'callee';
 const SIDES: readonly Side[] = ['caller', 'callee'];
 
 /** The end of a session that a device is, if it is one. */
@@ -150,9 +150,9 @@ export class Sessions {
   }
 
   /**
-   * An end notice [S6000, claim 12]: kept with the session, logged [S6001], and acknowledged once it
-   * is on disk, so that the terminal may forget it. Acknowledged too, and changing nothing, when it
-   * is repeated or about a session that we do not know.
+   * An end notice [S6000, claim 12]: kept with the session, logged [S6001], and acknowledged once
+   * it is on disk, so that the terminal may forget it. Acknowledged too, and changing nothing, when
+   * it is repeated or about a session that we do not know.
    */
   onEndNotice(now: Micros, from: DeviceId, notice: MessageOf<'endNotice'>): void {
     const session = this.#open.get(notice.session) ?? this.#closed.get(notice.session);
@@ -340,6 +340,8 @@ export class Sessions {
   }
 
   #armClosing(session: Session): void {
+    // An expiry that is taken back after the end has nothing to close any more.
+    if (session.row.closed) return;
     const last = session.row.seconds + LIMITS.unreportedSeconds;
     this.#context.deadlines.set(session.closing, after(session.begun, seconds(last)));
   }

@@ -1,6 +1,6 @@
 // The session manager as a process sees it: identity and store in the home, the link to the broker,
-// enrolment over HTTP, and the core between them. One input → drain → one timer. Nothing waits for a
-// timer on the way of an introduction: its only delay is the flush of its grant.
+// enrolment over HTTP, and the core between them. One input → drain → one timer. Nothing waits for
+// a timer on the way of an introduction: its only delay is the flush of its grant.
 
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -77,7 +77,9 @@ export interface RunningManager {
   close(): Promise<void>;
 }
 
-/** The public key of a home's manager, made at the first start: a broker beside it needs it first. */
+/**
+ * The public key of a home's manager, made at the first start: a broker beside it needs it first.
+ */
 export async function managerPublicKey(
   home: string,
   suite: CryptoSuite,

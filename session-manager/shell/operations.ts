@@ -1,5 +1,5 @@
-// What the operator can do with a running manager; the integrator puts these behind the local socket.
-// Answers are plain objects that JSON can hold, with the field names of manager-types.ts.
+// What the operator can do with a running manager; the integrator puts these behind the local
+// socket. Answers are plain objects that JSON can hold, with the field names of manager-types.ts.
 
 import type { CryptoSuite, SigningKey } from '../../protocol/crypto.ts';
 import { NakodoError } from '../../protocol/errors.ts';

@@ -1,6 +1,7 @@
 // The store on LMDB: one file in the home, one transaction a batch, and the answer only after the
-// fsync. Sizes are set up front, as LMDB wants; compression is off, rows are small and some are hashes.
-// Never on a network file system; copied with its own backup, not with cp (toolchain.md §3).
+// fsync. Sizes are set up front, as LMDB wants; compression is off, rows are small and some are
+// hashes. Never on a network file system; copied with its own backup, not with cp (toolchain.md
+// §3).
 
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -22,7 +23,7 @@ const PAGE_ROWS = 1_000;
 const LAST_CHARACTER = '\u007f';
 
 /** Settings of an LMDB store. */
-export interface LmdbOptions {
+interface LmdbOptions {
   /** A folder of its own; made if it is not there. */
   readonly folder: string;
   /** Address space to begin with, default 16 GiB; LMDB maps more if it must. */
@@ -150,8 +151,8 @@ class LmdbStore implements Store {
 }
 
 /**
- * Takes the folder for this process: a file with its number, which a process that died leaves behind
- * and the next one takes over. @throws NakodoError `store-locked`.
+ * Takes the folder for this process: a file with its number, which a process that died leaves
+ * behind and the next one takes over. @throws NakodoError `store-locked`.
  */
 async function lock(folder: string): Promise<() => void> {
   const path = join(folder, 'pid');

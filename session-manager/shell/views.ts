@@ -1,5 +1,5 @@
-// What the operator sees: plain objects with stable field names, as `--json` prints them. Wall times
-// become ISO 8601 in UTC, byte strings hexadecimal.
+// What the operator sees: plain objects with stable field names, as `--json` prints them. Wall
+// times become ISO 8601 in UTC, byte strings hexadecimal.
 
 import type { CryptoSuite } from '../../protocol/crypto.ts';
 import { decodeLogEntry } from '../log.ts';

@@ -1,4 +1,5 @@
-// The heap of deadlines fires what a plain sorted list would.
+// The heap of deadlines fires what a plain
+// sorted list would.
 
 import fc from 'fast-check';
 import t from 'tap';

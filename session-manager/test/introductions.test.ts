@@ -1,4 +1,5 @@
-// The introduction in virtual time: who is asked, who learns what, and when [42, 43].
+// The introduction in virtual time: who is asked,
+// who learns what, and when [42, 43].
 
 import t from 'tap';
 import { encodeMessage } from '../../protocol/control/codec.ts';

@@ -1,4 +1,5 @@
-// The log's chain: whatever is changed, missing or moved is found [S6001].
+// The log's chain: whatever is changed,
+// missing or moved is found [S6001].
 
 import t from 'tap';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';

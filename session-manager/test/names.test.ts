@@ -1,4 +1,5 @@
-// Tickets and enrolment in virtual time: who may have a name [41].
+// Tickets and enrolment in virtual time:
+// who may have a name [41].
 
 import t from 'tap';
 import { makeEnrolRequest, openEnrolResponse } from '../../protocol/identity/enrolment.ts';
@@ -93,6 +94,19 @@ t.test('a ticket’s secret is stored as a hash only, and survives a restart', a
   t.ok(world.reply(world.enrol(world.stranger('TERM2'), secret), 'enrolled'));
   const third = world.enrol(world.stranger('TERM3'), secret);
   t.equal(world.reply(third, 'failed').code, 'ticket-invalid');
+});
+
+t.test('a ticket without a use, or for no time or for ever, is not made', async (t) => {
+  const world = new World();
+  for (const [uses, seconds] of [
+    [0, 60],
+    [1.5, 60],
+    [1, 0],
+    [1, 1e12],
+  ]) {
+    const to = world.command({ kind: 'ticket', name: undefined, uses, seconds });
+    t.equal(world.reply(to, 'failed').code, 'bad-request');
+  }
 });
 
 t.test('a membership is renewed for whoever proves its keys', async (t) => {

@@ -1,4 +1,5 @@
-// End processing in virtual time: notices, extensions, forced ends, restarts [45].
+// End processing in virtual time: notices,
+// extensions, forced ends, restarts [45].
 
 import t from 'tap';
 import { decodeExpiry } from '../../protocol/grant.ts';
@@ -178,6 +179,26 @@ t.test('S6002: a full disk refuses an extension and keeps the old expiry', async
   t.equal(world.last('refusal').code, 'disk');
   t.match(world.manager.sessions('open'), [{ seconds: 600, revision: 0 }]);
 });
+
+t.test(
+  'S6002: an extension that fails on the disk after the end leaves the end alone',
+  async (t) => {
+    const { world, one, three, session } = talk();
+    world.disk = 'hold';
+    world.extend(one, session, 1, { seconds: 1_200 });
+    world.answerList(three, world.asked(three, 'askExtend').request, [allow('TERM1')]);
+    world.end(one, session, 'done');
+    world.end(three, session, 'done');
+    world.disk = 'full';
+    world.flush();
+    world.disk = 'works';
+    world.advance(2_000_000);
+    t.match(world.manager.sessions('closed'), [{ seconds: 600, revision: 0, reason: 'done' }]);
+    t.equal(world.logged('ended').length, 1);
+    t.equal(world.logged('extended').length, 0);
+    t.equal(world.changes.filter(({ event }) => event === 'ended').length, 1);
+  },
+);
 
 t.test('S6003: an extension that comes after the end is logged as unused', async (t) => {
   const { world, one, three, session } = talk();

@@ -1,4 +1,5 @@
-// What every store must do; each engine runs this same suite.
+// What every store must do; each engine
+// runs this same suite.
 
 import type { Test } from 'tap';
 import { TABLES } from '../manager-types.ts';

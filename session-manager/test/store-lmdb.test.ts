@@ -1,4 +1,5 @@
-// LMDB passes the store's contract, and keeps its word through kill -9.
+// LMDB passes the store's contract, and
+// keeps its word through kill -9.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,4 +1,5 @@
-// A manager's core in virtual time: terminals, a broker and a disk that the test plays by hand.
+// A manager's core in virtual time: terminals, a broker
+// and a disk that the test plays by hand.
 
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
 import type {
