@@ -183,9 +183,11 @@ export class Recovery {
     if (newest.packetNumber > this.#largestAcked) this.#largestAcked = newest.packetNumber;
     this.#ptoCount = 0;
     this.#probes = 0;
+    // Losses first (RFC 9002 A.7): what is acknowledged out of a bad round trip opens no window.
     this.#fillSample(newest, ackedBytes, rttMicros);
-    this.#controller.onAck(now, this.#sample);
     this.#detectLost(now);
+    this.#sample.bytesInFlight = this.#bytesInFlight;
+    this.#controller.onAck(now, this.#sample);
   }
 
   /** The PTO backed off, plain; also the unit of the closing period (RFC 9000 §10.2). */
@@ -298,7 +300,6 @@ export class Recovery {
     sample.deliveredTotal = this.#delivered;
     sample.rttMicros = rttMicros;
     sample.appLimited = newest.appLimited;
-    sample.bytesInFlight = this.#bytesInFlight;
   }
 }
 

@@ -1,0 +1,205 @@
+// Loss detection, round-trip time, congestion window and pacing: the rules of RFC 9002, one by one.
+
+import t from 'tap';
+import type { RateSample } from '../data/congestion.ts';
+import { NewReno } from '../data/congestion.ts';
+import type { AckFrame } from '../data/frame.ts';
+import { DATA_LIMITS } from '../data/limits.ts';
+import { Pacer } from '../data/pacer.ts';
+import { Recovery } from '../data/recovery.ts';
+import { Rtt } from '../data/rtt.ts';
+import { PART } from '../data/sent-packets.ts';
+import { TIMER, Timers } from '../data/timers.ts';
+import { NEVER, micros, ms } from '../time.ts';
+
+const SIZE = 1200;
+const RTT_MS = 100;
+
+class Bench {
+  readonly rtt = new Rtt();
+  readonly controller = new NewReno(SIZE);
+  readonly fates: string[] = [];
+  late = 0;
+  readonly recovery = new Recovery(this.rtt, this.controller, {
+    onPartAcked: (_kind, a) => this.fates.push(`acked ${a}`),
+    onPartLost: (_kind, a) => this.fates.push(`lost ${a}`),
+    onPartProbed: (_kind, a) => this.fates.push(`probed ${a}`),
+    onLateDatagrams: (bytes) => (this.late += bytes),
+  });
+
+  /** Sends packets, each with a DATAGRAM part that names it. */
+  send(count: number, atMs: number): void {
+    for (let i = 0; i < count; i++) {
+      const packet = this.recovery.beginPacket();
+      packet.add(PART.datagram, packet.packetNumber);
+      this.recovery.onPacketSent(micros(ms(atMs)), packet, SIZE, true);
+    }
+  }
+
+  ack(atMs: number, ...ranges: readonly (readonly [number, number])[]): void {
+    const edges = ranges.flat();
+    const ack: AckFrame = { largest: edges[1], delayMicros: 0, edges, ranges: ranges.length };
+    this.recovery.onAck(micros(ms(atMs)), ack);
+  }
+}
+
+t.test('three later acknowledgements make a packet lost (RFC 9002 §6.1.1)', async (t) => {
+  const bench = new Bench();
+  bench.send(5, 0);
+  bench.ack(RTT_MS, [2, 3]);
+  t.strictSame(bench.fates, ['acked 3', 'acked 2', 'lost 0']);
+  t.equal(bench.recovery.bytesInFlight, 2 * SIZE);
+  t.equal(bench.recovery.lostPackets, 1);
+});
+
+t.test('9/8 of the round trip make a packet lost (RFC 9002 §6.1.2)', async (t) => {
+  const bench = new Bench();
+  bench.send(2, 0);
+  bench.ack(RTT_MS, [1, 1]);
+  t.equal(bench.recovery.nextTimeout(), ms(RTT_MS) * 1.125);
+  bench.recovery.handleTimeout(micros(ms(RTT_MS) * 1.125));
+  t.strictSame(bench.fates, ['acked 1', 'lost 0']);
+  t.equal(bench.recovery.nextTimeout(), NEVER);
+});
+
+t.test('the probe timeout doubles, and a probe repeats the oldest packets (§6.2)', async (t) => {
+  const bench = new Bench();
+  bench.send(1, 0);
+  bench.ack(RTT_MS, [0, 0]);
+  bench.send(3, 200);
+  const first = bench.recovery.nextTimeout() - ms(200);
+  t.equal(first, ms(RTT_MS) + 4 * ms(RTT_MS / 2) + ms(DATA_LIMITS.peerAckDelayMs));
+  bench.fates.length = 0;
+  bench.recovery.handleTimeout(bench.recovery.nextTimeout());
+  t.strictSame(bench.fates, ['probed 1', 'probed 2']);
+  t.equal(bench.recovery.probes, DATA_LIMITS.probesPerPto);
+  t.equal(bench.recovery.pto, first * 2);
+  t.equal(bench.recovery.bytesInFlight, 3 * SIZE, 'nothing is lost yet');
+  for (let i = 0; i < 20; i++) bench.recovery.handleTimeout(bench.recovery.nextTimeout());
+  t.equal(bench.recovery.pto, ms(DATA_LIMITS.ptoMsMax), 'but never beyond a bound');
+});
+
+t.test('a packet that was declared lost and arrives is counted as such', async (t) => {
+  const bench = new Bench();
+  bench.send(5, 0);
+  bench.ack(RTT_MS, [3, 4]);
+  t.equal(bench.recovery.spuriousLosses, 0);
+  bench.ack(RTT_MS + 1, [0, 4]);
+  t.equal(bench.recovery.spuriousLosses, 2);
+  t.equal(bench.late, 1, 'DATAGRAM bytes 0 and 1');
+  bench.ack(RTT_MS + 2, [0, 4]);
+  t.equal(bench.recovery.spuriousLosses, 2, 'once');
+});
+
+t.test(
+  'the window opens by what is acknowledged and halves once a round trip (§7.3)',
+  async (t) => {
+    const bench = new Bench();
+    const { controller } = bench;
+    t.equal(controller.congestionWindow, 10 * SIZE);
+    bench.send(10, 0);
+    t.notOk(bench.recovery.hasRoom(SIZE));
+    bench.ack(RTT_MS, [0, 9]);
+    t.equal(controller.congestionWindow, 20 * SIZE, 'slow start');
+    bench.send(20, 100);
+    bench.ack(200, [20, 25]);
+    const halved = controller.congestionWindow;
+    t.equal(halved, 10 * SIZE);
+    t.notOk(controller.inSlowStart);
+    bench.ack(201, [20, 29]);
+    t.equal(controller.congestionWindow, halved, 'sent before the loss was seen');
+    bench.send(10, 210);
+    bench.ack(310, [30, 39]);
+    t.equal(controller.congestionWindow, halved + SIZE, 'one datagram a round trip');
+  },
+);
+
+t.test('who does not fill the window does not widen it (§7.8)', async (t) => {
+  const bench = new Bench();
+  for (let i = 0; i < 10; i++) {
+    bench.recovery.onAppLimited();
+    bench.send(1, i * 100);
+    bench.ack(i * 100 + 50, [i, i]);
+  }
+  t.equal(bench.controller.congestionWindow, 10 * SIZE);
+});
+
+t.test('losses over three probe timeouts mean persistent congestion (§7.6)', async (t) => {
+  const bench = new Bench();
+  bench.send(1, 0);
+  bench.ack(RTT_MS, [0, 0]);
+  for (let i = 1; i <= 8; i++) bench.send(1, 200 * i);
+  bench.send(1, 1900);
+  bench.ack(2000, [9, 9]);
+  // The least window, and the datagram that was acknowledged.
+  t.equal(bench.controller.congestionWindow, (DATA_LIMITS.minimumWindowDatagrams + 1) * SIZE);
+});
+
+t.test('a delivery rate comes with each acknowledgement', async (t) => {
+  const samples: RateSample[] = [];
+  const controller = Object.assign(Object.create(new NewReno(SIZE)), {
+    congestionWindow: 100 * SIZE,
+    onPacketSent: () => {},
+    onAck: (_now: unknown, sample: RateSample) => samples.push({ ...sample }),
+    onLoss: () => {},
+  });
+  const owner = { onPartAcked() {}, onPartLost() {}, onPartProbed() {}, onLateDatagrams() {} };
+  const recovery = new Recovery(new Rtt(), controller, owner);
+  for (let i = 0; i < 40; i++) {
+    // One packet a millisecond, acknowledged 20 ms later: 1200 bytes a millisecond.
+    const packet = recovery.beginPacket();
+    recovery.onPacketSent(micros(ms(i)), packet, SIZE, true);
+    if (i < 20) continue;
+    const number = i - 20;
+    const edges = [0, number];
+    recovery.onAck(micros(ms(i)), { largest: number, delayMicros: 0, edges, ranges: 1 });
+  }
+  const last = samples[samples.length - 1];
+  t.equal(last.deliveredBytes / (last.intervalMicros / 1000), SIZE);
+  t.equal(last.rttMicros, ms(20));
+});
+
+t.test('round-trip times are smoothed as RFC 9002 §5.3 says', async (t) => {
+  const rtt = new Rtt();
+  t.equal(rtt.smoothed, ms(DATA_LIMITS.initialRttMs));
+  rtt.update(ms(100), ms(50));
+  t.equal(rtt.smoothed, ms(100), 'the first one counts as it is');
+  rtt.update(ms(120), ms(2));
+  t.equal(rtt.smoothed, (7 * ms(100) + ms(118)) / 8);
+  rtt.update(ms(101), ms(5));
+  t.equal(rtt.minimum, ms(100));
+  t.equal(rtt.latest, ms(101));
+});
+
+t.test('the pacer lets a burst go, then a window in a round trip (§7.7)', async (t) => {
+  const pacer = new Pacer(SIZE);
+  const pace = { congestionWindow: 100 * SIZE, pacingRate: undefined, inSlowStart: false };
+  let now = micros(1_000_000);
+  let sent = 0;
+  const until = now + ms(RTT_MS);
+  while (now < until) {
+    pacer.refill(now, pace, ms(RTT_MS));
+    const at = pacer.next(now, SIZE);
+    if (at > now) {
+      now = at;
+      continue;
+    }
+    pacer.spend(SIZE);
+    sent++;
+  }
+  t.ok(Math.abs(sent - 125 - DATA_LIMITS.paceBurstDatagrams) <= 1, `${sent} datagrams`);
+});
+
+t.test('timers fire once and the earliest is next', async (t) => {
+  const timers = new Timers();
+  t.equal(timers.next(), NEVER);
+  timers.set(TIMER.idle, micros(50));
+  timers.set(TIMER.expiry, micros(20));
+  t.equal(timers.next(), 20);
+  t.notOk(timers.fires(TIMER.expiry, micros(19)));
+  t.ok(timers.fires(TIMER.expiry, micros(20)));
+  t.notOk(timers.fires(TIMER.expiry, micros(20)));
+  t.equal(timers.next(), 50);
+  timers.stopAll();
+  t.equal(timers.next(), NEVER);
+});
