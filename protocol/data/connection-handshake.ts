@@ -82,7 +82,7 @@ export class ConnectionHandshake {
     return true;
   }
 
-  /** A round-trip sample, if only one round of initiations can have been answered; else 0. */
+  /** A round-trip sample, if only one round of messages of ours can have been answered; else 0. */
   roundTrip(now: Micros): number {
     return this.#rounds === 1 && this.#firstSentAt !== undefined ? now - this.#firstSentAt : 0;
   }
@@ -98,6 +98,7 @@ export class ConnectionHandshake {
     const path = this.#waiting.shift();
     if (path === undefined || into.length < HANDSHAKE_PACKET_BYTES) return undefined;
     this.#firstSentAt ??= now;
+    if (this.#role === 'callee') this.#rounds++;
     const size =
       this.#role === 'caller'
         ? this.#handshake.writeInitiation(this.#remoteIndex, into)

@@ -271,8 +271,6 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
 
   #onResponse(path: Path, bytes: Uint8Array): boolean {
     if (!this.#handshake.onResponse(bytes)) return false;
-    const sample = this.#handshake.roundTrip(this.#now);
-    if (sample > 0) this.#parts.rtt.update(sample, 0);
     this.#startClock();
     this.#wireBytes += bytes.length;
     this.#establish(path);
@@ -329,6 +327,8 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   /** The first packet that only the true peer can have sent: the talk is open, on this path. */
   #establish(path: Path): void {
     this.#path = path;
+    const sample = this.#handshake.roundTrip(this.#now);
+    if (sample > 0) this.#parts.rtt.update(sample, 0);
     this.#handshake.stop();
     this.#timers.stop(TIMER.handshake);
     this.#onAlive();
