@@ -24,7 +24,7 @@ export interface RateSample {
 }
 
 /** What one loss detection found. */
-export interface LossReport {
+interface LossReport {
   lostBytes: number;
   /** Send time of the newest lost packet. */
   newestSentAt: Micros;

@@ -1,6 +1,6 @@
-// The one round trip that opens a talk [S1005, S4005]: the caller knocks at every candidate, doubling
-// the pause; the callee says nothing until it is asked rightly, and answers each knock once, to where
-// it came from, with no more bytes than it got.
+// The one round trip that opens a talk [S1005, S4005]: the caller knocks at every candidate,
+// doubling the pause; the callee says nothing until it is asked rightly, and answers each knock
+// once, to where it came from, with no more bytes than it got.
 
 import { assert } from '../assert.ts';
 import type { Path, Transmit } from '../core.ts';

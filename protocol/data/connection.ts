@@ -1,7 +1,7 @@
-// One talk between two terminals [S1005, S4005]: a pure core that wires handshake, protection, frames,
-// streams, recovery, meter, expiry and end together. It only delegates; the rules are in its parts.
-// It is long because it is the one junction: every method of both contracts stands here once.
-// Drive it as protocol/core.ts says: one change, drain, arm one timer.
+// One talk between two terminals [S1005, S4005]: a pure core that wires handshake, protection,
+// frames, streams, recovery, meter, expiry and end together. It only delegates; the rules are in
+// its parts. It is long because it is the one junction: every method of both contracts stands here
+// once. Drive it as protocol/core.ts says: one change, drain, arm one timer.
 
 import { assert } from '../assert.ts';
 import type { DatagramCore, Path, Transmit } from '../core.ts';
@@ -32,7 +32,7 @@ import { TIMER, Timers } from './timers.ts';
 import { Reader } from './varint.ts';
 
 /** What a connection counts beside the bytes; for `status` and tests. */
-export interface ConnectionStatistics {
+interface ConnectionStatistics {
   /** Datagrams that were nothing of ours. */
   readonly droppedDatagrams: number;
   readonly lostPackets: number;
@@ -141,8 +141,8 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
 
   /**
    * [S5005, S5006, claim 4]: adopts a new expiry that the owner has checked, and repeats the signed
-   * bytes to the peer. Cumulative totals; a revision that holds already changes nothing, and one that
-   * comes after the end, or after the quota has ended the talk, is unused: false.
+   * bytes to the peer. Cumulative totals; a revision that holds already changes nothing, and one
+   * that comes after the end, or after the quota has ended the talk, is unused: false.
    */
   extend(now: Micros, extension: Extension): boolean {
     this.#advance(now);

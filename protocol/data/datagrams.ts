@@ -1,5 +1,5 @@
-// Unreliable messages (RFC 9221): never sent again, never kept in order, before bulk. Both queues are
-// bounded: the sender is told no, the reader loses the oldest.
+// Unreliable messages (RFC 9221): never sent again, never kept in order, before bulk. Both queues
+// are bounded: the sender is told no, the reader loses the oldest.
 
 import { datagramRoom, writeDatagram } from './frame.ts';
 import { DATA_LIMITS } from './limits.ts';

@@ -1,6 +1,6 @@
 // How a talk ends, exactly once [S1006, S4006, S5001]: either it first delivers what is in flight
-// (`done`, `quota`), or it stops at once. Then one CLOSE, repeated until the peer's own CLOSE answers
-// it, and for a short while in answer to packets (RFC 9000 §10.2); then silence for good.
+// (`done`, `quota`), or it stops at once. Then one CLOSE, repeated until the peer's own CLOSE
+// answers it, and for a short while in answer to packets (RFC 9000 §10.2); then silence for good.
 
 import type { Counts, EndReason } from '../ends.ts';
 import type { Micros } from '../time.ts';
@@ -96,8 +96,8 @@ export class Ending {
     this.#pause = how.pto;
     this.#timers.stopAll();
     if (!how.speaks) return;
-    // As long as this lasts the talk keeps its socket. Who answers waits three PTO (RFC 9000 §10.2);
-    // who asks stops as soon as it is answered, so it may ask for longer.
+    // As long as this lasts the talk keeps its socket. Who answers waits three PTO (RFC 9000
+    // §10.2); who asks stops as soon as it is answered, so it may ask for longer.
     const asking = how.isAnswer ? 0 : ms(DATA_LIMITS.closingMsMax) / 2;
     const closing = Math.min(Math.max(3 * how.pto, asking), ms(DATA_LIMITS.closingMsMax));
     this.#timers.set(TIMER.closing, after(now, closing));

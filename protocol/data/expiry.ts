@@ -1,6 +1,6 @@
 // The expiry of a talk at one end [claim 3, 14, 15]: when the clock began, how far it may run, and
-// whether "near" was said. Totals are cumulative and the higher revision holds, so that an extension
-// may come twice, from the manager and from the peer, and count once.
+// whether "near" was said. Totals are cumulative and the higher revision holds, so that an
+// extension may come twice, from the manager and from the peer, and count once.
 
 import { LIMITS } from '../limits.ts';
 import type { Micros } from '../time.ts';

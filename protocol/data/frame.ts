@@ -7,7 +7,7 @@
 //   0x04 RESET_STREAM     stream, code, final size      0x05 STOP_SENDING  stream, code
 //   0x08–0x0f STREAM      stream, [0x04: offset], [0x02: length], bytes; 0x01: the last
 //   0x10 MAX_DATA         total                         0x11 MAX_STREAM_DATA  stream, total
-//   0x12 MAX_STREAMS      total                         0x1a / 0x1b PATH_CHALLENGE / _RESPONSE  8 bytes
+//   0x12 MAX_STREAMS      total         0x1a / 0x1b PATH_CHALLENGE / PATH_RESPONSE  8 bytes
 //   0x31 DATAGRAM         length, bytes
 //   0x40 CLOSE            reason, sent, received, lost
 //   0x41 QUOTA            revision, given, wanted, spare

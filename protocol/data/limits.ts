@@ -1,5 +1,5 @@
-// Every bound of the data plane: value, unit, why (house style §17). What happens at a bound is said
-// here; relations between bounds are asserted when the module loads.
+// Every bound of the data plane: value, unit, why (house style §17). What happens at a bound is
+// said here; relations between bounds are asserted when the module loads.
 
 import { assert } from '../assert.ts';
 import { LIMITS } from '../limits.ts';

@@ -11,7 +11,7 @@ const GAIN = 1.25;
 const SLOW_START_GAIN = 2.5;
 
 /** What the pacer derives its rate from. */
-export interface Pace {
+interface Pace {
   readonly congestionWindow: number;
   readonly pacingRate: number | undefined;
   readonly inSlowStart: boolean;

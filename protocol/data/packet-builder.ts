@@ -1,5 +1,5 @@
-// Puts one packet together: acknowledgement, control, messages, bulk, in that order, as far as window
-// and pacer allow, padded so that its exact length tells nothing.
+// Puts one packet together: acknowledgement, control, messages, bulk, in that order, as far as
+// window and pacer allow, padded so that its exact length tells nothing.
 
 import { TAG_BYTES } from '../crypto.ts';
 import type { Counts, EndReason } from '../ends.ts';

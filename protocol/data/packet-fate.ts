@@ -1,5 +1,5 @@
-// Tells each part of a packet's content what became of it: acknowledged, lost, or to be sent again as
-// a probe (RFC 9000 §13.3: what is repeated is the newest information, not the old packet).
+// Tells each part of a packet's content what became of it: acknowledged, lost, or to be sent again
+// as a probe (RFC 9000 §13.3: what is repeated is the newest information, not the old packet).
 
 import type { Datagrams } from './datagrams.ts';
 import type { Expiry } from './expiry.ts';
@@ -10,7 +10,7 @@ import { PART } from './sent-packets.ts';
 import type { Streams } from './streams.ts';
 
 /** Whom a packet's content concerns. */
-export interface FateParts {
+interface FateParts {
   readonly received: ReceivedPackets;
   readonly streams: Streams;
   readonly datagrams: Datagrams;

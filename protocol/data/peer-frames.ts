@@ -12,7 +12,7 @@ import { PeerError } from './peer-error.ts';
 import type { Protection } from './protection.ts';
 
 /** A CLOSE as it came: why, and how many metered bytes the peer has received of ours. */
-export interface PeerClose {
+interface PeerClose {
   readonly reason: EndReason;
   readonly receivedBytes: number;
 }

@@ -1,6 +1,6 @@
 // A set of whole numbers as sorted, disjoint, half-open ranges: received packet numbers, bytes that
-// arrived ahead of a gap, bytes that were acknowledged or lost. Almost every change is at an end, so
-// that is the fast path; the rest costs a binary search and a splice.
+// arrived ahead of a gap, bytes that were acknowledged or lost. Almost every change is at an end,
+// so that is the fast path; the rest costs a binary search and a splice.
 
 /** Half-open ranges `[start, end)`, ascending, never touching one another. */
 export class Ranges {

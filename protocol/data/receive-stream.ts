@@ -1,5 +1,5 @@
-// The receiving half of a stream (RFC 9000 §3.2): puts bytes in order, holds the peer to what it was
-// allowed, and to one final size. Memory is bounded by the window, bookkeeping by `gapsMax`.
+// The receiving half of a stream (RFC 9000 §3.2): puts bytes in order, holds the peer to what it
+// was allowed, and to one final size. Memory is bounded by the window, bookkeeping by `gapsMax`.
 
 import type { StreamId } from './connection-types.ts';
 import { DATA_LIMITS } from './limits.ts';

@@ -243,7 +243,9 @@ export class Recovery {
     this.#lost = kept;
   }
 
-  /** RFC 9002 §6.1. After it at most `packetThreshold` numbers below the largest are outstanding. */
+  /**
+   * RFC 9002 §6.1. After it at most `packetThreshold` numbers below the largest are outstanding.
+   */
   #detectLost(now: Micros): void {
     this.#lossTime = NEVER;
     const lossDelay = this.#rtt.lossDelay;

@@ -9,7 +9,7 @@ import { PagedBuffer } from './paged-buffer.ts';
 import { Ranges } from './ranges.ts';
 
 /** What the next STREAM frame of a stream carries; filled by `plan`, one object per stream. */
-export interface Chunk {
+interface Chunk {
   offset: number;
   length: number;
   fin: boolean;

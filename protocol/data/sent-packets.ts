@@ -31,7 +31,7 @@ export const PART = {
 const PART_NUMBERS = 4;
 const RING_LEAST = 256;
 
-export type PacketFateState = 'outstanding' | 'acknowledged' | 'lost' | 'skipped';
+type PacketFateState = 'outstanding' | 'acknowledged' | 'lost' | 'skipped';
 
 /** One sent packet; owned by the ledger, reused after it is settled. */
 export class SentPacket {

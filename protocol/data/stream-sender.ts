@@ -1,5 +1,5 @@
-// What the streams put into a packet: control frames, then lost bytes, then new ones, each stream in
-// its turn. New bytes need three credits: the stream's, the connection's and the meter's.
+// What the streams put into a packet: control frames, then lost bytes, then new ones, each stream
+// in its turn. New bytes need three credits: the stream's, the connection's and the meter's.
 
 import type { StreamId } from './connection-types.ts';
 import { FRAME, writeNumbers, writeStreamHead } from './frame.ts';

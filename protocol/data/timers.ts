@@ -27,7 +27,7 @@ export const TIMER = {
   /** The ended connection falls silent for good. */
   closing: 9,
 } as const;
-export type Timer = (typeof TIMER)[keyof typeof TIMER];
+type Timer = (typeof TIMER)[keyof typeof TIMER];
 
 /** A dozen deadlines. */
 export class Timers {

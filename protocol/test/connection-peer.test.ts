@@ -1,5 +1,6 @@
-// A peer that is who it says and breaks the rules: frames of our own making, properly sealed, against
-// a real connection. Each broken rule ends the talk as `protocol-error`; nothing throws; memory stays.
+// A peer that is who it says and breaks the rules: frames of our own making, properly sealed,
+// against a real connection. Each broken rule ends the talk as `protocol-error`; nothing throws;
+// memory stays.
 
 import fc from 'fast-check';
 import t from 'tap';

@@ -1,5 +1,6 @@
-// Any order of operations by both owners over any link: what is read is a prefix of what was written,
-// once and in order; the counts of both ends agree; nothing throws; when all is said both fall silent.
+// Any order of operations by both owners over any link: what is read is a prefix of what was
+// written, once and in order; the counts of both ends agree; nothing throws; when all is said both
+// fall silent.
 
 import fc from 'fast-check';
 import t from 'tap';

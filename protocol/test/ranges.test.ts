@@ -1,4 +1,5 @@
-// Ranges against a plain set of numbers, and the pages that stream bytes lie in.
+// Ranges against a plain set of numbers, and the pages that stream bytes lie in: the two structures
+// that every byte of a talk passes through.
 
 import fc from 'fast-check';
 import t from 'tap';

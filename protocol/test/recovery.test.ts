@@ -1,7 +1,8 @@
-// Loss detection, round-trip time, congestion window and pacing: the rules of RFC 9002, one by one.
+// Loss detection, round-trip time, congestion window and pacing: the rules of RFC 9002, one by one,
+// on packets that never were.
 
 import t from 'tap';
-import type { RateSample } from '../data/congestion.ts';
+import type { Controller, RateSample } from '../data/congestion.ts';
 import { NewReno } from '../data/congestion.ts';
 import type { AckFrame } from '../data/frame.ts';
 import { DATA_LIMITS } from '../data/limits.ts';
@@ -137,15 +138,19 @@ t.test('losses over three probe timeouts mean persistent congestion (§7.6)', as
 
 t.test('a delivery rate comes with each acknowledgement', async (t) => {
   const samples: RateSample[] = [];
-  const controller = Object.assign(Object.create(new NewReno(SIZE)), {
+  const controller: Controller = {
+    name: 'listening',
     congestionWindow: 100 * SIZE,
-    onPacketSent: () => {},
-    onAck: (_now: unknown, sample: RateSample) => samples.push({ ...sample }),
-    onLoss: () => {},
-  });
+    pacingRate: undefined,
+    inSlowStart: false,
+    onPacketSent() {},
+    onAck: (_now, sample) => void samples.push({ ...sample }),
+    onLoss() {},
+    onSpuriousLoss() {},
+  };
   const owner = { onPartAcked() {}, onPartLost() {}, onPartProbed() {}, onLateDatagrams() {} };
   const recovery = new Recovery(new Rtt(), controller, owner);
-  for (let i = 0; i < 40; i++) {
+  for (let i = 0; i < 80; i++) {
     // One packet a millisecond, acknowledged 20 ms later: 1200 bytes a millisecond.
     const packet = recovery.beginPacket();
     recovery.onPacketSent(micros(ms(i)), packet, SIZE, true);
