@@ -318,7 +318,7 @@ export class Agent {
         void this.#sockets.close(output.socket);
         break;
       case 'readList':
-        void this.#readList(output.ask);
+        this.#readList(output.ask);
         break;
       case 'store':
         void this.#store(output);
@@ -332,8 +332,8 @@ export class Agent {
     }
   }
 
-  async #readList(ask: number): Promise<void> {
-    const { list, problem, at } = await readAllowList(this.home.list, this.#clock);
+  #readList(ask: number): void {
+    const { list, problem, at } = readAllowList(this.home.list, this.#clock);
     if (problem !== undefined) this.#log.warn('list-unreadable', { why: problem });
     this.#troubles = { ...this.#troubles, list: problem };
     this.#input({ kind: 'list', ask, list, at });

@@ -4,7 +4,7 @@
 import type { AllowList } from '../../protocol/consent/allow-list.ts';
 import { errorMessage } from '../../protocol/errors.ts';
 import type { Clock } from '../../protocol/io/clock.ts';
-import { readFileIfAny } from '../../protocol/io/files.ts';
+import { readFileNow } from '../../protocol/io/files.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import type { LocalMoment } from '../../protocol/units.ts';
 import { parseListFile } from '../list-file.ts';
@@ -21,11 +21,11 @@ interface ListReading {
  * Reads an allow-list file; one that is not there allows nobody, which is no problem.
  * Reads at most LIMITS.listFileBytesMax bytes; never throws.
  */
-export async function readAllowList(path: string, clock: Clock): Promise<ListReading> {
+export function readAllowList(path: string, clock: Clock): ListReading {
   const wallMs = clock.wall();
   const at: LocalMoment = { wallMs, offsetMinutes: -new Date(wallMs).getTimezoneOffset() };
   try {
-    const bytes = await readFileIfAny(path, LIMITS.listFileBytesMax);
+    const bytes = readFileNow(path, LIMITS.listFileBytesMax);
     const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes ?? new Uint8Array());
     const parsed = parseListFile(text);
     if ('list' in parsed) return { list: parsed.list, problem: undefined, at };

@@ -85,14 +85,14 @@ t.test(
 t.test('S4003: the list is read at that very moment; none allows nobody', async (t) => {
   const path = join(await folder(t), 'allow-list.toml');
   const clock = new Clock();
-  t.match(await readAllowList(path, clock), { list: { entries: [] }, problem: undefined });
+  t.match(readAllowList(path, clock), { list: { entries: [] }, problem: undefined });
   await writeFile(path, '[[allow]]\nname = "TERM1"\n');
-  t.match((await readAllowList(path, clock)).list?.entries, [{ pattern: 'TERM1' }]);
+  t.match(readAllowList(path, clock).list?.entries, [{ pattern: 'TERM1' }]);
   await writeFile(path, '[[allow]]\nname = "TERM2"\n');
-  t.match((await readAllowList(path, clock)).list?.entries, [{ pattern: 'TERM2' }]);
+  t.match(readAllowList(path, clock).list?.entries, [{ pattern: 'TERM2' }]);
   for (const bad of ['[[allow', Buffer.from([0xff, 0xfe]), 'x'.repeat(1_100_000)]) {
     await writeFile(path, bad);
-    const { list, problem } = await readAllowList(path, clock);
+    const { list, problem } = readAllowList(path, clock);
     t.equal(list, undefined);
     t.match(problem, path);
   }

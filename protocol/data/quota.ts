@@ -1,5 +1,5 @@
-// The credit meter [claim 15]: a grant of G bytes for both ends together, kept exactly although each
-// end counts by itself and QUOTA frames get lost, doubled and out of order.
+// The credit meter [claim 15]: a grant of G bytes for both ends together, kept exactly although
+// each end counts by itself and QUOTA frames get lost, doubled and out of order.
 //
 //   credit = first share + received - given       spare = credit - spent
 //
@@ -9,7 +9,8 @@
 // revision, given and received only grow: the newest frame is the greatest one. `wanted` is the
 // level of received credit that its sender would take: what it has received when it wants nothing,
 // METER_LIMITS.wantBytes more when it does. No gift is that large, so the reader, who knows what it
-// gave, learns from it how much of that has arrived.
+// gave, learns from it how much of that has arrived. A new expiry is announced at once and used only
+// when the peer has announced it too, so that an honest end never overdraws what the other knows.
 
 import { assert } from '../assert.ts';
 import type { Role } from './connection-types.ts';
@@ -36,6 +37,12 @@ interface End {
   readonly wants: boolean;
 }
 
+/** What an expiry grants; undefined: not limited in bytes. */
+interface Total {
+  readonly revision: number;
+  readonly bytes: number | undefined;
+}
+
 const { calleeCreditBytes, reserveBytes, wantBytes } = METER_LIMITS;
 
 /** The share of a total that an end starts with; grows with the total; both sum to the total. */
@@ -47,8 +54,11 @@ export function firstShare(role: Role, total: number): number {
 /** One end's meter. A total of undefined means: not limited in bytes. */
 export class Meter {
   readonly #role: Role;
-  #revision = 0;
-  #total: number | undefined;
+  /** The newest total that the peer is known to go by too. */
+  #confirmed: Total;
+  /** Newer ones, oldest first; at most LIMITS.revisionsMax, as expiries are checked before. */
+  #announced: Total[] = [];
+  #mostGranted: number;
   #spent = 0;
   #peerSpent = 0;
   #given = 0;
@@ -61,14 +71,15 @@ export class Meter {
 
   constructor(role: Role, total: number | undefined) {
     this.#role = role;
-    this.#total = total;
+    this.#confirmed = { revision: 0, bytes: total };
+    this.#mostGranted = total ?? Infinity;
   }
 
   /** Metered bytes that may be sent now; Infinity when not limited. */
   available(): number {
-    if (this.#total === undefined) return Infinity;
     // The second holds off a peer that lies about its credit: we never help to exceed the grant.
-    return Math.max(0, Math.min(this.#spare(), this.#total - this.usedTotal()));
+    const bytesMax = Math.min(this.#confirmed.bytes ?? Infinity, this.total ?? Infinity);
+    return Math.max(0, Math.min(this.#usable(), bytesMax - this.usedTotal()));
   }
 
   /** [claim 15]: counts bytes that leave: new highest stream offsets, DATAGRAM payload. */
@@ -81,14 +92,14 @@ export class Meter {
 
   /**
    * Tells how many metered bytes wait to be sent, a level that replaces the one told before and
-   * that `spend` lowers by itself. What exceeds the credit is asked of the peer; 0: this end is idle.
+   * that `spend` lowers by itself. What exceeds the credit is asked of the peer; 0: idle.
    */
   want(bytes: number): void {
     this.#waiting = bytes;
     this.#review();
   }
 
-  /** Counts metered bytes of the peer that arrived: new highest stream offsets, DATAGRAM payload. */
+  /** Counts metered bytes of the peer that arrived. */
   onReceived(bytes: number): void {
     this.#peerSpent += bytes;
   }
@@ -104,13 +115,14 @@ export class Meter {
     if (this.#peer !== undefined && !isNewer(peer, this.#peer)) return true;
     this.#peer = peer;
     this.#received = Math.max(this.#received, given);
+    this.#confirm();
     this.#review();
     return true;
   }
 
   /** The QUOTA frame to send, if one is due. */
   pollQuota(): Quota | undefined {
-    if (!this.#isDue || this.#total === undefined) return undefined;
+    if (!this.#isDue) return undefined;
     this.#isDue = false;
     const end = this.#state();
     this.#sent = end;
@@ -124,19 +136,21 @@ export class Meter {
   }
 
   /**
-   * [S5006, claim 15]: adopts the total of a higher revision; others change nothing. What is spent
-   * stays spent if the total is lower.
+   * [S5006, claim 15]: adopts the total of a higher revision; others change nothing. What it adds
+   * may be sent when the peer has announced that revision too; a lower total holds at once, but
+   * what is spent stays spent.
    */
   extend(revision: number, total: number | undefined): void {
-    if (revision <= this.#revision) return;
-    this.#revision = revision;
-    this.#total = total;
+    if (revision <= this.#newest().revision) return;
+    this.#announced.push({ revision, bytes: total });
+    this.#mostGranted = Math.max(this.#mostGranted, total ?? Infinity);
+    this.#confirm();
     this.#review();
   }
 
-  /** The grant for both ends together at the revision that holds here; undefined: not limited. */
+  /** The newest grant for both ends together; undefined: not limited. */
   get total(): number | undefined {
-    return this.#total;
+    return this.#newest().bytes;
   }
 
   /** Metered bytes this end has sent. */
@@ -155,45 +169,59 @@ export class Meter {
    * either and that no credit is under way.
    */
   exhausted(): boolean {
-    if (this.#total === undefined || this.#waiting === 0 || this.#spare() > 0) return false;
-    if (this.usedTotal() === this.#total) return true;
+    const { bytes, revision } = this.#newest();
+    if (bytes === undefined || this.#waiting === 0 || this.#spare(bytes) > 0) return false;
+    if (this.usedTotal() === bytes) return true;
     const peer = this.#peer;
     return (
       peer !== undefined &&
-      peer.revision === this.#revision &&
+      peer.revision === revision &&
       peer.spare === 0 &&
-      peer.given === this.#received &&
       peer.received === this.#given
     );
   }
 
-  /** The peer sent more than the grant allows, unless it knows a newer expiry than this end. */
+  /** The peer sent more than was ever granted: no honest one does. */
   isOverdrawn(): boolean {
-    if (this.#total === undefined) return false;
-    const peerIsAhead = this.#peer !== undefined && this.#peer.revision > this.#revision;
-    return !peerIsAhead && this.usedTotal() > this.#total;
+    return this.usedTotal() > this.#mostGranted;
   }
 
-  /** Credit not used. A total that was lowered takes back no more than that. */
-  #spare(): number {
-    if (this.#total === undefined) return Infinity;
-    const credit = firstShare(this.#role, this.#total) + this.#received - this.#given;
+  #newest(): Total {
+    return this.#announced[this.#announced.length - 1] ?? this.#confirmed;
+  }
+
+  /** Moves on to the newest total that the peer is known to have, or a newer one. */
+  #confirm(): void {
+    const known = this.#peer?.revision ?? 0;
+    for (const total of this.#announced) if (total.revision <= known) this.#confirmed = total;
+    this.#announced = this.#announced.filter((total) => total.revision > known);
+  }
+
+  /** Credit of a total that is not used. A total that was lowered takes back no more than that. */
+  #spare(total: number | undefined): number {
+    if (total === undefined) return Infinity;
+    const credit = firstShare(this.#role, total) + this.#received - this.#given;
     return Math.max(0, credit - this.#spent);
   }
 
+  /** Credit that may be used or given now. */
+  #usable(): number {
+    return Math.min(this.#spare(this.#confirmed.bytes), this.#spare(this.total));
+  }
+
   #state(): End {
+    const spare = this.#spare(this.total);
     return {
-      revision: this.#revision,
+      revision: this.#newest().revision,
       given: this.#given,
       received: this.#received,
-      spare: this.#spare(),
-      wants: this.#waiting > this.#spare(),
+      spare: Math.min(spare, wantBytes),
+      wants: this.#waiting > spare,
     };
   }
 
   /** After every change: gives what the peer may have, and finds out whether a frame is due. */
   #review(): void {
-    if (this.#total === undefined) return;
     if (this.#peerAsks()) this.#give();
     const state = this.#state();
     const sent = this.#sent;
@@ -202,11 +230,14 @@ export class Meter {
       sent.revision !== state.revision ||
       sent.given !== state.given ||
       sent.received !== state.received;
-    // One question for each level of credit: the peer remembers it until it has something to give.
-    const asks = state.wants && (isNews || !sent.wants);
+    // One question for each level of credit, the peer remembers it; a second one when ours is used
+    // up, as the first may have left a share that was fair then.
+    const ranDry = state.spare === 0 && (isNews || sent.spare > 0);
+    const asks = state.wants && (isNews || !sent.wants || ranDry);
     // One answer for each state in which there is nothing to give.
-    const regrets = this.#peerWants() && state.spare === 0 && (isNews || sent.spare > 0);
-    if (asks || regrets) this.#isDue = true;
+    const regrets = this.#peerWants() && ranDry;
+    const announces = state.revision > (sent?.revision ?? 0);
+    if (asks || regrets || announces) this.#isDue = true;
   }
 
   #peerWants(): boolean {
@@ -218,18 +249,24 @@ export class Meter {
     return this.#peerWants() && this.#peer?.received === this.#given;
   }
 
-  /**
-   * An end with bytes of its own waiting gives half of its spare credit, rounded up, so that a last
-   * byte moves too. An idle one gives all but a reserve, and all once that is no more than two
-   * reserves.
-   */
   #give(): void {
-    const spare = this.#spare();
-    const kept = spare > 2 * reserveBytes ? reserveBytes : 0;
-    const gift = Math.min(this.#waiting > 0 ? Math.ceil(spare / 2) : spare - kept, wantBytes - 1);
+    const usable = this.#usable();
+    if (usable === Infinity) return;
+    const gift = Math.min(this.#gift(usable, this.#peer?.spare ?? 0), wantBytes - 1);
     if (gift <= 0) return;
     this.#given += gift;
     this.#isDue = true;
+  }
+
+  /**
+   * An idle end gives all but a reserve, and all once that is no more than two reserves. One with
+   * bytes of its own waiting gives half of what it has more than the peer. The odd byte goes to
+   * the callee, so that two ends which cannot send now do not hand it to and fro.
+   */
+  #gift(spare: number, peerSpare: number): number {
+    if (this.#waiting === 0) return spare - (spare > 2 * reserveBytes ? reserveBytes : 0);
+    const half = (spare - peerSpare) / 2;
+    return this.#role === 'caller' ? Math.ceil(half) : Math.floor(half);
   }
 }
 

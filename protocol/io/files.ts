@@ -2,6 +2,7 @@
 // on. A power cut leaves the old file or the new one (rename(2) after fsync(2), then the folder).
 
 import { randomUUID } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { NakodoError, errorCode, errorMessage } from '../errors.ts';
@@ -77,19 +78,39 @@ export async function readFileIfAny(
 ): Promise<Uint8Array | undefined> {
   try {
     const { size } = await stat(path);
-    if (size > bytesMax) {
-      throw new NakodoError(
-        'file-too-long',
-        `${path} has ${size} bytes, more than the ${bytesMax} it may have`,
-        'shorten it, or move it away and start again',
-      );
-    }
+    if (size > bytesMax) throw tooLong(path, size, bytesMax);
     return await readFile(path);
   } catch (error) {
-    if (error instanceof NakodoError) throw error;
-    if (errorCode(error) === 'ENOENT') return undefined;
-    throw fileError(error, path, 'read');
+    return noneOrThrow(error, path);
   }
+}
+
+/**
+ * The same without a turn of the event loop: for a small file on whose content somebody waits, who
+ * should not queue behind the flushes of the thread pool.
+ */
+export function readFileNow(path: string, bytesMax: number): Uint8Array | undefined {
+  try {
+    const { size } = statSync(path);
+    if (size > bytesMax) throw tooLong(path, size, bytesMax);
+    return readFileSync(path);
+  } catch (error) {
+    return noneOrThrow(error, path);
+  }
+}
+
+function tooLong(path: string, size: number, bytesMax: number): NakodoError {
+  return new NakodoError(
+    'file-too-long',
+    `${path} has ${size} bytes, more than the ${bytesMax} it may have`,
+    'shorten it, or move it away and start again',
+  );
+}
+
+function noneOrThrow(error: unknown, path: string): undefined {
+  if (error instanceof NakodoError) throw error;
+  if (errorCode(error) === 'ENOENT') return undefined;
+  throw fileError(error, path, 'read');
 }
 
 /**

@@ -1,0 +1,464 @@
+// The credit meter: the first shares, each rule by itself, and two meters that agree to the byte over
+// a link that loses, doubles and reorders their frames.
+
+import fc from 'fast-check';
+import t from 'tap';
+
+import { METER_LIMITS } from '../data/limits.ts';
+import { Meter, type Quota, firstShare } from '../data/quota.ts';
+
+const { calleeCreditBytes: CALLEE, reserveBytes: RESERVE, wantBytes: WANT } = METER_LIMITS;
+const MAX = Number.MAX_SAFE_INTEGER;
+
+const frameOf = (meter: Meter): Quota => {
+  const frame = meter.pollQuota();
+  if (frame === undefined) throw new Error('no frame is due');
+  return frame;
+};
+
+/** Hands frames to and fro until neither has one; returns how many there were. */
+function settle(a: Meter, b: Meter): number {
+  for (let frames = 0; frames < 1000;) {
+    const [fromA, fromB] = [a.pollQuota(), b.pollQuota()];
+    if (fromA === undefined && fromB === undefined) return frames;
+    if (fromA !== undefined && ++frames > 0) t.ok(b.onQuota(fromA));
+    if (fromB !== undefined && ++frames > 0) t.ok(a.onQuota(fromB));
+  }
+  throw new Error('a storm of frames');
+}
+
+/** Sends what may be sent now, and delivers it. */
+function sendAll(from: Meter, to: Meter): number {
+  const bytes = from.available();
+  from.spend(bytes);
+  to.onReceived(bytes);
+  return bytes;
+}
+
+t.test('claim 15: the first shares sum to the total and grow with it', async (t) => {
+  const table: readonly (readonly [number, number])[] = [
+    [0, 0],
+    [1, 0],
+    [3, 0],
+    [4, 1],
+    [1000, 250],
+    [CALLEE * 4, CALLEE],
+    [CALLEE * 4 + 4, CALLEE],
+    [MAX, CALLEE],
+  ];
+  for (const [total, callee] of table) t.equal(firstShare('callee', total), callee, `of ${total}`);
+  const total = fc.oneof(fc.nat(CALLEE * 8), fc.maxSafeNat());
+  fc.assert(
+    fc.property(total, total, (one, other) => {
+      const [low, high] = [Math.min(one, other), Math.max(one, other)];
+      return (
+        firstShare('caller', low) + firstShare('callee', low) === low &&
+        firstShare('caller', low) <= firstShare('caller', high) &&
+        firstShare('callee', low) <= firstShare('callee', high)
+      );
+    }),
+  );
+});
+
+t.test('claim 15: one end alone uses the grant up to the byte', async (t) => {
+  for (const role of ['caller', 'callee'] as const) {
+    for (const total of [1, 2, 3, 5, 1000, 300_000, 5_000_000]) {
+      const sender = new Meter(role, total);
+      const idle = new Meter(role === 'caller' ? 'callee' : 'caller', total);
+      sender.want(MAX);
+      let frames = 0;
+      for (let round = 0; round < 20 && !sender.exhausted(); round++) {
+        sendAll(sender, idle);
+        frames += settle(sender, idle);
+      }
+      t.ok(sender.exhausted(), `${role} of ${total}`);
+      t.equal(sender.spent, total);
+      t.equal(sender.available(), 0);
+      t.equal(idle.usedTotal(), total);
+      t.notOk(idle.exhausted(), 'the idle one has nothing more to send');
+      t.ok(frames <= 12, `${frames} frames`);
+    }
+  }
+});
+
+t.test('claim 15: what fits the credit asks nobody', async (t) => {
+  const caller = new Meter('caller', 1000);
+  caller.want(700);
+  t.equal(caller.pollQuota(), undefined);
+  caller.spend(700);
+  t.equal(caller.available(), 50);
+  t.equal(caller.pollQuota(), undefined);
+  caller.want(51);
+  t.same(frameOf(caller), { revision: 0, given: 0, wanted: WANT, spare: 50 });
+  caller.want(5000);
+  t.equal(caller.pollQuota(), undefined, 'asked once');
+  t.throws(() => caller.spend(51), { code: 'assertion' });
+  caller.onQuotaLost();
+  t.same(frameOf(caller), { revision: 0, given: 0, wanted: WANT, spare: 50 }, 'lost: again');
+});
+
+t.test('claim 15: an idle end gives all, one with bytes waiting gives half', async (t) => {
+  const ask = { revision: 0, given: 0, wanted: WANT, spare: 0 };
+  const gift = (waiting: number, total: number): number => {
+    const giver = new Meter('caller', total);
+    giver.want(waiting);
+    giver.onQuota(ask);
+    const { given } = frameOf(giver);
+    t.equal(giver.available(), firstShare('caller', total) - given, 'it is gone here');
+    return given;
+  };
+  t.equal(gift(0, 1000), 750);
+  t.equal(gift(1, 1000), 375);
+  t.equal(gift(1, 1001), 376, 'rounded up');
+  t.equal(gift(1, 1), 1, 'so that a last byte moves');
+  t.equal(gift(0, 10_000_000), 10_000_000 - CALLEE - RESERVE, 'but for a reserve');
+  t.equal(gift(0, MAX), WANT - 1, 'never so much that it could be taken for a want');
+});
+
+t.test('claim 15: frames are harmless when repeated, late or out of order', async (t) => {
+  const [a, b] = [new Meter('caller', 1000), new Meter('callee', 1000)];
+  b.want(MAX);
+  const ask = frameOf(b);
+  a.onQuota(ask);
+  const gift = frameOf(a);
+  for (let i = 0; i < 3; i++) {
+    a.onQuota(ask);
+    t.equal(a.pollQuota(), undefined, 'one ask, one gift');
+  }
+  b.onQuota(gift);
+  b.onQuota(gift);
+  t.equal(b.available(), 1000);
+  b.onQuota({ ...gift, given: 0 });
+  t.equal(b.available(), 1000, 'an older one takes nothing back');
+  b.spend(1000);
+  a.onQuota(frameOf(b));
+  a.onQuota(ask);
+  a.want(1);
+  t.ok(a.exhausted(), 'what has arrived stays arrived');
+});
+
+t.test('claim 15: an idle end without credit says so when asked, once', async (t) => {
+  const [a, b] = [new Meter('caller', 1000), new Meter('callee', 1000)];
+  b.spend(250);
+  t.equal(b.pollQuota(), undefined, 'nobody asked');
+  a.want(MAX);
+  a.spend(750);
+  const ask = frameOf(a);
+  t.notOk(a.exhausted(), 'the 250 bytes, datagrams, got lost: who knows');
+  b.onQuota(ask);
+  a.onQuota(frameOf(b));
+  t.ok(a.exhausted());
+  b.onQuota(ask);
+  t.equal(b.pollQuota(), undefined);
+});
+
+t.test('claim 15: two busy ends share evenly, and again when one runs dry', async (t) => {
+  const [a, b] = [new Meter('caller', 1001), new Meter('callee', 1001)];
+  for (const meter of [a, b]) meter.want(MAX);
+  settle(a, b);
+  t.same([a.available(), b.available()], [500, 501]);
+  a.spend(500);
+  settle(a, b);
+  t.same([a.available(), b.available()], [250, 251]);
+  b.spend(251);
+  settle(a, b);
+  t.same([a.available(), b.available()], [125, 125]);
+});
+
+t.test('claim 15: a question that overtakes an older frame is not forgotten', async (t) => {
+  const [a, b] = [new Meter('caller', 1000), new Meter('callee', 1000)];
+  a.want(MAX);
+  t.ok(a.onQuota({ revision: 0, given: 0, wanted: WANT, spare: 250 }));
+  t.equal(frameOf(a).given, 250);
+  a.onQuotaLost();
+  const idle = { revision: 0, given: 0, wanted: 0, spare: 250 };
+  t.ok(b.onQuota({ ...idle, wanted: WANT, spare: 0 }));
+  t.ok(b.onQuota({ ...idle, spare: 0 }), 'sent before, came after');
+  t.ok(b.onQuota(idle), 'sent before that');
+  t.equal(frameOf(b).given, 250);
+  const used = new Meter('callee', 1000);
+  used.spend(250);
+  t.ok(used.onQuota({ ...idle, wanted: WANT, spare: 0 }));
+  t.ok(used.onQuota({ ...idle, spare: 0 }));
+  used.extend(1, 2000);
+  t.equal(frameOf(used).given, 250, 'and is answered when there is something to give');
+});
+
+t.test('claim 15: exhausted is said only when no credit is under way', async (t) => {
+  const [a, b] = [new Meter('caller', 1000), new Meter('callee', 1000)];
+  b.want(250);
+  sendAll(b, a);
+  b.want(100);
+  const ask = frameOf(b);
+  a.want(750);
+  a.onQuota(ask);
+  const gift = frameOf(a);
+  t.equal(gift.given, 375);
+  sendAll(a, b);
+  a.want(10);
+  t.notOk(a.exhausted(), 'the gift may come back');
+  b.onQuota(gift);
+  t.notOk(b.exhausted());
+  sendAll(b, a);
+  t.ok(a.exhausted(), 'every byte of the grant went through here');
+  settle(a, b);
+  b.want(1);
+  t.ok(b.exhausted());
+  t.equal(a.spent + b.spent, 1000);
+});
+
+t.test('claim 15: DATAGRAM payload that got lost is used up all the same', async (t) => {
+  const [a, b] = [new Meter('caller', 1000), new Meter('callee', 1000)];
+  a.want(MAX);
+  b.want(MAX);
+  for (let round = 0; round < 40; round++) {
+    for (const meter of [a, b]) meter.spend(meter.available());
+    settle(a, b);
+  }
+  t.same([a.usedTotal() + b.usedTotal(), a.exhausted(), b.exhausted()], [1000, true, true]);
+});
+
+t.test('S5006: a new expiry counts once, in total, and the higher revision holds', async (t) => {
+  const [a, b] = [new Meter('caller', 1000), new Meter('callee', 1000)];
+  for (const meter of [a, b]) meter.want(MAX);
+  for (let round = 0; round < 40; round++) {
+    sendAll(a, b);
+    sendAll(b, a);
+    settle(a, b);
+  }
+  t.ok(a.exhausted() && b.exhausted());
+  a.extend(2, 3000);
+  t.notOk(a.exhausted());
+  a.extend(1, 2000);
+  a.extend(2, 9000);
+  t.equal(a.total, 3000);
+  for (let round = 0; round < 40; round++) {
+    sendAll(a, b);
+    settle(a, b);
+  }
+  t.notOk(a.exhausted(), 'the peer has not told yet what it makes of it');
+  b.extend(2, 3000);
+  for (let round = 0; round < 40; round++) {
+    sendAll(a, b);
+    sendAll(b, a);
+    settle(a, b);
+  }
+  t.ok(a.exhausted() && b.exhausted());
+  t.equal(a.spent + b.spent, 3000);
+});
+
+t.test('S5006: a total below what is spent takes nothing back', async (t) => {
+  const a = new Meter('caller', 1000);
+  a.want(MAX);
+  a.spend(700);
+  a.extend(1, 500);
+  t.equal(a.spent, 700);
+  t.equal(a.available(), 0);
+  a.extend(2, undefined);
+  t.equal(a.available(), Infinity);
+  t.notOk(a.exhausted());
+  t.equal(a.pollQuota(), undefined, 'no credit is needed where there is no limit');
+});
+
+t.test(
+  'claim 15: a peer that lies gets no byte beyond the grant out of an honest end',
+  async (t) => {
+    const honest = new Meter('callee', 1000);
+    honest.want(MAX);
+    t.ok(honest.onQuota({ revision: 0, given: MAX, wanted: 0, spare: 0 }));
+    t.equal(honest.available(), 1000);
+    honest.onReceived(400);
+    t.equal(honest.available(), 600);
+    honest.spend(600);
+    t.ok(honest.exhausted() || honest.available() === 0);
+    t.notOk(honest.isOverdrawn());
+    honest.onReceived(1);
+    t.ok(honest.isOverdrawn(), 'and is found out when it overdraws');
+    honest.onQuota({ revision: 1, given: MAX, wanted: 0, spare: 0 });
+    t.notOk(honest.isOverdrawn(), 'unless a newer expiry is on its way');
+  },
+);
+
+t.test('claim 15: frames that no honest peer sends are refused', async (t) => {
+  const meter = new Meter('caller', 1000);
+  const good = { revision: 0, given: 0, wanted: 0, spare: 0 };
+  t.ok(meter.onQuota(good));
+  for (const wanted of [1, WANT - 1, WANT + 1, MAX, -1, Number.NaN])
+    t.notOk(meter.onQuota({ ...good, wanted }), `wanted ${wanted}`);
+  t.notOk(meter.onQuota({ ...good, spare: -1 }));
+  t.equal(meter.pollQuota(), undefined);
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.maxSafeNat(), fc.maxSafeNat(), fc.maxSafeNat())), (frames) => {
+      const victim = new Meter('caller', 1000);
+      for (const [given, wanted, spare] of frames)
+        victim.onQuota({ revision: 0, given, wanted, spare });
+      return victim.available() <= 1000 && victim.available() >= 0;
+    }),
+  );
+});
+
+interface Action {
+  readonly kind: 'send' | 'want' | 'poll' | 'deliver' | 'repeat' | 'lose' | 'arrive' | 'extend';
+  readonly end: 0 | 1;
+  readonly bytes: number;
+  /** Which of the frames under way or delivered. */
+  readonly pick: number;
+}
+
+/** Two meters and what is under way between them; totals[r] is the grant of revision r. */
+class Link {
+  readonly meters: readonly [Meter, Meter];
+  readonly #totals: number[];
+  readonly #known = [0, 0];
+  readonly #onTheWay: readonly [Quota[], Quota[]] = [[], []];
+  readonly #delivered: readonly [Quota[], Quota[]] = [[], []];
+  readonly #payload = [0, 0];
+  frames = 0;
+
+  constructor(total: number) {
+    this.#totals = [total];
+    this.meters = [new Meter('caller', total), new Meter('callee', total)];
+  }
+
+  get granted(): number {
+    return this.#totals[this.#totals.length - 1];
+  }
+
+  run(action: Action): void {
+    const { end } = action;
+    const meter = this.meters[end];
+    const peer = this.meters[1 - end];
+    const queue = this.#onTheWay[end];
+    if (action.kind === 'want') meter.want(action.bytes);
+    else if (action.kind === 'poll') this.#poll(end);
+    else if (action.kind === 'send') {
+      const bytes = Math.min(action.bytes, meter.available());
+      meter.spend(bytes);
+      this.#payload[end] += bytes;
+    } else if (action.kind === 'arrive') {
+      peer.onReceived(this.#payload[end]);
+      this.#payload[end] = 0;
+    } else if (action.kind === 'extend') this.#extend(end, action.bytes);
+    else if (action.kind === 'repeat') {
+      const old = this.#delivered[end];
+      if (old.length > 0) this.#take(peer, old[action.pick % old.length]);
+    } else if (queue.length > 0) {
+      const [frame] = queue.splice(action.pick % queue.length, 1);
+      if (action.kind === 'lose') meter.onQuotaLost();
+      else {
+        this.#delivered[end].push(frame);
+        this.#take(peer, frame);
+      }
+    }
+  }
+
+  /** Faults stop, both have endless data: they must agree. Returns the frames that it took. */
+  finish(): number {
+    const before = this.frames;
+    for (const end of [0, 1] as const) {
+      while (this.#known[end] < this.#totals.length - 1) this.#extend(end, 0);
+      this.meters[end].want(MAX);
+    }
+    for (let round = 0; round < 200; round++) {
+      for (const end of [0, 1] as const) {
+        this.run({ kind: 'send', end, bytes: MAX, pick: 0 });
+        this.#poll(end);
+        while (this.#onTheWay[end].length > 0)
+          this.run({ kind: 'deliver', end, bytes: 0, pick: 0 });
+      }
+    }
+    return this.frames - before;
+  }
+
+  #poll(end: 0 | 1): void {
+    const frame = this.meters[end].pollQuota();
+    if (frame === undefined) return;
+    this.frames++;
+    this.#onTheWay[end].push(frame);
+  }
+
+  #take(meter: Meter, frame: Quota): void {
+    if (!meter.onQuota(frame)) throw new Error(`refused ${JSON.stringify(frame)}`);
+  }
+
+  /** The next revision reaches one end: an older one that the other has, or a new one. */
+  #extend(end: 0 | 1, by: number): void {
+    this.#known[end]++;
+    const revision = this.#known[end];
+    if (revision === this.#totals.length) this.#totals.push(this.granted + by);
+    this.meters[end].extend(revision, this.#totals[revision]);
+  }
+}
+
+const often = (weight: number, ...kinds: Action['kind'][]) => ({
+  weight,
+  arbitrary: fc.constantFrom(...kinds),
+});
+const actionOf = (bytes: fc.Arbitrary<number>): fc.Arbitrary<Action> =>
+  fc.record({
+    kind: fc.oneof(
+      often(8, 'send', 'want', 'poll', 'poll'),
+      often(6, 'deliver', 'deliver', 'repeat', 'lose'),
+      often(2, 'arrive'),
+      often(1, 'extend'),
+    ),
+    end: fc.constantFrom(0 as const, 1 as const),
+    bytes,
+    pick: fc.nat(5),
+  });
+
+t.test('claim 15: two ends use exactly the grant over any link, extensions included', async (t) => {
+  const bytes = fc.oneof(fc.nat(3), fc.nat(2000), fc.nat(1_000_000));
+  let [frames, exchanges, mostFrames] = [0, 0, 0];
+  fc.assert(
+    fc.property(
+      bytes,
+      fc.array(actionOf(bytes), { minLength: 60, maxLength: 240 }),
+      (total, actions) => {
+        const link = new Link(total);
+        const [a, b] = link.meters;
+        for (const action of actions) {
+          link.run(action);
+          if (a.spent + b.spent > link.granted) return false;
+          if (a.available() + b.available() + a.spent + b.spent > link.granted) return false;
+          // Exact at the revision it goes by; a later one may have reached the other end already.
+          for (const meter of link.meters)
+            if (meter.exhausted() && a.spent + b.spent < (meter.total ?? 0)) return false;
+        }
+        frames += link.frames;
+        exchanges += actions.length;
+        mostFrames = Math.max(mostFrames, link.finish());
+        return a.spent + b.spent === link.granted && a.exhausted() && b.exhausted();
+      },
+    ),
+    { numRuns: 1500 },
+  );
+  t.ok(frames > 3000, `${frames} frames in ${exchanges} actions; at most ${mostFrames} to the end`);
+  t.ok(mostFrames <= 2 * Math.log2(4_000_000), 'and no storm');
+});
+
+t.test('claim 15: question and answer to and fro make no storm of frames', async (t) => {
+  const [a, b] = [new Meter('caller', 20_000_000), new Meter('callee', 20_000_000)];
+  let [frames, rounds] = [0, 0];
+  while (!a.exhausted() && !b.exhausted()) {
+    for (const [from, to] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      from.want(1000);
+      for (let left = 1000; left > 0 && !from.exhausted();) {
+        const bytes = Math.min(left, from.available());
+        from.spend(bytes);
+        to.onReceived(bytes);
+        left -= bytes;
+        const moved = settle(a, b);
+        if (bytes === 0 && moved === 0) throw new Error('stuck');
+        frames += moved;
+      }
+      if (!from.exhausted()) from.want(0);
+    }
+    rounds++;
+  }
+  t.equal(a.spent + b.spent, 20_000_000);
+  t.ok(frames < rounds / 4, `${frames} frames in ${rounds} rounds`);
+});
