@@ -297,6 +297,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#wireBytes += bytes.length;
     if (this.#path === undefined) this.#establish(path);
     this.#onAlive();
+    this.#ending.onHeard();
     try {
       this.#takeFrames(protection, bytes, packetNumber, start, end);
     } catch (error) {

@@ -25,7 +25,8 @@ export class Ending {
   #answers = 0;
   #said = false;
   #pause = 0;
-  #graceAt: Micros = NEVER;
+  #finishBy: Micros = NEVER;
+  #quietSince: Micros = NEVER;
 
   constructor(timers: Timers) {
     this.#timers = timers;
@@ -54,7 +55,13 @@ export class Ending {
     this.#stage = 'finishing';
     this.#reason = reason;
     const limit = reason === 'quota' ? DATA_LIMITS.finishMsMax : DATA_LIMITS.lingerMsMax;
-    this.#timers.set(TIMER.finish, after(now, ms(limit)));
+    this.#finishBy = after(now, ms(limit));
+    this.#timers.set(TIMER.finish, this.#finishBy);
+  }
+
+  /** A packet of the peer's: it is not quiet. */
+  onHeard(): void {
+    this.#quietSince = NEVER;
   }
 
   /** Something was delivered: a `done` waits on, a `quota` has only its time. */
@@ -64,18 +71,14 @@ export class Ending {
   }
 
   /**
-   * Our own flight is through and the peer may still have some: true once `grace` microseconds have
-   * passed since this was first asked.
+   * Our own flight is through and the peer may still have some: true once it was quiet for `grace`
+   * microseconds.
    */
   graceIsOver(now: Micros, grace: number): boolean {
-    if (this.#graceAt === NEVER) {
-      this.#graceAt = after(now, grace);
-      this.#timers.set(
-        TIMER.finish,
-        earlier(this.#graceAt, after(now, ms(DATA_LIMITS.finishMsMax))),
-      );
-    }
-    return this.#graceAt <= now;
+    if (this.#quietSince === NEVER) this.#quietSince = now;
+    const at = earlier(after(this.#quietSince, grace), this.#finishBy);
+    this.#timers.set(TIMER.finish, at);
+    return at <= now;
   }
 
   /**

@@ -77,6 +77,11 @@ export const DATA_LIMITS = {
   pathsMax: LIMITS.candidatesMax,
   /** Milliseconds for what is in flight when the quota is used up (FINISH_TIME_MAX). */
   finishMsMax: 10_000,
+  /**
+   * PTOs of silence after which a used-up quota no longer waits for the peer's last bytes: four of
+   * its probes, each after twice the pause, fit.
+   */
+  quietPtos: 16,
   /** Milliseconds without any progress after which a `done` gives up. */
   lingerMsMax: 10_000,
   /** Milliseconds that an ended connection still answers, at most (RFC 9000 §10.2: 3 PTO). */

@@ -5,6 +5,9 @@ import type { EndReason } from '../ends.ts';
 import type { Micros } from '../time.ts';
 import type { ConnectionParts } from './connection-parts.ts';
 import type { Ending } from './ending.ts';
+import { DATA_LIMITS } from './limits.ts';
+
+const { quietPtos } = DATA_LIMITS;
 
 /** What stands between a talk and its end. */
 export class Settlement {
@@ -58,7 +61,9 @@ export class Settlement {
     if (!this.isQuotaFinishing) return this.#waitingBytes() === 0 ? 'done' : undefined;
     // The peer's last bytes may still be under way: wait, so that both ends count the same.
     const isAllHere = meter.total !== undefined && meter.usedTotal() >= meter.total;
-    return isAllHere || this.#ending.graceIsOver(now, 3 * recovery.pto) ? 'quota' : undefined;
+    return isAllHere || this.#ending.graceIsOver(now, quietPtos * recovery.pto)
+      ? 'quota'
+      : undefined;
   }
 
   /** Metered bytes that the owner wrote and that were never sent. */
