@@ -1,5 +1,5 @@
-// ChaCha20-Poly1305 in plain TypeScript, audited: what the fast ones are tested against, and what is
-// used where there is no other. Pure. Source: RFC 8439.
+// ChaCha20-Poly1305 in plain TypeScript, audited: what the fast ones are tested against, and what
+// is used where there is no other. Pure. Source: RFC 8439.
 
 import { chacha20poly1305 } from '@noble/ciphers/chacha.js';
 

@@ -135,11 +135,11 @@ class SymmetricState {
 
   /** HKDF of Noise §4.3, three outputs. */
   #derive(material: Uint8Array): readonly [Uint8Array, Uint8Array, Uint8Array] {
-    const { hmacBlake2s } = this.#suite;
-    const extracted = hmacBlake2s(this.#chainingKey, material);
-    const first = hmacBlake2s(extracted, ONE);
-    const second = hmacBlake2s(extracted, concatBytes(first, TWO));
-    return [first, second, hmacBlake2s(extracted, concatBytes(second, THREE))];
+    const suite = this.#suite;
+    const extracted = suite.hmacBlake2s(this.#chainingKey, material);
+    const first = suite.hmacBlake2s(extracted, ONE);
+    const second = suite.hmacBlake2s(extracted, concatBytes(first, TWO));
+    return [first, second, suite.hmacBlake2s(extracted, concatBytes(second, THREE))];
   }
 }
 

@@ -2,7 +2,7 @@
 //
 //   initiation  1: 0x01 | receiver index (4) | e (32) + tag (16)            = 53 bytes
 //   response    1: 0x02 | receiver index (4) | e (32) + tag (16)            = 53 bytes
-//   transport   1: 0x04 + key phase bit 0x01 | receiver index (4) | packet number (6) | sealed + tag
+//   transport   1: 0x04 + key phase bit | receiver index (4) | packet number (6) | sealed + tag
 //
 // Numbers are big endian. Nothing here is authenticated yet: a datagram that does not look like one
 // of the three is no packet, and one that does may still be anybody's. The readers take a packet

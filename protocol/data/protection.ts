@@ -4,7 +4,8 @@
 // one waits until the peer has acknowledged a packet of this phase, so that two phases tell
 // themselves apart by one bit and the packet number.
 //
-//   key of a phase = HMAC(secret, "nakodo/1/key"), next secret = HMAC(secret, "nakodo/1/key update")
+//   key of a phase = HMAC(secret, "nakodo/1/key")
+//   next secret = HMAC(secret, "nakodo/1/key update")
 
 import { assert } from '../assert.ts';
 import { asciiBytes } from '../bytes.ts';
@@ -97,7 +98,7 @@ export class Protection {
   }
 
   /**
-   * Seals the `payloadLength` bytes that the caller wrote at HEADER_BYTES and puts the header before
+   * Seals the `payloadLength` bytes that the caller wrote at HEADER_BYTES, puts the header before
    * and the tag behind them [claim 7, S1005, S4005]. Packet numbers only grow (gaps are welcome): a
    * repeated nonce would give the plaintext away. Returns the size of the whole packet.
    */

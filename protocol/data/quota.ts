@@ -8,9 +8,9 @@
 // have used theirs up it is used up to the byte. A frame holds the sender's whole state, of which
 // revision, given and received only grow: the newest frame is the greatest one. `wanted` is the
 // level of received credit that its sender would take: what it has received when it wants nothing,
-// METER_LIMITS.wantBytes more when it does. No gift is that large, so the reader, who knows what it
-// gave, learns from it how much of that has arrived. A new expiry is announced at once and used only
-// when the peer has announced it too, so that an honest end never overdraws what the other knows.
+// METER_LIMITS.wantBytes more when it does. No gift is that large, so the reader, who knows what
+// it gave, learns from it how much of that has arrived. A new expiry is announced at once and used
+// when the peer has announced it too: no honest end overdraws what the other knows.
 
 import { assert } from '../assert.ts';
 import type { Role } from './connection-types.ts';
@@ -170,12 +170,14 @@ export class Meter {
    */
   exhausted(): boolean {
     const { bytes, revision } = this.#newest();
-    if (bytes === undefined || this.#waiting === 0 || this.#spare(bytes) > 0) return false;
-    if (this.usedTotal() === bytes) return true;
     const peer = this.#peer;
+    if (bytes === undefined || this.#waiting === 0) return false;
+    // The peer has a newer expiry: it passes it on, and the talk goes on.
+    if (peer !== undefined && peer.revision > revision) return false;
+    if (this.usedTotal() >= bytes) return true;
     return (
-      peer !== undefined &&
-      peer.revision === revision &&
+      this.#spare(bytes) === 0 &&
+      peer?.revision === revision &&
       peer.spare === 0 &&
       peer.received === this.#given
     );

@@ -1,5 +1,5 @@
-// Known answers and agreement of the cryptography that the cores are given: RFC values typed in with
-// their sections, the Wycheproof sets from beside the checkout, node against noble.
+// Known answers and agreement of the cryptography that the cores are given: RFC values typed in
+// with their sections, the Wycheproof sets from beside the checkout, node against noble.
 
 import { ed25519 } from '@noble/curves/ed25519.js';
 import fc from 'fast-check';

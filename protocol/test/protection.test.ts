@@ -1,4 +1,5 @@
-// Packet protection: what is sealed opens once and only untouched, and keys change under reordering.
+// Packet protection: what is sealed opens once and only untouched; keys change under reordering.
+// Both ends have the secrets that a handshake would leave.
 
 import fc from 'fast-check';
 import t from 'tap';

@@ -1,5 +1,5 @@
-// The credit meter: the first shares, each rule by itself, and two meters that agree to the byte over
-// a link that loses, doubles and reorders their frames.
+// The credit meter: the first shares, each rule by itself, and two meters that agree to the byte
+// over a link that loses, doubles and reorders their frames.
 
 import fc from 'fast-check';
 import t from 'tap';
@@ -163,6 +163,10 @@ t.test('claim 15: two busy ends share evenly, and again when one runs dry', asyn
   b.spend(251);
   settle(a, b);
   t.same([a.available(), b.available()], [125, 125]);
+  b.want(10);
+  a.spend(125);
+  settle(a, b);
+  t.same([a.available(), b.available()], [62, 63], 'asked again of one that wants nothing');
 });
 
 t.test('claim 15: a question that overtakes an older frame is not forgotten', async (t) => {
@@ -178,8 +182,8 @@ t.test('claim 15: a question that overtakes an older frame is not forgotten', as
   t.equal(frameOf(b).given, 250);
   const used = new Meter('callee', 1000);
   used.spend(250);
-  t.ok(used.onQuota({ ...idle, wanted: WANT, spare: 0 }));
-  t.ok(used.onQuota({ ...idle, spare: 0 }));
+  t.ok(used.onQuota({ ...idle, revision: 1, wanted: WANT, spare: 0 }));
+  t.ok(used.onQuota({ ...idle, revision: 1, spare: 0 }));
   used.extend(1, 2000);
   t.equal(frameOf(used).given, 250, 'and is answered when there is something to give');
 });
@@ -254,30 +258,62 @@ t.test('S5006: a total below what is spent takes nothing back', async (t) => {
   a.extend(1, 500);
   t.equal(a.spent, 700);
   t.equal(a.available(), 0);
-  a.extend(2, undefined);
-  t.equal(a.available(), Infinity);
-  t.notOk(a.exhausted());
-  t.equal(a.pollQuota(), undefined, 'no credit is needed where there is no limit');
 });
 
-t.test(
-  'claim 15: a peer that lies gets no byte beyond the grant out of an honest end',
-  async (t) => {
-    const honest = new Meter('callee', 1000);
-    honest.want(MAX);
-    t.ok(honest.onQuota({ revision: 0, given: MAX, wanted: 0, spare: 0 }));
-    t.equal(honest.available(), 1000);
-    honest.onReceived(400);
-    t.equal(honest.available(), 600);
-    honest.spend(600);
-    t.ok(honest.exhausted() || honest.available() === 0);
-    t.notOk(honest.isOverdrawn());
-    honest.onReceived(1);
-    t.ok(honest.isOverdrawn(), 'and is found out when it overdraws');
-    honest.onQuota({ revision: 1, given: MAX, wanted: 0, spare: 0 });
-    t.notOk(honest.isOverdrawn(), 'unless a newer expiry is on its way');
-  },
-);
+t.test('S5006: what an expiry adds is used when both ends have it', async (t) => {
+  for (const total of [3000, undefined]) {
+    const [a, b] = [new Meter('caller', 1000), new Meter('callee', 1000)];
+    a.extend(1, total);
+    t.equal(a.available(), 750);
+    settle(a, b);
+    t.equal(a.available(), 750, 'announced, not answered');
+    b.extend(1, total);
+    t.equal(b.available(), total === undefined ? Infinity : 750, 'the peer has it already');
+    settle(a, b);
+    t.equal(a.available(), total === undefined ? Infinity : 2250);
+    t.equal(settle(a, b), 0);
+    a.want(2000);
+    a.spend(2000);
+    b.onReceived(2000);
+    t.notOk(a.exhausted() || b.isOverdrawn());
+  }
+});
+
+t.test('S5006: revisions that an end missed do not matter', async (t) => {
+  const [a, b] = [new Meter('caller', 1000), new Meter('callee', 1000)];
+  a.extend(1, 2000);
+  b.extend(2, 4000);
+  settle(a, b);
+  t.same([a.available(), b.available()], [1500, 250], 'each by what the other has, too');
+  a.extend(2, 4000);
+  settle(a, b);
+  t.same([a.available(), b.available()], [3000, 1000]);
+});
+
+t.test('claim 15: a meter without a limit neither asks nor gives', async (t) => {
+  const meter = new Meter('caller', undefined);
+  meter.want(MAX);
+  meter.spend(1_000_000_000);
+  t.equal(meter.available(), Infinity);
+  t.ok(meter.onQuota({ revision: 0, given: 0, wanted: WANT, spare: 0 }));
+  t.equal(meter.pollQuota(), undefined);
+  t.notOk(meter.exhausted() || meter.isOverdrawn());
+});
+
+t.test('claim 15: a lying peer gets no byte beyond the grant out of an honest end', async (t) => {
+  const honest = new Meter('callee', 1000);
+  honest.want(MAX);
+  t.ok(honest.onQuota({ revision: 0, given: MAX, wanted: 0, spare: 0 }));
+  t.equal(honest.available(), 1000);
+  honest.onReceived(400);
+  t.equal(honest.available(), 600);
+  honest.spend(600);
+  t.equal(honest.available(), 0);
+  t.ok(honest.exhausted());
+  t.notOk(honest.isOverdrawn());
+  honest.onReceived(1);
+  t.ok(honest.isOverdrawn(), 'and is found out when it overdraws');
+});
 
 t.test('claim 15: frames that no honest peer sends are refused', async (t) => {
   const meter = new Meter('caller', 1000);
@@ -420,6 +456,7 @@ t.test('claim 15: two ends use exactly the grant over any link, extensions inclu
         for (const action of actions) {
           link.run(action);
           if (a.spent + b.spent > link.granted) return false;
+          if (a.isOverdrawn() || b.isOverdrawn()) return false;
           if (a.available() + b.available() + a.spent + b.spent > link.granted) return false;
           // Exact at the revision it goes by; a later one may have reached the other end already.
           for (const meter of link.meters)
