@@ -78,10 +78,11 @@ export const DATA_LIMITS = {
   /** Milliseconds for what is in flight when the quota is used up (FINISH_TIME_MAX). */
   finishMsMax: 10_000,
   /**
-   * PTOs of silence after which a used-up quota no longer waits for the peer's last bytes: four of
-   * its probes, each after twice the pause, fit.
+   * Silence after which a used-up quota no longer waits for the peer's last bytes, in PTOs and at
+   * least this many milliseconds: the peer's probes may have backed off five times.
    */
-  quietPtos: 16,
+  quietPtos: 8,
+  quietMsLeast: 1_000,
   /** Milliseconds without any progress after which a `done` gives up. */
   lingerMsMax: 10_000,
   /** Milliseconds that an ended connection still answers, at most (RFC 9000 §10.2: 3 PTO). */

@@ -3,11 +3,12 @@
 
 import type { EndReason } from '../ends.ts';
 import type { Micros } from '../time.ts';
+import { ms } from '../time.ts';
 import type { ConnectionParts } from './connection-parts.ts';
 import type { Ending } from './ending.ts';
 import { DATA_LIMITS } from './limits.ts';
 
-const { quietPtos } = DATA_LIMITS;
+const { quietPtos, quietMsLeast } = DATA_LIMITS;
 
 /** What stands between a talk and its end. */
 export class Settlement {
