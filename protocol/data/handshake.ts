@@ -17,7 +17,7 @@ import {
 
 const EMPTY = new Uint8Array(0);
 
-export interface HandshakeOptions {
+interface HandshakeOptions {
   /** The caller is the Noise initiator. */
   readonly role: Role;
   readonly suite: CryptoSuite;

@@ -31,7 +31,7 @@ const PATTERNS = {
   KKpsk0: [['psk', 'e', 'es', 'ss'], RESPONSE],
 } as const satisfies Record<string, readonly (readonly Token[])[]>;
 
-export interface NoiseOptions {
+interface NoiseOptions {
   readonly suite: CryptoSuite;
   readonly initiator: boolean;
   /** Hashed, not kept. */

@@ -15,7 +15,7 @@ import type { SessionId } from '../ids.ts';
 import type { Role } from './connection-types.ts';
 import { CRYPTO_LIMITS } from './limits.ts';
 
-export type PacketKind = 'initiation' | 'response' | 'transport';
+type PacketKind = 'initiation' | 'response' | 'transport';
 
 /** Bytes of a transport packet before the frames: type 1, receiver index 4, packet number 6. */
 export const HEADER_BYTES = 11;
@@ -34,7 +34,7 @@ const INDEX_LABEL = 'nakodo/1/index';
 const UINT32 = 2 ** 32;
 
 /** What one transport packet carries in the clear, authenticated as AAD. */
-export interface TransportHeader {
+interface TransportHeader {
   /** The lowest bit of the sender's key phase. */
   readonly keyPhase: number;
   /** 32 bits, unsigned: `receiverIndex` of the end that the packet goes to. */

@@ -26,13 +26,13 @@ const KEY_LABEL = asciiBytes('nakodo/1/key');
 const UPDATE_LABEL = asciiBytes('nakodo/1/key update');
 
 /** Where the frames of an opened packet lie: `packet[start, end)`. */
-export interface OpenedPacket {
+interface OpenedPacket {
   readonly packetNumber: number;
   readonly start: number;
   readonly end: number;
 }
 
-export interface ProtectionOptions {
+interface ProtectionOptions {
   readonly suite: CryptoSuite;
   /** Of the handshake; 32 bytes each, not kept. */
   readonly secrets: { readonly send: Uint8Array; readonly receive: Uint8Array };

@@ -1,4 +1,5 @@
-// The replay window: RFC 6479's cases as a table, and agreement with a twin that remembers all.
+// The replay window: RFC 6479's cases as a table, and agreement with a slow twin that remembers
+// every number.
 
 import fc from 'fast-check';
 import t from 'tap';
