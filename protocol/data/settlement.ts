@@ -62,9 +62,8 @@ export class Settlement {
     if (!this.isQuotaFinishing) return this.#waitingBytes() === 0 ? 'done' : undefined;
     // The peer's last bytes may still be under way: wait, so that both ends count the same.
     const isAllHere = meter.total !== undefined && meter.usedTotal() >= meter.total;
-    return isAllHere || this.#ending.graceIsOver(now, quietPtos * recovery.pto)
-      ? 'quota'
-      : undefined;
+    const grace = Math.max(quietPtos * recovery.pto, ms(quietMsLeast));
+    return isAllHere || this.#ending.graceIsOver(now, grace) ? 'quota' : undefined;
   }
 
   /** Metered bytes that the owner wrote and that were never sent. */
