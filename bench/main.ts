@@ -1,0 +1,153 @@
+// `make bench`: our own figures, each with its meaning. Broker and session manager run in one process
+// (`nakodo serve`), the callee in a second (`nakodo agent`), the caller is this one; all as a user
+// would start them, on loopback. `--json` prints one object. Timing decides nothing here.
+
+import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { cpus, release, tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { Children } from '../cli/demo/children.ts';
+import { Agent } from '../device/agent.ts';
+import { sendFiles } from '../device/shell/file-service.ts';
+import { silentLog } from '../protocol/io/log.ts';
+
+const WARM_UP_CALLS = 50;
+const CALLS = 300;
+const BULK_BYTES = 128_000_000;
+const CHUNK_BYTES = 65_536;
+const FLUSHES = 200;
+
+interface Figure {
+  readonly name: string;
+  readonly value: number;
+  readonly unit: string;
+  readonly meaning: string;
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'nk-bench-'));
+const children = new Children(join(dirname(import.meta.dirname), 'cli', 'main.js'));
+
+try {
+  const figures = await measure();
+  if (process.argv.includes('--json')) console.log(JSON.stringify({ machine: machine(), figures }));
+  else print(figures);
+} finally {
+  await children.endAll();
+  rmSync(folder, { recursive: true, force: true });
+}
+
+async function measure(): Promise<readonly Figure[]> {
+  const flush = flushes();
+  const caller = await openSystem();
+  const idleCalls = await setUps(caller, WARM_UP_CALLS + CALLS);
+  const warm = ascending(idleCalls.slice(WARM_UP_CALLS));
+  const rate = await bulk(caller);
+  await caller.stop();
+  const warmP50 = quantile(warm, 0.5);
+  const meaning =
+    'from asking by name to a proven, encrypted talk: consent, grant on disk, handshake';
+  return [
+    { name: 'set-up first', value: idleCalls[0], unit: 'ms', meaning: `${meaning}; first call` },
+    { name: 'set-up p50', value: warmP50, unit: 'ms', meaning: `${meaning}; at most 3 ms` },
+    { name: 'set-up p99', value: quantile(warm, 0.99), unit: 'ms', meaning },
+    {
+      name: 'disk flush p50',
+      value: quantile(flush, 0.5),
+      unit: 'ms',
+      meaning: 'one fdatasync on this disk, once in every set-up (the grant)',
+    },
+    {
+      name: 'file transfer',
+      value: rate,
+      unit: 'MB/s',
+      meaning: `${BULK_BYTES / 1e6} MB, hashed at both ends, written to the callee's disk, acknowledged`,
+    },
+  ];
+}
+
+/** Starts the server and the callee, enrols both terminals, and returns the caller. */
+async function openSystem(): Promise<Agent> {
+  const server = join(folder, 's');
+  const ports = ['--mqtt-port', '0', '--http-port', '0'];
+  await children.serve(['serve', '--home', server, ...ports, '--json']);
+  const homes = { CALLER: join(folder, '1'), CALLEE: join(folder, '3') };
+  for (const [name, home] of Object.entries(homes)) {
+    const { said } = await children.run(['ticket', '--name', name, '--home', server, '--json']);
+    const { ticket } = said as { ticket: string };
+    await children.run(['enroll', ticket, '--home', home, '--json']);
+  }
+  await children.run(['allow', 'CALLER', '--home', homes.CALLEE]);
+  await children.serve(['agent', '--home', homes.CALLEE, '--json']);
+  const caller = await Agent.start({ home: homes.CALLER, log: silentLog });
+  await caller.registered;
+  return caller;
+}
+
+/** Milliseconds of each of `count` calls, one after another, each talk over before the next. */
+async function setUps(caller: Agent, count: number): Promise<readonly number[]> {
+  const times: number[] = [];
+  for (let at = 0; at < count; at++) {
+    const begun = performance.now();
+    const session = await caller.call({ to: 'CALLEE', service: 'file' });
+    times.push(performance.now() - begun);
+    session.finish('done');
+    await session.ended;
+    // The end notices of this talk are not part of the next one's set-up.
+    await quiet(caller);
+  }
+  return times;
+}
+
+async function quiet(caller: Agent): Promise<void> {
+  while (caller.status().endNotices > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+/** MB/s of one large file. */
+async function bulk(caller: Agent): Promise<number> {
+  const session = await caller.call({ to: 'CALLEE', service: 'file' });
+  const begun = performance.now();
+  await sendFiles(session, [{ name: 'bulk.bin', size: BULK_BYTES }], content(), () => {});
+  const tookMs = performance.now() - begun;
+  session.finish('done');
+  await session.ended;
+  return BULK_BYTES / 1e6 / (tookMs / 1e3);
+}
+
+async function* content(): AsyncGenerator<Uint8Array> {
+  const chunk = new Uint8Array(CHUNK_BYTES).fill(0x6e);
+  for (let left = BULK_BYTES; left > 0; left -= chunk.length) {
+    yield left < chunk.length ? chunk.subarray(0, left) : chunk;
+  }
+}
+
+/** Milliseconds of one small write and its flush, ascending. */
+function flushes(): readonly number[] {
+  const file = openSync(join(folder, 'flush'), 'w');
+  const times = Array.from({ length: FLUSHES }, () => {
+    writeSync(file, new Uint8Array(CHUNK_BYTES / 16));
+    const begun = performance.now();
+    fdatasyncSync(file);
+    return performance.now() - begun;
+  });
+  closeSync(file);
+  return ascending(times);
+}
+
+function ascending(values: readonly number[]): readonly number[] {
+  return [...values].sort((a, b) => a - b);
+}
+
+function quantile(sorted: readonly number[], share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+}
+
+function machine(): string {
+  const [cpu] = cpus();
+  return `${cpus().length} × ${cpu.model.trim()}, Linux ${release()}, Node ${process.version}`;
+}
+
+function print(figures: readonly Figure[]): void {
+  console.log(machine());
+  for (const { name, value, unit, meaning } of figures) {
+    console.log(`${name.padEnd(16)} ${value.toFixed(2).padStart(9)} ${unit.padEnd(5)} ${meaning}`);
+  }
+}
