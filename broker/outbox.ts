@@ -5,7 +5,7 @@ import { encodeMessage } from '../protocol/control/codec.ts';
 import type { MessageOf } from '../protocol/control/messages.ts';
 import { LIMITS } from '../protocol/limits.ts';
 
-/** One message to publish, QoS 1, not retained. `bytes` are the receiver's to keep. */
+/** One message to publish, QoS 0, not retained. `bytes` are the receiver's to keep. */
 export interface BrokerOutput {
   readonly kind: 'publish';
   readonly topic: string;

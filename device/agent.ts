@@ -23,7 +23,7 @@ import { EndsStore } from './shell/ends-store.ts';
 import { refuseOpenNetwork } from './shell/enrol.ts';
 import { type Enrolment, type Home, type Identity } from './shell/home.ts';
 import { checkEnrolment, loadEnrolment, loadIdentity, openHome } from './shell/home.ts';
-import { readAllowList } from './shell/list-reader.ts';
+import { allowListReader } from './shell/list-reader.ts';
 import { Login } from './shell/login.ts';
 import { Session, type SessionHost } from './shell/session.ts';
 import { Sockets, configFor } from './shell/sockets.ts';
@@ -68,6 +68,7 @@ export class Agent {
   readonly #terminal: Terminal;
   readonly #link: MqttLink;
   readonly #login: Login;
+  readonly #readListFile: ReturnType<typeof allowListReader>;
   readonly #ends: EndsStore;
   readonly #sockets: Sockets;
   readonly #pool: BufferPool;
@@ -113,6 +114,7 @@ export class Agent {
       clock,
       log,
     });
+    this.#readListFile = allowListReader(home.list, clock);
     this.#ends = new EndsStore(home.ends);
     this.#pool = new BufferPool(connection.datagramBytes ?? DATA_LIMITS.datagramBytesMax);
     this.#wake = new WakeUp(clock, () => this.#onWake());
@@ -226,6 +228,7 @@ export class Agent {
     this.#wake.stop();
     await this.#link.close();
     await this.#sockets.closeAll();
+    await new Promise((resolve) => setImmediate(resolve));
     await this.#ends.settled();
     await this.#login.settled();
   }
@@ -321,7 +324,8 @@ export class Agent {
         this.#readList(output.ask);
         break;
       case 'store':
-        void this.#store(output);
+        // After what waits to be sent: nobody waits for the disk, and opening a file takes time.
+        setImmediate(() => void this.#store(output));
         break;
       case 'membership':
         this.#login.keep(output.bytes);
@@ -333,7 +337,7 @@ export class Agent {
   }
 
   #readList(ask: number): void {
-    const { list, problem, at } = readAllowList(this.home.list, this.#clock);
+    const { list, problem, at } = this.#readListFile();
     if (problem !== undefined) this.#log.warn('list-unreadable', { why: problem });
     this.#troubles = { ...this.#troubles, list: problem };
     this.#input({ kind: 'list', ask, list, at });

@@ -309,7 +309,7 @@ export class BrokerShell {
         output.bytes.length,
       );
       this.#aedes.publish(
-        { cmd: 'publish', topic: output.topic, payload, qos: 1, retain: false, dup: false },
+        { cmd: 'publish', topic: output.topic, payload, qos: 0, retain: false, dup: false },
         (error) => {
           if (error) this.#options.log.warn('publish-failed', { error });
         },

@@ -17,7 +17,7 @@ import { addressBytes, isLoopback } from '../shell/addresses.ts';
 import { EndsStore } from '../shell/ends-store.ts';
 import { isFileName } from '../shell/file-service.ts';
 import { loadIdentity, openHome } from '../shell/home.ts';
-import { readAllowList } from '../shell/list-reader.ts';
+import { allowListReader } from '../shell/list-reader.ts';
 
 async function folder(test: Test): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'nk-sh-'));
@@ -84,15 +84,15 @@ t.test(
 
 t.test('S4003: the list is read at that very moment; none allows nobody', async (t) => {
   const path = join(await folder(t), 'allow-list.toml');
-  const clock = new Clock();
-  t.match(readAllowList(path, clock), { list: { entries: [] }, problem: undefined });
+  const read = allowListReader(path, new Clock());
+  t.match(read(), { list: { entries: [] }, problem: undefined });
   await writeFile(path, '[[allow]]\nname = "TERM1"\n');
-  t.match(readAllowList(path, clock).list?.entries, [{ pattern: 'TERM1' }]);
+  t.match(read().list?.entries, [{ pattern: 'TERM1' }]);
   await writeFile(path, '[[allow]]\nname = "TERM2"\n');
-  t.match(readAllowList(path, clock).list?.entries, [{ pattern: 'TERM2' }]);
+  t.match(read().list?.entries, [{ pattern: 'TERM2' }]);
   for (const bad of ['[[allow', Buffer.from([0xff, 0xfe]), 'x'.repeat(1_100_000)]) {
     await writeFile(path, bad);
-    const { list, problem } = readAllowList(path, clock);
+    const { list, problem } = read();
     t.equal(list, undefined);
     t.match(problem, path);
   }

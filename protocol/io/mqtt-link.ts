@@ -1,4 +1,4 @@
-// One party's MQTT connection: MQTT 3.1.1, clean session, QoS 1 (design §4). Each connection is a
+// One party's MQTT connection: MQTT 3.1.1, clean session, QoS 0 (ADR 0006). Each connection is a
 // new MQTT.js client with a fresh password; reconnecting is ours, since MQTT.js waits a fixed
 // time, and a fleet that comes back all at once is a flood. What is published while the link is
 // down is dropped and counted: the cores ask again, as an acknowledgement of MQTT means nothing to
@@ -57,7 +57,7 @@ export class MqttLink {
   #upSinceMs = 0;
   #failures = 0;
   #retry: NodeJS.Timeout | undefined;
-  #unacknowledged = 0;
+  #unwritten = 0;
   #connections = 0;
   #dropped = 0;
 
@@ -84,21 +84,21 @@ export class MqttLink {
     return address?.startsWith('::ffff:') === true ? address.slice('::ffff:'.length) : address;
   }
 
-  /** Publishes at QoS 1; false (and counted) when the link is down or its queue is full. */
+  /** Publishes at QoS 0; false (and counted) when the link is down or its queue is full. */
   publish(topic: string, bytes: Uint8Array): boolean {
     const client = this.#client;
-    if (client === undefined || !this.#isUp || this.#unacknowledged >= IO_LIMITS.linkQueueMax) {
+    if (client === undefined || !this.#isUp || this.#unwritten >= IO_LIMITS.linkQueueMax) {
       this.#dropped += 1;
       return false;
     }
-    this.#unacknowledged += 1;
-    client.publish(topic, Buffer.from(bytes), { qos: 1 }, () => {
-      if (this.#client === client) this.#unacknowledged -= 1;
+    this.#unwritten += 1;
+    client.publish(topic, Buffer.from(bytes), { qos: 0 }, () => {
+      if (this.#client === client) this.#unwritten -= 1;
     });
     return true;
   }
 
-  /** Closes the TCP connection after what was published is acknowledged, and stays down. */
+  /** Closes the TCP connection after what was published is written, and stays down. */
   down(): void {
     this.#wanted = false;
     clearTimeout(this.#retry);
@@ -146,7 +146,7 @@ export class MqttLink {
     });
     this.#client = client;
     this.#stream = stream;
-    this.#unacknowledged = 0;
+    this.#unwritten = 0;
     this.#connections += 1;
     let trouble: LinkTrouble | undefined;
     client.on('connect', () => this.#onConnect(client));
@@ -177,7 +177,7 @@ export class MqttLink {
       up();
       return;
     }
-    client.subscribe([...this.#options.subscriptions], { qos: 1 }, (error, granted) => {
+    client.subscribe([...this.#options.subscriptions], { qos: 0 }, (error, granted) => {
       const refused = granted?.some((one) => one.qos === 128) === true;
       if (error === null && !refused) up();
       else if (this.#client === client) this.#stream?.destroy();
