@@ -1,6 +1,7 @@
-// `make bench`: our own figures, each with its meaning. Broker and session manager run in one process
-// (`nakodo serve`), the callee in a second (`nakodo agent`), the caller is this one; all as a user
-// would start them, on loopback. `--json` prints one object. Timing decides nothing here.
+// `make bench`: our own figures, each with its meaning. Broker and session manager run in one
+// process (`nakodo serve`), the callee in a second (`nakodo agent`), the caller is this one; all
+// as a user would start them, on loopback. `--json` prints one object. Timing decides nothing
+// here.
 
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { cpus, release, tmpdir } from 'node:os';
@@ -44,8 +45,7 @@ async function measure(): Promise<readonly Figure[]> {
   const rate = await bulk(caller);
   await caller.stop();
   const warmP50 = quantile(warm, 0.5);
-  const meaning =
-    'from asking by name to a proven, encrypted talk: consent, grant on disk, handshake';
+  const meaning = 'from asking by name to a proven talk: consent, grant on disk, handshake';
   return [
     { name: 'set-up first', value: idleCalls[0], unit: 'ms', meaning: `${meaning}; first call` },
     { name: 'set-up p50', value: warmP50, unit: 'ms', meaning: `${meaning}; at most 3 ms` },
@@ -60,7 +60,7 @@ async function measure(): Promise<readonly Figure[]> {
       name: 'file transfer',
       value: rate,
       unit: 'MB/s',
-      meaning: `${BULK_BYTES / 1e6} MB, hashed at both ends, written to the callee's disk, acknowledged`,
+      meaning: `${BULK_BYTES / 1e6} MB, hashed at both ends, on the callee's disk, acknowledged`,
     },
   ];
 }

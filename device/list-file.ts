@@ -16,6 +16,7 @@
 // A text that does not say exactly this is a problem for its owner and allows nobody.
 
 import { blake2s } from '@noble/hashes/blake2.js';
+import { utf8ToBytes } from '@noble/hashes/utils.js';
 import { TomlError, parse, stringify } from 'smol-toml';
 import * as v from 'valibot';
 import { base32 } from '../protocol/base32.ts';
@@ -74,7 +75,7 @@ const fileTable = v.strictObject({
 
 /** Reads the text of a list file; never throws, and an empty text is an empty list. */
 export function parseListFile(text: string): ParsedList {
-  const bytes = new TextEncoder().encode(text);
+  const bytes = utf8ToBytes(text);
   if (bytes.length > LIMITS.listFileBytesMax) {
     return { problem: `the list is longer than ${LIMITS.listFileBytesMax} bytes` };
   }
@@ -134,7 +135,11 @@ export function withEntry(list: AllowList, entry: AllowEntry): AllowList {
   const wild = kept.findIndex((other) => other.pattern.includes('*'));
   const inFront = wild < 0 || entry.pattern.includes('*') ? kept.length : wild;
   const entries = kept.toSpliced(replaced < 0 ? inFront : replaced, 0, entry);
-  return { ...list, entries, version: versionOf(utf8(formatListFile({ ...list, entries }))) };
+  return {
+    ...list,
+    entries,
+    version: versionOf(utf8ToBytes(formatListFile({ ...list, entries }))),
+  };
 }
 
 /**
@@ -301,10 +306,6 @@ function isService(text: string): boolean {
 
 function deviceId(text: string | undefined): DeviceId | undefined {
   return text !== undefined && isDeviceId(text) ? text : undefined;
-}
-
-function utf8(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
 }
 
 function versionOf(bytes: Uint8Array): string {

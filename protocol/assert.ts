@@ -6,8 +6,3 @@ import { AssertionFailed } from './errors.ts';
 export function assert(condition: boolean, claim: string): asserts condition {
   if (!condition) throw new AssertionFailed(claim);
 }
-
-/** Marks a branch that the types rule out; throws if it is reached all the same. */
-export function unreachable(value: never): never {
-  throw new AssertionFailed(`unreachable value ${JSON.stringify(value)}`);
-}

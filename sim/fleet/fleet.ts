@@ -14,7 +14,7 @@ import { type Town, allowing } from './town.ts';
 const SERVICE = 'echo-hash';
 const PER_CENT = 100;
 
-export interface FleetOptions {
+interface FleetOptions {
   readonly terminals: number;
   readonly calls: number;
   /** Calls under way at once. */
@@ -28,7 +28,7 @@ export interface FleetOptions {
   readonly waitMs: number;
 }
 
-export interface FleetReport {
+interface FleetReport {
   readonly introduced: number;
   readonly refused: number;
   /** Introductions that the table forbids: must be 0. */

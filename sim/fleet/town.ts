@@ -1,6 +1,6 @@
 // A whole system in this process on real sockets: broker, session manager over an in-memory duplex,
-// and any number of enrolled agents, each in a home of its own below one temporary folder. The fleet,
-// the benchmark and the story's tests live in it.
+// and any number of enrolled agents, each in a home of its own below one temporary folder. The
+// fleet and the story's tests live in it.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,6 +1,6 @@
-// What a refused call gives away, seen from outside: everything that the servers send to each of two
-// terminals passes a recording proxy, and every byte of it is searched for the other's address. The
-// same search finds both addresses in a permitted call, so it can find them.
+// What a refused call gives away, seen from outside: everything that the servers send to each of
+// two terminals passes a recording proxy, and every byte of it is searched for the other's
+// address. The same search finds both addresses in a permitted call, so it can find them.
 
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
