@@ -1,5 +1,5 @@
-// Means 14 [claim 2]: the user names a peer, the terminal opens a socket, records where that socket
-// can be reached, asks the session manager for the peer by name, and waits for address notice 1.
+// Means 14 [claim 2]: the user names a peer, the terminal asks the session manager for it by name,
+// opens a socket meanwhile, records where that can be reached, and waits for address notice 1.
 // A refusal and a wait that ran out look the same, and nothing of the call is kept.
 
 import { type Candidate, type MessageOf, terms } from '../protocol/control/messages.ts';
@@ -61,7 +61,8 @@ export class AddressResolution {
   }
 
   /**
-   * [S1002]: the user names the destination.
+   * [S1002, S1003, claim 2]: the user names the destination; the terminal asks for it at once, naming
+   * an address record that follows as soon as its socket is open (ADR 0007).
    * @throws UsageError `call-taken`, `bad-name`, `bad-service`, `bad-terms`, `bad-wait`
    */
   call(now: Micros, input: CallInput): void {
@@ -88,14 +89,26 @@ export class AddressResolution {
       this.#outbox.event({ kind: 'callFailed', call: input.call, why: 'busy' });
       return;
     }
+    const request = randomRequestId(this.#rng);
+    const record = randomRecordId(this.#rng);
     this.#calls.set(input.call, {
       input,
       socket,
-      request: randomRequestId(this.#rng),
-      record: randomRecordId(this.#rng),
+      request,
+      record,
       candidates: undefined,
       deadline: deadlineOf(now, input),
       refreshAt: NEVER,
+    });
+    this.#requests.send(now, request, 'up', {
+      kind: 'connect',
+      request,
+      callerName: this.#self.name,
+      calleeName: callee,
+      service,
+      want,
+      waitMs,
+      record,
     });
   }
 
@@ -107,27 +120,12 @@ export class AddressResolution {
     return true;
   }
 
-  /**
-   * [S1003, claim 2]: records the addresses of the new socket, then asks for the peer, naming that
-   * record. False if the socket is not a call's.
-   */
+  /** Records the addresses of the new socket [S1000]. False if the socket is not a call's. */
   onSocketOpen(now: Micros, socket: SocketId, candidates: readonly Candidate[]): boolean {
     const call = this.#bySocket(socket);
     if (call === undefined) return false;
     call.candidates = candidates.slice(0, LIMITS.candidatesMax);
-    call.deadline = deadlineOf(now, call.input);
     this.#sendAddress(now, call);
-    const { callee, service, want, waitMs } = call.input;
-    this.#requests.send(now, call.request, 'up', {
-      kind: 'connect',
-      request: call.request,
-      callerName: this.#self.name,
-      calleeName: callee,
-      service,
-      want,
-      waitMs,
-      record: call.record,
-    });
     return true;
   }
 
@@ -141,9 +139,9 @@ export class AddressResolution {
   /** A new link: the manager's wait begins now, and a broker that was restarted knows nobody. */
   onRegistered(now: Micros): void {
     for (const call of this.#calls.values()) {
-      if (call.candidates === undefined) continue;
       if (!this.#requests.wasPublished(call.request)) call.deadline = deadlineOf(now, call.input);
-      if (!this.#requests.has(call.record)) this.#sendAddress(now, call);
+      if (call.candidates === undefined || this.#requests.has(call.record)) continue;
+      this.#sendAddress(now, call);
     }
   }
 

@@ -49,7 +49,7 @@ interface Answer {
   readonly ask: Ask;
   readonly askedAt: Micros;
   readonly deadline: Micros;
-  state: 'reading' | 'opening' | 'agreed' | 'checking' | 'refused';
+  state: 'reading' | 'agreed' | 'checking' | 'refused';
   allowed: Allowed | undefined;
   travelling: Travelling;
   socket: SocketId | undefined;
@@ -114,14 +114,12 @@ export class AllowListAnswers {
     this.#answers.set(ask.request, answer);
   }
 
-  /** After a yes: records the addresses of the new socket, then answers, naming that record. */
+  /** After a yes: records the addresses of the new socket under the ID that the answer named. */
   onSocketOpen(now: Micros, socket: SocketId, candidates: readonly Candidate[]): boolean {
     const answer = this.#bySocket(socket);
     if (answer === undefined) return false;
-    if (answer.state !== 'opening') return true;
-    const record = randomRecordId(this.#options.rng);
-    answer.record = record;
-    answer.state = 'agreed';
+    const { record } = answer;
+    if (answer.state !== 'agreed' || record === undefined) return true;
     this.#options.requests.send(
       now,
       record,
@@ -129,17 +127,14 @@ export class AllowListAnswers {
       { kind: 'address', record, candidates: candidates.slice(0, LIMITS.candidatesMax) },
       { early: true },
     );
-    this.#reply(answer);
     return true;
   }
 
-  /** Without a socket a yes is worth nothing. */
+  /** Without a socket a yes is worth nothing: no record follows, and no notice is accepted. */
   onSocketFailed(socket: SocketId): boolean {
     const answer = this.#bySocket(socket);
     if (answer === undefined) return false;
     this.#release(answer);
-    answer.travelling = EMPTY_VERDICT;
-    if (answer.state === 'opening') this.#reply(answer);
     answer.state = 'refused';
     return true;
   }
@@ -221,8 +216,13 @@ export class AllowListAnswers {
     if (verdict.allowed) {
       answer.socket = this.#options.outbox.openSocket();
       answer.allowed = verdict;
-      answer.state = 'opening';
-      if (answer.socket !== undefined) return;
+      if (answer.socket !== undefined) {
+        // The answer goes at once, the record as soon as the socket is open (ADR 0007).
+        answer.record = randomRecordId(this.#options.rng);
+        answer.state = 'agreed';
+        this.#reply(answer);
+        return;
+      }
       this.#options.outbox.count('askFlood');
       answer.travelling = EMPTY_VERDICT;
     } else {

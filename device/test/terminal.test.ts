@@ -107,7 +107,7 @@ t.test(
       waitMs: 3_000,
       record: address.record,
     });
-    t.ok(node.sent.indexOf(address) < node.sent.indexOf(connect), 'the record comes first');
+    t.notSame(address.record, sentOf(node, 'address')[0].record, 'a record of its own');
   },
 );
 
@@ -302,12 +302,18 @@ t.test(
   },
 );
 
-t.test('a shell that cannot open a socket fails the call, and takes back a yes', async (t) => {
+t.test('a shell that cannot open a socket fails the call, and its yes leads nowhere', async (t) => {
   const { world, caller, callee } = two();
   world.opensSockets = false;
   world.call(caller, 'TERM3');
   world.hand(callee, question(world, caller));
   world.settle();
   t.match(eventsOf(caller, 'callFailed'), [{ why: 'socket' }]);
-  t.match(sentOf(callee, 'allowList'), [{ entries: [], record: undefined }]);
+  const [{ record }] = sentOf(callee, 'allowList');
+  t.ok(record !== undefined, 'the answer names a record');
+  t.notOk(
+    sentOf(callee, 'address').some((address) => address.record === record),
+    'which never comes, so nobody is introduced',
+  );
+  t.equal(callee.sockets.size, 0);
 });

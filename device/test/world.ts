@@ -90,6 +90,8 @@ export class World {
   /** Every datagram that was on the wire. */
   readonly wireBytes: Uint8Array[] = [];
   readonly #records = new Map<RecordId, readonly Candidate[]>();
+  /** Queries that wait for a record, as at the broker. */
+  #queries: { wanted: readonly RecordId[]; then: () => void }[] = [];
   readonly #asked = new Map<string, { caller: Node; connect: MessageOf<'connect'> }>();
   /** A request is handled once, however often it comes. */
   readonly #seen = new Set<string>();
@@ -310,6 +312,7 @@ export class World {
     switch (message.kind) {
       case 'address':
         this.#records.set(message.record, message.candidates);
+        this.#answerQueries();
         if (this.answers.address)
           this.tell(node, 'call', { kind: 'addressRecorded', record: message.record });
         if (this.answers.polled && message.pollSeconds !== undefined) this.#handWaiting(node);
@@ -391,7 +394,8 @@ export class World {
       want,
       kind: 'connect',
     });
-    if (!verdict.allowed || answer.record === undefined) {
+    const { record } = answer;
+    if (!verdict.allowed || record === undefined) {
       this.tell(caller, 'down', { kind: 'refusal', request: connect.request, code: 'refused' });
       return;
     }
@@ -416,8 +420,18 @@ export class World {
       bytes: terms.bytes,
     });
     const key = randomBytes(this.rng, 32);
-    this.#notify(caller, connect.request, grant, key, callee, answer.record);
-    this.#notify(callee, connect.request, grant, key, caller, connect.record);
+    const then = (): void => {
+      this.#notify(caller, connect.request, grant, key, callee, record);
+      this.#notify(callee, connect.request, grant, key, caller, connect.record);
+    };
+    this.#queries.push({ wanted: [record, connect.record], then });
+    this.#answerQueries();
+  }
+
+  #answerQueries(): void {
+    const ready = this.#queries.filter(({ wanted }) => wanted.every((id) => this.#records.has(id)));
+    this.#queries = this.#queries.filter((query) => !ready.includes(query));
+    for (const { then } of ready) then();
   }
 
   #notify(

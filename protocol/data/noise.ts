@@ -56,6 +56,8 @@ class SymmetricState {
   readonly #suite: CryptoSuite;
   #chainingKey: Uint8Array;
   #hash: Uint8Array;
+  /** Made ready only when something is sealed: most keys of a handshake are mixed on unused. */
+  #rawKey: Uint8Array | undefined;
   #key: AeadKey | undefined;
   #sealed = 0;
   readonly #nonce = new Uint8Array(NONCE_BYTES);
@@ -70,6 +72,7 @@ class SymmetricState {
     const copy = new SymmetricState(this.#suite, '');
     copy.#chainingKey = this.#chainingKey;
     copy.#hash = this.#hash;
+    copy.#rawKey = this.#rawKey;
     copy.#key = this.#key;
     copy.#sealed = this.#sealed;
     return copy;
@@ -84,13 +87,13 @@ class SymmetricState {
   }
 
   mixKey(material: Uint8Array): void {
-    const [chainingKey, key] = this.#derive(material);
+    const [chainingKey, key] = this.#derive(material, 2);
     this.#chainingKey = chainingKey;
     this.#useKey(key);
   }
 
   mixKeyAndHash(material: Uint8Array): void {
-    const [chainingKey, hash, key] = this.#derive(material);
+    const [chainingKey, hash, key] = this.#derive(material, 3);
     this.#chainingKey = chainingKey;
     this.mixHash(hash);
     this.#useKey(key);
@@ -98,47 +101,57 @@ class SymmetricState {
 
   /** The payload sealed under the hash so far; in the clear while there is no key. */
   encryptAndHash(payload: Uint8Array): Uint8Array {
-    if (this.#key === undefined) {
+    const key = this.#readyKey();
+    if (key === undefined) {
       this.mixHash(payload);
       return payload;
     }
     const sealed = concatBytes(payload, new Uint8Array(TAG_BYTES));
     packetNonce(this.#sealed++, this.#nonce);
-    this.#key.seal(this.#nonce, this.#hash, sealed, 0, payload.length);
+    key.seal(this.#nonce, this.#hash, sealed, 0, payload.length);
     this.mixHash(sealed);
     return sealed;
   }
 
   decryptAndHash(sealed: Uint8Array): Uint8Array | undefined {
-    if (this.#key === undefined) {
+    const key = this.#readyKey();
+    if (key === undefined) {
       this.mixHash(sealed);
       return sealed;
     }
     if (sealed.length < TAG_BYTES) return undefined;
     const opened = sealed.slice();
     packetNonce(this.#sealed, this.#nonce);
-    if (!this.#key.open(this.#nonce, this.#hash, opened, 0, opened.length)) return undefined;
+    if (!key.open(this.#nonce, this.#hash, opened, 0, opened.length)) return undefined;
     this.#sealed++;
     this.mixHash(sealed);
     return opened.subarray(0, opened.length - TAG_BYTES);
   }
 
   split(): readonly [Uint8Array, Uint8Array] {
-    const [first, second] = this.#derive(EMPTY);
+    const [first, second] = this.#derive(EMPTY, 2);
     return [first, second];
   }
 
   #useKey(key: Uint8Array): void {
-    this.#key = this.#suite.aead.importKey(key);
+    this.#rawKey = key;
+    this.#key = undefined;
     this.#sealed = 0;
   }
 
-  /** HKDF of Noise §4.3, three outputs. */
-  #derive(material: Uint8Array): readonly [Uint8Array, Uint8Array, Uint8Array] {
+  #readyKey(): AeadKey | undefined {
+    if (this.#rawKey === undefined) return undefined;
+    this.#key ??= this.#suite.aead.importKey(this.#rawKey);
+    return this.#key;
+  }
+
+  /** HKDF of Noise §4.3; the third output is empty if only two are asked for. */
+  #derive(material: Uint8Array, outputs: 2 | 3): readonly [Uint8Array, Uint8Array, Uint8Array] {
     const suite = this.#suite;
     const extracted = suite.hmacBlake2s(this.#chainingKey, material);
     const first = suite.hmacBlake2s(extracted, ONE);
     const second = suite.hmacBlake2s(extracted, concatBytes(first, TWO));
+    if (outputs === 2) return [first, second, EMPTY];
     return [first, second, suite.hmacBlake2s(extracted, concatBytes(second, THREE))];
   }
 }
@@ -148,6 +161,8 @@ export class NoiseState {
   readonly #options: NoiseOptions;
   readonly #messages: readonly (readonly Token[])[];
   #symmetric: SymmetricState;
+  /** Known before any message: what the callee computes while it waits for the initiation. */
+  readonly #staticSecret: Uint8Array | undefined;
   #remoteEphemeral: Uint8Array | undefined;
   #at = 0;
 
@@ -155,6 +170,7 @@ export class NoiseState {
     const { initiator, localStatic, preSharedKey, remoteStatic } = options;
     const pattern = preSharedKey === undefined ? 'KK' : 'KKpsk0';
     this.#options = options;
+    this.#staticSecret = localStatic.agree(remoteStatic);
     this.#messages = PATTERNS[pattern];
     this.#symmetric = new SymmetricState(
       options.suite,
@@ -239,6 +255,7 @@ export class NoiseState {
     token: 'es' | 'ss' | 'ee' | 'se',
     remoteEphemeral: Uint8Array | undefined,
   ): Uint8Array | undefined {
+    if (token === 'ss') return this.#staticSecret;
     const { initiator, localEphemeral, localStatic, remoteStatic } = this.#options;
     const [ours, theirs] = initiator ? [token[0], token[1]] : [token[1], token[0]];
     const remote = theirs === 'e' ? remoteEphemeral : remoteStatic;

@@ -27,7 +27,7 @@ interface LogOptions {
 /** Makes a log; lines of a lower level cost one comparison. */
 export function createLog(options: LogOptions = {}): Log {
   const least = LOG_LEVELS.indexOf(options.level ?? 'info');
-  const write = options.write ?? ((line: string) => void process.stderr.write(line));
+  const write = options.write ?? writeSoon;
   const at =
     (level: LogLevel) =>
     (event: string, fields: LogFields = {}): void => {
@@ -53,6 +53,22 @@ export function createLog(options: LogOptions = {}): Log {
     error: at('error'),
   };
 }
+
+/** Lines that wait for the end of this turn of the event loop; at the bound they go at once. */
+const LINES_WAITING_MAX = 256;
+const waiting: string[] = [];
+
+/** Standard error may block, and whoever says something is often in the middle of an introduction. */
+function writeSoon(line: string): void {
+  if (waiting.length === 0) setImmediate(writeWaiting);
+  waiting.push(line);
+  if (waiting.length >= LINES_WAITING_MAX) writeWaiting();
+}
+
+function writeWaiting(): void {
+  if (waiting.length > 0) process.stderr.write(waiting.splice(0).join(''));
+}
+process.on('exit', writeWaiting);
 
 const nothing = (): void => {};
 
