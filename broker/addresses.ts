@@ -4,10 +4,10 @@
 
 import type { Candidate, MessageOf } from '../protocol/control/messages.ts';
 import { answerTopic, topic } from '../protocol/control/topics.ts';
+import { DeadlineHeap, type Due, notArmed } from '../protocol/deadlines.ts';
 import type { DeviceId, RecordId, RequestId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import { type Micros, after, earlier, ms, seconds } from '../protocol/time.ts';
-import { Deadlines, type Due } from './deadlines.ts';
 import { BROKER_LIMITS } from './limits.ts';
 import type { Outbox } from './outbox.ts';
 
@@ -36,7 +36,7 @@ export class Addresses {
   readonly #devices = new Map<DeviceId, Set<RecordId>>();
   readonly #queries = new Map<string, Query>();
   readonly #waiting = new Map<string, Set<Query>>();
-  readonly #deadlines = new Deadlines<Query>();
+  readonly #deadlines = new DeadlineHeap<Query>();
 
   constructor(outbox: Outbox) {
     this.#outbox = outbox;
@@ -83,14 +83,14 @@ export class Addresses {
     const key = `${manager}/${request}`;
     if (this.#queries.has(key)) return;
     const waitMs = Math.min(message.waitMs, LIMITS.recordWaitMs);
-    const query = { key, manager, request, wanted, due: after(now, ms(waitMs)), slot: -1 };
+    const query = { key, manager, request, wanted, ...notArmed(after(now, ms(waitMs))) };
     const full = this.#queries.size >= BROKER_LIMITS.queriesMax;
     if (full || waitMs === 0 || this.#isComplete(query)) {
       this.#answer(query);
       return;
     }
     this.#queries.set(key, query);
-    this.#deadlines.push(query);
+    this.#deadlines.set(query, query.at);
     for (const { device, record } of wanted) {
       const waitKey = recordKey(device, record);
       const queries = this.#waiting.get(waitKey) ?? new Set();
@@ -140,7 +140,7 @@ export class Addresses {
   }
 
   #stopWaiting(query: Query): void {
-    if (query.slot >= 0) this.#deadlines.remove(query);
+    this.#deadlines.stop(query);
     for (const { device, record } of query.wanted) {
       const key = recordKey(device, record);
       const queries = this.#waiting.get(key);

@@ -5,10 +5,10 @@
 
 import type { MessageOf } from '../protocol/control/messages.ts';
 import { topic, triggerStateTopic } from '../protocol/control/topics.ts';
+import { DeadlineHeap, type Due, notArmed } from '../protocol/deadlines.ts';
 import type { DeviceId, RequestId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import { MICROS_PER_MS, type Micros, after, ms } from '../protocol/time.ts';
-import { Deadlines, type Due } from './deadlines.ts';
 import { BROKER_LIMITS } from './limits.ts';
 import type { Outbox } from './outbox.ts';
 
@@ -36,7 +36,7 @@ export class Triggers {
   readonly #links = new Map<DeviceId, Link>();
   /** In the order of arrival, by terminal. */
   readonly #waiting = new Map<DeviceId, Map<RequestId, Waiting>>();
-  readonly #deadlines = new Deadlines<Waiting>();
+  readonly #deadlines = new DeadlineHeap<Waiting>();
   #waitingBytes = 0;
   /** Key → deadline of what was handed over, so that a repetition calls nobody twice. */
   readonly #handed = new Map<string, Micros>();
@@ -97,7 +97,7 @@ export class Triggers {
     let handed = 0;
     for (const waiting of this.#waiting.get(device)?.values() ?? []) {
       this.#remove(waiting);
-      if (waiting.due <= now) {
+      if (waiting.at <= now) {
         this.#expire(device, waiting.request);
         continue;
       }
@@ -122,7 +122,7 @@ export class Triggers {
       return;
     }
     const due = after(now, ms(message.deadlineMs));
-    const trigger: Waiting = { device, request, payload, due, slot: -1 };
+    const trigger: Waiting = { device, request, payload, ...notArmed(due) };
     if (due <= now || !this.#isThere(device)) {
       if (due <= now || !this.#hasRoomFor(trigger)) this.#expire(device, request);
       else this.#wait(trigger);
@@ -170,23 +170,23 @@ export class Triggers {
   #wait(trigger: Waiting): void {
     const ofDevice = this.#waiting.get(trigger.device) ?? new Map<RequestId, Waiting>();
     this.#waiting.set(trigger.device, ofDevice.set(trigger.request, trigger));
-    this.#deadlines.push(trigger);
+    this.#deadlines.set(trigger, trigger.at);
     this.#waitingBytes += trigger.payload.length;
     this.#say(trigger.device, trigger.request, 'waiting');
   }
 
   #remove(waiting: Waiting): void {
-    if (waiting.slot >= 0) this.#deadlines.remove(waiting);
+    this.#deadlines.stop(waiting);
     const ofDevice = this.#waiting.get(waiting.device);
     if (ofDevice?.delete(waiting.request)) this.#waitingBytes -= waiting.payload.length;
     if (ofDevice?.size === 0) this.#waiting.delete(waiting.device);
   }
 
   /** Sends the communication request [S3002] with what is left of its deadline. */
-  #hand(now: Micros, { device, request, payload, due }: Waiting): void {
-    const deadlineMs = Math.floor((due - now) / MICROS_PER_MS);
+  #hand(now: Micros, { device, request, payload, at }: Waiting): void {
+    const deadlineMs = Math.floor((at - now) / MICROS_PER_MS);
     this.#outbox.push(topic('call', device), { kind: 'call', request, deadlineMs, payload });
-    this.#handed.set(triggerKey(device, request), due);
+    this.#handed.set(triggerKey(device, request), at);
     if (this.#handed.size > LIMITS.triggersMax)
       for (const oldest of this.#handed.keys()) {
         this.#handed.delete(oldest);

@@ -1,11 +1,9 @@
-// The small pure parts under the broker, each against a slow twin: packet lengths, deadlines,
+// The small pure parts under the broker, each against a slow twin: packet lengths,
 // strangers, logins.
 
 import fc from 'fast-check';
 import t from 'tap';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
-import { type Micros, NEVER, micros } from '../../protocol/time.ts';
-import { Deadlines, type Due } from '../deadlines.ts';
 import { BROKER_LIMITS } from '../limits.ts';
 import { proveLogin } from '../login.ts';
 import { type LengthVerdict, PacketLengths } from '../packet-lengths.ts';
@@ -99,38 +97,6 @@ function twinVerdict(all: Uint8Array, max: number): LengthVerdict {
   }
   return 'ok';
 }
-
-t.test('deadlines come out in order, and what was removed does not come', async (t) => {
-  type Item = Due & { readonly name: number };
-  const action = fc.tuple(fc.constantFrom('push', 'remove', 'pop'), fc.nat(50));
-  fc.assert(
-    fc.property(fc.array(action, { maxLength: 100 }), (actions) => {
-      const heap = new Deadlines<Item>();
-      const twin: Item[] = [];
-      for (const [index, [kind, number]] of actions.entries()) {
-        if (kind === 'push') {
-          const item: Item = { due: micros(number), slot: -1, name: index };
-          heap.push(item);
-          twin.push(item);
-        }
-        if (kind === 'remove' && twin.length > 0) {
-          const [item] = twin.splice(number % twin.length, 1);
-          heap.remove(item);
-        }
-        if (kind === 'pop') {
-          const first = twin.reduce<Micros>((least, { due }) => (due < least ? due : least), NEVER);
-          const popped = heap.popDue(micros(number));
-          if (first > number ? popped !== undefined : popped?.due !== first) return false;
-          if (popped !== undefined) twin.splice(twin.indexOf(popped), 1);
-        }
-        if (heap.size !== twin.length) return false;
-      }
-      return true;
-    }),
-    { numRuns: 1000 },
-  );
-  t.equal(new Deadlines().next(), NEVER);
-});
 
 t.test('when strangers are too many the oldest goes, never the newcomer', async (t) => {
   const strangers = new Strangers<number>();
