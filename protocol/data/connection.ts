@@ -21,6 +21,7 @@ import type {
 import { Ending } from './ending.ts';
 import type { Extension } from './expiry.ts';
 import { FRAME, decodeFrames } from './frame.ts';
+import { CRYPTO_LIMITS } from './limits.ts';
 import { HEADER_BYTES, packetKind } from './packet.ts';
 import { PacketBuilder } from './packet-builder.ts';
 import { PeerError } from './peer-error.ts';
@@ -58,6 +59,8 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   #path: Path | undefined;
   /** The last poll gave nothing, and nothing has happened since. */
   #drained = false;
+  /** Of our keys when the update was last put off; none yet. */
+  #keyPhase = -1;
   #wireBytes = 0;
   #dropped = 0;
 
@@ -96,10 +99,6 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     }
     const timers = this.#timers;
     const at = this.#now;
-    // claim 14 comes first: nothing else may happen once the time is up.
-    if (timers.fires(TIMER.expiry, at)) {
-      return this.#end(this.#settlement.isQuotaFinishing ? 'quota' : 'time');
-    }
     if (timers.fires(TIMER.handshake, at)) return this.#end('path-lost');
     if (timers.fires(TIMER.idle, at)) return this.#end('peer-gone');
     if (timers.fires(TIMER.finish, at) && this.#ending.isFinishing) {
@@ -108,6 +107,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (timers.fires(TIMER.near, at)) this.#sayNear('time');
     if (timers.fires(TIMER.initiation, at)) this.#handshake.onRetryTimeout(at);
     if (timers.fires(TIMER.keepAlive, at)) this.#builder.pingDue = true;
+    if (timers.fires(TIMER.keyUpdate, at)) this.#onKeyUpdateTimeout();
     timers.fires(TIMER.pace, at);
     if (this.#parts.recovery.nextTimeout() <= at) this.#parts.recovery.handleTimeout(at);
   }
@@ -125,6 +125,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
 
   pollTransmit(now: Micros, into: Uint8Array): Transmit | undefined {
     this.#now = micros(Math.max(now, this.#now));
+    this.#endIfTimeIsUp();
     const transmit = this.#ending.isOver ? this.#pollClose(into) : this.#pollPacket(into);
     this.#drained = transmit === undefined;
     if (transmit !== undefined) this.#wireBytes += transmit.size;
@@ -255,10 +256,20 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   #advance(now: Micros): void {
     if (now > this.#now) this.#now = now;
     this.#drained = false;
+    this.#endIfTimeIsUp();
     if (this.#started) return;
     this.#started = true;
     this.#timers.set(TIMER.handshake, after(this.#now, ms(this.#parts.config.handshakeTimeoutMs)));
     this.#handshake.start(this.#now);
+  }
+
+  /**
+   * claim 14: before anything else happens. A process that was suspended past its expiry reads its
+   * sockets before its timer fires; what came meanwhile is not taken, what waits is not sent.
+   */
+  #endIfTimeIsUp(): void {
+    if (!this.#timers.fires(TIMER.expiry, this.#now)) return;
+    this.#end(this.#settlement.isQuotaFinishing ? 'quota' : 'time');
   }
 
   #onInitiation(path: Path, bytes: Uint8Array): boolean {
@@ -296,6 +307,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     }
     this.#wireBytes += bytes.length;
     if (this.#path === undefined) this.#establish(path);
+    this.#onKeyPhase(protection);
     this.#onAlive();
     this.#ending.onHeard();
     try {
@@ -347,6 +359,21 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#timers.set(TIMER.keepAlive, after(this.#now, ms(keepAliveMs)));
   }
 
+  /** Whoever began it, by time or by packets: the next update is due so long after the last one. */
+  #onKeyPhase({ keyPhase }: Protection): void {
+    if (keyPhase === this.#keyPhase) return;
+    this.#keyPhase = keyPhase;
+    this.#timers.set(TIMER.keyUpdate, after(this.#now, ms(CRYPTO_LIMITS.keyPhaseMs)));
+  }
+
+  /** [claim 7]: the next key; a little later if the last update is not through yet. */
+  #onKeyUpdateTimeout(): void {
+    const { protection } = this.#handshake;
+    if (protection === undefined) return;
+    if (protection.updateKeys()) this.#onKeyPhase(protection);
+    else this.#timers.set(TIMER.keyUpdate, after(this.#now, ms(CRYPTO_LIMITS.keyUpdateRetryMs)));
+  }
+
   #startClock(): void {
     this.#parts.expiry.start(this.#now);
     this.#armExpiry();
@@ -380,6 +407,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     const builder = this.#builder;
     const fresh = !this.#settlement.isQuotaFinishing;
     const size = builder.build(this.#now, into, protection, fresh);
+    this.#onKeyPhase(protection);
     this.#timers.set(TIMER.pace, builder.pacedUntil);
     if (size === 0) return undefined;
     this.#settlement.onSent();

@@ -26,6 +26,8 @@ export const TIMER = {
   close: 8,
   /** The ended connection falls silent for good. */
   closing: 9,
+  /** The keys are old. */
+  keyUpdate: 10,
 } as const;
 type Timer = (typeof TIMER)[keyof typeof TIMER];
 
