@@ -2,14 +2,14 @@
 // S5004, claim 4]; the callee's owner is asked again; the new expiry reaches both ends, from the
 // manager and inside the tunnel, and each adopts it once [S5005, S5006]. Totals are cumulative.
 
-import { type AllowList, judge } from '../protocol/consent/allow-list.ts';
+import { type AllowList, type ListVerdict, judge } from '../protocol/consent/allow-list.ts';
 import type { MessageOf } from '../protocol/control/messages.ts';
 import type { Expiry } from '../protocol/grant.ts';
 import type { RequestId } from '../protocol/ids.ts';
 import { randomRequestId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Rng } from '../protocol/random.ts';
-import type { Micros } from '../protocol/time.ts';
+import { MICROS_PER_SECOND, type Micros } from '../protocol/time.ts';
 import type { LocalMoment } from '../protocol/units.ts';
 import { type Self, isWithin, readExpiry } from './address-notice.ts';
 import { EMPTY_VERDICT, ownEntries, travelling } from './allow-list-answers.ts';
@@ -75,7 +75,7 @@ export class Extension {
   onNewExpiry(now: Micros, talk: UnderWay, encoded: Uint8Array, signature: Uint8Array): void {
     const { self, outbox } = this.#options;
     const expiry = readExpiry(self, encoded, signature);
-    if (expiry === undefined || expiry.session !== talk.session || !isAgreed(talk, expiry)) {
+    if (expiry === undefined || expiry.session !== talk.session || !isAgreed(now, talk, expiry)) {
       outbox.count('badNotice');
       return;
     }
@@ -130,15 +130,15 @@ export class Extension {
       this.#publish(ask, EMPTY_VERDICT);
       return;
     }
-    const { seconds, bytes } = talk.terms;
-    const elapsedSeconds = Math.max(0, seconds - talk.connection.state(now).secondsLeft);
-    const verdict = judge(ownEntries(list, ask, at), {
-      ...ask,
-      kind: 'extend',
-      current: { seconds, bytes, elapsedSeconds },
-    });
-    if (verdict.allowed) talk.consented = { seconds: verdict.seconds, bytes: verdict.bytes };
-    else this.#options.outbox.event({ kind: 'turnedAway', caller: callerName, service });
+    const entries = ownEntries(list, ask, at);
+    const judged = (elapsedSeconds: number): ListVerdict =>
+      judge(entries, { ...ask, kind: 'extend', current: { ...talk.terms, elapsedSeconds } });
+    const verdict = judged((now - talk.introducedAt) / MICROS_PER_SECOND);
+    const withoutUntil = judged(Infinity);
+    if (verdict.allowed && withoutUntil.allowed) {
+      const { seconds, bytes } = verdict;
+      talk.consented = { at: now, seconds, secondsWithoutUntil: withoutUntil.seconds, bytes };
+    } else this.#options.outbox.event({ kind: 'turnedAway', caller: callerName, service });
     this.#publish(ask, travelling(list, ask, at));
   }
 
@@ -148,14 +148,31 @@ export class Extension {
 }
 
 /** Nothing gets less, no limit appears or goes, and the callee's owner said yes to it. */
-function isAgreed(talk: UnderWay, { revision, seconds, bytes }: Expiry): boolean {
+function isAgreed(now: Micros, talk: UnderWay, { revision, seconds, bytes }: Expiry): boolean {
   const { terms, consented } = talk;
   if (revision <= talk.revision) return true;
   if (seconds < terms.seconds || (bytes === undefined) !== (terms.bytes === undefined))
     return false;
   if (bytes !== undefined && terms.bytes !== undefined && bytes < terms.bytes) return false;
   if (talk.role === 'caller') return true;
-  return consented !== undefined && isRisen(terms, { seconds, bytes }, consented);
+  if (consented === undefined) return false;
+  const agreed = { seconds: mostSeconds(now, consented), bytes: consented.bytes };
+  return isRisen(terms, { seconds, bytes }, agreed);
+}
+
+/**
+ * [claim 14]: where `until` binds, the manager adds what is left until then to the whole seconds
+ * that it has counted itself: from a little before our notice came, until our answer was there. So
+ * its total may be more than ours by as long as that took; a stated number of seconds never gives.
+ */
+function mostSeconds(
+  now: Micros,
+  consented: NonNullable<UnderWay['consented']>,
+): number | undefined {
+  const { at, seconds, secondsWithoutUntil } = consented;
+  if (seconds === undefined) return undefined;
+  const tookSeconds = Math.ceil((now - at) / MICROS_PER_SECOND) + 1;
+  return Math.min(seconds + tookSeconds, secondsWithoutUntil ?? Infinity);
 }
 
 /** Whether each limit is where it was or within what was agreed. */

@@ -104,6 +104,7 @@ export class Talks {
       terms,
       revision: 0,
       asked: undefined,
+      introducedAt: now,
       consented: undefined,
       path: undefined,
     });

@@ -5,11 +5,21 @@ import type { Path } from '../protocol/core.ts';
 import type { Connection } from '../protocol/data/connection.ts';
 import type { Role } from '../protocol/data/connection-types.ts';
 import type { DeviceId, Name, RequestId, SessionId } from '../protocol/ids.ts';
+import type { Micros } from '../protocol/time.ts';
 import type { CallId, SocketId } from './terminal-types.ts';
 
 /** Limits in force: totals since the talk began; `bytes` undefined: not limited. */
 export interface Terms {
   readonly seconds: number;
+  readonly bytes: number | undefined;
+}
+
+/** The most that an owner agreed to; totals since the talk began, undefined: no limit was stated. */
+interface Consent {
+  readonly at: Micros;
+  readonly seconds: number | undefined;
+  /** The same without `until`, whose moment two clocks see a little apart. */
+  readonly secondsWithoutUntil: number | undefined;
   readonly bytes: number | undefined;
 }
 
@@ -33,10 +43,10 @@ export interface UnderWay {
   revision: number;
   /** Our request for a later expiry, while it is not answered. */
   asked: RequestId | undefined;
-  /** The most that the owner's list agreed to when it was asked again. */
-  consented:
-    | { readonly seconds?: number | undefined; readonly bytes?: number | undefined }
-    | undefined;
+  /** When the notice came: the manager's count of the time began before, the talk's own after. */
+  readonly introducedAt: Micros;
+  /** What the owner's list agreed to when it was asked again. */
+  consented: Consent | undefined;
   /** Where the peer was found. */
   path: Path | undefined;
 }
