@@ -3,22 +3,25 @@
 // hashes. Never on a network file system; copied with its own backup, not with cp (toolchain.md
 // §3).
 
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { statfsSync } from 'node:fs';
 import { join } from 'node:path';
+import { getSystemErrorName } from 'node:util';
 import { type Database, type RootDatabase, open } from 'lmdb';
-import { NakodoError, errorCode, errorMessage } from '../../protocol/errors.ts';
+import { NakodoError, errorMessage } from '../../protocol/errors.ts';
 import { fileError, makeFolder } from '../../protocol/io/files.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { MANAGER_LIMITS } from '../limits.ts';
 import { type Row, type Stored, TABLES, type Table, type Write } from '../manager-types.ts';
 import { LIVE_PREFIX, PAST_PREFIX } from '../records.ts';
+import { lockStore } from './store-lock.ts';
 import type { Range, Store } from './store.ts';
 
 /** Bytes of address space for the file; it grows on the disk only as it fills. */
 const MAP_BYTES_DEFAULT = 16 * 1024 ** 3;
 /** Rows of one range read while loading. */
 const PAGE_ROWS = 1_000;
+/** Bytes free below which LMDB is not opened: it maps files that it makes, and dies of a full disk. */
+const FREE_BYTES_MIN = 1024 * 1024;
 /** Behind every key that we make: keys are ASCII. */
 const LAST_CHARACTER = '\u007f';
 
@@ -38,7 +41,8 @@ interface LmdbOptions {
 export async function openLmdbStore(options: LmdbOptions): Promise<Store> {
   const { folder } = options;
   await makeFolder(folder);
-  const unlock = await lock(folder);
+  refuseFullDisk(folder);
+  const unlock = lockStore(folder);
   try {
     const root = open<Buffer, string>({
       path: join(folder, 'manager.mdb'),
@@ -53,7 +57,7 @@ export async function openLmdbStore(options: LmdbOptions): Promise<Store> {
     return new LmdbStore(root, unlock);
   } catch (error) {
     unlock();
-    const known = fileError(error, folder, 'open');
+    const known = fileError(named(error), folder, 'open');
     if (known.code !== 'file-error') throw known;
     throw new NakodoError(
       'store-damaged',
@@ -92,13 +96,17 @@ class LmdbStore implements Store {
 
   async write(writes: readonly Write[]): Promise<void> {
     if (!this.#isOpen) throw new NakodoError('store-closed', 'the store is closed', 'start again');
-    this.#root.transactionSync(() => {
-      for (const { table, key, value } of writes) {
-        const rows = this.#table(table);
-        if (value === undefined) rows.removeSync(key);
-        else rows.putSync(key, Buffer.from(value));
-      }
-    });
+    try {
+      this.#root.transactionSync(() => {
+        for (const { table, key, value } of writes) {
+          const rows = this.#table(table);
+          if (value === undefined) rows.removeSync(key);
+          else rows.putSync(key, Buffer.from(value));
+        }
+      });
+    } catch (error) {
+      throw named(error);
+    }
   }
 
   range(table: Table, range: Range): readonly Row[] {
@@ -150,41 +158,17 @@ class LmdbStore implements Store {
   }
 }
 
-/**
- * Takes the folder for this process: a file with its number, which a process that died leaves
- * behind and the next one takes over. @throws NakodoError `store-locked`.
- */
-async function lock(folder: string): Promise<() => void> {
-  const path = join(folder, 'pid');
-  for (let attempt = 0; attempt < 2; attempt++) {
-    try {
-      writeFileSync(path, String(process.pid), { flag: 'wx', mode: 0o600 });
-      return () => rmSync(path, { force: true });
-    } catch (error) {
-      if (errorCode(error) !== 'EEXIST') throw fileError(error, path, 'write');
-    }
-    const owner = Number(await readFile(path, 'utf8').catch(() => ''));
-    if (owner === process.pid || isRunning(owner)) {
-      throw new NakodoError(
-        'store-locked',
-        `the store in ${folder} is in use by process ${owner}`,
-        'stop that server first, or choose another folder with --home',
-      );
-    }
-    rmSync(path, { force: true });
-  }
-  throw fileError(new Error('another process is starting'), path, 'take');
+/** @throws NakodoError `disk-full`. */
+function refuseFullDisk(folder: string): void {
+  const { bavail, bsize } = statfsSync(folder);
+  if (bavail * bsize >= FREE_BYTES_MIN) return;
+  throw fileError(Object.assign(new Error('no room'), { code: 'ENOSPC' }), folder, 'open');
 }
 
-/** Whether a process runs; one that we may not signal runs too. */
-function isRunning(processId: number): boolean {
-  if (!Number.isInteger(processId) || processId < 1) return false;
-  // Process numbers are used again: on Linux the name tells whether it can be one of ours.
-  if (existsSync('/proc/self') && !existsSync(`/proc/${processId}`)) return false;
-  try {
-    process.kill(processId, 0);
-    return true;
-  } catch (error) {
-    return errorCode(error) === 'EPERM';
-  }
+/** LMDB tells the system's errors by their number: ENOSPC says more than 28. */
+function named(error: unknown): unknown {
+  if (!(error instanceof Error) || !('code' in error)) return error;
+  const { code } = error;
+  if (typeof code !== 'number' || !Number.isInteger(code) || code <= 0) return error;
+  return Object.assign(new Error(error.message), { code: getSystemErrorName(-code) });
 }

@@ -3,7 +3,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -11,6 +11,7 @@ import t, { type Test } from 'tap';
 import { openLmdbStore } from '../shell/store-lmdb.ts';
 import { storeContract } from './store-contract.ts';
 
+const skip = process.platform === 'linux' ? false : 'nothing tells when a process started';
 const KILLS = process.env.NAKODO_PROVE === undefined ? 3 : 30;
 
 async function temporaryFolder(t: Test): Promise<string> {
@@ -63,3 +64,34 @@ t.test('a store that is in use, or may not be written, says so and what to do', 
   await chmod(folder, 0o500);
   await t.rejects(openLmdbStore({ folder }), { code: 'no-permission' });
 });
+
+t.test(
+  'a store left by a process whose number another one has now is taken over',
+  { skip },
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    const pid = join(folder, 'pid');
+    const store = await openLmdbStore({ folder });
+    const line = await readFile(pid, 'utf8');
+    await t.rejects(openLmdbStore({ folder }), { code: 'store-locked' }, 'this process has it');
+    await store.close();
+    const [owner, start, boot] = line.split(' ');
+    const left = [
+      `${owner} ${Number(start) - 1} ${boot}`,
+      `${owner} ${start} another-boot`,
+      `${process.ppid} ${start} ${boot}`,
+      '',
+      'no number',
+    ];
+    for (const stale of left) {
+      await writeFile(pid, stale);
+      await (await openLmdbStore({ folder })).close();
+    }
+    await writeFile(pid, String(process.ppid));
+    await t.rejects(
+      openLmdbStore({ folder }),
+      { code: 'store-locked' },
+      'not told: the number counts',
+    );
+  },
+);
