@@ -1,6 +1,7 @@
 // The terminal's shell: drives the core `terminal.ts` between MQTT, UDP, files and the
 // application. Every input is handed to the core and followed by a drain; one timer wakes it. Many
-// agents live in one process (a fleet), so nothing here is shared between them. Long because the
+// agents live in one process (a fleet), so nothing here is shared between them. Long
+// because every input and output of the core passes here, and each takes its line. Long because the
 // one drain loop serves every output of the core.
 
 import { topic } from '../protocol/control/topics.ts';
@@ -228,7 +229,6 @@ export class Agent {
     this.#wake.stop();
     await this.#link.close();
     await this.#sockets.closeAll();
-    await new Promise((resolve) => setImmediate(resolve));
     await this.#ends.settled();
     await this.#login.settled();
   }
@@ -324,8 +324,7 @@ export class Agent {
         this.#readList(output.ask);
         break;
       case 'store':
-        // After what waits to be sent: nobody waits for the disk, and opening a file takes time.
-        setImmediate(() => void this.#store(output));
+        void this.#store(output);
         break;
       case 'membership':
         this.#login.keep(output.bytes);
@@ -345,7 +344,7 @@ export class Agent {
 
   async #store({ session, record }: TerminalOutput & { kind: 'store' }): Promise<void> {
     try {
-      await this.#ends.store(session, record);
+      await this.#ends.keep(session, record);
       this.#troubles = { ...this.#troubles, disk: undefined };
       if (record !== undefined) this.#input({ kind: 'stored', session });
     } catch (error) {

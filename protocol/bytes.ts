@@ -16,7 +16,9 @@ export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
 
 /** The bytes of an ASCII text; `text` holds nothing above U+007F. */
 export function asciiBytes(text: string): Uint8Array {
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
 }
 
 /** Whether two public values are the same. */

@@ -3,6 +3,7 @@
 
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import * as v from 'valibot';
 import { END_REASONS, type EndReason, NO_COUNTS } from '../../protocol/ends.ts';
 import { NakodoError } from '../../protocol/errors.ts';
@@ -26,6 +27,9 @@ const recordFile = v.strictObject({
   }),
 });
 
+/** Milliseconds: longer than a set-up takes, shorter than anybody talks. */
+const BEGINNING_MS = 100;
+
 /** Writes of one session follow one another; of several waiting ones only the last is done. */
 interface Pending {
   wanted: StoredEnd | undefined;
@@ -37,6 +41,9 @@ interface Pending {
 export class EndsStore {
   readonly #folder: string;
   readonly #pending = new Map<SessionId, Pending>();
+  /** The newest record of each talk that waits for its moment. */
+  readonly #waiting = new Map<SessionId, object>();
+  readonly #hurry = new AbortController();
 
   constructor(folder: string) {
     this.#folder = folder;
@@ -60,6 +67,24 @@ export class EndsStore {
     return records;
   }
 
+  /**
+   * Keeps a record (or, undefined, forgets the session's) in a moment: nobody waits for the disk, and
+   * opening a file takes time that a set-up has not. A beginning waits BEGINNING_MS, and is not
+   * written at all if its end comes first. @throws NakodoError
+   */
+  async keep(session: SessionId, record: StoredEnd | undefined): Promise<void> {
+    const turn = {};
+    this.#waiting.set(session, turn);
+    const isBeginning = record !== undefined && record.reason === undefined;
+    // Rejects when `settled` cannot wait.
+    await delay(isBeginning ? BEGINNING_MS : 0, undefined, { signal: this.#hurry.signal }).catch(
+      () => {},
+    );
+    if (this.#waiting.get(session) !== turn) return;
+    this.#waiting.delete(session);
+    await this.store(session, record);
+  }
+
   /** Keeps a record (or, undefined, forgets the session's), durably. @throws NakodoError */
   store(session: SessionId, record: StoredEnd | undefined): Promise<void> {
     const pending = this.#pending.get(session);
@@ -74,8 +99,10 @@ export class EndsStore {
     return fresh.done;
   }
 
-  /** Resolves when nothing is being written any more. */
+  /** Writes what waits; resolves when nothing is being written any more. The last call. */
   async settled(): Promise<void> {
+    this.#hurry.abort();
+    await new Promise((resolve) => setImmediate(resolve));
     await Promise.allSettled([...this.#pending.values()].map((pending) => pending.done));
   }
 
