@@ -1,7 +1,6 @@
 // The terminal's shell: drives the core `terminal.ts` between MQTT, UDP, files and the
 // application. Every input is handed to the core and followed by a drain; one timer wakes it. Many
-// agents live in one process (a fleet), so nothing here is shared between them. Long
-// because every input and output of the core passes here, and each takes its line. Long because the
+// agents live in one process (a fleet), so nothing here is shared between them. Long because the
 // one drain loop serves every output of the core.
 
 import { topic } from '../protocol/control/topics.ts';
