@@ -3,7 +3,6 @@
 
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import * as v from 'valibot';
 import { END_REASONS, type EndReason, NO_COUNTS } from '../../protocol/ends.ts';
 import { NakodoError } from '../../protocol/errors.ts';
@@ -37,13 +36,20 @@ interface Pending {
   done: Promise<void>;
 }
 
+/** A record whose moment has not come; one a talk. */
+interface Waiting {
+  readonly timer: NodeJS.Timeout;
+  write(): void;
+  /** For whoever asked to keep a record that a newer one overtook. */
+  resolve(): void;
+}
+
 /** The ends of one home. */
 export class EndsStore {
   readonly #folder: string;
   readonly #pending = new Map<SessionId, Pending>();
   /** The newest record of each talk that waits for its moment. */
-  readonly #waiting = new Map<SessionId, object>();
-  readonly #hurry = new AbortController();
+  readonly #waiting = new Map<SessionId, Waiting>();
 
   constructor(folder: string) {
     this.#folder = folder;
@@ -72,17 +78,19 @@ export class EndsStore {
    * opening a file takes time that a set-up has not. A beginning waits BEGINNING_MS, and is not
    * written at all if its end comes first. @throws NakodoError
    */
-  async keep(session: SessionId, record: StoredEnd | undefined): Promise<void> {
-    const turn = {};
-    this.#waiting.set(session, turn);
+  keep(session: SessionId, record: StoredEnd | undefined): Promise<void> {
+    const overtaken = this.#waiting.get(session);
+    if (overtaken !== undefined) clearTimeout(overtaken.timer);
+    overtaken?.resolve();
     const isBeginning = record !== undefined && record.reason === undefined;
-    // Rejects when `settled` cannot wait.
-    await delay(isBeginning ? BEGINNING_MS : 0, undefined, { signal: this.#hurry.signal }).catch(
-      () => {},
-    );
-    if (this.#waiting.get(session) !== turn) return;
-    this.#waiting.delete(session);
-    await this.store(session, record);
+    return new Promise((resolve, reject) => {
+      const write = (): void => {
+        this.#waiting.delete(session);
+        this.store(session, record).then(resolve, reject);
+      };
+      const timer = setTimeout(write, isBeginning ? BEGINNING_MS : 0);
+      this.#waiting.set(session, { timer, write, resolve });
+    });
   }
 
   /** Keeps a record (or, undefined, forgets the session's), durably. @throws NakodoError */
@@ -101,8 +109,10 @@ export class EndsStore {
 
   /** Writes what waits; resolves when nothing is being written any more. The last call. */
   async settled(): Promise<void> {
-    this.#hurry.abort();
-    await new Promise((resolve) => setImmediate(resolve));
+    for (const { timer, write } of [...this.#waiting.values()]) {
+      clearTimeout(timer);
+      write();
+    }
     await Promise.allSettled([...this.#pending.values()].map((pending) => pending.done));
   }
 
