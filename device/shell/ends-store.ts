@@ -109,9 +109,9 @@ export class EndsStore {
 
   /** Writes what waits; resolves when nothing is being written any more. The last call. */
   async settled(): Promise<void> {
-    for (const { timer, write } of [...this.#waiting.values()]) {
-      clearTimeout(timer);
-      write();
+    for (const waiting of this.#waiting.values()) {
+      clearTimeout(waiting.timer);
+      waiting.write();
     }
     await Promise.allSettled([...this.#pending.values()].map((pending) => pending.done));
   }
