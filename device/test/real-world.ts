@@ -4,6 +4,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { type BrokerShell, startBroker } from '../../broker/shell/broker-shell.ts';
 import type { Name } from '../../protocol/ids.ts';
@@ -18,6 +19,11 @@ import {
 } from '../../session-manager/shell/manager-shell.ts';
 import { Agent, type AgentOptions } from '../agent.ts';
 import { enrol } from '../shell/enrol.ts';
+import { receiveFiles } from '../shell/file-service.ts';
+import type { Session } from '../shell/session.ts';
+
+/** An allow-list file that allows TERM1 everything. */
+export const ALLOW_TERM1 = '[[allow]]\nname = "TERM1"\n';
 
 const clock = new Clock();
 const shared = { suite: nodeSuite, rng: entropy, clock, log: silentLog };
@@ -80,4 +86,35 @@ export class RealWorld {
     await this.broker.close();
     await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+/** Two registered terminals of which TERM3 allows TERM1; TERM3 takes files. */
+export async function pair(
+  test: Test,
+  list: string = ALLOW_TERM1,
+  options: Partial<AgentOptions> = {},
+): Promise<{ world: RealWorld; caller: Agent; callee: Agent; incoming: Session[] }> {
+  const world = await RealWorld.start(test);
+  await world.enrol('TERM1');
+  await world.enrol('TERM3', list);
+  const caller = await world.agent('TERM1', { udpBind: '127.0.1.1', ...options });
+  const callee = await world.agent('TERM3', { udpBind: '127.0.3.1', ...options });
+  await Promise.all([caller.registered, callee.registered]);
+  const incoming: Session[] = [];
+  callee.onIncoming((session) => {
+    incoming.push(session);
+    receiveFiles(session, callee.home.inbox, silentLog);
+  });
+  return { world, caller, callee, incoming };
+}
+
+/** The content in pieces, as a file is read. */
+export async function* pieces(content: Uint8Array, size = 60_000): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < content.length; at += size) yield content.subarray(at, at + size);
+}
+
+/** Waits until a condition holds, at most 10 s; the caller then asserts it. */
+export async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
+  const end = performance.now() + 10_000;
+  while (!(await condition()) && performance.now() < end) await delay(10);
 }
