@@ -3,7 +3,7 @@
 // in which a client sent, before anything is acknowledged, with no timer in between; a PUBACK means
 // nothing here, every request has its own answer (design §4). Plain MQTT, so loopback only.
 
-import type { Duplex } from 'node:stream';
+import { type Duplex, duplexPair } from 'node:stream';
 import {
   Aedes,
   type AuthenticateError,
@@ -134,9 +134,16 @@ export class BrokerShell {
     listener.onConnection((socket) => this.#accept(socket, socket.remoteAddress ?? ''));
   }
 
-  /** Serves a connection within this process, the manager's over a memory duplex; takes it over. */
-  handle(duplex: Duplex): void {
-    this.#accept(duplex, undefined);
+  /**
+   * A connection within this process, the manager's [¶0028]: the caller's end of a pair that does
+   * what TCP does by itself, closing included.
+   */
+  connect(): Duplex {
+    const [ours, theirs] = duplexPair();
+    ours.once('close', () => theirs.destroy());
+    theirs.once('close', () => ours.destroy());
+    this.#accept(theirs, undefined);
+    return ours;
   }
 
   stats(): BrokerStats {

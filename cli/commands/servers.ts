@@ -2,7 +2,7 @@
 // For now both listen on loopback only and without TLS, and say so.
 
 import { isIPv4 } from 'node:net';
-import { type Duplex, duplexPair } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import type { Command } from 'commander';
 import type { BrokerShell } from '../../broker/shell/broker-shell.ts';
 import type { CryptoSuite } from '../../protocol/crypto.ts';
@@ -99,22 +99,13 @@ async function runServe(output: Output, options: ServeOptions): Promise<ExitCode
     const key = await managerPublicKey(home, parts.suite, parts.rng);
     const broker = await openBroker(options, [key], parts);
     opened.push(broker);
-    const connect = (): Duplex => connectedTo(broker);
+    const connect = (): Duplex => broker.connect();
     const manager = await openManager(options, home, { url: broker.url, connect }, parts);
     opened.push(manager);
     serving.operations = manager.operations;
     await manager.ready;
     return { mqtt: broker.port, udp: null, http: manager.httpPort };
   });
-}
-
-/** The manager's way to a broker in its process: what TCP does by itself, closing included. */
-function connectedTo(broker: BrokerShell): Duplex {
-  const [ours, theirs] = duplexPair();
-  ours.once('close', () => theirs.destroy());
-  theirs.once('close', () => ours.destroy());
-  broker.handle(theirs);
-  return ours;
 }
 
 /** The trigger broker as a program: claim 21. */

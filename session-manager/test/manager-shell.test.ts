@@ -4,7 +4,7 @@
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Duplex, duplexPair } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import t, { type Test } from 'tap';
 import { type BrokerShell, startBroker } from '../../broker/shell/broker-shell.ts';
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
@@ -48,13 +48,7 @@ async function house(t: Test, store?: Store): Promise<House> {
   const home = await temporaryHome(t);
   const key = await managerPublicKey(home, nodeSuite, entropy);
   const broker = await startBroker({ ...parts, managerKeys: [key] });
-  const connect = (): Duplex => {
-    const [ours, theirs] = duplexPair();
-    ours.once('close', () => theirs.destroy());
-    theirs.once('close', () => ours.destroy());
-    broker.handle(theirs);
-    return ours;
-  };
+  const connect = (): Duplex => broker.connect();
   const manager = await startManager({
     ...parts,
     home,

@@ -1,11 +1,11 @@
-// A whole system in this process on real sockets: broker, session manager over an in-memory duplex,
+// A whole system in this process on real sockets: broker, session manager,
 // and any number of enrolled agents, each in a home of its own below one temporary folder. The
 // fleet and the story's tests live in it.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { duplexPair } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { type BrokerShell, startBroker } from '../../broker/shell/broker-shell.ts';
 import { Agent, type AgentOptions } from '../../device/agent.ts';
 import { enrol } from '../../device/shell/enrol.ts';
@@ -37,9 +37,16 @@ export interface Town {
   close(): Promise<void>;
 }
 
-/** Opens a town without terminals. `policy`: what the operator permits. */
+/**
+ * Opens a town without terminals. `policy`: what the operator permits; `apart`: the manager reaches
+ * the broker over TCP, as when each is a process of its own [¶0028].
+ */
 export async function openTown(
-  options: { readonly policy?: OperatorLimits; readonly log?: Log } = {},
+  options: {
+    readonly policy?: OperatorLimits;
+    readonly log?: Log;
+    readonly apart?: boolean;
+  } = {},
 ): Promise<Town> {
   const log = options.log ?? silentLog;
   const folder = await mkdtemp(join(tmpdir(), 'nakodo-town-'));
@@ -48,18 +55,12 @@ export async function openTown(
   const shared = { suite: nodeSuite, clock, log };
   const key = await managerPublicKey(server, nodeSuite, entropy);
   const broker = await startBroker({ ...shared, managerKeys: [key] });
+  const connect = (): Duplex => broker.connect();
   const manager = await startManager({
     ...shared,
     home: server,
     rng: entropy,
-    broker: {
-      url: broker.url,
-      connect() {
-        const [near, far] = duplexPair();
-        broker.handle(far);
-        return near;
-      },
-    },
+    broker: { url: broker.url, ...(options.apart === true ? {} : { connect }) },
     ...(options.policy === undefined ? {} : { policy: options.policy }),
   });
   await manager.ready;
