@@ -4,12 +4,13 @@
 
 import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net';
 
-/** Bytes kept each way of one connection; beyond it the proxy ends the connection, loudly. */
+/** Bytes kept of one connection, both ways; beyond it the proxy ends the connection, loudly. */
 const RECORD_BYTES_MAX = 64 * 1024 * 1024;
 /** Connections of one proxy: a terminal reconnects rarely. */
 const CONNECTIONS_MAX = 1_000;
 
 interface Recorded {
+  readonly up: Buffer[];
   readonly down: Buffer[];
   bytes: number;
 }
@@ -19,6 +20,8 @@ export class RecordingProxy {
   readonly #server: Server;
   readonly #connections: Recorded[] = [];
   readonly #sockets = new Set<Socket>();
+  /** Those of `#sockets` that lead to the terminal. */
+  readonly #terminals = new Set<Socket>();
   #target: { readonly host: string; readonly port: number } | undefined;
 
   private constructor(server: Server) {
@@ -51,6 +54,16 @@ export class RecordingProxy {
     return this.#connections.map(({ down }) => Buffer.concat(down));
   }
 
+  /** Everything that came from the terminal, one buffer a connection; copies. */
+  sent(): readonly Buffer[] {
+    return this.#connections.map(({ up }) => Buffer.concat(up));
+  }
+
+  /** TCP connections of the terminal: open now, and ever. */
+  get connections(): { readonly open: number; readonly ever: number } {
+    return { open: this.#terminals.size, ever: this.#connections.length };
+  }
+
   /** Ends every connection and stops listening. */
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
@@ -63,13 +76,19 @@ export class RecordingProxy {
       return;
     }
     const broker = connect(this.#target.port, this.#target.host);
-    const recorded: Recorded = { down: [], bytes: 0 };
+    const recorded: Recorded = { up: [], down: [], bytes: 0 };
     this.#connections.push(recorded);
-    broker.on('data', (chunk) => {
-      recorded.bytes += chunk.length;
-      if (recorded.bytes > RECORD_BYTES_MAX) broker.destroy();
-      else recorded.down.push(chunk);
-    });
+    this.#terminals.add(terminal);
+    terminal.once('close', () => this.#terminals.delete(terminal));
+    const record =
+      (into: Buffer[]) =>
+      (chunk: Buffer): void => {
+        recorded.bytes += chunk.length;
+        if (recorded.bytes > RECORD_BYTES_MAX) broker.destroy();
+        else into.push(chunk);
+      };
+    broker.on('data', record(recorded.down));
+    terminal.on('data', record(recorded.up));
     broker.pipe(terminal);
     terminal.pipe(broker);
     for (const [socket, other] of [

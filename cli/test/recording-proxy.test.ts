@@ -4,6 +4,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, type Socket, connect, createServer } from 'node:net';
 import t from 'tap';
+import { until } from '../../protocol/test/until.ts';
 import { RecordingProxy, addressBytes } from '../demo/recording-proxy.ts';
 
 t.test('an address is found raw and as text, wherever it stands', async (t) => {
@@ -18,7 +19,7 @@ t.test('an address is found raw and as text, wherever it stands', async (t) => {
   t.equal(found(Buffer.from('at 127.0.3.1:5000')), 9);
 });
 
-t.test('the proxy keeps what went to the terminal, in whatever pieces it came', async (t) => {
+t.test('the proxy keeps what passed each way, in whatever pieces it came', async (t) => {
   const server = createServer((socket: Socket) => {
     socket.write(Buffer.from([1, 127, 0]));
     socket.once('data', () => socket.end(Buffer.from([3, 1, 9])));
@@ -38,4 +39,7 @@ t.test('the proxy keeps what went to the terminal, in whatever pieces it came', 
   await once(terminal, 'close');
   t.equal(Buffer.concat([...proxy.received()]).toString('hex'), '017f00030109');
   t.equal(addressBytes(proxy.received(), '127.0.3.1'), 4);
+  t.equal(Buffer.concat([...proxy.sent()]).toString(), '127.0.3.1 goes the other way');
+  t.equal(proxy.connections.ever, 1);
+  await until(() => proxy.connections.open === 0, 'the proxy to see the end');
 });

@@ -12,7 +12,7 @@ interface Item extends Due {
   readonly number: number;
 }
 
-t.test('deadlines fall due once each, in order, whatever was armed, moved, stopped', async (t) => {
+t.test('deadlines fall due once each, in order, whatever was armed, moved, stopped', async () => {
   const step = fc.record({
     which: fc.nat(ITEMS - 1),
     what: fc.constantFrom('set', 'set', 'stop', 'never', 'pop'),

@@ -4,47 +4,25 @@
 
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import t, { type Test } from 'tap';
-import { RecordingProxy, addressBytes } from '../../cli/demo/recording-proxy.ts';
-import type { Agent } from '../../device/agent.ts';
-import { decodeMessage } from '../../protocol/control/codec.ts';
-import { answerWithHash } from '../fleet/fleet.ts';
-import { type Town, allowing, openTown } from '../fleet/town.ts';
+import t from 'tap';
+import { type RecordingProxy, addressBytes } from '../../cli/demo/recording-proxy.ts';
+import { allowing, openTown } from '../fleet/town.ts';
+import { messagesOf, overheard } from './overheard.ts';
 
 const CALLER_ADDRESS = '127.0.9.1';
 const CALLEE_ADDRESS = '127.0.3.1';
 
-interface Watched {
-  readonly agent: Agent;
-  readonly home: string;
-  readonly proxy: RecordingProxy;
-}
-
-async function watched(
-  t: Test,
-  town: Town,
-  options: { readonly name: string; readonly address: string; readonly allowList: string },
-): Promise<Watched> {
-  const proxy = await RecordingProxy.listen();
-  t.teardown(() => proxy.close());
-  proxy.leadTo('127.0.0.1', town.broker.port);
-  const home = await town.enrol(options.name, options.allowList);
-  const agent = await town.start(home, { brokerUrl: proxy.url, udpBind: options.address });
-  agent.onIncoming(answerWithHash);
-  return { agent, home, proxy };
-}
-
 t.test('S2010: a refused call moves no byte of either address, and no key', async (t) => {
   const town = await openTown();
-  const callee = await watched(t, town, {
+  const callee = await overheard(t, town, {
     name: 'TERM3',
-    address: CALLEE_ADDRESS,
     allowList: allowing('TERM1'),
+    agent: { udpBind: CALLEE_ADDRESS },
   });
-  const caller = await watched(t, town, {
+  const caller = await overheard(t, town, {
     name: 'STRANGER',
-    address: CALLER_ADDRESS,
     allowList: '',
+    agent: { udpBind: CALLER_ADDRESS },
   });
   t.teardown(() => town.close());
   const call = { to: 'TERM3', service: 'file', waitMs: 300 };
@@ -78,37 +56,8 @@ t.test('S2010: a refused call moves no byte of either address, and no key', asyn
 
 /** The session keys in every address notice that went to a terminal, as hex. */
 function keysIn(proxy: RecordingProxy): readonly string[] {
-  return proxy.received().flatMap((bytes) =>
-    publishes(bytes).flatMap((payload) => {
-      const message = decodeMessage(payload);
-      return message?.kind === 'addressNotice' ? [Buffer.from(message.key).toString('hex')] : [];
-    }),
-  );
-}
-
-/** Payloads of the PUBLISH packets in what an MQTT 3.1.1 client was sent. */
-function publishes(bytes: Buffer): readonly Buffer[] {
-  const payloads: Buffer[] = [];
-  let at = 0;
-  while (at + 1 < bytes.length) {
-    const head = bytes[at];
-    let length = 0;
-    let shift = 0;
-    let next = at + 1;
-    for (;;) {
-      const byte = bytes[next++];
-      length |= (byte & 0x7f) << shift;
-      shift += 7;
-      if (byte < 0x80) break;
-    }
-    if (head >> 4 === 3) {
-      const topicLength = bytes.readUInt16BE(next);
-      const identifier = (head & 0x06) === 0 ? 0 : 2;
-      payloads.push(bytes.subarray(next + 2 + topicLength + identifier, next + length));
-    }
-    at = next + length;
-  }
-  return payloads;
+  const notices = messagesOf(proxy.received(), 'addressNotice');
+  return notices.map(({ key }) => Buffer.from(key).toString('hex'));
 }
 
 /** Whether any file below a folder holds these bytes. */
