@@ -25,7 +25,14 @@ export const BROKER_LIMITS = {
   strangersMax: 1_024,
   /** The same, of one address; counted only above half of strangersMax: fleets share a NAT. */
   strangersPerAddressMax: 128,
-  /** Bytes that wait for a client that reads slowly; at the bound its connection is ended. */
+  /**
+   * Bytes a second that are read of one terminal, and how many at once before that counts: a
+   * hundred times what a busy one says, a hundredth of what a session manager can read.
+   */
+  terminalBytesPerSecond: 1024 * 1024,
+  terminalBurstBytes: 1024 * 1024,
+  /** Bytes that wait for a client that reads slowly; at the bound its connection is ended,
+   * or, a session manager's, messages to it are dropped: each is asked again, and it serves all. */
   unreadBytesMax: 1024 * 1024,
   /** The same with what Aedes itself answers; at the bound it reads no more of the client. */
   unansweredBytesMax: 2 * 1024 * 1024,

@@ -58,6 +58,8 @@ export interface BrokerStats extends BrokerCounters {
   readonly lateLogins: number;
   readonly strangersDropped: number;
   readonly slowReaders: number;
+  /** Messages that a session manager did not get since it reads too slowly. */
+  readonly managerBehind: number;
 }
 
 type ShellCounter = Exclude<keyof BrokerStats, keyof BrokerCounters | 'connections' | 'strangers'>;
@@ -103,6 +105,7 @@ export class BrokerShell {
     lateLogins: 0,
     strangersDropped: 0,
     slowReaders: 0,
+    managerBehind: 0,
   };
 
   constructor(options: BrokerOptions, aedes: Aedes, listener: Listener) {
@@ -168,6 +171,7 @@ export class BrokerShell {
   #accept(inner: Duplex, address: string | undefined): void {
     const connection: GuardedConnection = new GuardedConnection(inner, {
       loginMs: this.#options.loginMs ?? BROKER_LIMITS.loginMs,
+      clock: this.#options.clock,
       onFault: (fault) => {
         this.#counts[fault === 'no-login' ? 'lateLogins' : 'badLengths'] += 1;
         this.#options.log.debug('connection-ended', { fault });
@@ -212,7 +216,7 @@ export class BrokerShell {
       return party;
     }
     seat.party = party;
-    seat.connection.admit();
+    seat.connection.admit(party.of === 'terminal');
     this.#strangers.remove(seat.connection);
     return undefined;
   }
@@ -243,12 +247,17 @@ export class BrokerShell {
 
   /**
    * The right again at the moment of sending. A slow reader goes before Aedes would wait for it:
-   * whoever sent the message, and in the end everybody, would wait with it.
+   * whoever sent the message, and in the end everybody, would wait with it. A session manager
+   * stays, without this message: were it ended, a few terminals could end it for everybody.
    */
   #authorizeForward(client: Client, name: string): boolean {
     const seat = this.#seatOf.get(client);
     if (seat?.party === undefined || seat.gone || !mayReceive(seat.party, name)) return false;
     if (!seat.connection.isSlow) return true;
+    if (seat.party.of === 'manager') {
+      this.#counts.managerBehind += 1;
+      return false;
+    }
     this.#counts.slowReaders += 1;
     seat.connection.destroy();
     return false;

@@ -3,7 +3,10 @@
 // One stream in front of TCP and of an in-process duplex alike; writes of one tick leave as one.
 
 import { Duplex } from 'node:stream';
+import type { Clock } from '../../protocol/io/clock.ts';
+import { MICROS_PER_MS } from '../../protocol/time.ts';
 import { BROKER_LIMITS } from '../limits.ts';
+import { Pace } from '../pace.ts';
 import { type LengthVerdict, PacketLengths } from '../packet-lengths.ts';
 
 /** Why the guard ended a connection. */
@@ -12,6 +15,7 @@ type GuardFault = Exclude<LengthVerdict, 'ok'> | 'no-login';
 interface GuardOptions {
   /** Milliseconds until the login must be proven. */
   readonly loginMs: number;
+  readonly clock: Clock;
   readonly onFault: (fault: GuardFault) => void;
   /** The connection is gone, for whatever reason; called once, before anything waits. */
   readonly onGone: () => void;
@@ -23,6 +27,13 @@ export class GuardedConnection extends Duplex {
   readonly #options: GuardOptions;
   readonly #lengths = new PacketLengths(BROKER_LIMITS.strangerPacketBytesMax);
   readonly #deadline: NodeJS.Timeout;
+  /** Undefined once a session manager is known to be there: it speaks for all. */
+  #pace: Pace | undefined = new Pace(
+    BROKER_LIMITS.terminalBytesPerSecond,
+    BROKER_LIMITS.terminalBurstBytes,
+  );
+  /** Set while it is not read for its pace. */
+  #rest: NodeJS.Timeout | undefined;
   #isGone = false;
 
   /** Takes `inner` over. */
@@ -40,9 +51,13 @@ export class GuardedConnection extends Duplex {
     inner.once('close', () => this.destroy());
   }
 
-  /** The login is proven: the deadline is off, and packets may be as long as our messages. */
-  admit(): void {
+  /**
+   * The login is proven: the deadline is off, and packets may be as long as our messages.
+   * `isPaced`: it is read no faster than a terminal.
+   */
+  admit(isPaced: boolean): void {
     clearTimeout(this.#deadline);
+    if (!isPaced) this.#pace = undefined;
     this.#lengths.setPacketBytesMax(BROKER_LIMITS.packetBytesMax);
   }
 
@@ -52,7 +67,7 @@ export class GuardedConnection extends Duplex {
   }
 
   override _read(): void {
-    this.#inner.resume();
+    if (this.#rest === undefined) this.#inner.resume();
   }
 
   override _write(
@@ -84,8 +99,22 @@ export class GuardedConnection extends Duplex {
   #receive(chunk: Uint8Array): void {
     if (this.destroyed) return;
     const verdict = this.#lengths.feed(chunk);
-    if (verdict !== 'ok') this.#fault(verdict);
-    else if (!this.push(chunk)) this.#inner.pause();
+    if (verdict !== 'ok') {
+      this.#fault(verdict);
+      return;
+    }
+    const restMicros = this.#pace?.take(this.#options.clock.now(), chunk.length) ?? 0;
+    if (restMicros > 0) this.#pauseFor(Math.ceil(restMicros / MICROS_PER_MS));
+    if (!this.push(chunk)) this.#inner.pause();
+  }
+
+  #pauseFor(restMs: number): void {
+    this.#inner.pause();
+    clearTimeout(this.#rest);
+    this.#rest = setTimeout(() => {
+      this.#rest = undefined;
+      this.#inner.resume();
+    }, restMs);
   }
 
   #fault(fault: GuardFault): void {
@@ -97,6 +126,7 @@ export class GuardedConnection extends Duplex {
     if (this.#isGone) return;
     this.#isGone = true;
     clearTimeout(this.#deadline);
+    clearTimeout(this.#rest);
     this.#options.onGone();
   }
 }
