@@ -20,6 +20,7 @@ import {
   FILE_SERVICE,
   isFileName,
   receiveFiles,
+  removePartials,
   sendFiles,
 } from './file-service.ts';
 import { type Session, endError } from './session.ts';
@@ -62,7 +63,7 @@ export async function serveAgent(agent: Agent, log: Log): Promise<LocalServer> {
     // Any other service has no one here: its streams are refused, the talk runs out.
     if (session.info.service === FILE_SERVICE) receiveFiles(session, agent.home.inbox, log);
   });
-  return serveLocal(agent.home.socket, {
+  const server = await serveLocal(agent.home.socket, {
     mode: 0o600,
     handle: async (raw, channel) => {
       const parsed = v.safeParse(request, raw);
@@ -73,6 +74,10 @@ export async function serveAgent(agent: Agent, log: Log): Promise<LocalServer> {
       return send(agent, asked, channel);
     },
   });
+  // Not before the socket is ours: until then another agent may be at work in this home.
+  const isLive = (id: string): boolean => isSessionId(id) && agent.session(id) !== undefined;
+  await removePartials(agent.home.inbox, isLive);
+  return server;
 }
 
 /** Ends a talk because its user says so; answers when it has ended. */

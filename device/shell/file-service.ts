@@ -5,7 +5,7 @@
 // right.
 
 import { type Hash, createHash } from 'node:crypto';
-import { type FileHandle, link, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, link, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { once } from 'node:events';
 import { decodeCbor, encodeCbor } from '../../protocol/control/cbor.ts';
@@ -105,6 +105,21 @@ export function receiveFiles(
       log.warn('file-not-received', { code: errorCode(error), peer: session.info.peer.name });
     });
   };
+}
+
+/**
+ * Removes what a terminal that was killed in mid-transfer has left in its inbox; `isLive`: whether
+ * a talk is under way now. An inbox that cannot be read is told when a file comes.
+ */
+export async function removePartials(
+  inbox: string,
+  isLive: (session: string) => boolean,
+): Promise<void> {
+  const names = await readdir(inbox).catch(() => []);
+  for (const name of names.filter((each) => each.startsWith(PARTIAL))) {
+    if (isLive(name.slice(PARTIAL.length).replace(/-\d+$/, ''))) continue;
+    await rm(join(inbox, name), { force: true }).catch(() => {});
+  }
 }
 
 /** Whether a name may become a file in an inbox: a plain base name that shows what it is. */
