@@ -112,7 +112,7 @@ export class Introductions {
     this.#underWay.set(key, introduction);
     this.#perCaller.set(from, mine + 1);
     this.#context.deadlines.set(introduction.deadline, introduction.until);
-    if (introduction.parties !== undefined) this.#trigger(introduction);
+    if (introduction.parties !== undefined) this.#trigger(now, introduction);
   }
 
   /**
@@ -183,15 +183,29 @@ export class Introductions {
     return callee === undefined || callee === caller ? undefined : { caller, callee };
   }
 
-  /** Asks the callee for its list, through the broker [S2002]. */
-  #trigger(introduction: Introduction): void {
+  /**
+   * The link to the broker is back. A broker that was started anew has lost what waited there, so
+   * every open question is put again; one that has it already goes by the same request.
+   */
+  onLinkUp(now: Micros): void {
+    for (const introduction of this.#underWay.values()) {
+      const { state, parties, answer } = introduction;
+      if (state === 'asked') this.#trigger(now, introduction);
+      if (state === 'queried' && parties !== undefined && answer !== undefined) {
+        this.#query(now, introduction, parties, answer.record);
+      }
+    }
+  }
+
+  /** Asks the callee for its list, through the broker [S2002], for as long as the caller waits. */
+  #trigger(now: Micros, introduction: Introduction): void {
     const { connect, parties, ask } = introduction;
     if (parties === undefined) return;
     introduction.state = 'asked';
     this.#byAsk.set(ask, introduction);
     this.#context.sendTrigger(parties.callee.id, {
       request: ask,
-      deadlineMs: connect.waitMs,
+      deadlineMs: leftMs(now, introduction.until),
       payload: {
         kind: 'ask',
         request: ask,
@@ -211,7 +225,6 @@ export class Introductions {
     calleeRecord: RecordId,
   ): void {
     introduction.state = 'queried';
-    const leftMs = Math.max(0, Math.floor((introduction.until - now) / MICROS_PER_MS));
     this.#context.sendQuery({
       kind: 'addressQuery',
       request: introduction.ask,
@@ -219,7 +232,7 @@ export class Introductions {
         { device: parties.caller.id, record: introduction.connect.record },
         { device: parties.callee.id, record: calleeRecord },
       ],
-      waitMs: Math.min(LIMITS.recordWaitMs, leftMs),
+      waitMs: Math.min(LIMITS.recordWaitMs, leftMs(now, introduction.until)),
     });
   }
 
@@ -359,6 +372,10 @@ export class Introductions {
     else this.#perCaller.delete(callerId);
   }
 }
+
+/** Whole milliseconds from `now` to an instant; 0 if it is past. */
+const leftMs = (now: Micros, until: Micros): number =>
+  Math.max(0, Math.floor((until - now) / MICROS_PER_MS));
 
 /** Everything that a session is made of. */
 interface Found {

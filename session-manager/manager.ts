@@ -72,6 +72,7 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
       case 'enrol':
         return this.#names.onEnrol(now, input.to, input.bytes);
       case 'linkUp':
+        this.#introductions.onLinkUp(now);
         return this.#sessions.onLinkUp(now);
       case 'linkDown':
         // What is under way runs into its own deadline; talks do not notice.
@@ -159,7 +160,7 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
   }
 
   /**
-   * Where a trigger stands [S2002]: for the figures only; every trigger has its own deadline here.
+   * Where a trigger stands (S2002): for the figures only; every trigger has its own deadline here.
    */
   #onTriggerState(bytes: Uint8Array): void {
     const message = decodeMessage(bytes);
