@@ -10,6 +10,7 @@ import { EXIT, NakodoError, errorCode, errorMessage } from '../protocol/errors.t
 import { type DeviceId, type Name, type SessionId, isName } from '../protocol/ids.ts';
 import { Clock, WakeUp } from '../protocol/io/clock.ts';
 import { entropy } from '../protocol/io/entropy.ts';
+import { refuseIfAnswered } from '../protocol/io/local-socket.ts';
 import type { Log } from '../protocol/io/log.ts';
 import { type MqttLink, brokerAddress, openLink } from '../protocol/io/mqtt-link.ts';
 import { nodeSuite } from '../protocol/io/node-crypto.ts';
@@ -135,10 +136,12 @@ export class Agent {
 
   /**
    * Starts a terminal; it registers by itself as soon as the broker can be reached.
-   * @throws NakodoError `not-enrolled`, `not-loopback`, `bad-broker-url`, `file-damaged` …
+   * @throws NakodoError `already-running`, `not-enrolled`, `not-loopback`, `bad-broker-url` …
    */
   static async start(options: AgentOptions): Promise<Agent> {
     const home = await openHome(options.home);
+    // Before the ends on disk are read: those of an agent at work would be reported as restarted.
+    await refuseIfAnswered(home.socket);
     const identity = await loadIdentity(home, nodeSuite, entropy);
     const enrolment = await loadEnrolment(home);
     if (enrolment === undefined) {

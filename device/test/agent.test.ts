@@ -177,7 +177,22 @@ t.test('S5007: a terminal that was killed in mid-talk reports `restarted`', asyn
   await session.ended;
 });
 
-t.test('claim 13: a terminal that polls has no TCP connection between its polls', async (t) => {
+t.test('S5007: a second agent in a home is refused before it reports the first one', async (t) => {
+  const { caller } = await pair(t);
+  const served = await serveAgent(caller, silentLog);
+  t.teardown(() => served.close());
+  const session = await caller.call({ to: 'TERM3', service: 'file' });
+  const record = join(caller.home.ends, session.info.session);
+  await until(async () => (await readdir(caller.home.ends)).length === 1);
+  const before = await readFile(record, 'utf8');
+  const second = Agent.start({ home: caller.home.folder, log: silentLog });
+  await t.rejects(second, { code: 'already-running' });
+  t.equal(await readFile(record, 'utf8'), before);
+  session.finish('done');
+  t.equal((await session.ended).reason, 'done');
+});
+
+t.test('claim 1: a terminal that polls has no TCP connection between its polls', async (t) => {
   const { world, caller } = await pair(t);
   await world.enrol('TERM5', ALLOW_TERM1);
   const before = world.broker.stats().connections;
@@ -271,7 +286,7 @@ t.test(
   },
 );
 
-t.test('S1000: what is wrong with a home is said with the name of the file', async (t) => {
+t.test('what is wrong with a home is said with the name of the file', async (t) => {
   const world = await RealWorld.start(t);
   const home = world.home('NEW');
   await t.rejects(Agent.start({ home, log: silentLog }), { code: 'not-enrolled' });

@@ -65,6 +65,7 @@ export async function serveLocal(path: string, options: LocalServerOptions): Pro
   };
 }
 
+/** What may go with a command's call, and how long it waits. */
 export interface LocalCallOptions {
   readonly onEvent?: (event: Record<string, unknown>) => void;
   /** What is streamed to the agent; its failure fails the call. */
@@ -243,7 +244,11 @@ async function listenOrReplace(server: Server, path: string): Promise<void> {
   }
 }
 
-async function refuseIfAnswered(path: string): Promise<void> {
+/**
+ * Resolves if nobody listens on a Unix socket, whether its file is there or not.
+ * @throws NakodoError `already-running`.
+ */
+export async function refuseIfAnswered(path: string): Promise<void> {
   let socket: Socket;
   try {
     socket = await connect(path);
