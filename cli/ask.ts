@@ -4,9 +4,10 @@
 import { join } from 'node:path';
 import { EXIT, NakodoError, errorCode } from '../protocol/errors.ts';
 import { type LocalCallOptions, callLocal } from '../protocol/io/local-socket.ts';
-import { homeFolder } from './home.ts';
+import { homeFolder, shellWord } from './home.ts';
 
 const AGENT_SOCKET = 'agent.sock';
+/** File in a server's home that the operator's commands talk to. */
 export const SERVER_SOCKET = 'server.sock';
 
 type Answer = Record<string, unknown>;
@@ -37,7 +38,7 @@ export async function askServer(
   const notRunning = new NakodoError(
     'server-not-running',
     `no server is running in ${home}`,
-    `start it: nakodo serve --home ${home} — or name another one with --home DIR`,
+    `start it: nakodo serve --home ${shellWord(home)} — or name another one with --home DIR`,
     EXIT.unreachable,
   );
   return ask(join(home, SERVER_SOCKET), request, options, () => notRunning);
@@ -59,7 +60,7 @@ function agentNotRunning(home: string): NakodoError {
   return new NakodoError(
     'agent-not-running',
     `no agent is running in ${home}`,
-    `start it: nakodo agent --home ${home} — or name another home with --home DIR`,
+    `start it: nakodo agent --home ${shellWord(home)} — or name another home with --home DIR`,
     EXIT.unreachable,
   );
 }

@@ -3,7 +3,7 @@
 
 import { mkdirSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { NakodoError, errorCode, errorMessage } from '../protocol/errors.ts';
 
 /** Where packages put a service's state (FHS 3.0 §5.8). */
@@ -20,7 +20,7 @@ export function homeFolder(option: string | undefined): string {
 export function makeHome(option: string | undefined): string {
   const home = homeFolder(option);
   try {
-    mkdirSync(home, { recursive: true, mode: 0o700 });
+    makeFolders(home);
   } catch (error) {
     throw new NakodoError(
       'home',
@@ -29,6 +29,23 @@ export function makeHome(option: string | undefined): string {
     );
   }
   return home;
+}
+
+/** One after the other: Node's own `recursive` never ends in a folder like /proc. */
+function makeFolders(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  if (dirname(path) !== path) makeFolders(dirname(path));
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    // Another command may have made it in the meantime.
+    if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw error;
+  }
+}
+
+/** A path as a shell takes it in one word: what stands in a hint is copied and pasted. */
+export function shellWord(path: string): string {
+  return /^[\w@%+=:,./~-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 }
 
 function isOurs(folder: string): boolean {

@@ -3,7 +3,7 @@
 // codes (design §7). Commands load what they need when they run.
 
 import { Command, CommanderError } from 'commander';
-import { EXIT, type ExitCode, NakodoError } from '../protocol/errors.ts';
+import { EXIT, type ExitCode, NakodoError, UsageError } from '../protocol/errors.ts';
 import { declareDemo } from './commands/demo.ts';
 import { declareList } from './commands/list.ts';
 import { declareOperator } from './commands/operator.ts';
@@ -42,12 +42,9 @@ function nakodo(): Command {
 }
 
 /** What commander found wrong, in our two lines. */
-function wrongUse(error: CommanderError, argv: readonly string[]): NakodoError {
+function wrongUse(error: CommanderError, argv: readonly string[], help: string): NakodoError {
   const [first, ...rest] = error.message.replace(/^error: /, '').split('\n');
-  const suggestion = rest.join(' ').replace(/[()]/g, '').trim();
-  const command = argv.find((word) => !word.startsWith('-'));
-  const known = command !== undefined && error.code !== 'commander.unknownCommand';
-  const help = `see nakodo ${known ? `${command} ` : ''}--help`;
+  const suggestion = rest.join(' ').replace(/[()]/g, '').trim() || hint(error, argv);
   return new NakodoError(
     'usage',
     first,
@@ -56,13 +53,33 @@ function wrongUse(error: CommanderError, argv: readonly string[]): NakodoError {
   );
 }
 
+/** What to do about a slip that commander has no suggestion for; '' if we have none either. */
+function hint(error: CommanderError, argv: readonly string[]): string {
+  if (error.code === 'commander.unknownOption' && argv[0].startsWith('-')) {
+    return 'options stand behind the command';
+  }
+  if (error.code === 'commander.excessArguments') {
+    return "a size or a time is one word like 200MB or 15m, a pattern stands in quotes like '*'";
+  }
+  if (error.code === 'commander.missingArgument' && argv.includes('--service')) {
+    return 'the name stands before --service, which takes every word behind it';
+  }
+  return '';
+}
+
 function exitOf(error: unknown, argv: readonly string[]): ExitCode {
   const output = new Output(argv.includes('--json'));
+  const commands = nakodo().commands.map((command) => command.name());
+  const command = argv.find((word) => commands.includes(word));
+  const help = `see nakodo ${command === undefined ? '' : `${command} `}--help`;
+  if (error instanceof UsageError) {
+    return output.error(new NakodoError(error.code, error.message, help, EXIT.usage));
+  }
   if (!(error instanceof CommanderError)) return output.error(error);
   if (error.exitCode === 0) return EXIT.done;
   // `nakodo` alone: commander has already shown the help.
   if (error.code === 'commander.help') return EXIT.usage;
-  return output.error(wrongUse(error, argv));
+  return output.error(wrongUse(error, argv, help));
 }
 
 async function main(argv: readonly string[]): Promise<void> {

@@ -4,7 +4,7 @@
 
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { type ExitCode, UsageError } from '../../protocol/errors.ts';
-import { parseDuration, parseSize } from '../../protocol/units.ts';
+import { formatDuration, parseDuration, parseSize } from '../../protocol/units.ts';
 import { Output } from '../output.ts';
 
 /** What every command takes. */
@@ -21,6 +21,8 @@ interface CommandFace {
   readonly summary: string;
   /** What its own help says beside it. */
   readonly details?: string;
+  /** What `--home` means to it, where that is not the usual. */
+  readonly home?: string;
   /** Whole command lines, each one copied and pasted by somebody. */
   readonly examples: readonly string[];
   /** The exit codes it uses beside 0, 1 and 2. */
@@ -36,6 +38,8 @@ const EXIT_WORDS: Readonly<Record<ExitCode, string>> = {
   5: 'server or path not reachable',
 };
 
+const HOME_HELP = 'where the state is kept (else $NAKODO_HOME, else ~/.nakodo)';
+
 /** Adds a command to the program; options are then added to what it returns. */
 export function declare(program: Command, face: CommandFace): Command {
   const exits: readonly ExitCode[] = [0, 1, 2, ...(face.exits ?? [])];
@@ -43,7 +47,7 @@ export function declare(program: Command, face: CommandFace): Command {
     .command(face.usage)
     .summary(face.summary)
     .description([face.summary, ...(face.details === undefined ? [] : [face.details])].join('\n'))
-    .option('--home <dir>', 'where the state is kept (else $NAKODO_HOME, else ~/.nakodo)')
+    .option('--home <dir>', face.home ?? HOME_HELP)
     .option('--json', 'say it in JSON')
     .addHelpText(
       'after',
@@ -73,6 +77,25 @@ export function runs<O>(
 /** An option that takes a size (`200MB`, `200MiB`), in bytes. */
 export const sizeOption = (flags: string, description: string): Option =>
   new Option(flags, description).argParser((text) => accepted(() => parseSize(text)));
+
+/** The same, of at least one byte. */
+export const someBytesOption = (flags: string, description: string): Option =>
+  new Option(flags, description).argParser((text) => {
+    const bytes = accepted(() => parseSize(text));
+    return parsed(bytes >= 1 ? bytes : undefined, 'at least 1 byte, like 200MB');
+  });
+
+/** An option that takes a time from `minMs` to `maxMs`, in milliseconds. */
+export const boundedDurationOption = (
+  flags: string,
+  description: string,
+  { minMs, maxMs }: { readonly minMs: number; readonly maxMs: number },
+): Option =>
+  new Option(flags, description).argParser((text) => {
+    const time = accepted(() => parseDuration(text));
+    const wanted = `a time from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`;
+    return parsed(time >= minMs && time <= maxMs ? time : undefined, wanted);
+  });
 
 /** An option that takes a time (`90s`, `15m`, `1h`), in milliseconds. */
 export const durationOption = (flags: string, description: string): Option =>

@@ -13,6 +13,7 @@ export function declareDemo(program: Command): void {
     details:
       'A broker, a session manager and three terminals start as processes of their own; a\n' +
       'stranger is refused, a file arrives, and talks end in every way. Nothing stays behind.',
+    home: 'of no effect: the demo makes homes of its own and removes them',
     examples: ['nakodo demo', 'nakodo demo holiday.mp4 --json'],
   });
   demo.addArgument(

@@ -27,6 +27,7 @@ export function declareList(program: Command): void {
     ],
   });
   whoArgument(allow)
+    .usage('<name> [options]')
     .option('--service <names...>', 'only these services, like file (default: every service)')
     .option('--bytes <size>', 'at most this much in one talk, like 200MB or 64MiB')
     .option('--for <time>', 'at most this long in one talk, like 90s, 15m or 1h')
@@ -41,7 +42,9 @@ export function declareList(program: Command): void {
     summary: 'Refuse a terminal, whatever else the list says; replaces the entry of that name.',
     examples: ['nakodo deny TERM9', 'nakodo deny TERM1 --service pipe'],
   });
-  whoArgument(deny).option('--service <names...>', 'only these services (default: every service)');
+  whoArgument(deny)
+    .usage('<name> [options]')
+    .option('--service <names...>', 'only these services (default: every service)');
   runs<EntryOptions>(deny, (output, options, [who]) =>
     store(output, { home: options.home, action: 'deny', who, options }),
   );

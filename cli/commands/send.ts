@@ -8,7 +8,13 @@ import { formatDuration, formatSize } from '../../protocol/units.ts';
 import { askAgent } from '../ask.ts';
 import { terminalName } from '../names.ts';
 import type { Output } from '../output.ts';
-import { type CommonOptions, declare, durationOption, runs, sizeOption } from './command.ts';
+import {
+  type CommonOptions,
+  boundedDurationOption,
+  declare,
+  runs,
+  someBytesOption,
+} from './command.ts';
 
 interface SendOptions extends CommonOptions {
   readonly wait: number;
@@ -33,15 +39,20 @@ export function declareSend(program: Command): void {
     .addArgument(new Argument('<name>', "the callee's name"))
     .addArgument(new Argument('<files...>', 'what to send'))
     .addOption(
-      durationOption('--wait <time>', 'how long the callee has to say yes').default(
-        LIMITS.waitMsDefault,
-        '5s',
-      ),
+      boundedDurationOption('--wait <time>', 'how long the callee has to say yes', {
+        minMs: 0,
+        maxMs: LIMITS.waitMsMax,
+      }).default(LIMITS.waitMsDefault, '5s'),
     )
-    .addOption(sizeOption('--bytes <size>', 'ask for at most this much; the talk ends there'))
-    .addOption(durationOption('--for <time>', 'ask for at most this long; the talk ends then'))
+    .addOption(someBytesOption('--bytes <size>', 'ask for at most this much; the talk ends there'))
+    .addOption(
+      boundedDurationOption('--for <time>', 'ask for at most this long; the talk ends then', {
+        minMs: 1_000,
+        maxMs: LIMITS.grantSecondsMax * 1_000,
+      }),
+    )
     .option('--no-extend', 'do not ask for more when 70 % are used')
-    .addOption(sizeOption('--rate <size>', 'send at most this much a second, like 2MB'));
+    .addOption(someBytesOption('--rate <size>', 'send at most this much a second, like 2MB'));
   runs<SendOptions>(send, runSend);
 }
 
@@ -107,7 +118,12 @@ function delivered(
   const rate = formatSize(Number(result.rate));
   const time = formatDuration(Number(result.seconds) * 1000);
   const what = count === 1 ? '1 file' : `${count} files`;
-  return `Delivered to ${callee}: ${what}, ${bytes} in ${time} (${rate}/s).`;
+  // A name that is taken there gets a number: who looks for the file wants to know.
+  const files = (result.files ?? []) as readonly { name: string; savedAs: string }[];
+  const renamed = files
+    .filter(({ name, savedAs }) => name !== savedAs)
+    .map(({ name, savedAs }) => `\n${name} was there already; this one is ${savedAs}.`);
+  return `Delivered to ${callee}: ${what}, ${bytes} in ${time} (${rate}/s).${renamed.join('')}`;
 }
 
 /** One line that is drawn again and again while a person waits. */

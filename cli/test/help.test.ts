@@ -1,6 +1,7 @@
 // What a person meets first: help with an example and exit codes for every command, and two lines
 // (what happened, what to do next) when something was typed wrong.
 
+import { join } from 'node:path';
 import t from 'tap';
 import { folder, run } from './program.ts';
 
@@ -54,6 +55,15 @@ t.test('wrong use: exit code 2, what was wrong, what to do next', async (t) => {
     [['broker'], /--manager-pub.*\nnext: /],
     [['log', 'verfy'], /verfy.*\nnext: /],
     [['status', 'extra'], /too many arguments.*\nnext: /],
+    [['allow', 'TERM1', '--bytes', '200', 'MB'], /too many.*\nnext: .*one word.*allow --help/],
+    [['allow', 'TERM1', '--for', '1x'], /'1x'.*\nnext: see nakodo allow --help/],
+    [['allow', '--service', 'file', 'TERM1'], /'name'\nnext: the name stands before --service/],
+    [['--home', 'x', 'send', 'TERM3', 'y'], /'--home'\nnext: options stand behind the command/],
+    [['--hom', 'x'], /'--hom'\nnext: .*see nakodo --help/],
+    [['send', 'TERM3', 'x', '--rate', '0'], /'0'.*at least 1 byte\b.*\nnext: /],
+    [['send', 'TERM3', 'x', '--bytes', '0'], /'0'.*at least 1 byte\b.*\nnext: /],
+    [['send', 'TERM3', 'x', '--for', '0s'], /'0s'.*from 1 s to .*\nnext: /],
+    [['send', 'TERM3', 'x', '--wait', '2d'], /'2d'.*to .*\nnext: /],
   ];
   await Promise.all(
     wrong.map(async ([args, expected]) => {
@@ -93,6 +103,22 @@ t.test('no agent, no server: exit code 5 and how to start one', async (t) => {
   t.equal(devices.exit, 5);
   t.match(devices.stderr, /no server is running in .*\nnext: .*nakodo serve --home/);
 });
+
+t.test('a hint to copy and paste holds a home with a space as one word', async (t) => {
+  const home = join(folder(t), "pi's home");
+  const { stderr } = await run(['status', '--home', home]);
+  const quoted = stderr.match(/nakodo agent --home ('.*') —/)?.[1];
+  t.equal(quoted, `'${home.replace("'", `'\\''`)}'`);
+});
+
+t.test(
+  'a home that cannot be made is said to be one, also where there are no folders',
+  async (t) => {
+    const { exit, stderr } = await run(['allow', 'TERM1', '--home', '/proc/nakodo/home']);
+    t.equal(exit, 1);
+    t.match(stderr, /home \/proc\/nakodo\/home cannot be made.*\nnext: .*--home/);
+  },
+);
 
 t.test('a stack is shown to those who ask for it only', async (t) => {
   const home = folder(t);
