@@ -12,6 +12,7 @@ import { Addresses } from './addresses.ts';
 import { type BrokerOutput, Outbox } from './outbox.ts';
 import { Triggers } from './triggers.ts';
 
+/** What the shell tells the broker's core; whom a message is from is proven by the login. */
 export type BrokerInput =
   /** A terminal that proved its ID has a connection; once per connection. */
   | { readonly kind: 'connected'; readonly device: DeviceId }

@@ -61,7 +61,7 @@ export class AddressResolution {
   }
 
   /**
-   * [S1002, S1003, claim 2]: the user names the destination; the terminal asks for it at once, naming
+   * [S1002, S1003, claim 2]: the user names the destination; the terminal asks at once, naming
    * an address record that follows as soon as its socket is open (ADR 0007).
    * @throws UsageError `call-taken`, `bad-name`, `bad-service`, `bad-terms`, `bad-wait`
    */

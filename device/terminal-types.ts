@@ -15,6 +15,7 @@ export type CallId = number;
 /** The core's number for one UDP socket: one socket per wanted session (design §5, Silence). */
 export type SocketId = number;
 
+/** What the shell, the owner and the servers tell the terminal's core. */
 export type TerminalInput =
   /** The MQTT connection is up and both subscriptions are acknowledged. */
   | { readonly kind: 'linkUp' }
@@ -65,8 +66,9 @@ export interface StoredEnd {
   readonly counts: Counts;
 }
 
+/** What the terminal's core wants done; carried out in this order. */
 export type TerminalOutput =
-  /** A terminal that polls [claim 1, 13]: connect now, or disconnect until asked to connect. */
+  /** A terminal that polls [claim 1, means 13]: connect now, or disconnect until asked. */
   | { readonly kind: 'link'; readonly want: 'up' | 'down' }
   | {
       readonly kind: 'publish';
@@ -90,6 +92,7 @@ export type TerminalOutput =
 /** Why a call came to nothing; `refused` covers refused, unknown, asleep and away alike. */
 export type CallFailure = 'refused' | 'no-link' | 'socket' | 'bad-notice' | 'busy' | 'cancelled';
 
+/** What the terminal's core tells its owner. */
 export type TerminalEvent =
   /** Both registrations are acknowledged [S1000, S1001]. */
   | { readonly kind: 'registered'; readonly name: Name }

@@ -14,7 +14,7 @@ export interface Terms {
   readonly bytes: number | undefined;
 }
 
-/** The most that an owner agreed to; totals since the talk began, undefined: no limit was stated. */
+/** The most that an owner agreed to; totals since the talk began, undefined: no limit stated. */
 interface Consent {
   readonly at: Micros;
   readonly seconds: number | undefined;

@@ -59,6 +59,7 @@ export interface CryptoSuite {
   hmacBlake2s(key: Uint8Array, message: Uint8Array): Uint8Array;
 }
 
+/** Bytes of a key (RFC 8439, 7748), a tag and a nonce (RFC 8439), an Ed25519 signature. */
 export const KEY_BYTES = 32;
 export const TAG_BYTES = 16;
 export const NONCE_BYTES = 12;

@@ -1,5 +1,5 @@
 // Why a talk ended: exactly one reason each (design §5). The code goes into the CLOSE frame and
-// into the end notice [S5007]; the word goes into the log and to the person.
+// into the end notice (S5007); the word goes into the log and to the person.
 
 /** code → word, sentence. Codes are wire format: append, never reorder. */
 export const END_REASONS = [
@@ -47,6 +47,7 @@ export interface Counts {
   readonly durationMs: number;
 }
 
+/** The counts of a talk in which nothing was said. */
 export const NO_COUNTS: Counts = {
   sentBytes: 0,
   receivedBytes: 0,

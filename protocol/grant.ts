@@ -21,7 +21,7 @@ import { LIMITS } from './limits.ts';
 const seconds = uint(LIMITS.grantSecondsMax);
 const quota = uint(LIMITS.grantBytesMax);
 
-/** [S2007]: `seconds` always (the operator's maximum is the backstop), `bytes` if limited. */
+/** What S2007 makes: `seconds` always (the operator's maximum is behind it), `bytes` if limited. */
 export const grant = record({
   version: field(0, exactly(1)),
   session: field(1, sessionId),
@@ -36,7 +36,7 @@ export const grant = record({
 });
 export type Grant = Infer<typeof grant>;
 
-/** [S6002]: cumulative totals; the higher revision holds. */
+/** What S6003 sets: cumulative totals; the higher revision holds. */
 export const expiry = record({
   version: field(0, exactly(1)),
   session: field(1, sessionId),
@@ -46,6 +46,7 @@ export const expiry = record({
 });
 export type Expiry = Infer<typeof expiry>;
 
+/** The very bytes that are signed; a decoder gives undefined for anything but one such record. */
 export const encodeGrant = (value: Grant): Uint8Array => encodeCbor(grant, value);
 export const decodeGrant = (encoded: Uint8Array): Grant | undefined => decodeCbor(grant, encoded);
 export const encodeExpiry = (value: Expiry): Uint8Array => encodeCbor(expiry, value);

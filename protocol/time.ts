@@ -13,6 +13,7 @@ export type WallMs = number & { readonly [unit]: 'wall-ms' };
 /** "No timer": Infinity, so that Math.min composes and no `undefined` is needed. */
 export const NEVER = Infinity as Micros;
 
+/** A number that is known to be an instant. */
 export const micros = (value: number): Micros => value as Micros;
 export const wallMs = (value: number): WallMs => value as WallMs;
 
@@ -22,6 +23,7 @@ export const after = (now: Micros, microseconds: number): Micros => (now + micro
 /** The earlier of two instants. */
 export const earlier = (a: Micros, b: Micros): Micros => (a < b ? a : b);
 
+/** Units of `Micros`. */
 export const MICROS_PER_MS = 1_000;
 export const MICROS_PER_SECOND = 1_000_000;
 

@@ -22,6 +22,7 @@ interface Fact {
   readonly failed?: (now: Micros, code: string) => void;
 }
 
+/** Row of the table `meta` that holds the head of the log. */
 export const HEAD_KEY = 'log-head';
 
 /** The queue in front of the store, and the log's chain. */

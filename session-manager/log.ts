@@ -143,6 +143,7 @@ const head = record({
   sequence: field(0, uint(Number.MAX_SAFE_INTEGER)),
   hash: field(1, bytes(HASH_BYTES)),
 });
+/** The head as it is stored and signed; undefined for bytes that are none. */
 export const encodeLogHead = (value: LogHead): Uint8Array => encodeCbor(head, value);
 export const decodeLogHead = (encoded: Uint8Array): LogHead | undefined =>
   decodeCbor(head, encoded);

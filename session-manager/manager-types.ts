@@ -37,6 +37,7 @@ export interface Stored {
   readonly meta: readonly Row[];
 }
 
+/** What a manager's core is made with. */
 export interface ManagerOptions {
   /** This manager's MQTT client ID. */
   readonly id: ManagerId;
@@ -65,6 +66,7 @@ export type Command =
   /** Answered when everything before it is on disk (or could not be put there). */
   | { readonly kind: 'settle' };
 
+/** What the shell tells the manager's core; `wall` for the log and for memberships only. */
 export type ManagerInput =
   /** The rows read at start; before any other input. */
   | { readonly kind: 'restore'; readonly wall: WallMs; readonly stored: Stored }
@@ -104,6 +106,7 @@ export type ManagerInput =
       readonly bytes: Uint8Array;
     };
 
+/** What the manager's core wants done; carried out in this order. */
 export type ManagerOutput =
   | { readonly kind: 'publish'; readonly topic: string; readonly bytes: Uint8Array }
   /** Write all or nothing, durably; answer with `persisted` or `persistFailed`. One at a time. */
@@ -125,6 +128,7 @@ export type ReplyFault =
   | 'busy'
   | 'disk';
 
+/** The answer to a command or an enrolment. */
 export type Reply =
   | { readonly kind: 'failed'; readonly code: ReplyFault }
   /** `expiresAt`: Unix seconds. The secret is nowhere else. */

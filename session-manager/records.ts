@@ -49,7 +49,7 @@ export const ticketRecord = record({
 });
 export type TicketRecord = Infer<typeof ticketRecord>;
 
-/** One terminal's end notice [S6000]. */
+/** One terminal's end notice (S6000). */
 const report = record({
   reason: field(0, reason),
   sentBytes: field(1, count),
@@ -73,7 +73,7 @@ const sessionRecord = record({
   seconds: field(8, uint(LIMITS.grantSecondsMax)),
   bytes: optional(9, uint(LIMITS.grantBytesMax)),
   revision: field(10, uint(LIMITS.revisionsMax)),
-  /** The operator ended it [S6004]. */
+  /** The operator ended it (S6004). */
   forced: field(11, bool),
   /** Nothing more is expected of it. */
   closed: field(12, bool),
@@ -84,6 +84,7 @@ const sessionRecord = record({
 });
 export type SessionRecord = Infer<typeof sessionRecord>;
 
+/** What every stored record begins with. */
 export const RECORD = { version: RECORD_VERSION } as const;
 
 /** Live sessions are found without reading the past; both are in order of their beginning. */
@@ -110,6 +111,7 @@ export function differenceBytes(row: SessionRecord): number | undefined {
   return Math.min(Number.MAX_SAFE_INTEGER, there + back);
 }
 
+/** Rows as they are stored; decoding gives undefined for a row that is damaged. */
 export const encodeDevice = (row: Infer<typeof deviceRecord>): Uint8Array =>
   encodeCbor(deviceRecord, row);
 export const encodeName = (row: Infer<typeof nameRecord>): Uint8Array =>

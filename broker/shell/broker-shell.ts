@@ -30,6 +30,7 @@ const MQTT_3_1_1 = 4;
 /** SUBACK: this filter was refused (MQTT 3.1.1 §3.9.3). */
 const SUBSCRIBE_FAILURE: number = 128;
 
+/** What a broker is started with. */
 export interface BrokerOptions {
   /** A loopback address (default 127.0.0.1), and a port, 0 for any free one (default). */
   readonly listen?: string;

@@ -38,6 +38,7 @@ interface Scene {
   readonly play: (play: Play) => Promise<Played>;
 }
 
+/** The scenes of the demo in their order; each leaves the stage as it found it. */
 export const SCENES: readonly Scene[] = [
   { scene: 'registered', play: registered },
   { scene: 'stranger-refused', play: strangerRefused },

@@ -74,9 +74,9 @@ export class EndsStore {
   }
 
   /**
-   * Keeps a record (or, undefined, forgets the session's) in a moment: nobody waits for the disk, and
-   * opening a file takes time that a set-up has not. A beginning waits BEGINNING_MS, and is not
-   * written at all if its end comes first. @throws NakodoError
+   * Keeps a record (or, undefined, forgets the session's) in a moment: nobody waits for the disk,
+   * and opening a file takes time that a set-up has not. A beginning waits BEGINNING_MS, and is
+   * not written at all if its end comes first. @throws NakodoError
    */
   keep(session: SessionId, record: StoredEnd | undefined): Promise<void> {
     const overtaken = this.#waiting.get(session);

@@ -31,7 +31,7 @@ const opening = record({
   parameters: field(1, bytes(0, PARAMETERS_BYTES_MAX)),
 });
 
-/** What both terminals were told [S1004, S4004]. */
+/** What both terminals were told (S1004, S4004). */
 export interface SessionInfo {
   readonly session: SessionId;
   readonly role: Role;

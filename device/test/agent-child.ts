@@ -1,5 +1,5 @@
-// A terminal in a process of its own, for tests that kill it; takes files and commands: arguments are its home and the
-// address to bind to; says `ready` when it is registered.
+// A terminal in a process of its own, for tests that kill it; takes files and commands: arguments
+// are its home and the address to bind to; says `ready` when it is registered.
 
 import { silentLog } from '../../protocol/io/log.ts';
 import { Agent } from '../agent.ts';

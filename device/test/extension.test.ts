@@ -1,5 +1,5 @@
-// What a callee takes for a new expiry that its owner agreed to, when the manager's clock and its own
-// see the moment of an `until` a little apart.
+// What a callee takes for a new expiry that its owner agreed to, when the manager's clock and its
+// own see the moment of an `until` a little apart.
 
 import t from 'tap';
 import type { AllowEntry } from '../../protocol/consent/allow-list.ts';

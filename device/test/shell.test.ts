@@ -98,7 +98,7 @@ t.test('S4003: the list is read at that very moment; none allows nobody', async 
   }
 });
 
-t.test('claim 1: an identity is made once, 0600, and is the same at every start', async (t) => {
+t.test('an identity is made once, 0600, and is the same at every start', async (t) => {
   const home = await openHome(join(await folder(t), 'new'));
   const first = await loadIdentity(home, nodeSuite, entropy);
   const second = await loadIdentity(home, nodeSuite, entropy);

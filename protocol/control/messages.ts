@@ -27,6 +27,7 @@ import {
   uint,
 } from './schema.ts';
 
+/** Of every control message; another version is refused whole. */
 export const WIRE_VERSION = 1;
 
 const SECONDS_MAX = LIMITS.grantSecondsMax;
@@ -234,6 +235,7 @@ const FIELDS = {
 } as const;
 
 type Kinds = typeof FIELDS;
+/** The word for a message's kind, as code says it; its number is in `KIND_NUMBERS`. */
 export type Kind = keyof Kinds;
 
 /** Any control message, discriminated by `kind`. */

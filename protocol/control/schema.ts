@@ -45,6 +45,7 @@ export interface Type<T> {
   readonly form: Form;
 }
 
+/** The type of the values that a wire type reads and writes. */
 export type Infer<S> = S extends Type<infer T> ? T : never;
 
 const UINT32_MAX = 0xffff_ffff;
@@ -94,6 +95,7 @@ export const text = (max: number): Type<string> =>
 /** 1 to `max` printable ASCII characters, no blank. */
 export const ascii = (max: number): Type<string> =>
   guarded((value) => value.length <= max && ASCII.test(value), { is: 'ascii', max });
+/** Identifiers by their form, see `protocol/ids.ts`. */
 export const deviceId: Type<DeviceId> = guarded(isDeviceId, { is: 'device-id' });
 export const managerId: Type<ManagerId> = guarded(isManagerId, { is: 'manager-id' });
 export const sessionId: Type<SessionId> = guarded(isRandomId, { is: 'random-id' });
@@ -137,6 +139,7 @@ export const ipAddress: Type<Uint8Array> = {
   form: { is: 'address' },
 };
 
+/** true or false. */
 export const bool: Type<boolean> = {
   read: (value) => (typeof value === 'boolean' ? value : undefined),
   write: (value) => value,

@@ -8,6 +8,7 @@ const ROOT = 'nakodo/1/';
 /** A topic of one terminal, by what it carries. */
 type TerminalTopic = 'address' | 'up' | 'allow-list' | 'trigger' | 'call' | 'down';
 
+/** The topic of one terminal for one purpose; who may use which: `broker/rights.ts`. */
 export const topic = (of: TerminalTopic, device: DeviceId): string => `${ROOT}${of}/${device}`;
 /** broker → manager: what became of a trigger. */
 export const triggerStateTopic = (device: DeviceId): string => `${ROOT}trigger/${device}/state`;
@@ -34,6 +35,7 @@ const TERMINAL_TOPICS: readonly TerminalTopic[] = [
   'down',
 ];
 
+/** A topic taken apart; everything that is none of ours is undefined instead. */
 export type ParsedTopic =
   | { readonly of: TerminalTopic | 'trigger-state'; readonly device: DeviceId }
   | { readonly of: 'query' }

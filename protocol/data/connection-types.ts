@@ -21,6 +21,7 @@ export interface TalkLimits {
   readonly bytes: number | undefined;
 }
 
+/** What one end of a talk begins with: what its address notice said, and its own key. */
 export interface ConnectionOptions {
   readonly role: Role;
   readonly session: SessionId;

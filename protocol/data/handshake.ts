@@ -23,7 +23,7 @@ interface HandshakeOptions {
   readonly suite: CryptoSuite;
   /** The grant as both notices carried it. */
   readonly prologue: Uint8Array;
-  /** 32 bytes, the pre-shared part [claim 7, 16]. */
+  /** 32 bytes, the pre-shared part (claims 7 and 16). */
   readonly sessionKey: Uint8Array;
   readonly localKey: DhKey;
   readonly remotePublicKey: Uint8Array;
@@ -40,7 +40,7 @@ export class Handshake {
   #accepted: Uint8Array | undefined;
   #secrets: NoiseSecrets | undefined;
 
-  /** [claim 7, 16]: the received session key becomes the pre-shared key of the handshake. */
+  /** [claim 7]: the received session key becomes the pre-shared key of the handshake. */
   constructor(options: HandshakeOptions) {
     this.#role = options.role;
     this.#noise = new NoiseState({

@@ -100,7 +100,7 @@ export const CRYPTO_LIMITS = {
   packetNumberMax: 2 ** 48 - 1,
   /** Packets that one end seals under one key before it asks for the next (design §5). */
   keyPhasePacketsMax: 2 ** 20,
-  /** Milliseconds under one key (design §5), and until the next try when an update is not through. */
+  /** Milliseconds under one key (design §5), and until the next try if an update is not through. */
   keyPhaseMs: 15 * 60 * 1_000,
   keyUpdateRetryMs: 1_000,
   /** Packets that failed to open, over all keys, before the talk ends (RFC 9001 §6.6). */

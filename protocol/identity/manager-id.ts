@@ -1,5 +1,5 @@
 // A manager's MQTT client ID is the hash of its key, as a terminal's is of its two: no manager can
-// take another's place at a broker, nor be told its answers [S3005].
+// take another's place at a broker, nor be told its answers (S3005).
 
 import { base32 } from '../base32.ts';
 import type { CryptoSuite } from '../crypto.ts';

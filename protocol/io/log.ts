@@ -58,7 +58,7 @@ export function createLog(options: LogOptions = {}): Log {
 const LINES_WAITING_MAX = 256;
 const waiting: string[] = [];
 
-/** Standard error may block, and whoever says something is often in the middle of an introduction. */
+/** Standard error may block, and whoever says something is often in mid-introduction. */
 function writeSoon(line: string): void {
   if (waiting.length === 0) setImmediate(writeWaiting);
   waiting.push(line);

@@ -21,6 +21,7 @@ interface LinkTrouble {
   readonly message: string;
 }
 
+/** Where a link leads, who it says that it is, and who hears of it. */
 export interface LinkOptions {
   /** `mqtt://host:port`. */
   readonly url: string;

@@ -34,7 +34,7 @@ const AEAD_OPTIONS = { authTagLength: TAG_BYTES } as const;
 /** Verifying keys kept imported: a manager's, and the terminals that sign at the moment. */
 const VERIFYING_KEYS_MAX = 1_024;
 
-/** [claim 7, 16]: everything a core needs of cryptography, on OpenSSL. Source: RFC 8439, 7748. */
+/** [claim 7]: everything a core needs of cryptography, on OpenSSL. Source: RFC 8439, 7748. */
 export const nodeSuite: CryptoSuite = {
   aead: { name: 'node', importKey: importAeadKey } satisfies Aead,
   dhKey,

@@ -146,7 +146,7 @@ t.test('S3000: a login token for somebody or something else is refused by name',
   t.equal(open(membership), 'malformed', 'a membership is no token');
 });
 
-t.test('S2000: the manager logs in with its own key, and nobody else as a manager', async (t) => {
+t.test('the manager logs in with its own key, and nobody else as a manager', async (t) => {
   const client = `manager-${'m'.repeat(32)}` as ManagerId;
   const own = { nowSeconds: NOW, clientId: client as string };
   const make = (key: SigningKey): Uint8Array =>

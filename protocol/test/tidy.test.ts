@@ -6,6 +6,7 @@ import { gaps, patentMap } from './house/patent.ts';
 import {
   cycles,
   deadExports,
+  docstrings,
   functionLengths,
   heads,
   importDirection,
@@ -26,6 +27,7 @@ const RULES: Readonly<Record<string, (sources: readonly Source[]) => string[]>> 
   'every file says what it is': heads,
   'functions fit on a screen': functionLengths,
   'large numbers have names': namedLimits,
+  'every export says what it is': docstrings,
   'nothing is left over': leftovers,
   'nothing is exported for later': deadExports,
 };
@@ -45,6 +47,20 @@ t.test('each rule complains about a file that breaks it', async (t) => {
     ['cores are pure', 'device/x.ts', 'export const x = Date.now();'],
     ['cores are pure', 'device/x.ts', "import { readFileSync } from 'node:fs';"],
     ['cores are pure', 'broker/x.ts', 'const f = async () => 1;'],
+    ['cores are pure', 'device/x.ts', 'const f = (now = Date.now()) => now;'],
+    ['cores are pure', 'device/x.ts', 'const clock = isReal ? Date : undefined;'],
+    ['cores are pure', 'device/x.ts', "import type { Socket } from 'node:net';"],
+    ['cores are pure', 'device/x.ts', 'import { readFileSync } from "node:fs";'],
+    ['cores are pure', 'device/x.ts', "const fs = import('node:fs');"],
+    ['cores are pure', 'device/x.ts', 'const some = import(which);'],
+    ['cores are pure', 'device/x.ts', "type Net = typeof import('node:net');"],
+    ['cores are pure', 'device/x.ts', 'const x = globalThis[which]();'],
+    ['cores are pure', 'device/x.ts', 'crypto.getRandomValues(bytes);'],
+    ['cores are pure', 'device/x.ts', 'const { random } = Math;'],
+    ['cores are pure', 'device/x.ts', "const x = Math['random']();"],
+    ['cores are pure', 'device/x.ts', 'const copy = structuredClone(state);'],
+    ['cores are pure', 'device/x.ts', 'const x = `${process.pid}`;'],
+    ['cores are pure', 'device/x.ts', 'later.then(() => {});'],
     ['imports flow one way', 'device/x.ts', "import { y } from '../broker/trigger-broker.ts';"],
     ['imports flow one way', 'device/x.ts', "import { y } from './agent.ts';"],
     ['imports flow one way', 'protocol/x.ts', "import { y } from '../device/terminal.ts';"],
@@ -55,6 +71,8 @@ t.test('each rule complains about a file that breaks it', async (t) => {
     ['functions fit on a screen', 'device/x.ts', `export function f(): void {\n${long}\n}\n`],
     ['functions fit on a screen', 'device/x.ts', `class A {\n  f(): void {\n${long}\n  }\n}\n`],
     ['large numbers have names', 'device/x.ts', 'if (size > 4096) drop();'],
+    ['every export says what it is', 'device/x.ts', 'export const x = 1;'],
+    ['every export says what it is', 'device/x.ts', '/** A. */\nconst x = 1;\n\nexport class A {}'],
     ['nothing is left over', 'device/x.ts', `// ${'TO'}${'DO'}: later`],
     ['nothing is left over', 'device/x.ts', 'const x = y as any;'],
     ['nothing is exported for later', 'device/x.ts', 'export const neverUsed = 1;'],
@@ -74,6 +92,21 @@ t.test('each rule complains about a file that breaks it', async (t) => {
     sourceOf('device/y.ts', "import { x } from './x.ts';"),
   ];
   t.equal(cycles(cyclic).length, 1);
+});
+
+t.test('a step that is only mentioned or declared is not carried out', async (t) => {
+  const carried = (path: string, comment: string): readonly string[] =>
+    patentMap([sourceOf(path, `/** ${comment} */`)])
+      .filter(({ code }) => code.length > 0)
+      .map(({ tag }) => tag);
+  t.strictSame(carried('device/x.ts', 'Does [S1000, claim 3, ¶0036] here.'), ['S1000', 'claim 3']);
+  t.strictSame(carried('device/x.ts', 'As a program: claim 19.'), ['claim 19']);
+  t.strictSame(
+    carried('device/x.ts', '[S6001 told to us] (S1000, claim 3), (claims 7 and 16)'),
+    [],
+  );
+  t.strictSame(carried('protocol/control/messages.ts', '[S1000]'), []);
+  t.strictSame(carried('device/terminal-types.ts', '[S1000]'), []);
 });
 
 t.test('the patent map misses a step when its code or its test goes', async (t) => {

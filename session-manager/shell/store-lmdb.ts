@@ -20,7 +20,7 @@ import type { Range, Store } from './store.ts';
 const MAP_BYTES_DEFAULT = 16 * 1024 ** 3;
 /** Rows of one range read while loading. */
 const PAGE_ROWS = 1_000;
-/** Bytes free below which LMDB is not opened: it maps files that it makes, and dies of a full disk. */
+/** Bytes free below which LMDB is not opened: it maps what it makes, and dies of a full disk. */
 const FREE_BYTES_MIN = 1024 * 1024;
 /** Behind every key that we make: keys are ASCII. */
 const LAST_CHARACTER = '\u007f';

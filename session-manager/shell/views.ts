@@ -9,6 +9,7 @@ import { type SessionRecord, differenceBytes } from '../records.ts';
 
 const iso = (wall: number): string => new Date(wall).toISOString();
 
+/** A session as `nakodo sessions --json` prints it. */
 export function sessionView(row: SessionRecord): SessionView {
   return {
     session: row.session,
@@ -30,6 +31,7 @@ export function sessionView(row: SessionRecord): SessionView {
   };
 }
 
+/** A terminal as `nakodo devices --json` prints it. */
 export function deviceView(device: Device): DeviceView {
   return {
     name: device.name,
@@ -56,4 +58,5 @@ export function logView(suite: CryptoSuite, key: string, encoded: Uint8Array): L
   return { sequence, time: iso(wall), kind, ...Object.fromEntries(shown), hash };
 }
 
+/** Lower-case hexadecimal. */
 export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');

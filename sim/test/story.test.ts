@@ -137,7 +137,7 @@ t.test('S2010, claim 8: unlisted, denied and unknown: one answer, no notice', as
   await refuses('NOBODY');
   t.equal(messagesOf(term3.proxy.received(), 'ask').length, 2, 'TERM3 was asked twice');
   const refusals = messagesOf(term1.proxy.received(), 'refusal');
-  const bytes = refusals.map(({ request: _, ...rest }) => JSON.stringify(rest));
+  const bytes = refusals.map((refusal) => JSON.stringify({ ...refusal, request: '' }));
   t.equal(refusals.length, 3);
   t.equal(new Set(bytes).size, 1, 'the same but for the request that they answer');
   t.strictSame(messagesOf(term1.proxy.received(), 'addressNotice'), []);

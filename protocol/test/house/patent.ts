@@ -1,6 +1,7 @@
 // The patent's steps and claims, where the code carries each out and which test shows it. Tags
 // stand in comments of code as `[S2003]` or `claim 15`, and at the front of test titles as `S2003:
-// …`.
+// …`. In brackets that hold nothing but tags, a step is carried out here; in parentheses, or in
+// brackets that say more, it is only mentioned. Where things are only declared nothing is done.
 
 import type { Source } from './sources.ts';
 
@@ -89,6 +90,10 @@ const SAYS: Readonly<Record<string, string>> = {
   'claim 22': 'the whole system',
 };
 
+/** Files that declare what others carry out. */
+const DECLARATIONS = /(^protocol\/control\/messages|-types)\.ts$/;
+
+/** One row of the map. */
 export interface Row {
   readonly tag: string;
   readonly says: string;
@@ -101,7 +106,7 @@ export interface Row {
 /** One row for every step and every claim. */
 export function patentMap(sources: readonly Source[]): readonly Row[] {
   const tests = sources.filter((source) => source.path.endsWith('.test.ts')).flatMap(titles);
-  const code = sources.filter((source) => source.kind !== 'test');
+  const code = sources.filter(({ kind, path }) => kind !== 'test' && !DECLARATIONS.test(path));
   return TAGS.map((tag) => ({
     tag,
     says: SAYS[tag],
@@ -117,9 +122,17 @@ export const gaps = (rows: readonly Row[]): string[] =>
     ...(tests.length === 0 ? [`${tag}: no test title begins with it`] : []),
   ]);
 
+/** What may stand in a group of tags: steps, claims, means, paragraphs, figures. */
+const TAG = String.raw`(S\d{4}|claims? \d+|means [\d–, ]+|\d+(–\d+)?|¶\d+|Fig\. \w+)`;
+const GROUP = new RegExp(String.raw`^\[${TAG}(, ${TAG})*\]$`);
+
 function carries(source: Source, tag: string): boolean {
-  for (const [group] of source.comments.matchAll(/\[[^\]]*\]|claims? [\d, –-]+/g))
+  const said = source.comments.replaceAll(/\([^()\n]*\)/g, '');
+  for (const [match] of said.matchAll(/\[[^\]]*\]|claims? [\d, –-]+/g)) {
+    const group = match.replaceAll(/\n\s*(\/\/|\*)/g, '').replaceAll(/\s+/g, ' ');
+    if (group.startsWith('[') && !GROUP.test(group)) continue;
     if (tagsIn(group).has(tag)) return true;
+  }
   return false;
 }
 

@@ -26,7 +26,31 @@ const IMPURE: Readonly<Record<string, string>> = {
   EventEmitter: 'queue an event',
   console: 'count it, or queue an event',
   Buffer: 'use Uint8Array',
+  globalThis: 'name what you need, and take it as an argument',
+  global: 'name what you need, and take it as an argument',
+  crypto: 'take a CryptoSuite or an Rng',
+  fetch: 'queue an output',
+  WebSocket: 'queue an output',
+  Worker: 'queue an output',
+  Atomics: 'a core is synchronous',
+  structuredClone: 'hand over values that need no copy',
+  FinalizationRegistry: 'let go by name, at a bound',
+  WeakRef: 'let go by name, at a bound',
+  Intl: 'take a LocalMoment',
+  toLocaleString: 'take a LocalMoment',
+  eval: 'say it in code',
+  Function: 'say it in code',
+  require: 'import what is needed at the top',
+  'import.meta': 'take a configuration',
 };
+
+/** Ways to reach the same things that a search for words does not see. */
+const HIDDEN: readonly (readonly [RegExp, string])[] = [
+  [/(?<![\w.$#])import\s*\(/, 'imports while it runs'],
+  [/\bMath\s*(?:\[|\?\.)|=\s*Math\s*[;,}]/, 'reaches into Math by another way'],
+  [/\bfor\s+await\b|\.then\(/, 'waits'],
+  [/\bdebugger\b/, 'stops'],
+];
 
 /** Packages that only compute, welcome in cores. */
 const PURE_PACKAGES = /^(cbor-x|@noble\/(ciphers|hashes)(\/.*)?|smol-toml|valibot)$/;
@@ -42,12 +66,17 @@ export function purity(sources: readonly Source[]): string[] {
       ...Object.entries(IMPURE).flatMap(([word, instead]) =>
         used(word).test(source.code) ? [`${source.path}: a core uses ${word}; ${instead}`] : [],
       ),
+      ...HIDDEN.flatMap(([pattern, what]) =>
+        pattern.test(source.code) ? [`${source.path}: a core ${what}`] : [],
+      ),
     ]);
 }
 
-/** The word itself, not a property, a key or a part of another name. */
-const used = (word: string): RegExp =>
-  new RegExp(`(?<![\\w.#$])${word.replace('.', '\\.')}(?![\\w$]|\\s*:|\\?:)`);
+/** The word itself, not a property, a key or a part of another name; a choice's arm is no key. */
+const used = (word: string): RegExp => {
+  const itself = `(?<![\\w.#$])${word.replace('.', '\\.')}`;
+  return new RegExp(`${itself}(?![\\w$]|\\s*:|\\?:)|\\?\\s*${itself}\\s*:`);
+};
 
 const PARTIES: readonly Folder[] = ['device', 'broker', 'session-manager'];
 
@@ -99,6 +128,29 @@ export function cycles(sources: readonly Source[]): string[] {
   };
   for (const path of edges.keys()) visit(path, []);
   return complaints;
+}
+
+const DECLARED = /^export (?:async )?(?:const|function\*?|class|interface|type) ([\w$]+)/;
+/** A type that is read off the value above it has that value's comment. */
+const DERIVED = /^export type \w+ = (?:Infer<typeof|\(typeof)/;
+
+/**
+ * Docstrings: a doc comment stands before every exported declaration, or before the run of short
+ * constants, without a blank line, that it belongs to. A `limits.ts` documents its members instead.
+ */
+export function docstrings(sources: readonly Source[]): string[] {
+  return sources
+    .filter(({ kind, path }) => kind !== 'test' && !/(^|\/)limits\.ts$/.test(path))
+    .flatMap(({ path, lines }) =>
+      lines.flatMap((line, at) => {
+        const [, name] = DECLARED.exec(line) ?? [];
+        if (name === undefined || DERIVED.test(line)) return [];
+        let above = at - 1;
+        while (above >= 0 && /^(export const .*(;|=>)|  .*;)$/.test(lines[above])) above -= 1;
+        const isDocumented = above >= 0 && lines[above].trimEnd().endsWith('*/');
+        return isDocumented ? [] : [`${path}:${at + 1}: ${name} is exported without a docstring`];
+      }),
+    );
 }
 
 /** Length of files and width of lines. */

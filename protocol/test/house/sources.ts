@@ -99,7 +99,7 @@ function filesUnder(folder: string): string[] {
 
 function importsOf(path: string, text: string): Import[] {
   const found: Import[] = [];
-  const statement = /^(?:import|export)\s+(type\s+)?([^'";]*?)\s*from\s*'([^']+)'/gms;
+  const statement = /^(?:import|export)\s+(type\s+)?([^'";]*?)\s*from\s*['"]([^'"]+)['"]/gms;
   for (const [, type, clause, specifier] of text.matchAll(statement)) {
     const names = [...clause.matchAll(/(?:type\s+)?([A-Za-z_$][\w$]*)(?:\s+as\s+[\w$]+)?/g)];
     found.push(
@@ -111,9 +111,9 @@ function importsOf(path: string, text: string): Import[] {
       ),
     );
   }
-  for (const [, specifier] of text.matchAll(/import\(\s*'([^']+)'\s*\)/g))
+  for (const [, specifier] of text.matchAll(/import\(\s*['"`]([^'"`]+)['"`]/g))
     found.push(importOf(path, specifier, false, ['*']));
-  for (const [, specifier] of text.matchAll(/^import\s+'([^']+)'/gm))
+  for (const [, specifier] of text.matchAll(/^import\s+['"]([^'"]+)['"]/gm))
     found.push(importOf(path, specifier, false, []));
   return found;
 }
