@@ -166,7 +166,9 @@ export class LocalChannel {
   /** False for what breaks the protocol. */
   #onFrame(type: number, payload: Buffer): boolean {
     if (type === FrameType.data) {
-      if (payload.length > this.#granted || this.#receivedAll) return false;
+      // An empty one would cost no credit, and so be kept without end while nobody reads.
+      const isCredited = payload.length > 0 && payload.length <= this.#granted;
+      if (!isCredited || this.#receivedAll) return false;
       this.#granted -= payload.length;
       this.#received.push(payload);
     } else if (type === FrameType.dataEnd) {

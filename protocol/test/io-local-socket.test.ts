@@ -211,6 +211,47 @@ t.test('any bytes: the connection is closed, the server lives', async (t) => {
   t.strictSame(await callLocal(path, {}), { ok: true });
 });
 
+t.test('data frames without data are not kept for a handler that does not read', async (t) => {
+  let gone = (): void => {};
+  const closed = new Promise<void>((resolve) => {
+    gone = resolve;
+  });
+  const path = await served(t, async ({ waits }, channel) => {
+    if (waits !== true) return { ok: true };
+    // Opens the window, as a handler does that has more to do before it reads.
+    const first = channel.incoming[Symbol.asyncIterator]().next();
+    channel.closed.addEventListener('abort', gone, { once: true });
+    await first;
+    await closed;
+    return {};
+  });
+  const request = Buffer.from('{"waits":true}');
+  const frames = [Buffer.from([1, 0, 0, 0, request.length]), request];
+  const one = Buffer.from([5, 0, 0, 0, 1, 0]);
+  const socket = createConnection(path, () => {
+    socket.write(Buffer.concat(frames));
+  });
+  socket.on('error', () => {});
+  // Its first answer is the credit.
+  await new Promise((resolve) => socket.once('data', resolve));
+  socket.write(Buffer.concat([one, Buffer.alloc(5 * 1_000, Buffer.from([5, 0, 0, 0, 0]))]));
+  socket.resume();
+  await closed;
+  t.strictSame(await callLocal(path, {}), { ok: true });
+});
+
+t.test('a hundred half-open commands do not keep the others out', async (t) => {
+  const path = await served(t, async () => ({ ok: true }));
+  const sockets = Array.from({ length: 100 }, () => createConnection(path));
+  t.teardown(() => sockets.forEach((socket) => socket.destroy()));
+  const opened = sockets.map((socket) => new Promise((resolve) => socket.once('connect', resolve)));
+  await Promise.all(opened);
+  for (const socket of sockets) socket.write(Buffer.from([1, 0, 0]));
+  const answers = await Promise.all(Array.from({ length: 20 }, () => callLocal(path, {})));
+  t.equal(answers.length, 20);
+  t.strictSame(answers[19], { ok: true });
+});
+
 /** A socket file that nobody answers on: what a killed agent leaves behind. */
 async function staleSocket(path: string): Promise<void> {
   const server = createServer();
