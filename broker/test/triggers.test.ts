@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
 import type { Message } from '../../protocol/control/messages.ts';
-import { QUERY_TOPIC, parseTopic, topic } from '../../protocol/control/topics.ts';
+import { type ParsedTopic, QUERY_TOPIC, parseTopic, topic } from '../../protocol/control/topics.ts';
 import { type RequestId, type SessionId } from '../../protocol/ids.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { micros, ms } from '../../protocol/time.ts';
@@ -185,6 +185,26 @@ t.test('claim 17: a poll in the instant of the deadline comes too late', async (
     t.strictSame(broker.attend(CALLEE).at(-1), polled(handed));
     t.equal(broker.core.counters().expired, 1 - handed);
   }
+});
+
+t.test('claim 17: nor is one handed late by a broker that nobody drained', async (t) => {
+  const broker = new VirtualBroker();
+  const tell = (): void => {
+    broker.core.handle(broker.now, {
+      kind: 'message',
+      from: MANAGER,
+      topic: parseTopic(TRIGGER) as ParsedTopic,
+      bytes: encodeMessage(trigger(requestOf(1), 5000)),
+    });
+  };
+  // Each repetition says the state again: no room is left for what falls due.
+  for (let told = 0; told < LIMITS.outputsMax; told++) tell();
+  broker.now = micros(ms(5000));
+  broker.core.handleTimeout(broker.now);
+  t.equal(broker.core.counters().triggersWaiting, 1, 'it is still there, past its deadline');
+  const published = broker.attend(CALLEE);
+  t.ok(!published.some(({ message }) => message?.kind === 'call'));
+  t.match(broker.core.counters(), { expired: 1, handed: 0, triggersWaiting: 0 });
 });
 
 t.test('claim 17: a trigger whose deadline is no time at all expires at once', async (t) => {
