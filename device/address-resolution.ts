@@ -190,7 +190,8 @@ export class AddressResolution {
   handleTimeout(now: Micros): void {
     for (const call of this.#calls.values()) {
       if (now >= call.deadline) {
-        this.#fail(call, this.#requests.wasPublished(call.request) ? 'refused' : 'no-link');
+        // The manager answers every call at its time: one that hears nothing has not been refused.
+        this.#fail(call, this.#requests.wasPublished(call.request) ? 'no-answer' : 'no-link');
       } else if (now >= call.refreshAt) {
         this.#sendAddress(now, call);
       }

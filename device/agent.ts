@@ -249,14 +249,19 @@ export class Agent {
       },
       onDown: (trouble, wasUp) => {
         this.#log.warn('link-down', { code: trouble.code, why: trouble.message });
-        this.#troubles = { ...this.#troubles, link: trouble.message };
-        if (trouble.refusedCode !== undefined) void this.#login.renew();
+        if (trouble.refusedCode === undefined) this.#troubled(trouble.message);
+        else void this.#login.renew().then((why) => this.#troubled(why ?? trouble.message));
         if (wasUp) this.#input({ kind: 'linkDown' });
       },
       onMessage: (name, bytes) => {
         this.#input({ kind: 'message', via: name === down ? 'down' : 'call', bytes });
       },
     });
+  }
+
+  /** Why the link is down, for `nakodo status`. */
+  #troubled(link: string): void {
+    if (!this.#link.isUp) this.#troubles = { ...this.#troubles, link };
   }
 
   #input(input: TerminalInput): void {

@@ -90,7 +90,14 @@ export type TerminalOutput =
   | { readonly kind: 'event'; readonly event: TerminalEvent };
 
 /** Why a call came to nothing; `refused` covers refused, unknown, asleep and away alike. */
-export type CallFailure = 'refused' | 'no-link' | 'socket' | 'bad-notice' | 'busy' | 'cancelled';
+export type CallFailure =
+  | 'refused'
+  | 'no-link'
+  | 'no-answer'
+  | 'socket'
+  | 'bad-notice'
+  | 'busy'
+  | 'cancelled';
 
 /** What the terminal's core tells its owner. */
 export type TerminalEvent =

@@ -124,6 +124,7 @@ export type ReplyFault =
   | 'name-taken'
   | 'already-enrolled'
   | 'not-enrolled'
+  | 'clock'
   | 'no-session'
   | 'busy'
   | 'disk';

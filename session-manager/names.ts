@@ -204,6 +204,7 @@ export class Names {
     const nowSeconds = Math.floor(wall.at(now) / MS_PER_SECOND);
     const request = openMembershipRequest(options.suite, body, { nowSeconds });
     if (request === undefined) return this.#fail(to, 'bad-request');
+    if (request === 'stale') return this.#fail(to, 'clock');
     if (request.url !== options.enrolUrl) return this.#fail(to, 'wrong-server');
     const device = this.#byId.get(deviceIdOf(options.suite, request.keys));
     if (device === undefined) return this.#fail(to, 'not-enrolled');

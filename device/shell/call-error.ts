@@ -15,6 +15,11 @@ const WORDS: Readonly<Record<CallFailure, readonly [string, string, ExitCode]>> 
     'check that the server runs, see `nakodo status`',
     EXIT.unreachable,
   ],
+  'no-answer': [
+    'was perhaps not asked: the session manager does not answer',
+    'check that it runs, then call again',
+    EXIT.unreachable,
+  ],
   socket: [
     'was not asked: no UDP socket could be opened here',
     'check the address that the agent binds to',

@@ -61,7 +61,8 @@ export async function enrol(
     throw new NakodoError(inside, message, next, EXIT.usage);
   }
   if (unixSeconds(clock) > inside.expiresAt) {
-    throw new NakodoError('ticket-expired', 'the ticket has expired', 'ask for a new one');
+    const next = 'ask for a new one; if it is new, set the clock of this machine';
+    throw new NakodoError('ticket-expired', 'the ticket has expired', next);
   }
   const home = await openHome(options.home);
   const identity = await loadIdentity(home, suite, rng);

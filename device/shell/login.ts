@@ -3,7 +3,7 @@
 // refuses.
 
 import type { CryptoSuite } from '../../protocol/crypto.ts';
-import { errorCode, errorMessage } from '../../protocol/errors.ts';
+import { NakodoError, errorCode, errorMessage } from '../../protocol/errors.ts';
 import { TOKEN_NONCE_BYTES, makeToken } from '../../protocol/identity/token.ts';
 import type { Clock } from '../../protocol/io/clock.ts';
 import type { Log } from '../../protocol/io/log.ts';
@@ -58,15 +58,20 @@ export class Login {
       });
   }
 
-  /** The broker refused us: fetches a new membership; the link then tries again by itself. */
-  async renew(): Promise<void> {
-    if (this.#isRenewing) return;
+  /**
+   * The broker refused us: fetches a new membership; the link then tries again by itself. Resolves
+   * with what is wrong and what to do, for a person, if the server would not give one.
+   */
+  async renew(): Promise<string | undefined> {
+    if (this.#isRenewing) return undefined;
     this.#isRenewing = true;
     const { identity, suite, clock, log } = this.#options;
     try {
       this.keep(await renewMembership(this.#enrolment, identity, suite, clock));
+      return undefined;
     } catch (error) {
       log.warn('membership-not-renewed', { code: errorCode(error), why: errorMessage(error) });
+      return error instanceof NakodoError ? `${error.message}: ${error.next}` : errorMessage(error);
     } finally {
       this.#isRenewing = false;
     }

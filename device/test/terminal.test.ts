@@ -112,14 +112,14 @@ t.test(
 );
 
 t.test(
-  'claim 2: an unknown destination is refused after the wait, and nothing is kept',
+  'claim 2: a call that nobody answers is given up after the wait, and nothing is kept',
   async (t) => {
     const world = new World();
     const node = world.add('TERM1');
     const began = world.now;
     world.call(node, 'NOBODY', { waitMs: 3_000 });
     t.ok(world.run(10, () => eventsOf(node, 'callFailed').length === 1));
-    t.match(eventsOf(node, 'callFailed'), [{ call: 1, why: 'refused' }]);
+    t.match(eventsOf(node, 'callFailed'), [{ call: 1, why: 'no-answer' }]);
     t.equal(Math.round((world.now - began) / 1e6), 5);
     t.equal(node.sockets.size, 0);
     t.strictSame(node.terminal.status(world.now).calls, []);
@@ -167,7 +167,7 @@ t.test('S1004: a notice for something never asked is dropped', async (t) => {
   t.equal(eventsOf(caller, 'introduced').length, 0);
   t.equal(caller.terminal.status(world.now).counters.unexpected, 1);
   world.run(8);
-  t.match(eventsOf(caller, 'callFailed'), [{ why: 'refused' }]);
+  t.match(eventsOf(caller, 'callFailed'), [{ why: 'no-answer' }]);
   t.equal(eventsOf(callee, 'introduced').length, 1, 'the other notice was good');
 });
 

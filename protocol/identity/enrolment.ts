@@ -109,12 +109,15 @@ export function makeMembershipRequest(key: SigningKey, request: MembershipReques
   return wrap(key, 'membership-request', encodeCbor(membershipRequest, body));
 }
 
-/** Reads a request for a new membership, signed by the keys it names, as fresh as a token. */
+/**
+ * Reads a request for a new membership, signed by the keys it names, as fresh as a token; `stale`
+ * for one that is in order but of another time: its clock or ours is wrong, or it is an old one.
+ */
 export function openMembershipRequest(
   suite: CryptoSuite,
   encoded: Uint8Array,
   check: { readonly nowSeconds: number },
-): MembershipRequest | undefined {
+): MembershipRequest | 'stale' | undefined {
   const parts = unwrap(encoded);
   const request = parts === undefined ? undefined : decodeCbor(membershipRequest, parts.body);
   if (parts === undefined || request === undefined) return undefined;
@@ -122,8 +125,8 @@ export function openMembershipRequest(
   const label = 'membership-request';
   if (!verifySigned(suite, ed25519, label, parts.body, parts.signature)) return undefined;
   const age = check.nowSeconds - request.issuedAt;
-  if (age < -LIMITS.clockSkewSeconds) return undefined;
-  if (age > LIMITS.tokenSeconds + LIMITS.clockSkewSeconds) return undefined;
+  if (age < -LIMITS.clockSkewSeconds) return 'stale';
+  if (age > LIMITS.tokenSeconds + LIMITS.clockSkewSeconds) return 'stale';
   return withoutVersion(request);
 }
 

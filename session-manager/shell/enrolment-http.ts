@@ -34,6 +34,11 @@ const FAULTS: Readonly<Record<ReplyFault, readonly [number, string, string]>> = 
     'keep that name, or enrol from a new --home',
   ],
   'not-enrolled': [403, 'this terminal is not enrolled here', 'ask the operator for a ticket'],
+  clock: [
+    403,
+    'the clocks of this terminal and of its server differ by minutes',
+    'set the one that is wrong; the terminal then connects by itself',
+  ],
   'no-session': [404, 'there is no such session', 'see which there are: nakodo sessions'],
   busy: [503, 'the server is at its limit', 'try again later'],
   disk: [503, 'the server cannot write to its disk', 'tell the operator, and try again later'],
