@@ -48,6 +48,10 @@ export function shellWord(path: string): string {
   return /^[\w@%+=:,./~-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 }
 
+/** ` --home DIR` for a hint, or nothing where no home was named. */
+export const homeWords = (option: string | undefined): string =>
+  option === undefined ? '' : ` --home ${shellWord(option)}`;
+
 function isOurs(folder: string): boolean {
   try {
     const facts = statSync(folder);

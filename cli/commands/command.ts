@@ -74,11 +74,7 @@ export function runs<O>(
   });
 }
 
-/** An option that takes a size (`200MB`, `200MiB`), in bytes. */
-export const sizeOption = (flags: string, description: string): Option =>
-  new Option(flags, description).argParser((text) => accepted(() => parseSize(text)));
-
-/** The same, of at least one byte. */
+/** An option that takes a size (`200MB`, `200MiB`) of at least one byte, in bytes. */
 export const someBytesOption = (flags: string, description: string): Option =>
   new Option(flags, description).argParser((text) => {
     const bytes = accepted(() => parseSize(text));

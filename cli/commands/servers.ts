@@ -14,7 +14,7 @@ import type {
   ManagerShellOptions,
   RunningManager,
 } from '../../session-manager/shell/manager-shell.ts';
-import { makeHome } from '../home.ts';
+import { homeWords, makeHome } from '../home.ts';
 import type { Output } from '../output.ts';
 import type { Serving } from '../server-socket.ts';
 import { untilEnded } from '../signals.ts';
@@ -94,7 +94,7 @@ async function runServe(output: Output, options: ServeOptions): Promise<ExitCode
   const home = makeHome(options.home);
   const parts = await serverParts(output);
   const { managerPublicKey } = await import('../../session-manager/shell/manager-shell.ts');
-  return running(output, async (opened) => {
+  return running(output, options, async (opened) => {
     const serving = await openOperator(home, opened);
     const key = await managerPublicKey(home, parts.suite, parts.rng);
     const broker = await openBroker(options, [key], parts);
@@ -113,7 +113,7 @@ async function runBroker(output: Output, options: BrokerOptions): Promise<ExitCo
   refuseOpenNetwork(options.listen);
   const key = await readManagerKey(options.managerPub);
   const parts = await serverParts(output);
-  return running(output, async (opened) => {
+  return running(output, options, async (opened) => {
     const broker = await openBroker(options, [key], parts);
     opened.push(broker);
     return { mqtt: broker.port, udp: null, http: null };
@@ -125,7 +125,7 @@ async function runManager(output: Output, options: ManagerOptions): Promise<Exit
   refuseOpenNetwork(options.listen);
   const home = makeHome(options.home);
   const parts = await serverParts(output);
-  return running(output, async (opened) => {
+  return running(output, options, async (opened) => {
     const serving = await openOperator(home, opened);
     const manager = await openManager(options, home, { url: options.broker }, parts);
     opened.push(manager);
@@ -139,6 +139,7 @@ async function runManager(output: Output, options: ManagerOptions): Promise<Exit
 /** Opens a server, says that it is ready, and closes it when it is told to end. */
 async function running(
   output: Output,
+  options: CommonOptions,
   open: (opened: Opened) => Promise<Readonly<Record<string, number | null>>>,
 ): Promise<ExitCode> {
   const opened: Opened = [];
@@ -146,7 +147,7 @@ async function running(
   try {
     const ports = await Promise.race([open(opened), ended]);
     if (ports !== undefined) {
-      output.result({ ready: true, ports }, readyWords(ports));
+      output.result({ ready: true, ports }, readyWords(ports, options.home));
       await ended;
     }
   } finally {
@@ -155,13 +156,16 @@ async function running(
   return EXIT.done;
 }
 
-function readyWords(ports: Readonly<Record<string, number | null>>): string {
+function readyWords(
+  ports: Readonly<Record<string, number | null>>,
+  home: string | undefined,
+): string {
   const shown = Object.entries(ports).flatMap(([name, port]) =>
     port === null ? [] : [`${name} ${port}`],
   );
   return [
     `Ready: ${shown.join(', ')}. It listens on loopback only and without TLS for now.`,
-    ...(ports.http === null ? [] : ['Next: nakodo ticket --name TERM1']),
+    ...(ports.http === null ? [] : [`Next: nakodo ticket --name TERM1${homeWords(home)}`]),
     'Ctrl-C ends it; talks that run go on.',
   ].join('\n');
 }

@@ -6,7 +6,7 @@ import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
 import type { LocalServer } from '../../protocol/io/local-socket.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
 import { askAgent } from '../ask.ts';
-import { makeHome, shellWord } from '../home.ts';
+import { homeWords, makeHome } from '../home.ts';
 import { terminalName } from '../names.ts';
 import { type Output, table } from '../output.ts';
 import { untilEnded } from '../signals.ts';
@@ -76,7 +76,7 @@ async function runEnroll(
     rng: entropy,
     clock: new Clock(),
   });
-  const next = `Next: nakodo agent${options.home === undefined ? '' : ` --home ${shellWord(options.home)}`}`;
+  const next = `Next: nakodo agent${homeWords(options.home)}`;
   output.result(enrolled, `This terminal is ${enrolled.name} (${enrolled.id}).\n${next}`);
   return EXIT.done;
 }

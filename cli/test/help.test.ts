@@ -44,6 +44,7 @@ t.test('every command is listed, and its help holds an example and its exit code
 });
 
 t.test('wrong use: exit code 2, what was wrong, what to do next', async (t) => {
+  const home = folder(t);
   const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     [['sned', 'TERM3', 'x'], /unknown command 'sned'\nnext: .*send/],
     [['send', 'TERM3'], /missing required argument 'files'\nnext: see nakodo send --help/],
@@ -52,6 +53,7 @@ t.test('wrong use: exit code 2, what was wrong, what to do next', async (t) => {
     [['send', 'TERM3', 'x', '--for', '15'], /'15'.*\nnext: /],
     [['serve', '--mqtt-port', '70000'], /'70000'.*port.*\nnext: /],
     [['ticket', '--uses', '0'], /'0'.*\nnext: /],
+    [['session-manager', '--broker', 'foo', '--home', home], /"foo".*\nnext: .*mqtt:\/\//],
     [['broker'], /--manager-pub.*\nnext: /],
     [['log', 'verfy'], /verfy.*\nnext: /],
     [['status', 'extra'], /too many arguments.*\nnext: /],

@@ -7,7 +7,7 @@
 import { type Socket, createConnection } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { MqttClient } from 'mqtt';
-import { NakodoError, errorCode, errorMessage } from '../errors.ts';
+import { EXIT, NakodoError, errorCode, errorMessage } from '../errors.ts';
 import { randomFraction } from '../random.ts';
 import { entropy } from './entropy.ts';
 import { IO_LIMITS } from './limits.ts';
@@ -225,6 +225,7 @@ export function brokerAddress(url: string): { readonly host: string; readonly po
       'bad-broker-url',
       `"${url}" is not a broker's URL`,
       'it looks like mqtt://127.0.0.1:1883',
+      EXIT.usage,
     );
   }
   const host = parsed.hostname.replace(/^\[|\]$/g, '');

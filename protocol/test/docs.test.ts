@@ -1,4 +1,5 @@
-// What README.md and docs/ name must be there: files by their path, tests by their title.
+// What README.md and docs/ name must be there: files by their path, tests by their title, so that a
+// reader who follows a page never stands before nothing.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
