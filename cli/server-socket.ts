@@ -83,14 +83,17 @@ async function writeRows(channel: ServedChannel, rows: readonly object[]): Promi
 /** Tells of the talks that are under way, then of every turn; answers when the watcher has gone. */
 async function watch(operations: Operations, channel: ServedChannel): Promise<object> {
   const stop = operations.watch((event) => channel.event(event));
-  for (const session of await operations.sessions({ all: false })) {
-    channel.event({ event: 'live', session });
+  try {
+    for (const session of await operations.sessions({ all: false })) {
+      channel.event({ event: 'live', session });
+    }
+    await new Promise<void>((resolve) => {
+      if (channel.closed.aborted) resolve();
+      else channel.closed.addEventListener('abort', () => resolve(), { once: true });
+    });
+  } finally {
+    stop();
   }
-  await new Promise<void>((resolve) => {
-    if (channel.closed.aborted) resolve();
-    else channel.closed.addEventListener('abort', () => resolve(), { once: true });
-  });
-  stop();
   return {};
 }
 

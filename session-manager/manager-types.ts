@@ -64,7 +64,9 @@ export type Command =
   /** Force the end of a session [S6004]. */
   | { readonly kind: 'end'; readonly session: SessionId }
   /** Answered when everything before it is on disk (or could not be put there). */
-  | { readonly kind: 'settle' };
+  | { readonly kind: 'settle' }
+  /** The same before a stop: refusals that are still being counted go into the log first. */
+  | { readonly kind: 'stop' };
 
 /** What the shell tells the manager's core; `wall` for the log and for memberships only. */
 export type ManagerInput =

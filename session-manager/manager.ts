@@ -35,6 +35,7 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
   readonly #sessions: Sessions;
   readonly #extensions: Extensions;
   readonly #introductions: Introductions;
+  readonly #refusals: Refusals;
   #now = 0 as Micros;
 
   constructor(options: ManagerOptions) {
@@ -42,11 +43,12 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     this.#names = new Names(this.#context);
     this.#sessions = new Sessions(this.#context);
     this.#extensions = new Extensions(this.#context, this.#sessions);
+    this.#refusals = new Refusals(this.#context);
     this.#introductions = new Introductions(
       this.#context,
       this.#names,
       this.#sessions,
-      new Refusals(this.#context),
+      this.#refusals,
     );
   }
 
@@ -176,7 +178,9 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
         return this.#names.makeTicket(now, to, command);
       case 'end':
         return this.#sessions.onForcedEnd(now, to, command.session);
+      case 'stop':
       case 'settle': {
+        if (command.kind === 'stop') this.#refusals.settle(now);
         const settled = (): void => this.#context.reply(to, { kind: 'settled' });
         const nothing = { entries: [], writes: () => [] };
         return this.#context.ledger.add(now, { ...nothing, persisted: settled, failed: settled });

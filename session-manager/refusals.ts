@@ -62,9 +62,14 @@ export class Refusals {
     this.#enter(now, opened);
   }
 
+  /** What is counted and not in the log yet goes in: the manager is about to stop. */
+  settle(now: Micros): void {
+    for (const fold of this.#folds.values()) if (fold.times > 0) this.#enter(now, fold);
+  }
+
   /** The hour is over: what is not in the log yet goes in, and folding starts anew. */
   #close(now: Micros): void {
-    for (const fold of this.#folds.values()) if (fold.times > 0) this.#enter(now, fold);
+    this.settle(now);
     this.#folds.clear();
     this.#namesOf.clear();
   }

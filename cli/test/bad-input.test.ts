@@ -41,8 +41,13 @@ t.test(
     const broker = () => start(t, ['broker', '--manager-pub', pub, '--mqtt-port', mqtt]);
     const manager = () =>
       start(t, [
-        ...['session-manager', '--broker', `mqtt://127.0.0.1:${mqtt}`],
-        ...['--http-port', http, '--home', at('m')],
+        'session-manager',
+        '--broker',
+        `mqtt://127.0.0.1:${mqtt}`,
+        '--http-port',
+        http,
+        '--home',
+        at('m'),
       ]);
     const firstBroker = await broker();
     const firstManager = await manager();

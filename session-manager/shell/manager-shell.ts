@@ -175,7 +175,7 @@ class ManagerShell implements RunningManager {
   async close(): Promise<void> {
     if (this.#closed) return;
     // What is known is on disk before anything is torn down.
-    await this.#command({ kind: 'settle' }).catch(() => {});
+    await this.#command({ kind: 'stop' }).catch(() => {});
     this.#closed = true;
     this.#wake.stop();
     await Promise.all([this.#link.close(), this.#opened.enrolment.close(), this.#writing]);
@@ -271,12 +271,16 @@ class ManagerShell implements RunningManager {
   #drain(): void {
     if (this.#draining) return;
     this.#draining = true;
-    for (let step = 0; step < SHELL_LIMITS.stepsMax; step++) {
-      const output = this.#core.poll();
-      if (output === undefined) break;
-      this.#carryOut(output);
+    try {
+      for (let step = 0; step < SHELL_LIMITS.stepsMax; step++) {
+        const output = this.#core.poll();
+        if (output === undefined) break;
+        this.#carryOut(output);
+      }
+    } finally {
+      // Whatever a watcher throws, the next input drains again.
+      this.#draining = false;
     }
-    this.#draining = false;
     this.#wake.arm(this.#core.nextTimeout());
   }
 

@@ -171,6 +171,10 @@ async function verify({ core, store, suite, key }: Parts): Promise<VerifyView> {
   if (recorded.sequence < core.logHead.sequence) {
     return { ok: false, at: recorded.sequence, why: 'the recorded head was set back' };
   }
+  // An entry comes with its head, in one transaction: one behind the head was put there.
+  if (store.range('log', { after: logKey(recorded.sequence), limit: 1 }).length > 0) {
+    return { ok: false, at: recorded.sequence + 1, why: 'an entry was added behind the last one' };
+  }
   let after = logKey(0);
   for (let left = recorded.sequence; left > 0;) {
     const limit = Math.min(left, SHELL_LIMITS.verifyPageRows);

@@ -332,3 +332,36 @@ t.test('names at their limits are names; one character more is none', async (t) 
   t.match(world.logged('introduced'), [{ callerName: longest.name, calleeName: '1' }]);
   t.throws(() => world.connect(longest, 'N'.repeat(65)), /fits its declared type/);
 });
+
+t.test('S2010: refusals that are still being counted are in the log when it stops', async (t) => {
+  const { world, one } = town();
+  for (let at = 0; at < 5; at++) world.connect(one, 'NOBODY', { waitMs: 10 });
+  world.advance(10);
+  t.match(world.logged('refused'), [{ times: 1 }]);
+  world.command({ kind: 'stop' });
+  t.match(world.logged('refused'), [{ times: 1 }, { calleeName: 'NOBODY', times: 4 }]);
+  world.command({ kind: 'stop' });
+  t.equal(world.logged('refused').length, 2, 'once');
+  t.ok(logIsWhole(world));
+});
+
+t.test('S2000: a ticket for seven, raced by fifty: seven are enrolled, also on disk', async (t) => {
+  const world = new World();
+  const secret = world.ticket(7);
+  world.disk = 'hold';
+  const racers = Array.from({ length: 50 }, (_, at) => world.stranger(`R${at}`));
+  const replies = racers.map((racer) => world.enrol(racer, secret));
+  world.disk = 'works';
+  while (world.batches.length > 0) world.flush();
+  const kinds = replies.map((to) => world.replies.get(to));
+  t.equal(kinds.filter((reply) => reply?.kind === 'enrolled').length, 7);
+  t.match(
+    kinds.filter((reply) => reply?.kind !== 'enrolled'),
+    Array.from({ length: 43 }, () => ({ kind: 'failed', code: 'ticket-invalid' })),
+  );
+  world.restart(1_000);
+  t.equal(world.manager.devices().length, 7);
+  t.match(world.replies.get(world.enrol(world.stranger('LATE'), secret)), {
+    code: 'ticket-invalid',
+  });
+});

@@ -319,6 +319,16 @@ t.test('S6001: a log that was changed on the disk is found', async (t) => {
   row.value[10] ^= 1;
   await store.write([{ table: 'log', key: row.key, value: row.value }]);
   t.match(await there.manager.operations.verify(), { ok: false });
+  row.value[10] ^= 1;
+  const [last] = store.range('log', { reverse: true, limit: 1 });
+  const behind = String(Number(last.key) + 1).padStart(last.key.length, '0');
+  await store.write([
+    { table: 'log', key: row.key, value: row.value },
+    { table: 'log', key: behind, value: last.value },
+  ]);
+  t.match(await there.manager.operations.verify(), { ok: false, why: /added behind/ });
+  await store.write([{ table: 'log', key: behind, value: undefined }]);
+  t.match(await there.manager.operations.verify(), { ok: true });
 });
 
 t.test('a disk that fails refuses and recovers; nothing is lost that was promised', async (t) => {
