@@ -33,6 +33,7 @@ const triggerKey = (device: DeviceId, request: RequestId): string => `${device}/
 /** The triggers of all terminals, and which terminals are there to be handed them. */
 export class Triggers {
   readonly #outbox: Outbox;
+  /** One for each connected terminal: a manager enrols at most LIMITS.devicesMax. */
   readonly #links = new Map<DeviceId, Link>();
   /** In the order of arrival, by terminal. */
   readonly #waiting = new Map<DeviceId, Map<RequestId, Waiting>>();

@@ -41,7 +41,10 @@ export class Context {
     });
   }
 
-  /** Queues an output; the shell drains after every input, an input makes few. */
+  /**
+   * Queues an output; the shell drains after every input. An input makes few: the most is a link
+   * that came back, one trigger for each of LIMITS.introductionsMax open questions.
+   */
   emit(output: ManagerOutput): void {
     this.outputs.push(output);
   }

@@ -92,6 +92,7 @@ export class BrokerShell {
   readonly #listener: Listener;
   readonly #core = new TriggerBroker();
   readonly #wake: WakeUp;
+  /** Strangers are bounded by themselves; of those who proved an ID each has one seat at most. */
   readonly #seats = new Map<GuardedConnection, Seat>();
   readonly #seatOf = new WeakMap<Client, Seat>();
   /** Who sits there under a client ID: one connection each, the last one. */

@@ -8,6 +8,7 @@ import type { Message, MessageOf } from '../../protocol/control/messages.ts';
 import { QUERY_TOPIC, topic } from '../../protocol/control/topics.ts';
 import { NakodoError } from '../../protocol/errors.ts';
 import { Clock } from '../../protocol/io/clock.ts';
+import { until } from '../../protocol/test/until.ts';
 import { BROKER_LIMITS } from '../limits.ts';
 import { makeManager, makeTerminal } from './parties.ts';
 import {
@@ -20,7 +21,6 @@ import {
   managerLogin,
   nowSeconds,
   start,
-  until,
 } from './real-broker.ts';
 import { recordOf, requestOf } from './virtual-broker.ts';
 

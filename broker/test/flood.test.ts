@@ -6,10 +6,11 @@ import t from 'tap';
 import { encodeMessage } from '../../protocol/control/codec.ts';
 import { topic } from '../../protocol/control/topics.ts';
 import { micros } from '../../protocol/time.ts';
+import { until } from '../../protocol/test/until.ts';
 import { BROKER_LIMITS } from '../limits.ts';
 import { Pace } from '../pace.ts';
 import { makeTerminal } from './parties.ts';
-import { attend, manage, manager, start, until } from './real-broker.ts';
+import { attend, manage, manager, start } from './real-broker.ts';
 import { recordOf } from './virtual-broker.ts';
 
 const PIECE = Buffer.alloc(15_000);

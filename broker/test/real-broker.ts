@@ -10,10 +10,10 @@ import { MANAGER_FILTERS, answerTopic, topic } from '../../protocol/control/topi
 import { Clock } from '../../protocol/io/clock.ts';
 import { silentLog } from '../../protocol/io/log.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
+import { until } from '../../protocol/test/until.ts';
 import { type BrokerOptions, type BrokerShell, startBroker } from '../shell/broker-shell.ts';
 import { type TestManager, type TestTerminal, makeManager } from './parties.ts';
 
-const PATIENCE_MS = 5_000;
 const clock = new Clock();
 
 export const manager: TestManager = makeManager(1);
@@ -28,15 +28,6 @@ export const start = (options: Partial<BrokerOptions> = {}): Promise<BrokerShell
     log: silentLog,
     ...options,
   });
-
-/** Waits for a condition, bounded; asked again after every turn of the event loop. */
-export async function until(condition: () => boolean, what: string): Promise<void> {
-  const patience = performance.now() + PATIENCE_MS;
-  while (!condition()) {
-    if (performance.now() > patience) throw new Error(`waited in vain: ${what}`);
-    await new Promise<void>((resolve) => setTimeout(resolve, 1));
-  }
-}
 
 /** One MQTT connection and everything that arrived on it. */
 export class Wire {

@@ -1,6 +1,6 @@
 // Table tests of triggers and polls in virtual time: handed over, waiting, dropped at the deadline
-// to the microsecond; takeovers, bounds, malformed input, and any order of it all. Long because it is
-// one table of one core: what waits, what is handed, what expires.
+// to the microsecond; takeovers, bounds, malformed input, and any order of it all. Long because it
+// is one table of one core: what waits, what is handed, what expires.
 
 import fc from 'fast-check';
 import t from 'tap';

@@ -5,8 +5,9 @@ import t from 'tap';
 import { Clock } from '../../protocol/io/clock.ts';
 import { silentLog } from '../../protocol/io/log.ts';
 import { type WallMs, wallMs } from '../../protocol/time.ts';
+import { until } from '../../protocol/test/until.ts';
 import { Agent } from '../agent.ts';
-import { RealWorld, until } from './real-world.ts';
+import { RealWorld } from './real-world.ts';
 
 /** The clock of this machine, set forward or back while the terminal runs. */
 class JumpingClock extends Clock {

@@ -12,12 +12,13 @@ import { Clock } from '../../protocol/io/clock.ts';
 import { entropy } from '../../protocol/io/entropy.ts';
 import { silentLog } from '../../protocol/io/log.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
+import { until } from '../../protocol/test/until.ts';
 import { managerPublicKey, startManager } from '../../session-manager/shell/manager-shell.ts';
 import { Agent } from '../agent.ts';
 import { enrol } from '../shell/enrol.ts';
 import { receiveFiles, sendFiles } from '../shell/file-service.ts';
 import type { Session } from '../shell/session.ts';
-import { ALLOW_TERM1, pieces, until } from './real-world.ts';
+import { ALLOW_TERM1, pieces } from './real-world.ts';
 
 const shared = { suite: nodeSuite, rng: entropy, clock: new Clock(), log: silentLog };
 

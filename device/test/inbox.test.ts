@@ -13,11 +13,12 @@ import { encodeCbor } from '../../protocol/control/cbor.ts';
 import { field, record, text, uint } from '../../protocol/control/schema.ts';
 import { callLocal } from '../../protocol/io/local-socket.ts';
 import { silentLog } from '../../protocol/io/log.ts';
+import { until } from '../../protocol/test/until.ts';
 import type { Agent } from '../agent.ts';
 import { serveAgent } from '../shell/agent-operations.ts';
 import { sendFiles } from '../shell/file-service.ts';
 import type { Session } from '../shell/session.ts';
-import { ALLOW_TERM1, RealWorld, pair, pieces, until } from './real-world.ts';
+import { ALLOW_TERM1, RealWorld, pair, pieces } from './real-world.ts';
 
 const DISK_BYTES = 1_048_576;
 const SHORT_IDLE = { connection: { idleTimeoutMs: 1_500, keepAliveMs: 300 } };

@@ -4,7 +4,6 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { type BrokerShell, startBroker } from '../../broker/shell/broker-shell.ts';
 import type { Name } from '../../protocol/ids.ts';
@@ -111,10 +110,4 @@ export async function pair(
 /** The content in pieces, as a file is read. */
 export async function* pieces(content: Uint8Array, size = 60_000): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < content.length; at += size) yield content.subarray(at, at + size);
-}
-
-/** Waits until a condition holds, at most 10 s; the caller then asserts it. */
-export async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
-  const end = performance.now() + 10_000;
-  while (!(await condition()) && performance.now() < end) await delay(10);
 }

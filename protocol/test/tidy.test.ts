@@ -14,6 +14,7 @@ import {
   namedLimits,
   purity,
   sizes,
+  sleeping,
 } from './house/rules.ts';
 import { type Source, readSources, repositoryRoot, sourceOf } from './house/sources.ts';
 
@@ -28,6 +29,7 @@ const RULES: Readonly<Record<string, (sources: readonly Source[]) => string[]>> 
   'functions fit on a screen': functionLengths,
   'large numbers have names': namedLimits,
   'every export says what it is': docstrings,
+  'no test sleeps': sleeping,
   'nothing is left over': leftovers,
   'nothing is exported for later': deadExports,
 };
@@ -74,6 +76,8 @@ t.test('each rule complains about a file that breaks it', async (t) => {
     ['every export says what it is', 'device/x.ts', 'export const x = 1;'],
     ['every export says what it is', 'device/x.ts', '/** A. */\nconst x = 1;\n\nexport class A {}'],
     ['nothing is left over', 'device/x.ts', `// ${'TO'}${'DO'}: later`],
+    ['no test sleeps', 'device/test/x.ts', 'setTimeout(go, 50);'],
+    ['no test sleeps', 'cli/test/x.ts', "import { setTimeout as x } from 'node:timers/promises';"],
     ['nothing is left over', 'device/x.ts', 'const x = y as any;'],
     ['nothing is exported for later', 'device/x.ts', 'export const neverUsed = 1;'],
   ];

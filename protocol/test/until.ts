@@ -5,11 +5,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 const PATIENCE_MS = 10_000;
 const LOOK_MS = 2;
+const STILL_MS = 100;
 
 /** Resolves when the condition holds; throws `waited in vain` after ten seconds. */
 export async function until(
   condition: () => boolean | Promise<boolean>,
-  what: string,
+  what = 'a condition',
 ): Promise<void> {
   const patience = performance.now() + PATIENCE_MS;
   while (!(await condition())) {
@@ -20,7 +21,6 @@ export async function until(
 
 /** Resolves with a counter's value when it has not moved for a tenth of a second. */
 export async function untilStill(count: () => number): Promise<number> {
-  const STILL_MS = 100;
   let last = -1;
   while (count() !== last) {
     last = count();

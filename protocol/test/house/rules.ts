@@ -237,6 +237,18 @@ export function leftovers(sources: readonly Source[]): string[] {
     );
 }
 
+/** No test sleeps: waiting for a condition is in one file, with a bound. */
+export function sleeping(sources: readonly Source[]): string[] {
+  const sleeps = /\bset(Timeout|Interval)\s*\(/;
+  return sources
+    .filter(({ kind, path }) => kind === 'test' && path !== 'protocol/test/until.ts')
+    .filter(
+      ({ code, imports }) =>
+        sleeps.test(code) || imports.some(({ specifier }) => specifier === 'node:timers/promises'),
+    )
+    .map(({ path }) => `${path}: a test sleeps; wait with protocol/test/until.ts`);
+}
+
 /** Nothing is exported that nobody else imports. */
 export function deadExports(sources: readonly Source[]): string[] {
   const names = new Set<string>();
