@@ -30,7 +30,9 @@ export interface Town {
   readonly manager: RunningManager;
   /** Enrols a terminal whose allow-list file has this text; it does not run yet. */
   enrol(name: string, allowList: string): Promise<string>;
-  /** Starts an enrolled terminal and waits until both servers know it. */
+  /** Starts an enrolled terminal; it registers by itself. */
+  begin(home: string, options?: Partial<AgentOptions>): Promise<Agent>;
+  /** The same, and waits until both servers know it. */
   start(home: string, options?: Partial<AgentOptions>): Promise<Agent>;
   /** Puts a terminal's allow-list file in place; the next question reads it. */
   allow(home: string, allowList: string): Promise<void>;
@@ -67,6 +69,11 @@ export async function openTown(
   const agents: Agent[] = [];
   const allow = (home: string, allowList: string): Promise<void> =>
     writeFile(join(home, 'allow-list.toml'), allowList);
+  const begin: Town['begin'] = async (home, more = {}) => {
+    const agent = await Agent.start({ home, log, clock, ...more });
+    agents.push(agent);
+    return agent;
+  };
   return {
     folder,
     broker,
@@ -82,9 +89,9 @@ export async function openTown(
       await allow(home, allowList);
       return home;
     },
-    async start(home, more = {}) {
-      const agent = await Agent.start({ home, log, clock, ...more });
-      agents.push(agent);
+    begin,
+    async start(home, more) {
+      const agent = await begin(home, more);
       await agent.registered;
       return agent;
     },
