@@ -170,7 +170,7 @@ t.test(
     const count = (bytes: number): void => void (sent = bytes);
     const sending = sendFiles(session, [{ name: 'x', size: 2 ** 40 }], endless(), count);
     const failed = t.rejects(sending, { code: 'peer-gone', exit: 5 });
-    await until(() => sent > 1_000_000);
+    await until(async () => sent > 1_000_000 && (await readdir(inbox)).length === 1);
     callee.kill('SIGKILL');
     await once(callee, 'exit');
     t.match(await readdir(inbox), [/^\.part-/]);
