@@ -1,6 +1,6 @@
-// What goes wrong around the servers, as a user meets it: each a sentence, the next step and an exit
-// code that a script can use (issue's list: name, port, disk, broker, manager; the clock is in
-// device/test/clock.test.ts, a disk that fails while it runs in session-manager/test).
+// What goes wrong around the servers, as a user meets it: each a sentence, the next step and an
+// exit code that a script can use. A wrong clock is in device/test/clock.test.ts, a name that is
+// taken in story.test.ts, a full disk in session-manager/test/disk-full.test.ts.
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -27,64 +27,61 @@ t.test('a port that is taken: which one, and how to choose another', async (t) =
   t.match(homeTaken.stderr, /already running.*\nnext: .*--home/);
 });
 
-t.test(
-  'broker gone, manager gone: the call says so, and both come back by themselves',
-  async (t) => {
-    const base = folder(t);
-    const at = (name: string): string => join(base, name);
-    // The first start makes the key that the broker needs; one that waits for its broker is no fault.
-    const first = await serve(t, at('m'));
-    const mqtt = String(ports(first.ready).mqtt);
-    const http = String(ports(first.ready).http);
-    await first.end();
-    const pub = join(at('m'), 'manager.pub');
-    const broker = () => start(t, ['broker', '--manager-pub', pub, '--mqtt-port', mqtt]);
-    const manager = () =>
-      start(t, [
-        'session-manager',
-        '--broker',
-        `mqtt://127.0.0.1:${mqtt}`,
-        '--http-port',
-        http,
-        '--home',
-        at('m'),
-      ]);
-    const firstBroker = await broker();
-    const firstManager = await manager();
-    await Promise.all([
-      terminal(t, { server: at('m'), home: at('1'), name: 'TERM1' }),
-      terminal(t, { server: at('m'), home: at('3'), name: 'TERM3' }),
+t.test('broker gone, manager gone: a call says so, and works when they are back', async (t) => {
+  const base = folder(t);
+  const at = (name: string): string => join(base, name);
+  // The first start makes the key that the broker needs; one that waits for its broker is no fault.
+  const first = await serve(t, at('m'));
+  const mqtt = String(ports(first.ready).mqtt);
+  const http = String(ports(first.ready).http);
+  await first.end();
+  const pub = join(at('m'), 'manager.pub');
+  const broker = () => start(t, ['broker', '--manager-pub', pub, '--mqtt-port', mqtt]);
+  const manager = () =>
+    start(t, [
+      'session-manager',
+      '--broker',
+      `mqtt://127.0.0.1:${mqtt}`,
+      '--http-port',
+      http,
+      '--home',
+      at('m'),
     ]);
-    await run(['allow', 'TERM1', '--home', at('3')]);
-    const file = at('f');
-    writeFileSync(file, 'content');
-    const send = (wait: string): ReturnType<typeof run> =>
-      run(['send', 'TERM3', file, '--wait', wait, '--home', at('1')]);
-    t.equal((await send('5s')).exit, 0);
+  const firstBroker = await broker();
+  const firstManager = await manager();
+  await Promise.all([
+    terminal(t, { server: at('m'), home: at('1'), name: 'TERM1' }),
+    terminal(t, { server: at('m'), home: at('3'), name: 'TERM3' }),
+  ]);
+  await run(['allow', 'TERM1', '--home', at('3')]);
+  const file = at('f');
+  writeFileSync(file, 'content');
+  const send = (wait: string): ReturnType<typeof run> =>
+    run(['send', 'TERM3', file, '--wait', wait, '--home', at('1')]);
+  t.equal((await send('5s')).exit, 0);
 
-    firstManager.child.kill('SIGKILL');
-    await firstManager.end();
-    const withoutManager = await send('100ms');
-    t.match(withoutManager.stderr, /session manager does not answer\nnext: /);
-    t.equal(withoutManager.exit, 5, withoutManager.stderr);
-    const operator = await run(['sessions', '--home', at('m')]);
-    t.equal(operator.exit, 5);
-    t.match(operator.stderr, /\nnext: .*serve|session-manager/);
+  firstManager.child.kill('SIGKILL');
+  await firstManager.end();
+  const withoutManager = await send('100ms');
+  t.match(withoutManager.stderr, /session manager does not answer\nnext: /);
+  t.equal(withoutManager.exit, 5, withoutManager.stderr);
+  const operator = await run(['sessions', '--home', at('m')]);
+  t.equal(operator.exit, 5);
+  t.match(operator.stderr, /\nnext: .*serve|session-manager/);
 
-    firstBroker.child.kill('SIGKILL');
-    await firstBroker.end();
-    const withoutBroker = await send('100ms');
-    t.equal(withoutBroker.exit, 5);
-    t.match(withoutBroker.stderr, /server cannot be reached\nnext: .*nakodo status/);
-    const status = await run(['status', '--home', at('1')]);
-    t.match(status.stdout, /! .*(ECONNREFUSED|closed)/);
+  firstBroker.child.kill('SIGKILL');
+  await firstBroker.end();
+  const withoutBroker = await send('100ms');
+  t.equal(withoutBroker.exit, 5);
+  t.match(withoutBroker.stderr, /server cannot be reached\nnext: .*nakodo status/);
+  const status = await run(['status', '--home', at('1')]);
+  t.match(status.stdout, /! .*(ECONNREFUSED|closed)/);
 
-    await broker();
-    await manager();
-    let last = await send('5s');
-    for (let tries = 0; last.exit !== 0 && tries < 20; tries++) last = await send('5s');
-    t.equal(last.exit, 0, last.stderr);
-    const verified = await run(['log', 'verify', '--home', at('m')]);
-    t.equal(verified.exit, 0, verified.stdout);
-  },
-);
+  await broker();
+  await manager();
+  let last = await send('5s');
+  for (let tries = 0; last.exit !== 0 && tries < 20; tries++) last = await send('5s');
+  t.equal(last.exit, 0, last.stderr);
+  const verified = await run(['log', 'verify', '--home', at('m')]);
+  t.equal(verified.exit, 0, verified.stdout);
+});

@@ -1,4 +1,5 @@
-// The enrolment port against people who mean no good: real HTTP, real sockets, the server alone.
+// The enrolment port against people who mean no good: bodies that are huge or never end, methods,
+// paths and lengths that are none. Real HTTP and real sockets, the server alone.
 
 import { once } from 'node:events';
 import { type Socket, createConnection } from 'node:net';
