@@ -91,7 +91,7 @@ export class World {
   readonly wireBytes: Uint8Array[] = [];
   readonly #records = new Map<RecordId, readonly Candidate[]>();
   /** Queries that wait for a record, as at the broker. */
-  #queries: { wanted: readonly RecordId[]; then: () => void }[] = [];
+  #queries: { wanted: readonly RecordId[]; answer: () => void }[] = [];
   readonly #asked = new Map<string, { caller: Node; connect: MessageOf<'connect'> }>();
   /** A request is handled once, however often it comes. */
   readonly #seen = new Set<string>();
@@ -420,18 +420,18 @@ export class World {
       bytes: terms.bytes,
     });
     const key = randomBytes(this.rng, 32);
-    const then = (): void => {
+    const answer = (): void => {
       this.#notify(caller, connect.request, grant, key, callee, record);
       this.#notify(callee, connect.request, grant, key, caller, connect.record);
     };
-    this.#queries.push({ wanted: [record, connect.record], then });
+    this.#queries.push({ wanted: [record, connect.record], answer });
     this.#answerQueries();
   }
 
   #answerQueries(): void {
     const ready = this.#queries.filter(({ wanted }) => wanted.every((id) => this.#records.has(id)));
     this.#queries = this.#queries.filter((query) => !ready.includes(query));
-    for (const { then } of ready) then();
+    for (const { answer } of ready) answer();
   }
 
   #notify(
