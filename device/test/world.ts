@@ -91,7 +91,7 @@ export class World {
   readonly wireBytes: Uint8Array[] = [];
   readonly #records = new Map<RecordId, readonly Candidate[]>();
   /** Queries that wait for a record, as at the broker. */
-  #queries: { wanted: readonly RecordId[]; answer: () => void }[] = [];
+  #queries: { wanted: readonly RecordId[]; notify: () => void }[] = [];
   readonly #asked = new Map<string, { caller: Node; connect: MessageOf<'connect'> }>();
   /** A request is handled once, however often it comes. */
   readonly #seen = new Set<string>();
@@ -420,18 +420,18 @@ export class World {
       bytes: terms.bytes,
     });
     const key = randomBytes(this.rng, 32);
-    const answer = (): void => {
+    const notify = (): void => {
       this.#notify(caller, connect.request, grant, key, callee, record);
       this.#notify(callee, connect.request, grant, key, caller, connect.record);
     };
-    this.#queries.push({ wanted: [record, connect.record], answer });
+    this.#queries.push({ wanted: [record, connect.record], notify });
     this.#answerQueries();
   }
 
   #answerQueries(): void {
     const ready = this.#queries.filter(({ wanted }) => wanted.every((id) => this.#records.has(id)));
     this.#queries = this.#queries.filter((query) => !ready.includes(query));
-    for (const { answer } of ready) answer();
+    for (const { notify } of ready) notify();
   }
 
   #notify(
