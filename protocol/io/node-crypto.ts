@@ -31,8 +31,8 @@ import {
 const AEAD_NAME = 'chacha20-poly1305';
 const HASH_NAME = 'blake2s256';
 const AEAD_OPTIONS = { authTagLength: TAG_BYTES } as const;
-/** Verifying keys kept imported: a manager's, and the terminals that sign at the moment. */
-const VERIFYING_KEYS_MAX = 1_024;
+/** Public keys of a kind kept imported: a manager's, and the terminals of the moment. */
+const KNOWN_KEYS_MAX = 1_024;
 
 /** [claim 7]: everything a core needs of cryptography, on OpenSSL. Source: RFC 8439, 7748. */
 export const nodeSuite: CryptoSuite = {
@@ -118,7 +118,7 @@ function dhKey(secret: Uint8Array): DhKey {
   return {
     publicKey: publicBytes(privateKey),
     agree(peerPublicKey) {
-      const publicKey = importPublicKey('X25519', peerPublicKey);
+      const publicKey = agreementKeys.find(peerPublicKey);
       if (publicKey === undefined) return undefined;
       try {
         // OpenSSL refuses an all-zero secret, which is all that a point of low order gives
@@ -139,27 +139,39 @@ function signingKey(seed: Uint8Array): SigningKey {
   };
 }
 
-/** Imported verifying keys, oldest first; a Map keeps the order. */
-const verifyingKeys = new Map<string, KeyObject>();
+/** Imported public keys, oldest first (a Map keeps the order): importing costs as much as using. */
+class KnownKeys {
+  readonly #keys = new Map<string, KeyObject>();
+  readonly #bring: (bytes: Uint8Array) => KeyObject | undefined;
 
-function verifyingKey(bytes: Uint8Array): KeyObject | undefined {
-  const name = base64url(bytes);
-  const known = verifyingKeys.get(name);
-  if (known !== undefined) return known;
-  if (!isSafeVerifyingKey(bytes)) return undefined;
-  const key = importPublicKey('Ed25519', bytes);
-  if (key === undefined) return undefined;
-  if (verifyingKeys.size >= VERIFYING_KEYS_MAX) {
-    const [oldest] = verifyingKeys.keys();
-    if (oldest !== undefined) verifyingKeys.delete(oldest);
+  constructor(bring: (bytes: Uint8Array) => KeyObject | undefined) {
+    this.#bring = bring;
   }
-  verifyingKeys.set(name, key);
-  return key;
+
+  /** The key of these 32 bytes; undefined, and not remembered, for bytes that are no key. */
+  find(bytes: Uint8Array): KeyObject | undefined {
+    const name = base64url(bytes);
+    const known = this.#keys.get(name);
+    if (known !== undefined) return known;
+    const key = this.#bring(bytes);
+    if (key === undefined) return undefined;
+    if (this.#keys.size >= KNOWN_KEYS_MAX) {
+      const [oldest] = this.#keys.keys();
+      if (oldest !== undefined) this.#keys.delete(oldest);
+    }
+    this.#keys.set(name, key);
+    return key;
+  }
 }
+
+const verifyingKeys = new KnownKeys((bytes) =>
+  isSafeVerifyingKey(bytes) ? importPublicKey('Ed25519', bytes) : undefined,
+);
+const agreementKeys = new KnownKeys((bytes) => importPublicKey('X25519', bytes));
 
 function verifyStrictly(key: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   if (signature.length !== SIGNATURE_BYTES || key.length !== KEY_BYTES) return false;
-  const publicKey = verifyingKey(key);
+  const publicKey = verifyingKeys.find(key);
   if (publicKey === undefined) return false;
   try {
     // OpenSSL refuses S >= L and compares R as bytes (RFC 8032 §5.1.7).
