@@ -3,6 +3,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import { dose } from '../../protocol/test/dose.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { BROKER_LIMITS } from '../limits.ts';
 import { proveLogin } from '../login.ts';
@@ -78,7 +79,7 @@ t.test('chunks of any size give the verdict of byte by byte', async (t) => {
       seen.add(slow);
       return verdict === slow && slow === twinVerdict(all, max);
     }),
-    { numRuns: 5000 },
+    { numRuns: dose(5000) },
   );
   t.strictSame([...seen].sort(), ['malformed', 'ok', 'too-long']);
 });

@@ -3,6 +3,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import { dose } from '../../protocol/test/dose.ts';
 import { type Party, forBroker, mayPublish, mayReceive, maySubscribe } from '../rights.ts';
 import { CALLEE, CALLER, MANAGER, OTHER_MANAGER } from './virtual-broker.ts';
 
@@ -74,7 +75,7 @@ t.test('rights are exactly those of the slow readable twin', async (t) => {
         mayReceive(party, name) === has(twin.receive, name)
       );
     }),
-    { numRuns: 20_000 },
+    { numRuns: dose(20_000) },
   );
   t.ok(allowed > 500, 'and the property saw allowed ones too');
 });

@@ -4,6 +4,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import { dose } from '../../protocol/test/dose.ts';
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
 import type { Message } from '../../protocol/control/messages.ts';
 import { type ParsedTopic, QUERY_TOPIC, parseTopic, topic } from '../../protocol/control/topics.ts';
@@ -348,7 +349,7 @@ t.test('malformed messages are counted and change nothing', async (t) => {
         return refused === 1 ? said.length === 0 : said.length === 1;
       },
     ),
-    { numRuns: 2000 },
+    { numRuns: dose(2000) },
   );
   t.ok(broker.core.counters().malformed > 1000);
 });
@@ -413,7 +414,7 @@ t.test('claim 17: any order of inputs: each trigger is handed or expires, once',
         (request) => (calls.get(request) ?? 0) + (expiries.get(request) ?? 0) === 1,
       );
     }),
-    { numRuns: 500 },
+    { numRuns: dose(500) },
   );
   t.pass('500 runs');
 });

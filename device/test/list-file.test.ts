@@ -3,6 +3,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import { dose } from '../../protocol/test/dose.ts';
 import type { AllowEntry, AllowList } from '../../protocol/consent/allow-list.ts';
 import type { DeviceId } from '../../protocol/ids.ts';
 import { LIMITS } from '../../protocol/limits.ts';
@@ -139,7 +140,7 @@ t.test('what is written is read back', async (t) => {
         return back.mode === mode && JSON.stringify(back.entries) === JSON.stringify(sorted);
       },
     ),
-    { numRuns: 300 },
+    { numRuns: dose(300) },
   );
   t.match(
     formatListFile({
@@ -166,7 +167,7 @@ t.test('any text is read or is a problem, never an exception', async (t) => {
       else problems += 1;
       return 'list' in parsed || parsed.problem.length < 300;
     }),
-    { numRuns: 2_000 },
+    { numRuns: dose(2_000) },
   );
   t.ok(lists > 5 && problems > 500, `${lists} lists, ${problems} problems`);
 });

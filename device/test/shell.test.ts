@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
+import { dose } from '../../protocol/test/dose.ts';
 import { NO_COUNTS } from '../../protocol/ends.ts';
 import { type SessionId, randomSessionId } from '../../protocol/ids.ts';
 import { Clock } from '../../protocol/io/clock.ts';
@@ -41,11 +42,11 @@ t.test('S1000: an address goes into a candidate and comes out as the same text',
   t.notOk(isLoopback('128.0.0.1') || isLoopback('::2') || isLoopback('127.evil.example'));
   fc.assert(
     fc.property(fc.ipV6(), (host) => addressBytes(host)?.length === 16),
-    { numRuns: 200 },
+    { numRuns: dose(200) },
   );
   fc.assert(
     fc.property(fc.ipV4(), (host) => addressBytes(host)?.join('.') === host),
-    { numRuns: 200 },
+    { numRuns: dose(200) },
   );
 });
 

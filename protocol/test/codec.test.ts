@@ -3,6 +3,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import { dose } from './dose.ts';
 import { encodeGrant, decodeGrant, expiry, grant } from '../grant.ts';
 import { LIMITS } from '../limits.ts';
 import { decodeCbor, encodeCbor, isShallow } from '../control/cbor.ts';
@@ -26,8 +27,8 @@ import type { Type } from '../control/schema.ts';
 import { messagesOf, mutated, valuesOf } from './arbitraries.ts';
 import { hex, readVectors, skip, unhex } from './vectors.ts';
 
-const RUNS = { numRuns: 60 };
-const FUZZ = { numRuns: 2_000 };
+const RUNS = { numRuns: dose(60) };
+const FUZZ = { numRuns: dose(2_000, 50) };
 const anyMessage = fc.oneof(...KINDS.map(messagesOf));
 
 for (const kind of KINDS)

@@ -4,6 +4,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import { dose } from './dose.ts';
 import type { Path } from '../core.ts';
 import { Connection } from '../data/connection.ts';
 import type { ConnectionEvent, StreamId } from '../data/connection-types.ts';
@@ -273,7 +274,7 @@ t.test('any frames from a proven peer: taken or refused, never an exception', as
       const counts = raw.callee.counts(raw.now);
       return ended <= 1 && counts.receivedBytes >= 0 && counts.lostBytes >= 0;
     }),
-    { numRuns: 400 },
+    { numRuns: dose(400) },
   );
   t.notOk(result.failed, fc.defaultReportMessage(result) ?? 'as claimed');
 });
@@ -312,7 +313,7 @@ t.test('any bytes: decoded within their bounds or refused', async (t) => {
         views.every((at, i) => at <= bytes.length && (i % 2 === 0 || at >= views[i - 1]))
       );
     }),
-    { numRuns: 5000 },
+    { numRuns: dose(5000) },
   );
   t.notOk(result.failed, fc.defaultReportMessage(result) ?? 'as claimed');
 });
@@ -331,7 +332,7 @@ t.test('any datagrams, before and after the handshake: no answer, no exception',
         return raw.heard.length === before;
       },
     ),
-    { numRuns: 1000 },
+    { numRuns: dose(1000) },
   );
   t.notOk(result.failed, fc.defaultReportMessage(result) ?? 'as claimed');
   t.equal(raw.callee.state(raw.now).state, 'open');

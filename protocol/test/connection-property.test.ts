@@ -4,6 +4,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import { dose } from './dose.ts';
 import type { StreamId } from '../data/connection-types.ts';
 import type { Role } from '../data/connection-types.ts';
 import type { End } from './pair.ts';
@@ -166,11 +167,11 @@ const property = (limited: boolean) =>
   );
 
 t.test('any operations over any link, not limited in bytes', async (t) => {
-  const result = fc.check(property(false), { numRuns: 60 });
+  const result = fc.check(property(false), { numRuns: dose(60) });
   t.notOk(result.failed, fc.defaultReportMessage(result) ?? 'as claimed');
 });
 
 t.test('claim 15: any operations over any link, within a quota', async (t) => {
-  const result = fc.check(property(true), { numRuns: 60 });
+  const result = fc.check(property(true), { numRuns: dose(60) });
   t.notOk(result.failed, fc.defaultReportMessage(result) ?? 'as claimed');
 });

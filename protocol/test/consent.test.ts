@@ -3,6 +3,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import { dose } from './dose.ts';
 import {
   type AllowEntry,
   type AllowList,
@@ -98,7 +99,7 @@ t.test(
         if (expected) matched += 1;
         return matchesPattern(pattern, name) === expected;
       }),
-      { numRuns: 2_000 },
+      { numRuns: dose(2_000) },
     );
     t.ok(matched > 100, `${matched} of the pairs match`);
     const started = performance.now();
@@ -144,7 +145,7 @@ t.test('claim 8: no list with a matching deny allows, whatever else it says', as
       );
       return verdict.seconds === (bounds.length === 0 ? undefined : Math.min(...bounds));
     }),
-    { numRuns: 1_000 },
+    { numRuns: dose(1_000) },
   );
   t.pass('1,000 lists');
 });
@@ -332,7 +333,7 @@ t.test(
           return size <= LIMITS.messageBytesMax && JSON.stringify(whole) === JSON.stringify(sent);
         },
       ),
-      { numRuns: 400 },
+      { numRuns: dose(400) },
     );
     t.ok(full > 20 && cut > 20, `${full} whole, ${cut} reduced`);
   },

@@ -4,6 +4,7 @@
 import { ed25519 } from '@noble/curves/ed25519.js';
 import fc from 'fast-check';
 import t from 'tap';
+import { dose } from './dose.ts';
 
 import type { Aead } from '../crypto.ts';
 import { nodeSuite } from '../io/node-crypto.ts';
@@ -270,7 +271,7 @@ t.test('claim 7: node and noble seal the same bytes and open each other’s', as
         t.equal(open(node, key, nonce, aad, sealed), undefined);
       },
     ),
-    { numRuns: 200 },
+    { numRuns: dose(200) },
   );
 });
 

@@ -3,6 +3,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import { dose } from './dose.ts';
 import { base32 } from '../base32.ts';
 import { encodeCbor } from '../control/cbor.ts';
 import type { PublicKeys } from '../control/messages.ts';
@@ -28,7 +29,7 @@ import { randomBytes, seededRng } from '../random.ts';
 import { mutated } from './arbitraries.ts';
 import { hex } from './vectors.ts';
 
-const FUZZ = { numRuns: 2_000 };
+const FUZZ = { numRuns: dose(2_000, 50) };
 const NOW = 1_800_000_000;
 const DAY = LIMITS.membershipSeconds;
 const URL = 'http://127.0.0.1:8080';

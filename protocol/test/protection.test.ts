@@ -3,6 +3,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import { dose } from './dose.ts';
 
 import type { CryptoSuite } from '../crypto.ts';
 import { CRYPTO_LIMITS } from '../data/limits.ts';
@@ -280,7 +281,7 @@ t.test(
         }
         return ends.every((end, at) => end.failedOpens === lost[at]);
       }),
-      { numRuns: 150 },
+      { numRuns: dose(150) },
     );
     t.ok(opened > 1000 && updates > 100, `${opened} opened, ${late} late, ${updates} updates`);
   },

@@ -3,6 +3,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import { dose } from './dose.ts';
 
 import { Meter, type Quota } from '../data/quota.ts';
 
@@ -143,7 +144,7 @@ t.test('claim 15: two ends use exactly the grant over any link, extensions inclu
         return a.spent + b.spent === link.granted && a.exhausted() && b.exhausted();
       },
     ),
-    { numRuns: 1500 },
+    { numRuns: dose(1500) },
   );
   t.ok(frames > 3000, `${frames} frames in ${exchanges} actions; at most ${mostFrames} to the end`);
   t.ok(mostFrames <= 2 * Math.log2(4_000_000), 'and no storm');

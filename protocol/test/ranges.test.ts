@@ -3,6 +3,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import { dose } from './dose.ts';
 import { DATA_LIMITS } from '../data/limits.ts';
 import { PagePool, PagedBuffer } from '../data/paged-buffer.ts';
 import { Ranges } from '../data/ranges.ts';
@@ -59,7 +60,7 @@ t.test('ranges are the set that they stand for', async (t) => {
       );
       return isSorted && isSame && ranges.size === model.size;
     }),
-    { numRuns: 2000 },
+    { numRuns: dose(2000) },
   );
   t.notOk(result.failed, fc.defaultReportMessage(result) ?? 'as claimed');
 });

@@ -3,6 +3,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import { dose } from './dose.ts';
 
 import { REPLAY_WINDOW, ReplayWindow } from '../data/replay.ts';
 
@@ -93,7 +94,7 @@ t.test('S1005: the window agrees with a twin that remembers every number', async
         return true;
       },
     ),
-    { numRuns: 500 },
+    { numRuns: dose(500) },
   );
   t.ok(fresh > 1000 && refused > 1000, `${fresh} fresh, ${refused} refused`);
 });

@@ -8,11 +8,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
+import { dose } from '../../protocol/test/dose.ts';
 import { openLmdbStore } from '../shell/store-lmdb.ts';
 import { storeContract } from './store-contract.ts';
 
 const skip = process.platform === 'linux' ? false : 'nothing tells when a process started';
-const KILLS = process.env.NAKODO_PROVE === undefined ? 3 : 30;
+const KILLS = dose(3, 10);
 
 async function temporaryFolder(t: Test): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'nakodo-store-'));

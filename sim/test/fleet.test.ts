@@ -2,17 +2,16 @@
 // what the table forbids is never introduced, what it permits is never refused.
 
 import t from 'tap';
+import { IS_PROOF } from '../../protocol/test/dose.ts';
 import { runFleet } from '../fleet/fleet.ts';
 import { openTown } from '../fleet/town.ts';
-
-const FULL = process.env.NAKODO_PROVE === '1';
 
 t.test('claim 22: a fleet of terminals, both servers, a random table of permissions', async (t) => {
   const town = await openTown();
   t.teardown(() => town.close());
   const report = await runFleet(town, {
-    terminals: FULL ? 150 : 50,
-    calls: FULL ? 3_000 : 200,
+    terminals: IS_PROOF ? 150 : 50,
+    calls: IS_PROOF ? 3_000 : 200,
     parallel: 16,
     seed: 7,
     permittedPercent: 50,
