@@ -44,6 +44,8 @@ export const LIMITS = {
   grantSecondsDefault: 3_600,
   /** Share of the expiry that is used up when an extension is asked for (¶0036). */
   extendAtShare: 0.7,
+  /** Milliseconds after a refused extension in which the callee is not asked again: chosen by us. */
+  extendPauseMs: 5_000,
   /** Milliseconds that the broker waits for the address record a query names (design §5). */
   recordWaitMs: 1_000,
   /** Milliseconds until an unanswered request of a terminal is sent again; doubles, jittered. */

@@ -26,7 +26,7 @@ interface Extension {
   /** Who waits, each under its own request: at most both ends. */
   readonly askers: Map<DeviceId, RequestId>;
   readonly deadline: Deadline;
-  state: 'asked' | 'writing';
+  state: 'asked' | 'writing' | 'resting';
 }
 
 /** Extensions under way: at most one for each session. */
@@ -53,6 +53,10 @@ export class Extensions {
       return;
     }
     const underWay = this.#bySession.get(message.session);
+    if (underWay?.state === 'resting') {
+      this.#refuse(from, request, 'refused');
+      return;
+    }
     if (underWay?.revision === revision) {
       underWay.askers.set(from, request);
       return;
@@ -100,7 +104,7 @@ export class Extensions {
       current,
     });
     const terms = verdict.allowed ? this.#terms(verdict, extension) : undefined;
-    if (terms === undefined) this.#fail(extension, 'refused');
+    if (terms === undefined) this.#decline(now, extension);
     else if (row.reason !== undefined) this.#unused(now, extension, terms);
     else this.#grant(now, extension, terms);
     return true;
@@ -116,7 +120,10 @@ export class Extensions {
       want: message.want,
       ask,
       askers: new Map([[from, message.request]]),
-      deadline: this.#context.deadlines.make(() => this.#fail(extension, 'refused')),
+      deadline: this.#context.deadlines.make((at) => {
+        if (extension.state === 'resting') this.#forget(extension);
+        else this.#decline(at, extension);
+      }),
       state: 'asked',
     };
     this.#bySession.set(row.session, extension);
@@ -203,6 +210,13 @@ export class Extensions {
       const request = askers.get(device) ?? randomRequestId(rng);
       this.#context.sendDown(device, { kind: 'newExpiry', request, expiry, signature });
     }
+  }
+
+  /** A no, or no answer: whoever asked is told, and the callee is left alone for a while. */
+  #decline(now: Micros, extension: Extension): void {
+    for (const [device, request] of extension.askers) this.#refuse(device, request, 'refused');
+    extension.state = 'resting';
+    this.#context.deadlines.set(extension.deadline, after(now, ms(LIMITS.extendPauseMs)));
   }
 
   #fail(extension: Extension, code: Refused): void {

@@ -153,12 +153,27 @@ t.test('S6002: never beyond the operator’s limit, never without the callee’s
     [allow('TERM1', { seconds: 600, extend: true })],
   ];
   for (const entries of tries) {
+    other.world.advance(LIMITS.extendPauseMs);
     other.world.extend(other.one, other.session, 1, { seconds: 1_200 });
     const { request } = other.world.asked(other.three, 'askExtend');
     other.world.answerList(other.three, request, entries);
   }
   t.equal(other.world.of('refusal').length, tries.length);
   t.equal(other.world.of('newExpiry').length, 0);
+});
+
+t.test('S6002: a refused extension is not asked of the callee again at once', async (t) => {
+  const { world, one, three, session } = talk();
+  world.extend(one, session, 1, { seconds: 1_200 });
+  world.answerList(three, world.asked(three, 'askExtend').request, [deny('TERM1')]);
+  const triggers = world.of('trigger').length;
+  const flood = 100;
+  for (let at = 0; at < flood; at++) world.extend(one, session, 1, { seconds: 1_200 });
+  t.equal(world.of('trigger').length, triggers, 'the callee is left alone');
+  t.equal(world.of('refusal').length, 1 + flood, 'the asker is told each time');
+  world.advance(LIMITS.extendPauseMs);
+  world.extend(one, session, 1, { seconds: 1_200 });
+  t.equal(world.of('trigger').length, triggers + 1, 'later it may ask again');
 });
 
 t.test('S6002: without an answer the asker is refused and the old expiry stands', async (t) => {
