@@ -37,9 +37,17 @@ export class Sockets {
     this.#options = options;
   }
 
-  /** Opens; the answer comes as an input. */
+  /**
+   * Opens, after what waits to be written in this turn of the event loop: the question that needs the
+   * socket leaves before it (ADR 0007). The answer comes as an input.
+   */
   open(socket: SocketId): void {
     this.#opening.add(socket);
+    setImmediate(() => this.#bind(socket));
+  }
+
+  #bind(socket: SocketId): void {
+    if (!this.#opening.has(socket)) return;
     const { bind, pool, onDatagram, onError, onInput } = this.#options;
     openUdp({
       bind: bind(),
