@@ -4,13 +4,13 @@
 
 import type { MessageOf } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
-import type { DhKey } from '../protocol/crypto.ts';
+import { type DhKey, KEY_BYTES } from '../protocol/crypto.ts';
 import { Connection } from '../protocol/data/connection.ts';
 import type { ConnectionConfig, ConnectionEvent, Talk } from '../protocol/data/connection-types.ts';
 import { packetKind } from '../protocol/data/packet.ts';
 import type { EndReason } from '../protocol/ends.ts';
 import type { SessionId } from '../protocol/ids.ts';
-import type { Rng } from '../protocol/random.ts';
+import { type Rng, randomBytes } from '../protocol/random.ts';
 import { type Micros, NEVER, earlier } from '../protocol/time.ts';
 import type { Introduction, Self } from './address-notice.ts';
 import type { Ending } from './ending.ts';
@@ -48,6 +48,8 @@ export class Talks {
    * One small datagram for each socket, so at most LIMITS.callsMax.
    */
   readonly #early = new Map<SocketId, { readonly path: Path; readonly bytes: Uint8Array }>();
+  /** Made while a call waits, when there is time; of wanted sockets only. */
+  readonly #ephemerals = new Map<SocketId, DhKey>();
   /** Whose turn it is to send. */
   #turn = 0;
 
@@ -84,6 +86,7 @@ export class Talks {
       limits: terms,
       sessionKey: introduced.key,
       localKey,
+      ephemeral: this.#ephemerals.get(socket),
       remotePublicKey: introduced.peerKey,
       suite: self.suite,
       rng,
@@ -109,6 +112,7 @@ export class Talks {
       path: undefined,
     });
     ending.begin(session);
+    this.#ephemerals.delete(socket);
     const early = this.#early.get(socket);
     this.#early.delete(socket);
     if (early !== undefined) connection.handleDatagram(now, early.path, early.bytes);
@@ -272,6 +276,15 @@ export class Talks {
     extension.forget(talk);
     ending.announce(now, { session, reason, counts });
     outbox.event({ kind: 'ended', session, reason, counts, path });
+  }
+
+  /** Makes ahead what a talk on this socket will need, while somebody else is asked. */
+  prepare(socket: SocketId): void {
+    const { self, rng, outbox } = this.#options;
+    for (const other of this.#ephemerals.keys()) {
+      if (!outbox.isWanted(other)) this.#ephemerals.delete(other);
+    }
+    this.#ephemerals.set(socket, self.suite.dhKey(randomBytes(rng, KEY_BYTES)));
   }
 
   #keepEarly(socket: SocketId, path: Path, bytes: Uint8Array): boolean {

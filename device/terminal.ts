@@ -229,8 +229,8 @@ export class Terminal {
   #onSocketOpen(now: Micros, input: Extract<TerminalInput, { kind: 'socketOpen' }>): void {
     const { socket, candidates } = input;
     // A socket that nobody wants any more was told to close before it was open.
-    if (this.#resolution.onSocketOpen(now, socket, candidates)) return;
-    this.#answers.onSocketOpen(now, socket, candidates);
+    if (this.#resolution.onSocketOpen(now, socket, candidates)) this.#talks.prepare(socket);
+    else this.#answers.onSocketOpen(now, socket, candidates);
   }
 
   #onSocketFailed(now: Micros, socket: SocketId): void {

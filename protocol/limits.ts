@@ -44,7 +44,7 @@ export const LIMITS = {
   grantSecondsDefault: 3_600,
   /** Share of the expiry that is used up when an extension is asked for (¶0036). */
   extendAtShare: 0.7,
-  /** Milliseconds after a refused extension in which the callee is not asked again: chosen by us. */
+  /** Milliseconds in which the callee of a refused extension is not asked again: our choice. */
   extendPauseMs: 5_000,
   /** Milliseconds that the broker waits for the address record a query names (design §5). */
   recordWaitMs: 1_000,

@@ -38,8 +38,8 @@ export class Sockets {
   }
 
   /**
-   * Opens, after what waits to be written in this turn of the event loop: the question that needs the
-   * socket leaves before it (ADR 0007). The answer comes as an input.
+   * Opens, after what waits to be written in this turn of the event loop: the question that needs
+   * the socket leaves before it (ADR 0007). The answer comes as an input.
    */
   open(socket: SocketId): void {
     this.#opening.add(socket);

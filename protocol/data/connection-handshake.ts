@@ -46,7 +46,7 @@ export class ConnectionHandshake {
       sessionKey: options.sessionKey,
       localKey: options.localKey,
       remotePublicKey: options.remotePublicKey,
-      ephemeral: suite.dhKey(ephemeralSecret(rng)),
+      ephemeral: options.ephemeral ?? suite.dhKey(ephemeralSecret(rng)),
     });
   }
 

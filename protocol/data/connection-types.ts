@@ -33,6 +33,8 @@ export interface ConnectionOptions {
   readonly localKey: DhKey;
   /** The peer's X25519 key, already checked against its device ID. */
   readonly remotePublicKey: Uint8Array;
+  /** For this handshake alone, if the owner had time to make it ahead. */
+  readonly ephemeral?: DhKey | undefined;
   readonly suite: CryptoSuite;
   readonly rng: Rng;
   /** The peer's candidates in order of preference; the callee sends to none before it is proven. */

@@ -27,23 +27,15 @@ interface LogOptions {
 /** Makes a log; lines of a lower level cost one comparison. */
 export function createLog(options: LogOptions = {}): Log {
   const least = LOG_LEVELS.indexOf(options.level ?? 'info');
-  const write = options.write ?? writeSoon;
+  const { write } = options;
   const at =
     (level: LogLevel) =>
     (event: string, fields: LogFields = {}): void => {
-      const rank = LOG_LEVELS.indexOf(level);
-      if (rank < least) return;
-      const redact = rank > LOG_LEVELS.indexOf('debug');
-      const shown = Object.entries(fields)
-        .filter(([, value]) => value !== undefined)
-        .map(([key, value]) => [key, printable(value, redact)] as const);
+      if (LOG_LEVELS.indexOf(level) < least) return;
       const time = new Date().toISOString();
-      if (options.json === true) {
-        write(`${JSON.stringify({ time, level, event, ...Object.fromEntries(shown) })}\n`);
-        return;
-      }
-      const tail = shown.map(([key, value]) => ` ${key}=${textOf(value)}`).join('');
-      write(`${time} ${level.padEnd(5)} ${event}${tail}\n`);
+      const line = (): string => formatted(time, level, event, fields, options.json === true);
+      if (write === undefined) writeSoon(line);
+      else write(line());
     };
   return {
     trace: at('trace'),
@@ -54,19 +46,43 @@ export function createLog(options: LogOptions = {}): Log {
   };
 }
 
+function formatted(
+  time: string,
+  level: LogLevel,
+  event: string,
+  fields: LogFields,
+  json: boolean,
+): string {
+  const redact = LOG_LEVELS.indexOf(level) > LOG_LEVELS.indexOf('debug');
+  const shown = Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => [key, printable(value, redact)] as const);
+  if (json) {
+    return `${JSON.stringify({ time, level, event, ...Object.fromEntries(shown) })}\n`;
+  }
+  const tail = shown.map(([key, value]) => ` ${key}=${textOf(value)}`).join('');
+  return `${time} ${level.padEnd(5)} ${event}${tail}\n`;
+}
+
 /** Lines that wait for the end of this turn of the event loop; at the bound they go at once. */
 const LINES_WAITING_MAX = 256;
-const waiting: string[] = [];
+const waiting: (() => string)[] = [];
 
-/** Standard error may block, and whoever says something is often in mid-introduction. */
-function writeSoon(line: string): void {
+/**
+ * Standard error may block, and whoever says something is often in mid-introduction: the line is
+ * put into words, and written, a moment later.
+ */
+function writeSoon(line: () => string): void {
   if (waiting.length === 0) setImmediate(writeWaiting);
   waiting.push(line);
   if (waiting.length >= LINES_WAITING_MAX) writeWaiting();
 }
 
 function writeWaiting(): void {
-  if (waiting.length > 0) process.stderr.write(waiting.splice(0).join(''));
+  if (waiting.length > 0) {
+    const lines = waiting.splice(0).map((line) => line());
+    process.stderr.write(lines.join(''));
+  }
 }
 process.on('exit', writeWaiting);
 
