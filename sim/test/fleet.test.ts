@@ -3,8 +3,9 @@
 
 import t from 'tap';
 import { IS_PROOF } from '../../protocol/test/dose.ts';
+import { LIMITS } from '../../protocol/limits.ts';
 import { runFleet } from '../fleet/fleet.ts';
-import { openTown } from '../fleet/town.ts';
+import { allowing, openTown } from '../fleet/town.ts';
 
 t.test('claim 22: a fleet of terminals, both servers, a random table of permissions', async (t) => {
   const town = await openTown();
@@ -32,3 +33,23 @@ t.test('claim 22: a fleet of terminals, both servers, a random table of permissi
     'every talk has its one end',
   );
 });
+
+t.test(
+  'claim 3: a talk that is over gives its socket back: calls in a row never run out',
+  async (t) => {
+    const town = await openTown();
+    t.teardown(() => town.close());
+    const [one, three] = [
+      await town.enrol('TERM1', ''),
+      await town.enrol('TERM3', allowing('TERM1')),
+    ];
+    const [caller] = [await town.start(one), await town.start(three)];
+    // More than the sockets that one terminal may want at once.
+    const calls = LIMITS.callsMax + 16;
+    for (let at = 0; at < calls; at++) {
+      const session = await caller.call({ to: 'TERM3', service: 'file' });
+      session.finish('done');
+      t.equal((await session.ended).reason, 'done');
+    }
+  },
+);
