@@ -21,7 +21,7 @@ build: out/.built
 
 # The patent on real sockets, every scene checked; FILE=path sends a file of yours.
 demo: out/.built
-	node out/cli/main.js demo $(FILE)
+	node out/cli/main.js demo $(if $(FILE),"$(FILE)")
 
 # tap needs its own runner built once after each install, as the TypeScript plugin is off.
 .tap/plugins/node_modules: $(INSTALLED)

@@ -353,7 +353,6 @@ export class Agent {
     try {
       await this.#ends.keep(session, record);
       this.#troubles = { ...this.#troubles, disk: undefined };
-      if (record !== undefined) this.#input({ kind: 'stored', session });
     } catch (error) {
       this.#troubles = { ...this.#troubles, disk: errorMessage(error) };
       this.#log.error('end-not-stored', { code: errorCode(error), why: errorMessage(error) });

@@ -54,8 +54,6 @@ export type TerminalInput =
       readonly list: AllowList | undefined;
       readonly at: LocalMoment;
     }
-  /** The record of a `store` is on disk; nothing waits for it. */
-  | { readonly kind: 'stored'; readonly session: SessionId }
   /** At start: what lies in `ends/`. Talks that were under way end as `restarted`. */
   | { readonly kind: 'restore'; readonly records: readonly StoredEnd[] };
 

@@ -216,8 +216,6 @@ export class Terminal {
       case 'list':
         if (!this.#readings.onList(now, input.ask, input.list, input.at)) this.#count();
         return;
-      case 'stored':
-        return;
       case 'restore':
         this.#ending.restore(now, input.records);
         return;

@@ -1,4 +1,4 @@
-// Time as the cores see it: whole microseconds on a monotonic clock that somebody else reads.
+// Time as the cores see it: microseconds on a monotonic clock that somebody else reads.
 // Wall time never decides anything here; it exists only for the log and for memberships, and has
 // its own type so that the two cannot be mixed up.
 
