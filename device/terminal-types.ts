@@ -2,12 +2,13 @@
 // into MQTT, UDP and files, and those back into inputs; the simulator does the same in virtual
 // time.
 
-import type { AllowList } from '../protocol/consent/allow-list.ts';
-import type { Candidate, Terms } from '../protocol/control/messages.ts';
+import type { AllowEntry, AllowList } from '../protocol/consent/allow-list.ts';
+import type { Candidate, MessageOf, Terms } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
 import type { ConnectionEvent, Role, TalkState } from '../protocol/data/connection-types.ts';
 import type { Counts, EndReason } from '../protocol/ends.ts';
 import type { DeviceId, Name, SessionId } from '../protocol/ids.ts';
+import type { Micros } from '../protocol/time.ts';
 import type { LocalMoment } from '../protocol/units.ts';
 
 /** The shell's number for one outgoing call; unique while the terminal runs. */
@@ -54,8 +55,41 @@ export type TerminalInput =
       readonly list: AllowList | undefined;
       readonly at: LocalMoment;
     }
-  /** At start: what lies in `ends/`. Talks that were under way end as `restarted`. */
-  | { readonly kind: 'restore'; readonly records: readonly StoredEnd[] };
+  /**
+   * The owner's word about a question [`ask` in an allow-list entry]: by hand, by the entry's
+   * command, or by an approval that was remembered.
+   */
+  | { readonly kind: 'ownerAnswer'; readonly ask: number; readonly approved: boolean }
+  /**
+   * At start: what lies in `ends/`, and whom this terminal knows. Talks that were under way end as
+   * `restarted`.
+   */
+  | {
+      readonly kind: 'restore';
+      readonly records: readonly StoredEnd[];
+      readonly pins: readonly Pin[];
+    };
+
+/** A name and the ID that stood behind it at the first talk, or that its owner trusts since. */
+export interface Pin {
+  readonly name: Name;
+  readonly id: DeviceId;
+}
+
+/** A question for the owner: an entry with `ask` decides about this caller. */
+export interface OwnerQuestion {
+  /** The core's number for it; the same call is asked about once. */
+  readonly ask: number;
+  readonly caller: { readonly name: Name; readonly id: DeviceId };
+  readonly service: string;
+  readonly want: Terms;
+  /** The entry that decides; `ask` is true or a command, `remember` how long a yes holds. */
+  readonly entry: AllowEntry;
+  /** A talk that runs, and wants more. */
+  readonly isExtension: boolean;
+  /** When nobody waits for the answer any more. */
+  readonly until: Micros;
+}
 
 /** One record of `ends/`: a talk under way (`reason` undefined) or an end not yet acknowledged. */
 export interface StoredEnd {
@@ -83,9 +117,27 @@ export type TerminalOutput =
       readonly session: SessionId;
       readonly record: StoredEnd | undefined;
     }
-  /** The manager renewed this terminal's membership; keep it for the next login. */
-  | { readonly kind: 'membership'; readonly bytes: Uint8Array }
+  /** Ask the owner and answer with `ownerAnswer`; or (`forgetOwner`) nobody waits any more. */
+  | { readonly kind: 'askOwner'; readonly question: OwnerQuestion }
+  | { readonly kind: 'forgetOwner'; readonly ask: number }
+  /**
+   * The manager registered this terminal: its renewed membership, to be kept for the next login,
+   * the manager's time in Unix milliseconds, and the server's TLS keys as it signed them.
+   */
+  | {
+      readonly kind: 'membership';
+      readonly bytes: Uint8Array;
+      readonly time: number;
+      readonly serverKeys: Uint8Array | undefined;
+    }
+  /** Remember (or, with `id` undefined, forget) who is behind a name. */
+  | { readonly kind: 'pin'; readonly name: Name; readonly id: DeviceId | undefined }
+  /** Keep this receipt for the manager's log, as the newest. */
+  | { readonly kind: 'receipt'; readonly bytes: Uint8Array }
   | { readonly kind: 'event'; readonly event: TerminalEvent };
+
+/** Why a manager refused, where its operator lets that out. */
+export type RefusalReason = NonNullable<MessageOf<'refusal'>['why']>;
 
 /** Why a call came to nothing; `refused` covers refused, unknown, asleep and away alike. */
 export type CallFailure =
@@ -94,6 +146,8 @@ export type CallFailure =
   | 'no-answer'
   | 'socket'
   | 'bad-notice'
+  /** The peer's key is not the one that is pinned. */
+  | 'peer-changed'
   | 'busy'
   | 'cancelled';
 
@@ -102,7 +156,13 @@ export type TerminalEvent =
   /** Both registrations are acknowledged [S1000, S1001]. */
   | { readonly kind: 'registered'; readonly name: Name }
   | { readonly kind: 'registerRefused'; readonly code: string }
-  | { readonly kind: 'callFailed'; readonly call: CallId; readonly why: CallFailure }
+  | {
+      readonly kind: 'callFailed';
+      readonly call: CallId;
+      readonly why: CallFailure;
+      /** Where the operator lets reasons out: why the manager refused. */
+      readonly reason?: RefusalReason | undefined;
+    }
   /** An address notice was accepted [S1004, S4004]; the handshake begins. */
   | {
       readonly kind: 'introduced';
@@ -112,6 +172,17 @@ export type TerminalEvent =
       readonly peer: { readonly name: Name; readonly id: DeviceId };
       readonly service: string;
       readonly terms: { readonly seconds: number; readonly bytes: number | undefined };
+    }
+  /**
+   * A peer shows another ID than the one that is pinned, or that the list states: refused until
+   * the owner says `nakodo trust NAME`.
+   */
+  | {
+      readonly kind: 'peerChanged';
+      readonly name: Name;
+      readonly pinned: DeviceId;
+      readonly seen: DeviceId;
+      readonly role: Role;
     }
   /** Somebody was refused by our own list, or a notice was for somebody it does not allow. */
   | { readonly kind: 'turnedAway'; readonly caller: Name; readonly service: string }
@@ -150,6 +221,10 @@ export const TERMINAL_COUNTERS = [
   'badNotice',
   /** Asked while as many questions were open as we keep: answered with an empty verdict. */
   'askFlood',
+  /** Sealed messages that could not be opened: forged, replayed, or of a channel that is gone. */
+  'unopened',
+  /** A request in a caller's name that the caller did not sign. */
+  'badRequest',
   /** Datagrams for a socket that has no talk. */
   'strayDatagrams',
   /** Requests sent again because nobody answered. */
@@ -183,6 +258,12 @@ export interface TerminalStatus {
     /** How often the expiry was extended. */
     readonly revision: number;
     readonly talk: TalkState;
+  }[];
+  /** Peers that were refused since they show another ID than the pinned one; newest last. */
+  readonly changedPeers: readonly {
+    readonly name: Name;
+    readonly pinned: DeviceId;
+    readonly seen: DeviceId;
   }[];
   /** Ends that the manager has not acknowledged yet. */
   readonly endNotices: number;

@@ -8,12 +8,49 @@ export const LIMITS = {
   messageBytesMax: 15 * 1024,
   /** Bytes of the message inside a trigger: the longest, `askExtend`, comes to about 300. */
   payloadBytesMax: 2_048,
+  /** Bytes of a sealed message: the longest plaintext and its envelope. */
+  sealedBytesMax: 15 * 1024 + 64,
   /** Nesting of a control message (design §4). */
   messageDepthMax: 8,
   /** Bytes of a signed grant or expiry. Chosen by us: all fields at their longest come to 420. */
   grantMessageBytesMax: 1024,
   /** Bytes of a signed membership statement. */
   membershipBytesMax: 1024,
+  /** Bytes of a signed request or verdict: all fields at their longest come to 400. */
+  statementBytesMax: 1024,
+  /** Bytes of the wrapped statement about the server's TLS keys, and keys in it. */
+  serverKeysBytesMax: 512,
+  serverKeysMax: 4,
+  /** Bytes of a receipt for the log. */
+  receiptBytesMax: 256,
+  /** Device IDs in one revocation list; beyond it all older memberships are void at once. */
+  revokedMax: 400,
+  /** Bytes of a revocation list: 34 for each ID, and its head. */
+  revocationBytesMax: 14 * 1024,
+  /** Seconds between two revocation lists, and the age at which a broker admits nobody new. */
+  revocationEverySeconds: 2,
+  revocationAgeSecondsMax: 60,
+  /** Channels that the manager keeps of one terminal: the newest, and those on their way out. */
+  channelsPerDeviceMax: 3,
+  /** Seconds until a terminal makes a new channel: half a membership, with its renewal. */
+  channelSeconds: 43_200,
+  /** Milliseconds between two handshakes that somebody without a seal can make a terminal do. */
+  resealPauseMs: 1_000,
+  /** Milliseconds that a polling terminal stays after a new channel: questions are asked again. */
+  resealStayMs: 1_000,
+  /** Sequence numbers of a channel that are told apart below the highest. */
+  sealWindow: 32,
+  /** Boots of one terminal that the manager remembers, to tell a clone from a restart. */
+  bootsPerDeviceMax: 4,
+  /** Questions open at one callee; half of them kept for callers that it accepted before. */
+  asksPerCalleeMax: 24,
+  /** Names whose IDs a terminal remembers. */
+  pinsMax: 10_000,
+  /** Questions that wait for an owner's word, and approvals that are remembered. */
+  ownerAsksMax: 32,
+  approvalsMax: 1_000,
+  /** Seconds that an approval can be remembered. */
+  approvalSecondsMax: 30 * 86_400,
   /** Candidates of one terminal in one record. */
   candidatesMax: 16,
   /** UDP and TCP ports are 16 bits. */
@@ -103,6 +140,15 @@ export const LIMITS = {
   listBytesMax: 14 * 1024,
 } as const;
 
+assert(LIMITS.sealedBytesMax > LIMITS.messageBytesMax + 48, 'a sealed message holds any message');
+assert(
+  LIMITS.revokedMax * 34 + 64 < LIMITS.revocationBytesMax,
+  'a revocation list holds all its IDs',
+);
+assert(
+  LIMITS.asksPerCalleeMax + 4 < LIMITS.triggersPerDeviceMax,
+  'end requests find room beside the questions',
+);
 assert(LIMITS.waitMsDefault < LIMITS.waitMsMax, 'the default wait fits');
 assert(LIMITS.grantMessageBytesMax < LIMITS.messageBytesMax / 4, 'a notice holds a grant');
 assert(LIMITS.answersMax > 2 * LIMITS.callsMax, 'refused answers can make room for open ones');

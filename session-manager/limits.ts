@@ -24,6 +24,13 @@ export const MANAGER_LIMITS = {
   foldsMax: 10_000,
   /** Milliseconds that refusals are folded for: one hour. */
   foldMs: 3_600_000,
+  /** Callers, and pairs of caller and name, whose vain calls are counted. */
+  ratedCallersMax: 20_000,
+  ratedNamesMax: 100_000,
+  /** Pairs of terminals that talked before, kept so that strangers do not starve friends. */
+  friendsMax: 100_000,
+  /** Log entries between two checkpoints. */
+  checkpointEntries: 256,
   /** Tickets that wait to be used. */
   ticketsMax: 10_000,
   /** Uses of one ticket. */

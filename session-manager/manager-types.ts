@@ -2,7 +2,7 @@
 // LMDB and HTTP, and those back into inputs; the simulator does the same in virtual time.
 
 import type { OperatorLimits } from '../protocol/consent/allow-list.ts';
-import type { CryptoSuite, SigningKey } from '../protocol/crypto.ts';
+import type { CryptoSuite, DhKey, SigningKey } from '../protocol/crypto.ts';
 import type { EndReason } from '../protocol/ends.ts';
 import type { DeviceId, ManagerId, Name, SessionId } from '../protocol/ids.ts';
 import type { Rng } from '../protocol/random.ts';
@@ -10,7 +10,15 @@ import type { WallMs } from '../protocol/time.ts';
 import type { Report, SessionRecord } from './records.ts';
 
 /** Tables of the store. */
-export const TABLES = ['devices', 'names', 'tickets', 'sessions', 'log', 'meta'] as const;
+export const TABLES = [
+  'devices',
+  'names',
+  'tickets',
+  'sessions',
+  'log',
+  'meta',
+  'revoked',
+] as const;
 export type Table = (typeof TABLES)[number];
 
 /** One row to put (or, without a value, to remove). */
@@ -35,6 +43,20 @@ export interface Stored {
   /** All live sessions, and the newest closed ones. */
   readonly sessions: readonly Row[];
   readonly meta: readonly Row[];
+  readonly revoked: readonly Row[];
+}
+
+/** A bucket of tokens: so many at once, and so many a second more. */
+export interface Rate {
+  readonly burst: number;
+  readonly perSecond: number;
+}
+
+/** Bounds of what callers may ask without being let in (design §4). */
+export interface RateLimits {
+  readonly perCaller: Rate;
+  /** Of one caller for one name, known or not. */
+  readonly perName: Rate;
 }
 
 /** What a manager's core is made with. */
@@ -43,9 +65,17 @@ export interface ManagerOptions {
   readonly id: ManagerId;
   /** Ed25519: signs grants, expiries, memberships and the log. */
   readonly key: SigningKey;
+  /** X25519: terminals seal what they say to it. */
+  readonly agreementKey: DhKey;
+  /** SHA-256 pins of the TLS keys that terminals meet; empty: no TLS. */
+  readonly pins: readonly Uint8Array[];
   readonly suite: CryptoSuite;
   readonly rng: Rng;
   readonly policy: OperatorLimits;
+  /** Let reasons out with refusals (design §4): off unless the operator turns it on. */
+  readonly explain: boolean;
+  /** How often a caller may ask in vain; accepted calls cost nothing. */
+  readonly rates: RateLimits;
   /** Where terminals enrol; a request that is meant for another server is refused. */
   readonly enrolUrl: string;
   /** The broker as terminals reach it; told at enrolment. */
@@ -63,6 +93,8 @@ export type Command =
     }
   /** Force the end of a session [S6004]. */
   | { readonly kind: 'end'; readonly session: SessionId }
+  /** Take a terminal's membership away for good and end its sessions. */
+  | { readonly kind: 'revoke'; readonly name: Name }
   /** Answered when everything before it is on disk (or could not be put there). */
   | { readonly kind: 'settle' }
   /** The same before a stop: refusals that are still being counted go into the log first. */
@@ -126,8 +158,9 @@ export type ReplyFault =
   | 'name-taken'
   | 'already-enrolled'
   | 'not-enrolled'
-  | 'clock'
   | 'no-session'
+  | 'no-device'
+  | 'revoked'
   | 'busy'
   | 'disk';
 
@@ -140,6 +173,7 @@ export type Reply =
   | { readonly kind: 'enrolled'; readonly bytes: Uint8Array }
   | { readonly kind: 'membership'; readonly bytes: Uint8Array }
   | { readonly kind: 'ended'; readonly outcome: EndOutcome }
+  | { readonly kind: 'revoked'; readonly outcome: RevokeOutcome }
   | { readonly kind: 'settled' };
 
 /** What became of an operator's end [S6005]: terminals by name. */
@@ -150,6 +184,21 @@ export interface EndOutcome {
   readonly confirmed: readonly Name[];
   /** Did not answer in time; ends by its own expiry at the latest. */
   readonly unconfirmed: readonly Name[];
+}
+
+/** What became of a revocation. */
+export interface RevokeOutcome {
+  readonly name: Name;
+  readonly id: DeviceId;
+  /** Its sessions: those that a terminal confirmed as ended, and those that run out by themselves. */
+  readonly ended: readonly SessionId[];
+  readonly running: readonly {
+    readonly session: SessionId;
+    /** Terminals that did not answer in time. */
+    readonly unconfirmed: readonly Name[];
+    /** ISO 8601: when it has ended at the latest, by its own expiry. */
+    readonly until: string;
+  }[];
 }
 
 /** A session took a turn. */
@@ -203,6 +252,8 @@ export interface DeviceView {
   /** ISO 8601 of its last registration since the manager started; null: none yet. */
   readonly registered: string | null;
   readonly pollSeconds: number | null;
+  /** ISO 8601 of the last time that it was seen twice at once; null: never. */
+  readonly cloned: string | null;
 }
 
 /** What the core has dropped, by why: peer faults are counted, never answered. */

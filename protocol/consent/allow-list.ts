@@ -40,6 +40,10 @@ export interface AllowEntry {
   readonly until?: string | undefined;
   /** Whether a talk may be extended up to the limits of this entry. */
   readonly extend?: boolean | undefined;
+  /** The owner is asked at every call: by `nakodo approve` (true), or by this command. */
+  readonly ask?: boolean | string | undefined;
+  /** With `ask`: seconds for which a yes counts for this caller's next calls as well. */
+  readonly remember?: number | undefined;
 }
 
 /** Who asks, and for which service. */

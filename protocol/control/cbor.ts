@@ -25,7 +25,7 @@ export function encodeCbor<T>(type: Type<T>, value: T): Uint8Array {
   const written = type.write(value);
   assert(type.read(written) !== undefined, 'what is encoded fits its declared type');
   const encoded = new Uint8Array(encoder.encode(written));
-  assert(encoded.length <= LIMITS.messageBytesMax, 'what is encoded fits one message');
+  assert(encoded.length <= LIMITS.sealedBytesMax, 'what is encoded fits one message');
   return encoded;
 }
 
@@ -34,7 +34,7 @@ export function encodeCbor<T>(type: Type<T>, value: T): Uint8Array {
  * The result shares no memory with `bytes`.
  */
 export function decodeCbor<T>(type: Type<T>, bytes: Uint8Array): T | undefined {
-  if (bytes.length > LIMITS.messageBytesMax || !isShallow(bytes)) return undefined;
+  if (bytes.length > LIMITS.sealedBytesMax || !isShallow(bytes)) return undefined;
   const own = new Uint8Array(bytes);
   try {
     const value = type.read(encoder.decode(own));

@@ -2,6 +2,7 @@
 // Key 0 is the wire version, key 1 the kind; a message's own fields start at 2. `request` ties an
 // answer to its question: an application reply, as PUBACK means nothing to us (design §4).
 
+import { KEY_BYTES, SIGNATURE_BYTES, TAG_BYTES } from '../crypto.ts';
 import { END_REASONS, type EndReason } from '../ends.ts';
 import { LIMITS } from '../limits.ts';
 import {
@@ -30,6 +31,10 @@ import {
 /** Of every control message; another version is refused whole. */
 export const WIRE_VERSION = 1;
 
+/** Bytes that name a sealed channel; random, chosen by the terminal. */
+export const CHANNEL_ID_BYTES = 8;
+/** Bytes of either handshake message of a channel: an ephemeral key and a tag (Noise KK). */
+const SEAL_HANDSHAKE_BYTES = KEY_BYTES + TAG_BYTES;
 const SECONDS_MAX = LIMITS.grantSecondsMax;
 const BYTES_MAX = LIMITS.grantBytesMax;
 // The same codes as in the CLOSE frame of the data plane.
@@ -63,6 +68,8 @@ export const listEntry = record({
   bytes: optional(5, uint(BYTES_MAX)),
   untilSeconds: optional(6, uint(SECONDS_MAX)),
   extend: optional(7, bool),
+  /** The owner is asked at every call; an answer says `approved` if the owner said yes. */
+  ask: optional(8, bool),
 });
 export type ListEntry = Infer<typeof listEntry>;
 
@@ -90,8 +97,37 @@ const FIELDS = {
     record: field(2, recordId),
     candidates: field(3, list(candidate, LIMITS.candidatesMax)),
     pollSeconds: optional(4, uint(SECONDS_MAX)),
+    /** The newest membership, so that the connection outlives the one that it began with. */
+    membership: optional(5, bytes(1, LIMITS.membershipBytesMax)),
   },
-  // --- terminal → manager -----------------------------------------------------------------------
+  // --- terminal ↔ manager, the seal (`control/seal.ts`) ------------------------------------------
+  /** terminal → manager: first message of the Noise handshake that makes a sealed channel. */
+  hello: {
+    request: field(2, requestId),
+    channel: field(3, bytes(CHANNEL_ID_BYTES)),
+    noise: field(4, bytes(SEAL_HANDSHAKE_BYTES)),
+  },
+  /** manager → terminal: the second. */
+  welcome: {
+    request: field(2, requestId),
+    channel: field(3, bytes(CHANNEL_ID_BYTES)),
+    noise: field(4, bytes(SEAL_HANDSHAKE_BYTES)),
+  },
+  /**
+   * Either way: another message, encrypted and authenticated under the channel's key for this
+   * direction; `sequence` is the nonce and never repeats.
+   */
+  sealed: {
+    channel: field(2, bytes(CHANNEL_ID_BYTES)),
+    sequence: field(3, uint(Number.MAX_SAFE_INTEGER)),
+    box: field(4, bytes(TAG_BYTES + 1, LIMITS.messageBytesMax + TAG_BYTES)),
+  },
+  /**
+   * manager → terminal, also inside a trigger: there is no channel; say hello. Not authenticated:
+   * it makes a terminal do nothing but shake hands once more.
+   */
+  reseal: { request: field(2, requestId) },
+  // --- terminal → manager, sealed ----------------------------------------------------------------------
   /** [S1001, S2000, S4001]: name and device ID; `boot` is new at every start of the terminal. */
   register: {
     request: field(2, requestId),
@@ -109,6 +145,8 @@ const FIELDS = {
     want: field(6, terms),
     waitMs: field(7, uint(LIMITS.waitMsMax)),
     record: field(8, recordId),
+    /** The caller's, over `requestStatement` of these fields (consent/statements.ts). */
+    signature: field(9, bytes(SIGNATURE_BYTES)),
   },
   /** [S4003, S2003]: the allow-list or the verdict, in answer to a communication request. */
   allowList: {
@@ -118,6 +156,12 @@ const FIELDS = {
     entries: field(5, list(listEntry, LIMITS.listEntriesMax)),
     reduced: field(6, bool),
     record: optional(7, recordId),
+    /** Made by this boot of the callee; the address notice has to echo it. */
+    nonce: field(8, requestId),
+    /** The owner was asked and said yes: counts for an entry with `ask`. */
+    approved: field(9, bool),
+    /** The callee's, over `verdictStatement` of these fields (consent/statements.ts). */
+    signature: field(10, bytes(SIGNATURE_BYTES)),
   },
   /** [S5004, claim 4]: ask for a later expiry; `want` holds cumulative totals. */
   extend: {
@@ -125,6 +169,8 @@ const FIELDS = {
     session: field(3, sessionId),
     revision: field(4, uint(LIMITS.revisionsMax)),
     want: field(5, terms),
+    /** The asker's, over `extensionStatement` of these fields. */
+    signature: field(6, bytes(SIGNATURE_BYTES)),
   },
   /** [S5007, S6000, claim 5]: an end and its counts; kept on disk until `ended` comes back. */
   endNotice: {
@@ -154,6 +200,11 @@ const FIELDS = {
     wanted: field(3, list(wantedAddress, 2)),
     waitMs: field(4, uint(LIMITS.waitMsMax)),
   },
+  /** Which terminals are revoked: `statement` is signed (identity/revocation.ts), every 2 s. */
+  revoked: {
+    statement: field(2, bytes(1, LIMITS.revocationBytesMax)),
+    signature: field(3, bytes(SIGNATURE_BYTES)),
+  },
   // --- broker → manager -------------------------------------------------------------------------
   /** The state of a trigger: handed over, waiting for a poll, past its deadline. */
   triggerState: {
@@ -177,13 +228,19 @@ const FIELDS = {
   /** Answer to a poll [53]: so many requests were handed over; none left waiting. */
   polled: { handed: field(2, uint(LIMITS.triggersPerDeviceMax)) },
   // --- inside trigger and call: manager → terminal -----------------------------------------------
-  /** "Send your allow-list": who asks, for what [S2002, S4002]. */
+  /**
+   * "Send your allow-list": who asks, for what [S2002, S4002]; with the caller's own signed
+   * request (`nonce`: its `connect.request`), so that nobody asks in another's name.
+   */
   ask: {
     request: field(2, requestId),
     callerName: field(3, name),
     callerId: field(4, deviceId),
     service: field(5, service),
     want: field(6, terms),
+    nonce: field(7, requestId),
+    callerKeys: field(8, publicKeys),
+    signature: field(9, bytes(SIGNATURE_BYTES)),
   },
   /** The same question for a later expiry of a running talk. */
   askExtend: {
@@ -206,15 +263,25 @@ const FIELDS = {
     request: field(2, requestId),
     name: field(3, name),
     membership: field(4, bytes(1, LIMITS.membershipBytesMax)),
+    /** The manager's time, Unix milliseconds: a terminal without a clock takes it. */
+    time: field(5, uint(Number.MAX_SAFE_INTEGER)),
+    /** The server's TLS keys, signed (identity/server-keys.ts); absent where there is no TLS. */
+    serverKeys: optional(6, bytes(1, LIMITS.serverKeysBytesMax)),
   },
   /** A request that was refused or failed [S2010]; for `connect` the code is always `refused`. */
   refusal: {
     request: field(2, requestId),
-    code: field(3, oneOf('refused', 'name-taken', 'not-enrolled', 'busy', 'no-session', 'disk')),
+    code: field(
+      3,
+      oneOf('refused', 'name-taken', 'not-enrolled', 'busy', 'no-session', 'disk', 'cloned'),
+    ),
+    /** Only where the operator lets reasons out (`--explain`). */
+    why: optional(4, oneOf('denied', 'unknown', 'away', 'limited', 'server')),
   },
   /**
-   * [S2008, S2009, S1004, S4004, Fig. 4]: `request` echoes what this terminal itself asked or was
-   * asked; `grant` is the same bytes for both ends and the prologue of their handshake.
+   * [S2008, S2009, S1004, S4004, Fig. 4]: `request` echoes the nonce that this boot of this
+   * terminal put into its request or its verdict; `grant` is the same bytes for both ends and the
+   * prologue of their handshake.
    */
   addressNotice: {
     request: field(2, requestId),
@@ -223,6 +290,9 @@ const FIELDS = {
     key: field(5, bytes(32)),
     peerKeys: field(6, publicKeys),
     peerCandidates: field(7, list(candidate, LIMITS.candidatesMax)),
+    /** To the caller: what the callee signed (`verdictStatement`); its hash stands in the grant. */
+    verdict: optional(8, bytes(1, LIMITS.statementBytesMax)),
+    verdictSignature: optional(9, bytes(SIGNATURE_BYTES)),
   },
   /** [S6003, S5005, claim 11]: a new expiry, told to both ends; `expiry` is signed as it stands. */
   newExpiry: {
@@ -231,7 +301,12 @@ const FIELDS = {
     signature: field(4, bytes(64)),
   },
   /** Answer to `endNotice`: it is in the log and may be forgotten. */
-  ended: { request: field(2, requestId), session: field(3, sessionId) },
+  ended: {
+    request: field(2, requestId),
+    session: field(3, sessionId),
+    /** Where the log stood then, signed (identity/receipt.ts): shows a tail that is cut later. */
+    receipt: optional(4, bytes(1, LIMITS.receiptBytesMax)),
+  },
 } as const;
 
 type Kinds = typeof FIELDS;
@@ -266,6 +341,11 @@ export const KIND_NUMBERS: Readonly<Record<Kind, number>> = {
   addressNotice: 19,
   newExpiry: 20,
   ended: 21,
+  hello: 22,
+  welcome: 23,
+  sealed: 24,
+  reseal: 25,
+  revoked: 26,
 };
 
 /** Kind → how it is read and written. */

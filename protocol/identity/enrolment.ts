@@ -14,7 +14,6 @@ import {
   name,
   optional,
   record,
-  uint,
   url,
 } from '../control/schema.ts';
 import { type CryptoSuite, KEY_BYTES, type SigningKey } from '../crypto.ts';
@@ -42,15 +41,21 @@ export const enrolResponse = record({
   membership: field(2, bytes(1, LIMITS.membershipBytesMax)),
   managerKey: field(3, bytes(KEY_BYTES)),
   brokerUrl: field(4, url),
+  /** The manager's X25519 key: terminals seal what they say to it. */
+  agreementKey: field(5, bytes(KEY_BYTES)),
+  /** As in `registered`: the server's TLS keys, signed. */
+  serverKeys: optional(6, bytes(1, LIMITS.serverKeysBytesMax)),
 });
 type EnrolResponse = Omit<Infer<typeof enrolResponse>, 'version'>;
 
-/** The body of a request for a new membership; `issuedAt`: Unix seconds. */
+/**
+ * The body of a request for a new membership. It carries no time: a terminal without a clock asks
+ * it to learn the time, and whoever repeats it gets nothing that is of use without the key.
+ */
 export const membershipRequest = record({
   version: field(0, exactly(VERSION)),
   url: field(1, url),
   keys: field(2, publicKeys),
-  issuedAt: field(3, uint(LIMITS.unixSecondsMax)),
 });
 type MembershipRequest = Omit<Infer<typeof membershipRequest>, 'version'>;
 
@@ -109,24 +114,17 @@ export function makeMembershipRequest(key: SigningKey, request: MembershipReques
   return wrap(key, 'membership-request', encodeCbor(membershipRequest, body));
 }
 
-/**
- * Reads a request for a new membership, signed by the keys it names, as fresh as a token; `stale`
- * for one that is in order but of another time: its clock or ours is wrong, or it is an old one.
- */
+/** Reads a request for a new membership that is signed by the keys it names. */
 export function openMembershipRequest(
   suite: CryptoSuite,
   encoded: Uint8Array,
-  check: { readonly nowSeconds: number },
-): MembershipRequest | 'stale' | undefined {
+): MembershipRequest | undefined {
   const parts = unwrap(encoded);
   const request = parts === undefined ? undefined : decodeCbor(membershipRequest, parts.body);
   if (parts === undefined || request === undefined) return undefined;
   const { ed25519 } = request.keys;
   const label = 'membership-request';
   if (!verifySigned(suite, ed25519, label, parts.body, parts.signature)) return undefined;
-  const age = check.nowSeconds - request.issuedAt;
-  if (age < -LIMITS.clockSkewSeconds) return 'stale';
-  if (age > LIMITS.tokenSeconds + LIMITS.clockSkewSeconds) return 'stale';
   return withoutVersion(request);
 }
 

@@ -18,6 +18,12 @@ type SignedLabel =
   | 'manager-token'
   | 'enrol'
   | 'enrolled'
+  | 'request'
+  | 'verdict'
+  | 'extension'
+  | 'server-keys'
+  | 'revocation'
+  | 'receipt'
   | 'log';
 
 /** A body and its signature, as memberships, tokens and enrolments travel. */

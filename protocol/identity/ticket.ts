@@ -7,14 +7,19 @@ import { decodeCbor, encodeCbor } from '../control/cbor.ts';
 import { type Infer, bytes, field, name, optional, record, uint, url } from '../control/schema.ts';
 import { type CryptoSuite, KEY_BYTES } from '../crypto.ts';
 import { LIMITS } from '../limits.ts';
+import { PIN_BYTES } from './server-keys.ts';
 
-const VERSION = 1;
+const VERSION = 2;
 const PREFIX = 'nakodo1';
 const HASH_LABEL = asciiBytes('nakodo/1/ticket\0');
 /** Bytes of a ticket's secret: chosen by us, nobody tries 2^160 of them. */
 export const TICKET_SECRET_BYTES = 20;
 
-/** The inside of a ticket; `url`: where to enrol; `expiresAt`: Unix seconds; `name`: if fixed. */
+/**
+ * The inside of a ticket; `url`: where to enrol; `expiresAt`: Unix seconds; `name`: if fixed;
+ * `managerKey`: Ed25519, `agreementKey`: X25519; `pin`: of the server's TLS key, absent only where
+ * the server runs without TLS.
+ */
 export const ticket = record({
   version: field(0, uint(255)),
   url: field(1, url),
@@ -22,6 +27,8 @@ export const ticket = record({
   secret: field(3, bytes(TICKET_SECRET_BYTES)),
   expiresAt: field(4, uint(LIMITS.unixSecondsMax)),
   name: optional(5, name),
+  agreementKey: field(6, bytes(KEY_BYTES)),
+  pin: optional(7, bytes(PIN_BYTES)),
 });
 type Ticket = Omit<Infer<typeof ticket>, 'version'>;
 

@@ -9,6 +9,7 @@ import { type CryptoSuite, KEY_BYTES, type SigningKey } from '../crypto.ts';
 import type { DeviceId, ManagerId, Name } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { type Membership, openMembership } from './membership.ts';
+import { PIN_BYTES } from './server-keys.ts';
 import { unwrap, verifySigned, wrap } from './signed.ts';
 
 const VERSION = 1;
@@ -23,7 +24,12 @@ export const terminalToken = record({
   issuedAt: field(3, uint(LIMITS.unixSecondsMax)),
   nonce: field(4, bytes(TOKEN_NONCE_BYTES)),
   membership: field(5, bytes(1, LIMITS.membershipBytesMax)),
+  /** The pin of the TLS key that the terminal sees: a token is of no use at another server. */
+  server: field(6, bytes(PIN_BYTES)),
 });
+
+/** The pin of a connection without TLS. */
+export const NO_PIN: Uint8Array = new Uint8Array(PIN_BYTES);
 
 /** The body of the manager's own token, signed by the manager. */
 export const managerToken = record({
@@ -48,6 +54,8 @@ interface ProvenTerminal {
   readonly device: DeviceId;
   readonly name: Name;
   readonly membership: Membership;
+  /** Of this token alone: a broker takes each once. */
+  readonly nonce: Uint8Array;
 }
 
 /** What a token is judged by: the broker's time, and the client ID of the CONNECT packet. */
@@ -55,6 +63,8 @@ interface TokenCheck {
   /** Unix seconds. */
   readonly nowSeconds: number;
   readonly clientId: string;
+  /** The pin of the TLS key that this connection was made with; 32 zero bytes without TLS. */
+  readonly server: Uint8Array;
 }
 
 /**
@@ -69,6 +79,7 @@ export function makeToken(
     readonly issuedAt: number;
     readonly nonce: Uint8Array;
     readonly membership: Uint8Array;
+    readonly server: Uint8Array;
   },
 ): Uint8Array {
   return wrap(key, 'token', encodeCbor(terminalToken, { version: VERSION, ...token }));
@@ -84,7 +95,9 @@ export function openToken(
   const parts = unwrap(encoded);
   const body = parts === undefined ? undefined : decodeCbor(terminalToken, parts.body);
   if (parts === undefined || body === undefined) return 'malformed';
-  if (!sameBytes(body.audience, managerKey)) return 'audience';
+  if (!sameBytes(body.audience, managerKey) || !sameBytes(body.server, check.server)) {
+    return 'audience';
+  }
   const membership = openMembership(suite, managerKey, body.membership);
   if (membership === undefined || membership.device !== body.device) return 'signature';
   const { ed25519 } = membership.keys;
@@ -94,7 +107,8 @@ export function openToken(
     return 'membership-expired';
   }
   if (check.clientId !== membership.device) return 'client-id';
-  return { device: membership.device, name: membership.name, membership };
+  const { nonce } = body;
+  return { device: membership.device, name: membership.name, membership, nonce };
 }
 
 /** Makes the manager's own MQTT password, signed by the key that is also its audience. */
@@ -112,7 +126,7 @@ export function openManagerToken(
   managerKey: Uint8Array,
   encoded: Uint8Array,
   check: TokenCheck,
-): { readonly client: ManagerId } | TokenFault {
+): { readonly client: ManagerId; readonly nonce: Uint8Array } | TokenFault {
   const parts = unwrap(encoded);
   const body = parts === undefined ? undefined : decodeCbor(managerToken, parts.body);
   if (parts === undefined || body === undefined) return 'malformed';
@@ -121,7 +135,8 @@ export function openManagerToken(
     return 'signature';
   }
   if (!isFresh(body.issuedAt, check.nowSeconds)) return 'expired';
-  return check.clientId === body.client ? { client: body.client } : 'client-id';
+  if (check.clientId !== body.client) return 'client-id';
+  return { client: body.client, nonce: body.nonce };
 }
 
 /** Whether something issued then is still accepted: LIMITS.tokenSeconds, and skew both ways. */
