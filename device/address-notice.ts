@@ -4,7 +4,7 @@
 
 import type { MessageOf } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
-import { type CryptoSuite, KEY_BYTES } from '../protocol/crypto.ts';
+import { type CryptoSuite, KEY_BYTES, type SigningKey } from '../protocol/crypto.ts';
 import type { Role } from '../protocol/data/connection-types.ts';
 import { type Expiry, type Grant, decodeExpiry, decodeGrant } from '../protocol/grant.ts';
 import { deviceIdOf } from '../protocol/identity/device-id.ts';
@@ -19,6 +19,8 @@ export interface Self {
   readonly name: Name;
   /** The manager's Ed25519 key, 32 bytes. */
   readonly managerKey: Uint8Array;
+  /** This terminal's Ed25519 key. */
+  readonly signingKey: SigningKey;
   readonly suite: CryptoSuite;
 }
 

@@ -7,6 +7,8 @@
 // Extension: a limit that an entry states is never exceeded. An entry that states any limit refuses
 // extension, unless it says `extend`: then the totals may rise up to its limits. An entry without a
 // limit lets a talk grow as far as the operator permits.
+// Asking: an entry with `ask` decides like any other, but refuses until the owner was asked and the
+// answer says `approved`.
 
 import { encodeCbor } from '../control/cbor.ts';
 import { type ListEntry, type Terms, listEntry } from '../control/messages.ts';
@@ -63,6 +65,8 @@ export interface ListAsk {
   readonly kind: 'connect' | 'extend';
   /** For an extension: what is granted now, and how long the talk has lasted. */
   readonly current?: CurrentTerms | undefined;
+  /** The owner was asked and said yes: counts for an entry with `ask`. */
+  readonly approved?: boolean | undefined;
 }
 
 /** A running talk's limits. */
@@ -138,18 +142,29 @@ export function matchingEntries<E extends Matchable>(
 }
 
 /**
- * Judges a request by the callee's list: the one evaluator of callee and manager
- * [S2004, S2005, claim 8, claim 14, claim 15]; see the head of this file for the rules.
+ * The entry that decides about a caller [S2004, claim 8]: the first `allow` whose time is not past,
+ * unless a `deny` matches; undefined: nobody said yes.
  */
-export function judge(entries: readonly ListEntry[], ask: ListAsk): ListVerdict {
+export function decidingEntry<E extends Matchable & Pick<ListEntry, 'action' | 'untilSeconds'>>(
+  entries: readonly E[],
+  ask: Pick<ListAsk, 'callerName' | 'callerId' | 'service'>,
+): E | undefined {
   const matching = matchingEntries(entries, {
     name: ask.callerName,
     id: ask.callerId,
     service: ask.service,
   });
-  if (matching.some((entry) => entry.action === 'deny')) return REFUSED;
-  const entry = matching.find((candidate) => candidate.untilSeconds !== 0);
-  if (entry === undefined) return REFUSED;
+  if (matching.some((entry) => entry.action === 'deny')) return undefined;
+  return matching.find((candidate) => candidate.untilSeconds !== 0);
+}
+
+/**
+ * Judges a request by the callee's list: the one evaluator of callee and manager
+ * [S2004, S2005, claim 8, claim 14, claim 15]; see the head of this file for the rules.
+ */
+export function judge(entries: readonly ListEntry[], ask: ListAsk): ListVerdict {
+  const entry = decidingEntry(entries, ask);
+  if (entry === undefined || (entry.ask === true && ask.approved !== true)) return REFUSED;
   return ask.kind === 'connect' ? bounded(entry, ask.want, 0) : judgeExtension(entry, ask);
 }
 
@@ -213,7 +228,10 @@ export function reduceToCaller(list: AllowList, ask: { readonly callerName: stri
   };
 }
 
-/** The list as it travels [S4003]: `until` becomes the seconds left at this moment. */
+/**
+ * The list as it travels [S4003]: `until` becomes the seconds left at this moment; how the owner is
+ * asked stays at home.
+ */
 export function toTravelling(list: AllowList, at: LocalMoment): readonly ListEntry[] {
   return list.entries.map((entry) => ({
     action: entry.action,
@@ -224,6 +242,7 @@ export function toTravelling(list: AllowList, at: LocalMoment): readonly ListEnt
     bytes: entry.bytes,
     untilSeconds: entry.until === undefined ? undefined : parseUntil(entry.until, at),
     extend: entry.extend,
+    ask: entry.ask === undefined || entry.ask === false ? undefined : true,
   }));
 }
 
