@@ -1,9 +1,10 @@
 // What the terminal's parts say to the shell: one bounded queue of outputs, the counters, and the
-// sockets that are wanted. Assumes that the shell drains after every input (protocol/core.ts).
+// sockets that are wanted. What is meant for the manager is sealed here, at every send anew. Assumes that the shell drains after every input (protocol/core.ts).
 
 import { assert } from '../protocol/assert.ts';
 import { encodeMessage } from '../protocol/control/codec.ts';
 import type { Message } from '../protocol/control/messages.ts';
+import type { SealedChannel } from '../protocol/control/seal.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import {
   type SocketId,
@@ -22,6 +23,7 @@ export class Outbox {
   readonly #counters = new Map<TerminalCounter, number>();
   readonly #sockets = new Set<SocketId>();
   #lastSocket = 0;
+  #channel: SealedChannel | undefined;
 
   /** Queues an output; at LIMITS.outputsMax the oldest one that can be spared goes. */
   push(output: TerminalOutput): void {
@@ -37,12 +39,24 @@ export class Outbox {
     this.push({ kind: 'event', event });
   }
 
+  /** From now on this channel seals what goes to the manager. */
+  useChannel(channel: SealedChannel): void {
+    this.#channel = channel;
+  }
+
   publish(topic: PublishTopic, message: Message): void {
     this.publishBytes(topic, encodeMessage(message));
   }
 
-  publishBytes(topic: PublishTopic, bytes: Uint8Array): void {
-    this.push({ kind: 'publish', topic, bytes });
+  /** Publishes an encoded message: to the broker (`address`) as it is, to the manager sealed. */
+  publishBytes(topic: PublishTopic, message: Uint8Array): void {
+    if (topic === 'address') {
+      this.push({ kind: 'publish', topic, bytes: message });
+      return;
+    }
+    // Requests wait for the channel; an answer follows a question that came through it.
+    assert(this.#channel !== undefined, 'nothing is said to the manager before the channel');
+    this.push({ kind: 'publish', topic, bytes: this.#channel.seal(message) });
   }
 
   shift(): TerminalOutput | undefined {

@@ -3,7 +3,8 @@
 // sleeps again (design §4). For an always-connected terminal all of this does nothing.
 
 import type { MessageOf } from '../protocol/control/messages.ts';
-import { type Micros, NEVER, after, seconds } from '../protocol/time.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import { type Micros, NEVER, after, earlier, ms, seconds } from '../protocol/time.ts';
 import type { Outbox } from './outbox.ts';
 
 /** When one terminal's link is to be up. */
@@ -15,6 +16,8 @@ export class Polling {
   /** What the broker said that it hands over on this link; undefined until it said so. */
   #announced: number | undefined;
   #handed = 0;
+  /** After a new channel: what is open for us is asked again. */
+  #stayUntil: Micros = NEVER;
 
   /** Asks for the link at once: a terminal comes up at start. */
   constructor(outbox: Outbox, pollSeconds: number | undefined) {
@@ -34,6 +37,13 @@ export class Polling {
   onLinkDown(): void {
     this.#announced = undefined;
     this.#handed = 0;
+    this.#stayUntil = NEVER;
+  }
+
+  /** The manager may ask again, in the new channel, what we could not open before. */
+  onChannel(now: Micros): void {
+    if (this.#pollSeconds === undefined) return;
+    this.#stayUntil = after(now, ms(LIMITS.resealStayMs));
   }
 
   /** The broker handed over one request. */
@@ -56,12 +66,16 @@ export class Polling {
       if (isBusy || now >= this.#wakeAt) this.#wake();
       return;
     }
+    if (this.#stayUntil !== NEVER) {
+      if (now < this.#stayUntil) return;
+      this.#stayUntil = NEVER;
+    }
     const isAnswered = this.#announced !== undefined && this.#handed >= this.#announced;
     if (isRegistered && isAnswered && !isBusy) this.#sleep(now, this.#pollSeconds);
   }
 
   nextTimeout(): Micros {
-    return this.#wakeAt;
+    return earlier(this.#wakeAt, this.#stayUntil);
   }
 
   #wake(): void {

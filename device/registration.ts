@@ -1,13 +1,14 @@
 // Means 11: the terminal records its address at the trigger broker [S1000, S4000] and its name at
-// the session manager [S1001, S4001], anew on every link, and before its membership runs out. The
-// address recorded here has no candidates: an idle terminal is present, not callable (design §5).
+// the session manager [S1001, S4001], anew on every link and in every sealed channel; a channel
+// lasts half a membership, so that this renews it too. The address recorded here has no candidates:
+// an idle terminal is present, not callable (design §5).
 
 import type { MessageOf } from '../protocol/control/messages.ts';
 import type { Name, RecordId, RequestId } from '../protocol/ids.ts';
 import { randomRecordId, randomRequestId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Rng } from '../protocol/random.ts';
-import { type Micros, NEVER, after, seconds } from '../protocol/time.ts';
+import { type Micros, after, seconds } from '../protocol/time.ts';
 import type { Outbox } from './outbox.ts';
 import type { Requests } from './requests.ts';
 
@@ -29,7 +30,9 @@ export class Registration {
   #isPresent = false;
   #isNamed = false;
   #isComplete = false;
-  #renewAt: Micros = NEVER;
+  /** When the newest membership came, and the one that the broker knows of; undefined: none yet. */
+  #renewedAt: Micros | undefined;
+  #shownAt: Micros | undefined;
 
   constructor(options: RegistrationOptions) {
     this.#options = options;
@@ -40,18 +43,21 @@ export class Registration {
     return this.#isComplete;
   }
 
-  /** [S1000, S4000, S1001, S4001, claim 1]: both registrations leave as soon as the link is up. */
-  onLinkUp(now: Micros): void {
-    const { rng, requests, pollSeconds } = this.#options;
+  /**
+   * [S1000, S4000, S1001, S4001, claim 1]: both registrations leave as soon as the link is up; the
+   * name with the first channel, if there is none yet.
+   */
+  onLinkUp(now: Micros, { isSealed }: { readonly isSealed: boolean }): void {
     this.onLinkDown();
-    this.#record = randomRecordId(rng);
-    requests.send(
-      now,
-      this.#record,
-      'address',
-      { kind: 'address', record: this.#record, candidates: [], pollSeconds },
-      { early: true },
-    );
+    this.#shownAt = this.#renewedAt ?? now;
+    this.#recordPresence(now);
+    if (isSealed) this.#register(now);
+  }
+
+  /** [S1001, S4001]: what the manager knows of us, it knows by channel: it is told again. */
+  onChannel(now: Micros): void {
+    this.#isNamed = false;
+    this.#isComplete = false;
     this.#register(now);
   }
 
@@ -62,7 +68,6 @@ export class Registration {
     this.#isPresent = false;
     this.#isNamed = false;
     this.#isComplete = false;
-    this.#renewAt = NEVER;
   }
 
   /** The broker has the address; false if it is not the record of this registration. */
@@ -82,8 +87,10 @@ export class Registration {
       outbox.event({ kind: 'registerRefused', code: 'name-differs' });
       return true;
     }
-    outbox.push({ kind: 'membership', bytes: message.membership });
-    this.#renewAt = after(now, seconds(LIMITS.membershipSeconds / 2));
+    const { membership, time, serverKeys } = message;
+    outbox.push({ kind: 'membership', bytes: membership, time, serverKeys });
+    this.#renewedAt = now;
+    this.#showMembership(now, membership);
     this.#isNamed = true;
     this.#complete();
     return true;
@@ -97,19 +104,30 @@ export class Registration {
     return true;
   }
 
-  handleTimeout(now: Micros): void {
-    if (now >= this.#renewAt) {
-      this.#renewAt = NEVER;
-      this.#register(now);
-    }
+  /** The broker lets nobody stay beyond its membership: it is shown one that is much newer. */
+  #showMembership(now: Micros, membership: Uint8Array): void {
+    const half = seconds(LIMITS.channelSeconds / 2);
+    if (this.#shownAt === undefined || now < after(this.#shownAt, half)) return;
+    this.#shownAt = now;
+    this.#recordPresence(now, membership);
   }
 
-  nextTimeout(): Micros {
-    return this.#renewAt;
+  #recordPresence(now: Micros, membership?: Uint8Array): void {
+    const { rng, requests, pollSeconds } = this.#options;
+    if (this.#record !== undefined) requests.settle(this.#record);
+    this.#record = randomRecordId(rng);
+    requests.send(
+      now,
+      this.#record,
+      'address',
+      { kind: 'address', record: this.#record, candidates: [], pollSeconds, membership },
+      { early: true },
+    );
   }
 
   #register(now: Micros): void {
     const { rng, requests, name, pollSeconds } = this.#options;
+    if (this.#request !== undefined) requests.settle(this.#request);
     this.#request = randomRequestId(rng);
     requests.send(
       now,

@@ -1,7 +1,8 @@
 // Requests that want an application reply (PUBACK means nothing to us, design §4): sent again with
 // doubling, jittered backoff until answered, kept while the link is down, idempotent under their
-// own request ID. Registration goes out as soon as the link is up; everything else waits until the
-// terminal is registered.
+// own request ID. What is meant for the manager waits for the sealed channel and is sealed anew at
+// every send. Registration goes out as soon as it can; everything else waits until the terminal is
+// registered.
 
 import { assert } from '../protocol/assert.ts';
 import { encodeMessage } from '../protocol/control/codec.ts';
@@ -17,6 +18,7 @@ type Key = RequestId | RecordId;
 
 interface Pending {
   readonly topic: PublishTopic;
+  /** The encoded message, not sealed. */
   readonly bytes: Uint8Array;
   /** May go out before the registration is acknowledged. */
   readonly early: boolean;
@@ -30,7 +32,8 @@ export class Requests {
   readonly #outbox: Outbox;
   readonly #rng: Rng;
   readonly #pending = new Map<Key, Pending>();
-  #gate: 'closed' | 'registering' | 'open' = 'closed';
+  /** No link; a link and no channel; a channel; and registered in it. */
+  #gate: 'closed' | 'unsealed' | 'registering' | 'open' = 'closed';
 
   constructor(outbox: Outbox, rng: Rng) {
     this.#outbox = outbox;
@@ -87,11 +90,24 @@ export class Requests {
     this.#arm(now, pending);
   }
 
+  /** Whether everything may go. */
+  get isOpen(): boolean {
+    return this.#gate === 'open';
+  }
+
   /** The link is up; only what need not wait for the registration may go. */
-  onLinkUp(now: Micros): void {
+  onLinkUp(now: Micros, { isSealed }: { readonly isSealed: boolean }): void {
+    this.#gate = isSealed ? 'registering' : 'unsealed';
+    for (const pending of this.#pending.values()) {
+      if (this.#mayGo(pending)) this.#publish(now, pending);
+    }
+  }
+
+  /** A new channel: after the registration everything unanswered goes again, sealed in it. */
+  onChannel(): void {
     this.#gate = 'registering';
     for (const pending of this.#pending.values()) {
-      if (pending.early) this.#publish(now, pending);
+      if (!pending.early) rest(pending);
     }
   }
 
@@ -108,10 +124,7 @@ export class Requests {
   /** Everything is kept. */
   onLinkDown(): void {
     this.#gate = 'closed';
-    for (const pending of this.#pending.values()) {
-      pending.nextAt = NEVER;
-      pending.waitMs = LIMITS.retryFirstMs;
-    }
+    for (const pending of this.#pending.values()) rest(pending);
   }
 
   handleTimeout(now: Micros): void {
@@ -130,7 +143,9 @@ export class Requests {
   }
 
   #mayGo(pending: Pending): boolean {
-    return this.#gate === 'open' || (this.#gate === 'registering' && pending.early);
+    if (this.#gate === 'open') return true;
+    if (this.#gate === 'closed' || !pending.early) return false;
+    return this.#gate === 'registering' || pending.topic === 'address';
   }
 
   #publish(now: Micros, pending: Pending): void {
@@ -144,4 +159,10 @@ export class Requests {
     const jitter = 0.75 + randomFraction(this.#rng) / 2;
     pending.nextAt = after(now, Math.round(ms(pending.waitMs) * jitter));
   }
+}
+
+/** Until it is published again. */
+function rest(pending: Pending): void {
+  pending.nextAt = NEVER;
+  pending.waitMs = LIMITS.retryFirstMs;
 }

@@ -1,13 +1,14 @@
 // The terminal, a pure core [means 11–17, claim 19]: it registers, answers for its owner, asks for
 // others by name, talks and ends. This file only sorts what comes in to the part that it concerns;
-// the story is in registration.ts, allow-list-answers.ts, polling.ts, address-resolution.ts,
-// talks.ts, extension.ts and ending.ts. A driver hands it one input, then drains poll() and
+// the story is in sealed-channels.ts, registration.ts, allow-list-answers.ts, polling.ts,
+// address-resolution.ts, talks.ts, extension.ts and ending.ts. Of what claims to be the manager's
+// only what its channel opens is obeyed. A driver hands it one input, then drains poll() and
 // pollTransmit(), then arms one timer for nextTimeout() (protocol/core.ts).
 
 import { decodeMessage } from '../protocol/control/codec.ts';
 import type { Message, MessageOf } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
-import type { CryptoSuite, DhKey } from '../protocol/crypto.ts';
+import type { CryptoSuite, DhKey, SigningKey } from '../protocol/crypto.ts';
 import type { ConnectionConfig, Talk } from '../protocol/data/connection-types.ts';
 import { NO_COUNTS } from '../protocol/ends.ts';
 import { decodeExpiry } from '../protocol/grant.ts';
@@ -24,6 +25,7 @@ import { Outbox } from './outbox.ts';
 import { Polling } from './polling.ts';
 import { Registration } from './registration.ts';
 import { Requests } from './requests.ts';
+import { SealedChannels } from './sealed-channels.ts';
 import { type TalkTransmit, Talks } from './talks.ts';
 import type { SocketId, TerminalInput, TerminalOutput, TerminalStatus } from './terminal-types.ts';
 
@@ -32,6 +34,10 @@ interface TerminalOptions {
   readonly name: Name;
   /** The manager's Ed25519 key, 32 bytes: signs grants and expiries. */
   readonly managerKey: Uint8Array;
+  /** The manager's X25519 key, 32 bytes: what is said to it is sealed for this key. */
+  readonly managerAgreementKey: Uint8Array;
+  /** This terminal's Ed25519 key. */
+  readonly signingKey: SigningKey;
   /** This terminal's X25519 key. */
   readonly localKey: DhKey;
   readonly suite: CryptoSuite;
@@ -47,6 +53,7 @@ export class Terminal {
   readonly #self: Self;
   readonly #outbox = new Outbox();
   readonly #requests: Requests;
+  readonly #channels: SealedChannels;
   readonly #registration: Registration;
   readonly #resolution: AddressResolution;
   readonly #answers: AllowListAnswers;
@@ -59,9 +66,10 @@ export class Terminal {
   #isLinkUp = false;
   readonly #isPolling: boolean;
 
+  /** @throws UsageError `bad-manager-key` if the manager's X25519 key is none. */
   constructor(options: TerminalOptions) {
-    const { id, name, managerKey, suite, rng, localKey, pollSeconds } = options;
-    const self: Self = { id, name, managerKey, suite };
+    const { id, name, managerKey, signingKey, suite, rng, localKey, pollSeconds } = options;
+    const self: Self = { id, name, managerKey, signingKey, suite };
     const outbox = this.#outbox;
     const requests = new Requests(outbox, rng);
     const readings = new ListReadings(outbox);
@@ -72,6 +80,14 @@ export class Terminal {
     this.#isPolling = pollSeconds !== undefined;
     this.#requests = requests;
     this.#readings = readings;
+    this.#channels = new SealedChannels({
+      device: id,
+      localKey,
+      managerKey: options.managerAgreementKey,
+      suite,
+      rng,
+      outbox,
+    });
     this.#registration = new Registration({ name, pollSeconds, rng, outbox, requests });
     this.#resolution = new AddressResolution(self, rng, outbox, requests);
     this.#answers = new AllowListAnswers({ self, rng, outbox, requests, readings, onOutcome });
@@ -106,7 +122,7 @@ export class Terminal {
   /** Early, late and repeated calls are harmless. */
   handleTimeout(now: Micros): void {
     const at = this.#advance(now);
-    this.#registration.handleTimeout(at);
+    this.#channels.handleTimeout(at);
     this.#resolution.handleTimeout(at);
     this.#answers.handleTimeout(at);
     this.#requests.handleTimeout(at);
@@ -120,7 +136,7 @@ export class Terminal {
     let next = earlier(this.#talks.nextTimeout(this.#now), this.#requests.nextTimeout());
     next = earlier(next, this.#resolution.nextTimeout());
     next = earlier(next, this.#answers.nextTimeout());
-    next = earlier(next, this.#registration.nextTimeout());
+    next = earlier(next, this.#channels.nextTimeout());
     return earlier(next, this.#polling.nextTimeout());
   }
 
@@ -168,7 +184,8 @@ export class Terminal {
     this.#talks.collect(now);
     if (!this.#isPolling) return;
     this.#polling.update(now, {
-      isRegistered: this.#registration.isComplete && this.#requests.size === 0,
+      isRegistered:
+        this.#registration.isComplete && this.#requests.size === 0 && !this.#channels.isWanted,
       isBusy:
         this.#resolution.size +
           this.#answers.openCount +
@@ -183,14 +200,12 @@ export class Terminal {
     switch (input.kind) {
       case 'linkUp':
         if (this.#isLinkUp) return;
-        this.#isLinkUp = true;
-        this.#requests.onLinkUp(now);
-        this.#registration.onLinkUp(now);
-        this.#answers.onLinkUp();
+        this.#onLinkUp(now);
         return;
       case 'linkDown':
         this.#isLinkUp = false;
         this.#polling.onLinkDown();
+        this.#channels.onLinkDown();
         this.#requests.onLinkDown();
         this.#registration.onLinkDown();
         this.#answers.onLinkDown();
@@ -224,6 +239,15 @@ export class Terminal {
     }
   }
 
+  #onLinkUp(now: Micros): void {
+    this.#isLinkUp = true;
+    const channel = { isSealed: this.#channels.isOpen };
+    this.#requests.onLinkUp(now, channel);
+    this.#registration.onLinkUp(now, channel);
+    this.#channels.onLinkUp(now);
+    this.#answers.onLinkUp();
+  }
+
   #onSocketOpen(now: Micros, input: Extract<TerminalInput, { kind: 'socketOpen' }>): void {
     const { socket, candidates } = input;
     // A socket that nobody wants any more was told to close before it was open.
@@ -243,8 +267,49 @@ export class Terminal {
     } else if (via === 'call') {
       this.#onBrokerMessage(now, message);
     } else {
-      this.#onManagerMessage(now, message);
+      this.#onDown(now, message);
     }
+  }
+
+  /** What comes in the manager's name: only a seal proves it. */
+  #onDown(now: Micros, message: Message): void {
+    switch (message.kind) {
+      case 'sealed': {
+        const inner = this.#open(message);
+        if (inner !== undefined) this.#onManagerMessage(now, inner);
+        return;
+      }
+      case 'welcome':
+        if (this.#channels.onWelcome(now, message)) this.#onChannel(now);
+        return;
+      case 'reseal':
+        this.#channels.onReseal(now);
+        return;
+      case 'refusal':
+        if (this.#channels.onRefusal(now, message)) return;
+        this.#outbox.count('misplaced');
+        return;
+      default:
+        this.#outbox.count('misplaced');
+    }
+  }
+
+  /** A new channel: this terminal says in it who it is, then what was not answered. */
+  #onChannel(now: Micros): void {
+    this.#requests.onChannel();
+    this.#registration.onChannel(now);
+    this.#polling.onChannel(now);
+  }
+
+  #open(sealed: MessageOf<'sealed'>): Message | undefined {
+    const opened = this.#channels.open(sealed);
+    if (opened === undefined) {
+      this.#outbox.count('unopened');
+      return undefined;
+    }
+    const inner = decodeMessage(opened);
+    if (inner === undefined) this.#outbox.count('malformed');
+    return inner;
   }
 
   /** Means 13 [S4002]: what the trigger broker hands over. */
@@ -268,12 +333,20 @@ export class Terminal {
     }
   }
 
+  /** The broker hands over what it cannot read; only `reseal` comes without a seal. */
   #onCall(now: Micros, { payload, deadlineMs }: MessageOf<'call'>): void {
-    const inner = decodeMessage(payload);
-    if (inner === undefined) {
-      this.#outbox.count('malformed');
-      return;
+    const message = decodeMessage(payload);
+    if (message?.kind === 'sealed') {
+      const inner = this.#open(message);
+      if (inner !== undefined) this.#onQuestion(now, inner, deadlineMs);
+    } else if (message?.kind === 'reseal') {
+      this.#channels.onReseal(now);
+    } else {
+      this.#outbox.count(message === undefined ? 'malformed' : 'misplaced');
     }
+  }
+
+  #onQuestion(now: Micros, inner: Message, deadlineMs: number): void {
     switch (inner.kind) {
       case 'ask':
         this.#answers.onAsk(now, inner, deadlineMs);
@@ -318,7 +391,7 @@ export class Terminal {
   }
 
   #onRegistered(now: Micros): void {
-    if (!this.#registration.isComplete) return;
+    if (!this.#registration.isComplete || this.#requests.isOpen) return;
     this.#resolution.onRegistered(now);
     this.#requests.onRegistered(now);
   }

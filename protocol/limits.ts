@@ -36,9 +36,11 @@ export const LIMITS = {
   channelSeconds: 43_200,
   /** Milliseconds between two handshakes that somebody without a seal can make a terminal do. */
   resealPauseMs: 1_000,
+  /** Milliseconds in which a hello may still be answered: until then a reseal changes nothing. */
+  helloAnswerMs: 5_000,
   /** Milliseconds that a polling terminal stays after a new channel: questions are asked again. */
   resealStayMs: 1_000,
-  /** Sequence numbers of a channel that are told apart below the highest. */
+  /** Sequence numbers of a channel that are told apart: the highest and those below, bit by bit. */
   sealWindow: 32,
   /** Boots of one terminal that the manager remembers, to tell a clone from a restart. */
   bootsPerDeviceMax: 4,
@@ -46,6 +48,8 @@ export const LIMITS = {
   asksPerCalleeMax: 24,
   /** Names whose IDs a terminal remembers. */
   pinsMax: 10_000,
+  /** Peers that were refused since their ID is another: the newest are shown. */
+  changedPeersMax: 64,
   /** Questions that wait for an owner's word, and approvals that are remembered. */
   ownerAsksMax: 32,
   approvalsMax: 1_000,
@@ -141,6 +145,11 @@ export const LIMITS = {
 } as const;
 
 assert(LIMITS.sealedBytesMax > LIMITS.messageBytesMax + 48, 'a sealed message holds any message');
+assert(LIMITS.sealWindow <= 32, 'what came through a channel fits the bits of one number');
+assert(
+  LIMITS.channelSeconds <= LIMITS.membershipSeconds / 2,
+  'a membership is renewed, with the channel, long before it is over',
+);
 assert(
   LIMITS.revokedMax * 34 + 64 < LIMITS.revocationBytesMax,
   'a revocation list holds all its IDs',

@@ -33,6 +33,8 @@ export const WIRE_VERSION = 1;
 
 /** Bytes that name a sealed channel; random, chosen by the terminal. */
 export const CHANNEL_ID_BYTES = 8;
+/** The highest sequence of a channel: what fills a nonce (`packetNonce`), 48 bits. */
+const SEQUENCE_MAX = 2 ** 48 - 1;
 /** Bytes of either handshake message of a channel: an ephemeral key and a tag (Noise KK). */
 const SEAL_HANDSHAKE_BYTES = KEY_BYTES + TAG_BYTES;
 const SECONDS_MAX = LIMITS.grantSecondsMax;
@@ -119,7 +121,7 @@ const FIELDS = {
    */
   sealed: {
     channel: field(2, bytes(CHANNEL_ID_BYTES)),
-    sequence: field(3, uint(Number.MAX_SAFE_INTEGER)),
+    sequence: field(3, uint(SEQUENCE_MAX)),
     box: field(4, bytes(TAG_BYTES + 1, LIMITS.messageBytesMax + TAG_BYTES)),
   },
   /**
