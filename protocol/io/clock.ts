@@ -18,6 +18,25 @@ export class Clock {
 }
 
 /**
+ * A clock whose wall time follows the server's (design §3, Time): a Pi has none of its own at boot.
+ * Until it is corrected it shows the system's; the system's clock itself is never touched, nor does
+ * a change of it move this one afterwards.
+ */
+export class CorrectedClock extends Clock {
+  #wallAtZero: number | undefined;
+
+  override wall(): WallMs {
+    if (this.#wallAtZero === undefined) return super.wall();
+    return wallMs(Math.floor(this.#wallAtZero + this.now() / MICROS_PER_MS));
+  }
+
+  /** From now on wall time is `unixMs` and what the monotonic clock adds to it. */
+  correct(unixMs: number): void {
+    this.#wallAtZero = unixMs - this.now() / MICROS_PER_MS;
+  }
+}
+
+/**
  * One timer: fires `onWake` once, at or after the armed instant.
  * A running timer that fires early enough is kept and armed again when it fires, so that moving the
  * instant back and forth (what every packet does) costs no timer call.

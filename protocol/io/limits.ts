@@ -28,8 +28,12 @@ export const IO_LIMITS = {
   /** Milliseconds until the first reconnect of an MQTT link; doubles, with jitter. */
   linkRetryFirstMs: 200,
   linkRetryMaxMs: 30_000,
-  /** Milliseconds for a TCP connection to become an MQTT connection. */
+  /** The longest pause before a broker that has no revocation list yet (CONNACK 3) is tried again. */
+  linkUnavailableMsMax: 4_000,
+  /** Milliseconds for TCP and TLS, and again for MQTT on top of them. */
   linkConnectMs: 5_000,
+  /** Bytes of the HTTP headers of an answer. */
+  httpHeaderBytesMax: 8 * 1024,
   /** Seconds between MQTT pings of a quiet link. */
   linkKeepAliveSeconds: 60,
   /** Bytes of a small file (keys, enrolment, JSON) that is read whole. */
@@ -40,3 +44,4 @@ export const IO_LIMITS = {
 
 assert(IO_LIMITS.localWindowBytes >= 2 * IO_LIMITS.frameBytesMax, 'a window keeps frames flowing');
 assert(IO_LIMITS.linkRetryFirstMs < IO_LIMITS.linkRetryMaxMs, 'reconnects slow down');
+assert(IO_LIMITS.linkUnavailableMsMax < IO_LIMITS.linkRetryMaxMs, 'a broker that waits is near');

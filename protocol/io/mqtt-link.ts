@@ -2,33 +2,48 @@
 // new MQTT.js client with a fresh password; reconnecting is ours, since MQTT.js waits a fixed
 // time, and a fleet that comes back all at once is a flood. What is published while the link is
 // down is dropped and counted: the cores ask again, as an acknowledgement of MQTT means nothing to
-// them.
+// them. With TLS, the server's key is checked before the login token is even made.
 
 import { type Socket, createConnection } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { MqttClient } from 'mqtt';
 import { EXIT, NakodoError, errorCode, errorMessage } from '../errors.ts';
+import { NO_PIN } from '../identity/token.ts';
 import { randomFraction } from '../random.ts';
 import { entropy } from './entropy.ts';
 import { IO_LIMITS } from './limits.ts';
+import { hostOf } from './loopback.ts';
+import { PinMismatch, connectPinned, refusePlain } from './pinned-tls.ts';
 
 /** Why a connection ended or did not come about. */
 interface LinkTrouble {
   /** CONNACK return code (MQTT 3.1.1 §3.2.2.3; 4, 5: not let in), if the broker refused us. */
   readonly refusedCode: number | undefined;
-  /** A system error code or `lost`. */
+  /** A system error code, `not-let-in`, `lost`, or `pin-mismatch`: it shows a key not known. */
   readonly code: string;
   readonly message: string;
+  /** With `pin-mismatch`: the pin of the key that the server shows, 32 bytes. */
+  readonly pin?: Uint8Array;
 }
+
+/** CONNACK (MQTT 3.1.1 §3.2.2.3): the broker waits for its revocation list; soon it has one. */
+const SERVER_UNAVAILABLE = 3;
+const MQTT_PORT = 1_883;
+const MQTTS_PORT = 8_883;
 
 /** Where a link leads, who it says that it is, and who hears of it. */
 export interface LinkOptions {
-  /** `mqtt://host:port`. */
+  /** `mqtts://host:port`; `mqtt://` on a loopback literal. Not looked at if `connect` is there. */
   readonly url: string;
+  /** Whether the broker with this TLS key is ours: has to be there for `mqtts:`, and only then. */
+  readonly isPinned?: (pin: Uint8Array) => boolean;
   readonly clientId: string;
   readonly username: string;
-  /** Called at every connection: a login token that is good now. */
-  readonly password: () => Uint8Array;
+  /**
+   * Called at every connection: a login token that is good now, at the server that showed the key
+   * of this pin; NO_PIN without TLS.
+   */
+  readonly password: (server: Uint8Array) => Uint8Array;
   readonly subscriptions: readonly string[];
   /** All subscriptions are acknowledged. */
   readonly onUp: () => void;
@@ -49,8 +64,9 @@ interface LinkCounts {
 /** An MQTT link; made by `openLink`. */
 export class MqttLink {
   readonly #options: LinkOptions;
-  readonly #host: string;
-  readonly #port: number;
+  readonly #address: BrokerAddress;
+  /** TCP and TLS under way. */
+  #opening: AbortController | undefined;
   #client: MqttClient | undefined;
   #stream: Duplex | undefined;
   #wanted = true;
@@ -62,12 +78,11 @@ export class MqttLink {
   #connections = 0;
   #dropped = 0;
 
-  /** @throws NakodoError `bad-broker-url`. */
+  /** @throws NakodoError `bad-broker-url`, `plain-not-loopback`. */
   constructor(options: LinkOptions) {
-    const { host, port } = brokerAddress(options.url);
     this.#options = options;
-    this.#host = host;
-    this.#port = port;
+    this.#address = brokerAddress(options.url);
+    if (options.connect === undefined) refuseUnfit(options, this.#address);
     this.#connect();
   }
 
@@ -99,12 +114,21 @@ export class MqttLink {
     return true;
   }
 
+  /** Connects now if it waits to try again: whoever calls has learnt something new. */
+  retryNow(): void {
+    if (this.#retry === undefined) return;
+    clearTimeout(this.#retry);
+    this.#connect();
+  }
+
   /** Closes the TCP connection after what was published is written, and stays down. */
   down(): void {
     this.#wanted = false;
     clearTimeout(this.#retry);
     this.#retry = undefined;
     this.#isUp = false;
+    this.#opening?.abort();
+    this.#opening = undefined;
     const client = this.#client;
     const stream = this.#stream;
     this.#client = undefined;
@@ -132,13 +156,52 @@ export class MqttLink {
   }
 
   #connect(): void {
-    const stream = this.#options.connect?.() ?? tcp(this.#host, this.#port);
+    this.#retry = undefined;
+    this.#connections += 1;
+    const { connect, isPinned } = this.#options;
+    const { host, port, isTls } = this.#address;
+    if (connect !== undefined) this.#login(connect(), NO_PIN);
+    else if (isTls && isPinned !== undefined) void this.#connectTls(host, port, isPinned);
+    else this.#login(createConnection({ host, port, noDelay: true }), NO_PIN);
+  }
+
+  async #connectTls(
+    host: string,
+    port: number,
+    isPinned: (pin: Uint8Array) => boolean,
+  ): Promise<void> {
+    const opening = new AbortController();
+    this.#opening = opening;
+    const timeoutMs = IO_LIMITS.linkConnectMs;
+    const { signal } = opening;
+    try {
+      const { socket, pin } = await connectPinned({ host, port, isPinned, timeoutMs, signal });
+      if (this.#opening !== opening) {
+        socket.destroy();
+        return;
+      }
+      this.#opening = undefined;
+      this.#login(socket, pin);
+    } catch (error) {
+      if (this.#opening !== opening) return;
+      this.#opening = undefined;
+      this.#onClosed(undefined, {
+        refusedCode: undefined,
+        code: errorCode(error),
+        message: errorMessage(error),
+        ...(error instanceof PinMismatch && { pin: error.pin }),
+      });
+    }
+  }
+
+  /** MQTT on a stream that leads to the broker. `server`: the pin of its key. */
+  #login(stream: Duplex, server: Uint8Array): void {
     const client = new MqttClient(() => stream, {
       protocolVersion: 4,
       clean: true,
       clientId: this.#options.clientId,
       username: this.#options.username,
-      password: Buffer.from(this.#options.password()),
+      password: Buffer.from(this.#options.password(server)),
       keepalive: IO_LIMITS.linkKeepAliveSeconds,
       connectTimeout: IO_LIMITS.linkConnectMs,
       reconnectPeriod: 0,
@@ -148,7 +211,6 @@ export class MqttLink {
     this.#client = client;
     this.#stream = stream;
     this.#unwritten = 0;
-    this.#connections += 1;
     let trouble: LinkTrouble | undefined;
     client.on('connect', () => this.#onConnect(client));
     client.on('message', (topic, bytes) => {
@@ -185,8 +247,8 @@ export class MqttLink {
     });
   }
 
-  #onClosed(client: MqttClient, trouble: LinkTrouble | undefined): void {
-    if (this.#client !== client) return;
+  #onClosed(client: MqttClient | undefined, trouble: LinkTrouble | undefined): void {
+    if (this.#client !== client || !this.#wanted) return;
     const wasUp = this.#isUp;
     this.#client = undefined;
     this.#stream = undefined;
@@ -195,8 +257,9 @@ export class MqttLink {
     if (wasUp && performance.now() - this.#upSinceMs > 2 * IO_LIMITS.linkRetryFirstMs) {
       this.#failures = 0;
     }
+    const isNear = trouble?.refusedCode === SERVER_UNAVAILABLE;
     const most = Math.min(
-      IO_LIMITS.linkRetryMaxMs,
+      isNear ? IO_LIMITS.linkUnavailableMsMax : IO_LIMITS.linkRetryMaxMs,
       IO_LIMITS.linkRetryFirstMs * 2 ** Math.min(this.#failures, 16),
     );
     this.#failures += 1;
@@ -208,30 +271,41 @@ export class MqttLink {
 
 /**
  * Opens a link, which connects and reconnects until `down` or `close`.
- * @throws NakodoError `bad-broker-url`.
+ * @throws NakodoError `bad-broker-url`, `plain-not-loopback`.
  */
 export function openLink(options: LinkOptions): MqttLink {
   return new MqttLink(options);
 }
 
-/**
- * Host and port of a broker's URL.
- * @throws NakodoError `bad-broker-url` if it is not `mqtt://host:port`.
- */
-export function brokerAddress(url: string): { readonly host: string; readonly port: number } {
-  const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  if (parsed === undefined || parsed.protocol !== 'mqtt:' || parsed.hostname === '') {
-    throw new NakodoError(
-      'bad-broker-url',
-      `"${url}" is not a broker's URL`,
-      'it looks like mqtt://127.0.0.1:1883',
-      EXIT.usage,
-    );
-  }
-  const host = parsed.hostname.replace(/^\[|\]$/g, '');
-  return { host, port: parsed.port === '' ? 1883 : Number(parsed.port) };
+/** Where a broker listens. */
+interface BrokerAddress {
+  readonly host: string;
+  readonly port: number;
+  readonly isTls: boolean;
 }
 
-function tcp(host: string, port: number): Socket {
-  return createConnection({ host, port, noDelay: true });
+/**
+ * Host and port of a broker's URL; without a port 8883 (mqtts) or 1883 (mqtt).
+ * @throws NakodoError `bad-broker-url` (exit 2).
+ */
+export function brokerAddress(url: string): BrokerAddress {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (parsed === undefined || !/^mqtts?:$/.test(parsed.protocol) || parsed.hostname === '') {
+    throw badUrl(`"${url}" is not a broker's URL`);
+  }
+  const isTls = parsed.protocol === 'mqtts:';
+  const port = parsed.port === '' ? (isTls ? MQTTS_PORT : MQTT_PORT) : Number(parsed.port);
+  return { host: hostOf(parsed), port, isTls };
+}
+
+/** A link that knows a key never goes without TLS, nor one that knows none with it. */
+function refuseUnfit({ url, isPinned }: LinkOptions, { host, isTls }: BrokerAddress): void {
+  if (!isTls) refusePlain(url, host);
+  if (isTls && isPinned === undefined) throw badUrl(`the key of the broker at ${url} is not known`);
+  if (!isTls && isPinned !== undefined) throw badUrl(`${url} has no TLS, where a key is pinned`);
+}
+
+function badUrl(message: string): NakodoError {
+  const next = 'it looks like mqtts://nakodo.example:8883; mqtt:// is for 127.0.0.1 and --plain';
+  return new NakodoError('bad-broker-url', message, next, EXIT.usage);
 }
