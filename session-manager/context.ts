@@ -7,7 +7,6 @@ import { QUERY_TOPIC, topic } from '../protocol/control/topics.ts';
 import type { DeviceId, RequestId } from '../protocol/ids.ts';
 import { Deadlines } from './deadlines.ts';
 import { Ledger } from './ledger.ts';
-import { EMPTY_LOG } from './log.ts';
 import type { ManagerCounts, ManagerOptions, ManagerOutput, Reply } from './manager-types.ts';
 import { WallClock } from './wall-clock.ts';
 
@@ -24,6 +23,8 @@ export class Context {
     overBound: 0,
     introduced: 0,
     refused: 0,
+    badSignature: 0,
+    limited: 0,
     unknownSession: 0,
     triggersHanded: 0,
     triggersWaiting: 0,
@@ -34,10 +35,10 @@ export class Context {
     this.options = options;
     this.ledger = new Ledger({
       suite: options.suite,
+      key: options.key,
       wall: this.wall,
       deadlines: this.deadlines,
       emit: (output) => this.emit(output),
-      head: EMPTY_LOG,
     });
   }
 

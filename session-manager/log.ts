@@ -1,7 +1,7 @@
 // The operator's record of everything that began, ended or was refused [S6001]: an append-only
-// chain in which each entry names the hash of the one before, so that a changed, missing or
-// reordered entry is found with no key at all. An entry is canonical CBOR; keys 0–4 are the chain,
-// 8 and up the facts. No entry holds an address or a session key.
+// chain in which each entry names the hash of the one before. An entry is canonical CBOR; keys 0–4
+// are the chain, 8 and up the facts. No entry holds an address or a session key. Who signs where
+// the chain ends: log-head.ts; who finds what was changed: log-verify.ts; all of it: docs/log.md.
 
 import { decodeCbor, encodeCbor } from '../protocol/control/cbor.ts';
 import {
@@ -18,7 +18,8 @@ import {
   ascii,
   uint,
 } from '../protocol/control/schema.ts';
-import type { CryptoSuite } from '../protocol/crypto.ts';
+import { publicKeys } from '../protocol/control/messages.ts';
+import { type CryptoSuite, SIGNATURE_BYTES } from '../protocol/crypto.ts';
 import { END_REASONS, type EndReason } from '../protocol/ends.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { WallMs } from '../protocol/time.ts';
@@ -35,12 +36,20 @@ const seconds = uint(LIMITS.grantSecondsMax);
 const quota = uint(LIMITS.grantBytesMax);
 const count = uint(Number.MAX_SAFE_INTEGER);
 const by = oneOf('caller', 'callee', 'operator', 'manager');
+/** What a terminal signed (protocol/consent/statements.ts), and its signature. */
+const statement = bytes(1, LIMITS.statementBytesMax);
+const signature = bytes(SIGNATURE_BYTES);
 
 const extension = {
   session: field(8, sessionId),
   revision: field(9, uint(LIMITS.revisionsMax)),
   seconds: field(10, seconds),
   bytes: optional(11, quota),
+  /** The `extensionStatement` of the end that asked, and the callee's verdict about it. */
+  request: field(12, statement),
+  requestSignature: field(13, signature),
+  verdict: field(14, statement),
+  verdictSignature: field(15, signature),
 };
 
 const FIELDS = {
@@ -49,7 +58,8 @@ const FIELDS = {
     seconds: field(9, uint(MANAGER_LIMITS.ticketSecondsMax)),
     name: optional(10, name),
   },
-  enrolled: { device: field(8, deviceId), name: field(9, name) },
+  /** The ID is the hash of the keys; signatures further on are checked with them. */
+  enrolled: { device: field(8, deviceId), name: field(9, name), keys: field(10, publicKeys) },
   introduced: {
     session: field(8, sessionId),
     callerId: field(9, deviceId),
@@ -59,7 +69,11 @@ const FIELDS = {
     service: field(13, ascii(LIMITS.serviceNameMax)),
     seconds: field(14, seconds),
     bytes: optional(15, quota),
-    verdict: field(16, bytes(HASH_BYTES)),
+    /** The caller's `requestStatement` and the callee's `verdictStatement`, as they signed them. */
+    request: field(16, statement),
+    requestSignature: field(17, signature),
+    verdict: field(18, statement),
+    verdictSignature: field(19, signature),
   },
   /** Folded: `times` refusals of one caller and name within one hour; no name: of further names. */
   refused: {
@@ -89,6 +103,14 @@ const FIELDS = {
     reason: field(9, reason),
     by: field(10, by),
   },
+  /** The operator took a terminal's membership away; its name is free again. */
+  revoked: { device: field(8, deviceId), name: field(9, name) },
+  /** One identity was live twice; folded: at most one of a terminal and an hour. */
+  cloned: { device: field(8, deviceId), name: field(9, name) },
+  /** The manager's word for the chain before this entry (`signCheckpoint`). */
+  checkpoint: { signature: field(8, signature) },
+  /** Everything up to `through` was moved into a file, and is no longer in the store. */
+  archived: { through: field(8, count) },
 } as const;
 
 type Kinds = typeof FIELDS;
@@ -117,6 +139,10 @@ const KINDS: readonly LogKind[] = [
   'operatorEnd',
   'report',
   'ended',
+  'revoked',
+  'cloned',
+  'checkpoint',
+  'archived',
 ];
 
 const chain = {
@@ -138,15 +164,6 @@ export interface LogHead {
 
 /** The head of an empty log. */
 export const EMPTY_LOG: LogHead = { sequence: 0, hash: NO_HASH };
-
-const head = record({
-  sequence: field(0, uint(Number.MAX_SAFE_INTEGER)),
-  hash: field(1, bytes(HASH_BYTES)),
-});
-/** The head as it is stored and signed; undefined for bytes that are none. */
-export const encodeLogHead = (value: LogHead): Uint8Array => encodeCbor(head, value);
-export const decodeLogHead = (encoded: Uint8Array): LogHead | undefined =>
-  decodeCbor(head, encoded);
 
 /** The key of an entry in the store's `log` table. */
 export const logKey = (sequence: number): string => String(sequence).padStart(KEY_DIGITS, '0');
@@ -176,82 +193,29 @@ export function appendLog(
 
 /** Reads one entry, or undefined for bytes that are not exactly one. */
 export function decodeLogEntry(encoded: Uint8Array): LogEntry | undefined {
-  // The number's place depends on the lengths before it: the few kinds are tried in turn.
-  for (let number = 0; number < KINDS.length; number++) {
-    const decoded = decodeCbor(ENTRY_TYPES[number], encoded);
-    if (decoded === undefined || decoded.number !== number) continue;
-    const { version, number: _, ...fields } = decoded;
-    return version === LOG_VERSION
-      ? ({ kind: KINDS[number], ...fields } as unknown as LogEntry)
-      : undefined;
-  }
-  return undefined;
-}
-
-/** What a verification says: how many entries and where they end, or the first fault. */
-type LogVerdict =
-  | { readonly ok: true; readonly entries: number; readonly head: LogHead }
-  | { readonly ok: false; readonly at: number; readonly why: string };
-
-/** Verifies a chain entry by entry, so that a log of any length needs no memory. */
-export class LogVerifier {
-  readonly #suite: CryptoSuite;
-  #head: LogHead = EMPTY_LOG;
-  #fault: { readonly ok: false; readonly at: number; readonly why: string } | undefined;
-
-  constructor(suite: CryptoSuite) {
-    this.#suite = suite;
-  }
-
-  /** Takes the next entry, borrowed; false once something is wrong. */
-  add(encoded: Uint8Array): boolean {
-    if (this.#fault !== undefined) return false;
-    const at = this.#head.sequence + 1;
-    const entry = decodeLogEntry(encoded);
-    if (entry === undefined) return this.#fail(at, 'an entry cannot be read');
-    if (entry.sequence !== at) {
-      return this.#fail(at, `entry ${at} is missing or out of place (found ${entry.sequence})`);
-    }
-    if (!sameHash(entry.previous, this.#head.hash)) {
-      return this.#fail(at - 1, 'an entry was changed: the next one names another hash');
-    }
-    this.#head = { sequence: at, hash: this.#suite.blake2s(encoded) };
-    return true;
-  }
-
-  /** `head`: what the store says the chain ends with; finds entries cut off or added at the end. */
-  finish(head: LogHead): LogVerdict {
-    if (this.#fault !== undefined) return this.#fault;
-    const { sequence } = this.#head;
-    if (sequence !== head.sequence) {
-      return { ok: false, at: sequence, why: `the log ends at ${sequence}, not ${head.sequence}` };
-    }
-    if (!sameHash(this.#head.hash, head.hash)) {
-      return { ok: false, at: sequence, why: 'the last entry was changed' };
-    }
-    return { ok: true, entries: sequence, head: this.#head };
-  }
-
-  #fail(at: number, why: string): false {
-    this.#fault = { ok: false, at, why };
-    return false;
-  }
+  const expected = kindNumber(encoded);
+  if (expected === undefined || expected >= KINDS.length) return undefined;
+  const decoded = decodeCbor(ENTRY_TYPES[expected], encoded);
+  if (decoded === undefined || decoded.number !== expected) return undefined;
+  const { version, number: _, ...fields } = decoded;
+  if (version !== LOG_VERSION) return undefined;
+  return { kind: KINDS[expected], ...fields } as unknown as LogEntry;
 }
 
 /**
- * Verifies a whole log held in memory against its recorded head: finds every changed, missing,
- * added or reordered entry.
+ * The byte in which a canonical entry holds its kind, behind two whole numbers of variable length
+ * and a hash. Of anything else it may be any byte: the strict decoder judges it.
  */
-export function verifyLog(
-  suite: CryptoSuite,
-  entries: readonly Uint8Array[],
-  recorded: LogHead,
-): LogVerdict {
-  const verifier = new LogVerifier(suite);
-  for (const entry of entries) if (!verifier.add(entry)) break;
-  return verifier.finish(recorded);
-}
-
-function sameHash(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, at) => byte === b[at]);
+function kindNumber(encoded: Uint8Array): number | undefined {
+  // The map's head, key and value of the version, the key of the sequence.
+  let at = 4;
+  for (let skipped = 0; skipped < 2; skipped++) {
+    if (at >= encoded.length) return undefined;
+    const info = encoded[at] & 31;
+    // RFC 8949 §3: 24 to 27 announce a value of 1, 2, 4 or 8 bytes behind the head; then a key.
+    at += (info < 24 ? 1 : 1 + (1 << (info - 24))) + 1;
+  }
+  // The head of a byte string of 32 takes two bytes; then the key of the number.
+  at += 2 + HASH_BYTES + 1;
+  return at < encoded.length ? encoded[at] : undefined;
 }

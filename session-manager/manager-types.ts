@@ -7,6 +7,7 @@ import type { EndReason } from '../protocol/ends.ts';
 import type { DeviceId, ManagerId, Name, SessionId } from '../protocol/ids.ts';
 import type { Rng } from '../protocol/random.ts';
 import type { WallMs } from '../protocol/time.ts';
+import type { LogHead } from './log.ts';
 import type { Report, SessionRecord } from './records.ts';
 
 /** Tables of the store. */
@@ -95,6 +96,11 @@ export type Command =
   | { readonly kind: 'end'; readonly session: SessionId }
   /** Take a terminal's membership away for good and end its sessions. */
   | { readonly kind: 'revoke'; readonly name: Name }
+  /**
+   * Everything up to `through` is in an archive: the kept log begins behind it. `settled` when that
+   * is on disk; whose rows may be removed then.
+   */
+  | { readonly kind: 'archived'; readonly through: LogHead }
   /** Answered when everything before it is on disk (or could not be put there). */
   | { readonly kind: 'settle' }
   /** The same before a stop: refusals that are still being counted go into the log first. */
@@ -263,6 +269,10 @@ export interface ManagerCounts {
   overBound: number;
   introduced: number;
   refused: number;
+  /** Requests, verdicts and wishes for more time that their terminal did not sign. */
+  badSignature: number;
+  /** Connect requests over a caller's rate. */
+  limited: number;
   unknownSession: number;
   triggersHanded: number;
   triggersWaiting: number;

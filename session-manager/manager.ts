@@ -12,9 +12,9 @@ import type { Micros } from '../protocol/time.ts';
 import { Context } from './context.ts';
 import { Extensions } from './extensions.ts';
 import { Introductions } from './introductions.ts';
-import { HEAD_KEY } from './ledger.ts';
 import { MANAGER_LIMITS } from './limits.ts';
-import { type LogHead, decodeLogHead } from './log.ts';
+import { HEAD_KEY, type LogSpan, decodeSpan } from './log-head.ts';
+import type { LogHead } from './log.ts';
 import type {
   Command,
   ManagerCounts,
@@ -107,9 +107,9 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     return this.#names.all();
   }
 
-  /** Where the log on disk stands. */
-  get logHead(): LogHead {
-    return this.#context.ledger.head;
+  /** The log on disk: where what is kept of it begins, and where it ends. */
+  get logSpan(): LogSpan {
+    return this.#context.ledger.span;
   }
 
   get counts(): Readonly<ManagerCounts> {
@@ -178,6 +178,8 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
         return this.#names.makeTicket(now, to, command);
       case 'end':
         return this.#sessions.onForcedEnd(now, to, command.session);
+      case 'archived':
+        return this.#onArchived(now, to, command.through);
       case 'stop':
       case 'settle': {
         if (command.kind === 'stop') this.#refusals.settle(now);
@@ -188,12 +190,30 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     }
   }
 
+  /** A part of the log lies in a file now [S6001]: what is kept of it begins behind that part. */
+  #onArchived(now: Micros, to: number, through: LogHead): void {
+    const { ledger } = this.#context;
+    const { base, head } = ledger.span;
+    if (through.sequence <= base.sequence || through.sequence > head.sequence) {
+      this.#context.reply(to, { kind: 'failed', code: 'bad-request' });
+      return;
+    }
+    ledger.add(now, {
+      entries: [{ kind: 'archived', through: through.sequence }],
+      writes: () => [],
+      base: through,
+      persisted: () => this.#context.reply(to, { kind: 'settled' }),
+      failed: () => this.#context.reply(to, { kind: 'failed', code: 'disk' }),
+    });
+  }
+
   /** After a restart: names, live sessions and the end of the log are as they were on disk. */
   #restore(now: Micros, stored: Stored): void {
     this.#names.restore(stored);
     this.#sessions.restore(now, stored);
     const row = stored.meta.find(({ key }) => key === HEAD_KEY);
-    const head = row && decodeLogHead(row.value);
-    if (head !== undefined) this.#context.ledger.restore(head);
+    // Its signature was judged before (checkLogHead): here it only says where to go on.
+    const span = row && decodeSpan(row.value);
+    if (span !== undefined) this.#context.ledger.restore(span);
   }
 }

@@ -157,15 +157,16 @@ export class Sessions {
   onEndNotice(now: Micros, from: DeviceId, notice: MessageOf<'endNotice'>): void {
     const session = this.#open.get(notice.session) ?? this.#closed.get(notice.session);
     const side = session && sideOf(session.row, from);
-    const acknowledge = (): void =>
+    const acknowledge = (then: Micros): void =>
       this.#context.sendDown(from, {
         kind: 'ended',
         request: notice.request,
         session: notice.session,
+        receipt: this.#context.ledger.receipt(then),
       });
     if (session === undefined || side === undefined) {
       this.#context.counts.unknownSession += 1;
-      acknowledge();
+      acknowledge(now);
       return;
     }
     if (session.row[`${side}Report`] !== undefined) {
@@ -202,8 +203,8 @@ export class Sessions {
         },
         ...decided,
       ],
-      told: () => {
-        acknowledge();
+      told: (then) => {
+        acknowledge(then);
         if (decided.length > 0 && !isLast) this.#tell('ending', session);
         if (isLast) this.#tell('ended', session);
         if (isLast) this.#answerWaiters(session);
