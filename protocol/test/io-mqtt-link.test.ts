@@ -1,10 +1,18 @@
-// The MQTT link against a real broker over real TCP: up, messages, refusal, loss, down.
-// Each test has a broker of its own on a free port.
+// The MQTT link against a real broker over real TCP and TLS: up, messages, refusal, loss, down, keys
+// that change. Each test has a broker of its own on a free port.
 
+import { mkdtemp, rm } from 'node:fs/promises';
 import { type Server, type Socket, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createServer as createTlsServer } from 'node:tls';
 import { Aedes } from 'aedes';
 import t, { type Test } from 'tap';
-import { type MqttLink, openLink } from '../io/mqtt-link.ts';
+import { sameBytes } from '../bytes.ts';
+import { NO_PIN } from '../identity/token.ts';
+import { Clock } from '../io/clock.ts';
+import { type LinkOptions, type MqttLink, brokerAddress, openLink } from '../io/mqtt-link.ts';
+import { type ServerCertificate, loadServerCertificate } from '../io/server-certificate.ts';
 
 interface Broker {
   readonly url: string;
@@ -12,24 +20,41 @@ interface Broker {
   readonly sockets: Set<Socket>;
   readonly passwords: string[];
   letIn: boolean;
+  returnCode: number;
 }
 
-async function startBroker(test: Test): Promise<Broker> {
+/** `tls`: with this key, else plain. */
+async function startBroker(
+  test: Test,
+  { tls }: { readonly tls?: ServerCertificate } = {},
+): Promise<Broker> {
   const aedes = await Aedes.createBroker();
   const sockets = new Set<Socket>();
-  const server: Server = createServer((socket) => {
+  const take = (socket: Socket): void => {
     sockets.add(socket);
+    socket.on('error', () => {});
     socket.once('close', () => sockets.delete(socket));
     aedes.handle(socket);
-  });
+  };
+  const server: Server =
+    tls === undefined
+      ? createServer(take)
+      : createTlsServer({ ...tls, minVersion: 'TLSv1.3' }, take);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  const url = `mqtt://127.0.0.1:${port}`;
-  const broker: Broker = { url, aedes, sockets, passwords: [], letIn: true };
+  const bound = (server.address() as { port: number }).port;
+  const url = `${tls === undefined ? 'mqtt' : 'mqtts'}://127.0.0.1:${bound}`;
+  const broker: Broker = {
+    url,
+    aedes,
+    sockets,
+    passwords: [],
+    letIn: true,
+    returnCode: 5,
+  };
   aedes.authenticate = (_client, _username, password, done) => {
     broker.passwords.push(String(password));
     if (broker.letIn) done(null, true);
-    else done(Object.assign(new Error('no'), { returnCode: 5 }), null);
+    else done(Object.assign(new Error('no'), { returnCode: broker.returnCode }), null);
   };
   test.teardown(async () => {
     for (const socket of sockets) socket.destroy();
@@ -58,7 +83,15 @@ class Heard {
   }
 }
 
-function link(test: Test, broker: Broker, heard: Heard): MqttLink {
+async function certificate(test: Test): Promise<ServerCertificate> {
+  const home = await mkdtemp(join(tmpdir(), 'nakodo-link-'));
+  test.teardown(() => rm(home, { recursive: true, force: true }));
+  return loadServerCertificate({ home, clock: new Clock() });
+}
+
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+
+function link(test: Test, broker: Broker, heard: Heard, more: Partial<LinkOptions> = {}): MqttLink {
   let tokens = 0;
   const opened = openLink({
     url: broker.url,
@@ -69,6 +102,7 @@ function link(test: Test, broker: Broker, heard: Heard): MqttLink {
     onUp: () => heard.say('up'),
     onDown: (trouble, wasUp) => heard.say(`down ${trouble.refusedCode ?? ''} ${wasUp}`),
     onMessage: (topic, bytes) => heard.say(`${topic} ${Buffer.from(bytes).toString()}`),
+    ...more,
   });
   test.teardown(() => opened.close());
   return opened;
@@ -127,8 +161,108 @@ t.test('claim 1: down really closes the TCP connection, up makes a new one', asy
   t.equal(opened.counts.connections, 2);
 });
 
+t.test('over TLS the password is made for the key that the broker shows', async (t) => {
+  const tls = await certificate(t);
+  const broker = await startBroker(t, { tls });
+  const heard = new Heard();
+  const opened = link(t, broker, heard, {
+    isPinned: (pin) => sameBytes(pin, tls.pin),
+    password: (server) => Buffer.from(hex(server)),
+  });
+  await heard.until('up');
+  opened.publish('down/a', Buffer.from('sealed'));
+  await heard.until('down/a sealed');
+  t.strictSame(broker.passwords, [hex(tls.pin)]);
+  t.equal(opened.localAddress, '127.0.0.1');
+  for (const socket of broker.sockets) socket.destroy();
+  await heard.until('up', 2);
+  t.equal(opened.counts.connections, 2, 'and again after a loss');
+});
+
+t.test('without TLS the password is for no key', async (t) => {
+  const broker = await startBroker(t);
+  const heard = new Heard();
+  link(t, broker, heard, { password: (server) => Buffer.from(hex(server)) });
+  await heard.until('up');
+  t.strictSame(broker.passwords, [hex(NO_PIN)]);
+});
+
+t.test('another key: no password is made; once it is known, the link comes up', async (t) => {
+  const tls = await certificate(t);
+  const broker = await startBroker(t, { tls });
+  const heard = new Heard();
+  const known: Uint8Array[] = [NO_PIN];
+  let passwords = 0;
+  const opened: MqttLink = link(t, broker, heard, {
+    isPinned: (pin) => known.some((one) => sameBytes(one, pin)),
+    password: () => Buffer.from(String(++passwords)),
+    onDown: (trouble, wasUp) => {
+      heard.say(`${trouble.code} ${trouble.pin === undefined ? '' : hex(trouble.pin)} ${wasUp}`);
+    },
+  });
+  const mismatch = `pin-mismatch ${hex(tls.pin)} false`;
+  await heard.until(mismatch, 3);
+  t.equal(passwords, 0);
+  t.equal(broker.passwords.length, 0, 'nothing was said to it');
+  known.push(tls.pin);
+  opened.retryNow();
+  await heard.until('up');
+  t.equal(passwords, 1);
+  opened.retryNow();
+  t.ok(opened.isUp, 'a link that is up stays as it is');
+});
+
+t.test('down and up while TLS is under way leave one connection', async (t) => {
+  const tls = await certificate(t);
+  const broker = await startBroker(t, { tls });
+  const heard = new Heard();
+  const opened = link(t, broker, heard, { isPinned: () => true });
+  for (let turn = 0; turn < 5; turn++) {
+    opened.down();
+    opened.up();
+  }
+  await heard.until('up');
+  t.strictSame(heard.all, ['up']);
+  t.equal(broker.passwords.length, 1);
+  opened.down();
+  await opened.close();
+  t.notOk(opened.isUp);
+});
+
+t.test('a broker that waits for its revocation list is tried again soon', async (t) => {
+  const broker = await startBroker(t);
+  broker.letIn = false;
+  broker.returnCode = 3;
+  const heard = new Heard();
+  const times: number[] = [];
+  link(t, broker, heard, {
+    onDown: (trouble) => {
+      times.push(performance.now());
+      heard.say(`refused ${trouble.refusedCode}`);
+    },
+  });
+  await heard.until('refused 3', 3);
+  t.ok(times[2] - times[0] < 1_000, `twice more in ${times[2] - times[0]} ms`);
+  broker.letIn = true;
+  await heard.until('up');
+});
+
 t.test("what is no broker's URL is said at once", async (t) => {
   const heard = new Heard();
-  const broker = { url: 'http://127.0.0.1' } as Broker;
-  t.throws(() => link(t, broker, heard), { code: 'bad-broker-url' });
+  const at = (url: string): Broker => ({ url }) as Broker;
+  const isPinned = (): boolean => true;
+  t.throws(() => link(t, at('http://127.0.0.1'), heard), { code: 'bad-broker-url' });
+  t.throws(() => link(t, at('mqtts://127.0.0.1:1'), heard), { code: 'bad-broker-url' });
+  t.throws(() => link(t, at('mqtt://127.0.0.1:1'), heard, { isPinned }), {
+    code: 'bad-broker-url',
+  });
+  for (const host of ['192.0.2.1', 'localhost', '[2001:db8::1]']) {
+    t.throws(() => link(t, at(`mqtt://${host}:1`), heard), { code: 'plain-not-loopback' }, host);
+  }
+  t.strictSame(brokerAddress('mqtts://[::1]'), { host: '::1', port: 8_883, isTls: true });
+  t.strictSame(brokerAddress('mqtt://127.0.0.1'), {
+    host: '127.0.0.1',
+    port: 1_883,
+    isTls: false,
+  });
 });
