@@ -24,10 +24,12 @@ import { signed } from '../../protocol/identity/signed.ts';
 import type { DeviceId, Name, RecordId, SessionId } from '../../protocol/ids.ts';
 import { randomRequestId, randomSessionId } from '../../protocol/ids.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
+import { LIMITS } from '../../protocol/limits.ts';
 import { randomBytes, seededRng } from '../../protocol/random.ts';
 import { type Micros, NEVER, after, micros, wallMs } from '../../protocol/time.ts';
 import type { StoredEnd, TerminalEvent, TerminalOutput } from '../terminal-types.ts';
 import { Terminal } from '../terminal.ts';
+import { ManagerSeal } from './manager-seal.ts';
 
 const STEPS_MAX = 200_000;
 const WIRE_MICROS = 200;
@@ -45,7 +47,10 @@ export interface Node {
   readonly followsLink: boolean;
   readonly outputs: TerminalOutput[];
   readonly events: TerminalEvent[];
+  /** What it said, unsealed. */
   readonly sent: Message[];
+  /** The same as it left. */
+  readonly wire: Uint8Array[];
   readonly sockets: Map<number, Path>;
   readonly stored: Map<SessionId, StoredEnd>;
   readonly make: () => Terminal;
@@ -66,12 +71,14 @@ export class World {
   now: Micros = micros(1);
   readonly rng = seededRng(7);
   readonly manager: SigningKey = nodeSuite.signingKey(randomBytes(this.rng, 32));
+  readonly seal = new ManagerSeal(this.rng);
   readonly nodes: Node[] = [];
   readonly sessions: Session[] = [];
   readonly notices: MessageOf<'endNotice'>[] = [];
   /** What the servers do; a test replaces some of it. */
   answers = {
     address: true,
+    hello: true,
     register: true,
     connect: true,
     ended: true,
@@ -113,6 +120,8 @@ export class World {
         id,
         name: name as Name,
         managerKey: this.manager.publicKey,
+        managerAgreementKey: this.seal.key.publicKey,
+        signingKey: signing,
         localKey,
         suite: nodeSuite,
         rng: this.rng,
@@ -129,6 +138,7 @@ export class World {
       outputs: [],
       events: [],
       sent: [],
+      wire: [],
       sockets: new Map(),
       stored: new Map(),
       make,
@@ -136,6 +146,8 @@ export class World {
     this.nodes.push(node);
     if (!node.followsLink) this.link(node, true);
     this.settle();
+    // A terminal that polls stays for a moment after its first channel, then sleeps.
+    if (node.followsLink) this.run(LIMITS.resealStayMs / 1_000);
     return node;
   }
 
@@ -178,20 +190,34 @@ export class World {
     this.settle();
   }
 
-  /** A message straight to a terminal. */
+  /** A message straight to a terminal: the broker's as it is, the manager's sealed. */
   tell(node: Node, via: 'call' | 'down', message: Message): void {
-    if (node.isLinkUp)
-      node.terminal.handle(this.now, { kind: 'message', via, bytes: encodeMessage(message) });
+    const encoded = encodeMessage(message);
+    const bytes = via === 'call' ? encoded : this.seal.seal(node, encoded);
+    if (bytes !== undefined) this.tellBytes(node, via, bytes);
   }
 
-  /** A communication request, wrapped as the broker hands it over. */
+  /** Bytes as they are, on one of a terminal's topics. */
+  tellBytes(node: Node, via: 'call' | 'down', bytes: Uint8Array): void {
+    if (node.isLinkUp) node.terminal.handle(this.now, { kind: 'message', via, bytes });
+  }
+
+  /**
+   * A communication request, sealed, wrapped as the broker hands it over; a terminal without a
+   * channel is only told to make one.
+   */
   hand(node: Node, payload: Message, deadlineMs = 5_000): void {
-    this.tell(node, 'call', {
-      kind: 'call',
-      request: randomRequestId(this.rng),
-      deadlineMs,
-      payload: encodeMessage(payload),
-    });
+    if (payload.kind === 'ask' || payload.kind === 'askExtend')
+      this.#open.set(payload.request, { to: node, payload });
+    const reseal = { kind: 'reseal', request: randomRequestId(this.rng) } as const;
+    const sealed = this.seal.seal(node, encodeMessage(payload));
+    this.handBytes(node, sealed ?? encodeMessage(reseal), deadlineMs);
+  }
+
+  /** A payload as it is, wrapped as the broker hands it over. */
+  handBytes(node: Node, payload: Uint8Array, deadlineMs = 5_000): void {
+    const request = randomRequestId(this.rng);
+    this.tell(node, 'call', { kind: 'call', request, deadlineMs, payload });
   }
 
   /** Everything that happens without time passing. */
@@ -300,12 +326,41 @@ export class World {
       case 'publish': {
         const message = decodeMessage(output.bytes);
         if (message === undefined) throw new Error('a terminal publishes only messages');
+        node.wire.push(output.bytes);
+        if (message.kind === 'sealed') return this.#onSealed(node, message);
         node.sent.push(message);
         if (node.isLinkUp) this.#onMessage(node, message);
         return;
       }
       default:
     }
+  }
+
+  /** In an unknown channel nothing is said but that there is none. */
+  #onSealed(node: Node, sealed: MessageOf<'sealed'>): void {
+    const opened = this.seal.open(node, sealed);
+    if (opened === undefined) {
+      node.sent.push(sealed);
+      this.reseal(node);
+      return;
+    }
+    node.sent.push(opened.message);
+    if (!node.isLinkUp) return;
+    this.#onMessage(node, opened.message);
+    if (opened.isFirst) this.#askAgain(node);
+  }
+
+  /** Questions that a terminal has not answered; asked again in its next channel. */
+  readonly #open = new Map<string, { to: Node; payload: Message }>();
+
+  #askAgain(node: Node): void {
+    for (const { to, payload } of this.#open.values()) if (to === node) this.hand(node, payload);
+  }
+
+  /** "There is no channel", in nobody's name. */
+  reseal(node: Node): void {
+    const request = randomRequestId(this.rng);
+    this.tellBytes(node, 'down', encodeMessage({ kind: 'reseal', request }));
   }
 
   #onMessage(node: Node, message: Message): void {
@@ -317,6 +372,10 @@ export class World {
           this.tell(node, 'call', { kind: 'addressRecorded', record: message.record });
         if (this.answers.polled && message.pollSeconds !== undefined) this.#handWaiting(node);
         return;
+      case 'hello':
+        if (this.answers.hello)
+          this.tellBytes(node, 'down', encodeMessage(this.seal.welcome(node, message)));
+        return;
       case 'register':
         if (this.answers.register)
           this.tell(node, 'down', {
@@ -324,6 +383,7 @@ export class World {
             request: message.request,
             name: node.name,
             membership: Uint8Array.of(1),
+            time: AT.wallMs,
           });
         return;
       case 'connect':
@@ -379,6 +439,7 @@ export class World {
   }
 
   #onAllowList(callee: Node, answer: MessageOf<'allowList'>): void {
+    this.#open.delete(answer.request);
     const extending = this.#extending.get(answer.request);
     if (extending !== undefined)
       return this.#onExtendAnswer(callee, answer, extending.node, extending.extend);
