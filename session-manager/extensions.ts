@@ -1,17 +1,21 @@
 // A later expiry of a running talk [45]: one end asks, the callee's owner is asked again, and the
 // new totals go to both ends, on disk first. Both ends may ask for the same revision; one trigger
-// serves them. No answer in LIMITS.waitMsDefault, or no, and the old expiry stands.
+// serves them. No answer in LIMITS.waitMsDefault, or no, and the old expiry stands. The wish and
+// the verdict are signed by the terminals themselves (design §3); both go into the log.
 
 import { type ListVerdict, grantFor, judge } from '../protocol/consent/allow-list.ts';
+import { encodeExtension, extensionHash, isExtensionOf } from '../protocol/consent/statements.ts';
 import type { MessageOf, Terms } from '../protocol/control/messages.ts';
 import { encodeExpiry } from '../protocol/grant.ts';
 import { signed } from '../protocol/identity/signed.ts';
 import { type DeviceId, type RequestId, type SessionId, randomRequestId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
-import { type Micros, after, ms } from '../protocol/time.ts';
+import { MICROS_PER_MS, type Micros, after, ms } from '../protocol/time.ts';
+import { type Signed, consentProof, verdictOf } from './consent.ts';
 import type { Context } from './context.ts';
 import type { Deadline } from './deadlines.ts';
 import { MANAGER_LIMITS } from './limits.ts';
+import type { Names } from './names.ts';
 import { type Session, type Sessions, elapsedSeconds, sideOf } from './sessions.ts';
 
 type Refused = MessageOf<'refusal'>['code'];
@@ -25,6 +29,9 @@ interface Extension {
   readonly ask: RequestId;
   /** Who waits, each under its own request: at most both ends. */
   readonly askers: Map<DeviceId, RequestId>;
+  /** As the first of them signed it. */
+  readonly request: Signed;
+  readonly until: Micros;
   readonly deadline: Deadline;
   state: 'asked' | 'writing' | 'resting';
 }
@@ -32,18 +39,22 @@ interface Extension {
 /** Extensions under way: at most one for each session. */
 export class Extensions {
   readonly #context: Context;
+  readonly #names: Names;
   readonly #sessions: Sessions;
   readonly #bySession = new Map<SessionId, Extension>();
+  /** Open questions. */
   readonly #byAsk = new Map<RequestId, Extension>();
 
-  constructor(context: Context, sessions: Sessions) {
+  constructor(context: Context, names: Names, sessions: Sessions) {
     this.#context = context;
+    this.#names = names;
     this.#sessions = sessions;
   }
 
   /**
    * An end asks for a later expiry [S6002]: only of its own live session, only for the next
-   * revision. One that exists already is told again; one that is being asked for is waited for.
+   * revision, only with its own signature. One that exists already is told again; one that is being
+   * asked for is waited for.
    */
   onExtend(now: Micros, from: DeviceId, message: MessageOf<'extend'>): void {
     const { request, revision } = message;
@@ -54,6 +65,13 @@ export class Extensions {
     }
     const underWay = this.#bySession.get(message.session);
     if (underWay?.state === 'resting') {
+      this.#refuse(from, request, 'refused');
+      return;
+    }
+    // Who waits already has signed; a repetition is not verified again.
+    if (underWay?.askers.get(from) === request) return;
+    if (!this.#isSigned(from, message)) {
+      this.#context.counts.badSignature += 1;
       this.#refuse(from, request, 'refused');
       return;
     }
@@ -78,48 +96,60 @@ export class Extensions {
   }
 
   /**
-   * The callee's list in answer to an extension [S6002, S6003]: judged by the same evaluator, and
-   * never beyond the operator's limit. False if no extension asked for it.
+   * The callee's list in answer to an extension [S6002, S6003], signed by itself: judged by the
+   * same evaluator, and never beyond the operator's limit. False if no extension asked for it.
    */
   onAllowList(now: Micros, from: DeviceId, message: MessageOf<'allowList'>): boolean {
     const extension = this.#byAsk.get(message.request);
     if (extension === undefined) return false;
-    const { session, want } = extension;
-    const { row } = session;
-    if (extension.state !== 'asked' || row.calleeId !== from) {
+    const { row } = extension.session;
+    if (row.calleeId !== from) {
       this.#context.counts.unexpected += 1;
       return true;
     }
-    const current = {
-      seconds: row.seconds,
-      bytes: row.bytes,
-      elapsedSeconds: elapsedSeconds(now, session),
-    };
-    const verdict = judge(message.entries, {
-      callerName: row.callerName,
-      callerId: row.callerId,
-      service: row.service,
-      want,
-      kind: 'extend',
-      current,
-    });
-    const terms = verdict.allowed ? this.#terms(verdict, extension) : undefined;
-    if (terms === undefined) this.#decline(now, extension);
-    else if (row.reason !== undefined) this.#unused(now, extension, terms);
-    else this.#grant(now, extension, terms);
+    this.#byAsk.delete(extension.ask);
+    const granted = this.#judge(now, extension, message);
+    if (granted === undefined) this.#decline(now, extension);
+    else if (row.reason !== undefined) this.#unused(now, extension, granted);
+    else this.#grant(now, extension, granted);
     return true;
+  }
+
+  /**
+   * A terminal has a new sealed channel: it is asked again what is open, for what is left of the
+   * time; under a new trigger each, since the broker hands one over only once.
+   */
+  onChannel(now: Micros, device: DeviceId): void {
+    for (const extension of this.#byAsk.values()) {
+      if (extension.session.row.calleeId !== device) continue;
+      this.#trigger(now, extension, randomRequestId(this.#context.options.rng));
+    }
+  }
+
+  /** A terminal was revoked: nothing of its talks is extended any more. */
+  onRevoked(now: Micros, device: DeviceId): void {
+    for (const extension of [...this.#byAsk.values()]) {
+      if (sideOf(extension.session.row, device) !== undefined) this.#fail(extension, 'no-session');
+    }
   }
 
   #ask(now: Micros, session: Session, from: DeviceId, message: MessageOf<'extend'>): void {
     const { row } = session;
     const ask = randomRequestId(this.#context.options.rng);
+    const { request, revision, want } = message;
+    const until = after(now, ms(LIMITS.waitMsDefault));
     const extension: Extension = {
       session,
       id: row.session,
-      revision: message.revision,
-      want: message.want,
+      revision,
+      want,
       ask,
-      askers: new Map([[from, message.request]]),
+      askers: new Map([[from, request]]),
+      request: {
+        statement: encodeExtension({ ...message, askerId: from }),
+        signature: message.signature,
+      },
+      until,
       deadline: this.#context.deadlines.make((at) => {
         if (extension.state === 'resting') this.#forget(extension);
         else this.#decline(at, extension);
@@ -128,10 +158,15 @@ export class Extensions {
     };
     this.#bySession.set(row.session, extension);
     this.#byAsk.set(ask, extension);
-    this.#context.deadlines.set(extension.deadline, after(now, ms(LIMITS.waitMsDefault)));
+    this.#context.deadlines.set(extension.deadline, until);
+    this.#trigger(now, extension, ask);
+  }
+
+  #trigger(now: Micros, { session, ask, want, until }: Extension, request: RequestId): void {
+    const { row } = session;
     this.#context.sendTrigger(row.calleeId, {
-      request: ask,
-      deadlineMs: LIMITS.waitMsDefault,
+      request,
+      deadlineMs: Math.max(0, Math.floor((until - now) / MICROS_PER_MS)),
       payload: {
         kind: 'askExtend',
         request: ask,
@@ -139,9 +174,50 @@ export class Extensions {
         callerName: row.callerName,
         callerId: row.callerId,
         service: row.service,
-        want: message.want,
+        want,
       },
     });
+  }
+
+  #isSigned(from: DeviceId, message: MessageOf<'extend'>): boolean {
+    const asker = this.#names.byId(from);
+    if (asker === undefined) return false;
+    const { suite } = this.#context.options;
+    const asked = { ...message, askerId: from };
+    return isExtensionOf(suite, asker.keys.ed25519, asked, message.signature);
+  }
+
+  /** The new totals and who signed for them; undefined for a no, or one that nobody signed. */
+  #judge(now: Micros, extension: Extension, message: MessageOf<'allowList'>): Granted | undefined {
+    const { session, want } = extension;
+    const { row } = session;
+    const { suite } = this.#context.options;
+    const callee = this.#names.byId(row.calleeId);
+    if (callee === undefined) return undefined;
+    const verdict = verdictOf(suite, callee.keys, message, {
+      calleeId: row.calleeId,
+      callerId: row.callerId,
+      asked: extensionHash(suite, { session: row.session, want }),
+    });
+    if (verdict === undefined) {
+      this.#context.counts.badSignature += 1;
+      return undefined;
+    }
+    const judged = judge(message.entries, {
+      callerName: row.callerName,
+      callerId: row.callerId,
+      service: row.service,
+      want,
+      kind: 'extend',
+      current: {
+        seconds: row.seconds,
+        bytes: row.bytes,
+        elapsedSeconds: elapsedSeconds(now, session),
+      },
+      approved: message.approved,
+    });
+    const terms = judged.allowed ? this.#terms(judged, extension) : undefined;
+    return terms && { ...terms, verdict };
   }
 
   /** The new totals, or undefined if they give nothing more than there is. */
@@ -159,14 +235,14 @@ export class Extensions {
   }
 
   /** The new expiry is on disk and in the log before either end hears of it [S6003, claim 11]. */
-  #grant(now: Micros, extension: Extension, terms: NewTerms): void {
-    const { session, revision, id } = extension;
-    const { seconds, bytes } = terms;
+  #grant(now: Micros, extension: Extension, granted: Granted): void {
+    const { session, revision } = extension;
+    const { seconds, bytes } = granted;
     extension.state = 'writing';
     this.#context.deadlines.stop(extension.deadline);
     const undo = this.#sessions.extend(session, { seconds, bytes, revision });
     this.#context.ledger.add(now, {
-      entries: [{ kind: 'extended', session: id, revision, seconds, bytes }],
+      entries: [{ kind: 'extended', ...this.#facts(extension, granted) }],
       writes: () => this.#sessions.writes(session),
       persisted: () => {
         this.#forget(extension);
@@ -182,15 +258,19 @@ export class Extensions {
   }
 
   /** Allowed, but the talk has ended meanwhile: only the log learns of it (design §5). */
-  #unused(now: Micros, extension: Extension, { seconds, bytes }: NewTerms): void {
-    const { id, revision } = extension;
+  #unused(now: Micros, extension: Extension, granted: Granted): void {
     this.#fail(extension, 'no-session');
     this.#context.ledger.add(now, {
-      entries: [{ kind: 'unused', session: id, revision, seconds, bytes }],
+      entries: [{ kind: 'unused', ...this.#facts(extension, granted) }],
       writes: () => [],
       persisted: () => {},
       failed: () => {},
     });
+  }
+
+  /** What the log keeps of it: the totals, the wish and the yes as they were signed. */
+  #facts({ id, revision, request }: Extension, { seconds, bytes, verdict }: Granted) {
+    return { session: id, revision, seconds, bytes, ...consentProof(request, verdict) };
   }
 
   /**
@@ -216,6 +296,7 @@ export class Extensions {
   #decline(now: Micros, extension: Extension): void {
     for (const [device, request] of extension.askers) this.#refuse(device, request, 'refused');
     extension.state = 'resting';
+    this.#byAsk.delete(extension.ask);
     this.#context.deadlines.set(extension.deadline, after(now, ms(LIMITS.extendPauseMs)));
   }
 
@@ -238,4 +319,8 @@ export class Extensions {
 interface NewTerms {
   readonly seconds: number;
   readonly bytes?: number | undefined;
+}
+
+interface Granted extends NewTerms {
+  readonly verdict: Signed;
 }

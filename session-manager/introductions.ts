@@ -1,12 +1,13 @@
 // The introduction [42, 43]: a connect request becomes a trigger, the callee's list is searched,
 // and only on a yes are addresses queried, a session made and both terminals told. Everything else
 // is one refusal that leaves exactly when the caller's own wait is over, so that it tells nothing
-// (design §4).
+// (design §4): until then nothing that the caller can see depends on whether somebody has the name.
+// Request and verdict are signed by the terminals themselves (design §3); both go into the log.
+// Over 400 lines: one state machine, whose steps are best read after one another.
 
 import { type ListVerdict, grantFor, judge } from '../protocol/consent/allow-list.ts';
 import { encodeMessage } from '../protocol/control/codec.ts';
 import type { Candidate, MessageOf } from '../protocol/control/messages.ts';
-import { topic } from '../protocol/control/topics.ts';
 import { KEY_BYTES } from '../protocol/crypto.ts';
 import { encodeGrant } from '../protocol/grant.ts';
 import { signed } from '../protocol/identity/signed.ts';
@@ -20,47 +21,57 @@ import {
 import { LIMITS } from '../protocol/limits.ts';
 import { randomBytes } from '../protocol/random.ts';
 import { MICROS_PER_MS, type Micros, after, ms } from '../protocol/time.ts';
+import { type Signed, consentProof, isSignedBy, signedRequest, verdictOf } from './consent.ts';
 import type { Context } from './context.ts';
 import type { Deadline } from './deadlines.ts';
-import { MANAGER_LIMITS } from './limits.ts';
+import { Budgets, Friends } from './friends.ts';
+import { KeptAnswers, callKey } from './kept-answers.ts';
 import type { Device, Names } from './names.ts';
+import { Rates } from './rates.ts';
 import { LIVE_PREFIX, RECORD, type SessionRecord, encodeSession, sessionKey } from './records.ts';
 import type { Refusals } from './refusals.ts';
 import type { Sessions } from './sessions.ts';
 
 /**
- * `waiting`: nobody was asked, or the answer was no; only the deadline is left.
+ * `waiting`: nobody is asked, or the answer was no; only the deadline is left. `queued`: the callee
+ * has as many questions as it may have; asked when it is this one's turn.
  * `asked` → `queried` → `writing`: each step waits for one party.
  */
-type State = 'waiting' | 'asked' | 'queried' | 'writing';
+type State = 'waiting' | 'queued' | 'asked' | 'queried' | 'writing';
+
+/** Why it would be refused as things stand: told only where the operator lets reasons out. */
+type Why = NonNullable<MessageOf<'refusal'>['why']>;
 
 interface Introduction {
   readonly key: string;
   readonly connect: MessageOf<'connect'>;
   readonly callerId: DeviceId;
-  /** Undefined if the sender may not call by this name, or the name is nobody's. */
-  readonly parties: { readonly caller: Device; readonly callee: Device } | undefined;
   /**
    * Ours: what the callee and the broker echo. Callers choose their own IDs, so theirs will not do.
    */
   readonly ask: RequestId;
   readonly until: Micros;
   readonly deadline: Deadline;
+  /** Undefined if there is nobody to be asked: see `why`. */
+  parties: Parties | undefined;
+  why: Why;
   state: State;
   answer: Answer | undefined;
 }
 
-/** A callee's yes. */
-interface Answer {
-  readonly verdict: Extract<ListVerdict, { allowed: true }>;
-  readonly verdictHash: Uint8Array;
-  readonly record: RecordId;
+interface Parties {
+  readonly caller: Device;
+  readonly callee: Device;
 }
 
-/** An answer that is kept for a repeated request until the caller's wait is over. */
-interface Kept {
-  readonly bytes: Uint8Array;
-  readonly until: Micros;
+/** A callee's yes. */
+interface Answer {
+  readonly terms: Extract<ListVerdict, { allowed: true }>;
+  readonly request: Signed;
+  readonly verdict: Signed;
+  /** What this boot of the callee put into its answer: its notice echoes it. */
+  readonly nonce: RequestId;
+  readonly record: RecordId;
 }
 
 /** All introductions under way. */
@@ -69,26 +80,40 @@ export class Introductions {
   readonly #names: Names;
   readonly #sessions: Sessions;
   readonly #refusals: Refusals;
+  readonly #rates: Rates;
+  readonly #friends = new Friends();
+  readonly #budgets = new Budgets<Introduction>();
   /** By caller and its own request ID. */
   readonly #underWay = new Map<string, Introduction>();
+  /** Questions that were put, and what became of a yes. */
   readonly #byAsk = new Map<RequestId, Introduction>();
   readonly #perCaller = new Map<DeviceId, number>();
-  readonly #kept = new Map<string, Kept>();
+  readonly #kept = new KeptAnswers();
 
+  /** @throws UsageError for rates that are none (`Rates`). */
   constructor(context: Context, names: Names, sessions: Sessions, refusals: Refusals) {
     this.#context = context;
     this.#names = names;
     this.#sessions = sessions;
     this.#refusals = refusals;
+    this.#rates = new Rates(context.options.rates);
+  }
+
+  /** After `Sessions.restore`: who talked with whom before, as far as the store still says. */
+  restore(): void {
+    for (const which of ['closed', 'open'] as const) {
+      for (const row of this.#sessions.rows(which)) this.#friends.add(row);
+    }
   }
 
   /**
    * A connect request [S2001, claim 9]. Its number is bounded first, in all and per caller: what is
-   * over the bound is dropped, and the caller's own wait refuses it. A request that is repeated
-   * gets the answer it had, or goes on waiting: it never triggers twice.
+   * over the bound is dropped, and the caller's own wait refuses it. Then it is counted, by caller
+   * and by name: what is over the rate asks nobody and is refused at its time. A request that is
+   * repeated gets the answer it had, or goes on waiting: it never triggers twice.
    */
   onConnect(now: Micros, from: DeviceId, connect: MessageOf<'connect'>): void {
-    const key = `${from}/${connect.request}`;
+    const key = callKey(from, connect.request);
     if (this.#underWay.has(key) || this.#repeat(now, from, key)) return;
     const mine = this.#perCaller.get(from) ?? 0;
     if (
@@ -98,58 +123,47 @@ export class Introductions {
       this.#context.counts.overBound += 1;
       return;
     }
+    const isWithinRate = this.#rates.take(now, from, connect.calleeName);
+    if (!isWithinRate) this.#context.counts.limited += 1;
+    const found = isWithinRate ? this.#parties(from, connect) : 'limited';
     const introduction: Introduction = {
       key,
       connect,
       callerId: from,
-      parties: this.#parties(from, connect),
       ask: randomRequestId(this.#context.options.rng),
       until: after(now, ms(connect.waitMs)),
       deadline: this.#context.deadlines.make((then) => this.#onDeadline(then, introduction)),
+      parties: typeof found === 'string' ? undefined : found,
+      why: typeof found === 'string' ? found : 'away',
       state: 'waiting',
       answer: undefined,
     };
     this.#underWay.set(key, introduction);
     this.#perCaller.set(from, mine + 1);
     this.#context.deadlines.set(introduction.deadline, introduction.until);
-    if (introduction.parties !== undefined) this.#trigger(now, introduction);
+    if (introduction.parties !== undefined) this.#ask(now, introduction, introduction.parties);
   }
 
   /**
-   * The callee's list or verdict [S2003]. It is searched for the caller [S2004]: not on it, or
-   * denied, nothing happens until the deadline; on it [S2005], the addresses are queried [S2006].
-   * False if no introduction asked for it.
+   * The callee's list or verdict [S2003], signed by itself. It is searched for the caller [S2004]:
+   * not on it, or denied, nothing happens until the deadline; on it [S2005], the addresses are
+   * queried [S2006]. False if no introduction asked for it.
    */
-  onAllowList(
-    now: Micros,
-    from: DeviceId,
-    message: MessageOf<'allowList'>,
-    bytes: Uint8Array,
-  ): boolean {
+  onAllowList(now: Micros, from: DeviceId, message: MessageOf<'allowList'>): boolean {
     const introduction = this.#byAsk.get(message.request);
-    if (introduction === undefined || introduction.parties === undefined) return false;
-    if (introduction.state !== 'asked' || introduction.parties.callee.id !== from) {
+    if (introduction?.parties === undefined) return false;
+    const { parties } = introduction;
+    if (introduction.state !== 'asked' || parties.callee.id !== from) {
       this.#context.counts.unexpected += 1;
       return true;
     }
-    const { caller } = introduction.parties;
-    const verdict = judge(message.entries, {
-      callerName: caller.name,
-      callerId: caller.id,
-      service: introduction.connect.service,
-      want: introduction.connect.want,
-      kind: 'connect',
-    });
-    if (!verdict.allowed || message.record === undefined) {
-      introduction.state = 'waiting';
-      return true;
-    }
-    introduction.answer = {
-      verdict,
-      verdictHash: this.#context.options.suite.blake2s(bytes),
-      record: message.record,
-    };
-    this.#query(now, introduction, introduction.parties, message.record);
+    // The first answer decides, even one that is not signed: the callee's own seal brought it.
+    const answer = this.#judge(introduction, parties, message);
+    introduction.state = 'waiting';
+    introduction.why = 'denied';
+    introduction.answer = answer;
+    this.#leave(now, introduction);
+    if (answer !== undefined) this.#query(now, introduction, parties, answer.record);
     return true;
   }
 
@@ -175,56 +189,160 @@ export class Introductions {
     this.#begin(now, introduction, { ...parties, answer, callerAt, calleeAt });
   }
 
-  /** [S2001] Who asks whom: only an enrolled terminal, only under its own name, only to another. */
-  #parties(from: DeviceId, connect: MessageOf<'connect'>): Introduction['parties'] {
-    const caller = this.#names.byId(from);
-    const callee = this.#names.byName(connect.calleeName);
-    if (caller === undefined || caller.name !== connect.callerName) return undefined;
-    return callee === undefined || callee === caller ? undefined : { caller, callee };
-  }
-
   /**
    * The link to the broker is back. A broker that was started anew has lost what waited there, so
    * every open question is put again; one that has it already goes by the same request.
    */
   onLinkUp(now: Micros): void {
     for (const introduction of this.#underWay.values()) {
-      const { state, parties, answer } = introduction;
-      if (state === 'asked') this.#trigger(now, introduction);
-      if (state === 'queried' && parties !== undefined && answer !== undefined) {
+      const { state, parties, answer, ask } = introduction;
+      if (parties === undefined) continue;
+      if (state === 'asked') this.#trigger(now, introduction, parties, ask);
+      if (state === 'queried' && answer !== undefined) {
         this.#query(now, introduction, parties, answer.record);
       }
     }
   }
 
-  /** Asks the callee for its list, through the broker [S2002], for as long as the caller waits. */
-  #trigger(now: Micros, introduction: Introduction): void {
-    const { connect, parties, ask } = introduction;
-    if (parties === undefined) return;
+  /**
+   * A terminal has a new sealed channel: what it was asked through another one it may be unable to
+   * read, so that its open questions are put again, for what is left of their time. They go under a
+   * new trigger each (the broker hands one over only once); the question keeps its own ID, by which
+   * a terminal that has read it before knows it.
+   */
+  onChannel(now: Micros, device: DeviceId): void {
+    for (const introduction of this.#budgets.open(device)) {
+      const { parties } = introduction;
+      const trigger = randomRequestId(this.#context.options.rng);
+      if (parties !== undefined) this.#trigger(now, introduction, parties, trigger);
+    }
+  }
+
+  /**
+   * A terminal was revoked: what it asked is forgotten, and whoever asked for it is refused at its
+   * own time like everybody else.
+   */
+  onRevoked(now: Micros, device: DeviceId): void {
+    for (const introduction of this.#budgets.drop(device)) introduction.state = 'waiting';
+    // What is being written is looked at again when it is on disk.
+    const open = [...this.#underWay.values()].filter(({ state }) => state !== 'writing');
+    const own = open.filter(({ callerId }) => callerId === device);
+    // Those that wait their turn go first, so that none of them gets it from another one.
+    for (const one of own) if (one.state === 'queued') this.#close(now, one);
+    for (const one of own) if (one.state !== 'queued') this.#close(now, one);
+    for (const one of open) {
+      if (one.parties?.callee.id !== device) continue;
+      one.state = 'waiting';
+      one.parties = undefined;
+      one.why = 'unknown';
+    }
+  }
+
+  /**
+   * Who asks whom [S2001]: only an enrolled terminal, only by a request that it signed itself, only
+   * under its own name, only another one. The name is looked up last, after the same work for every
+   * name.
+   */
+  #parties(from: DeviceId, connect: MessageOf<'connect'>): Parties | 'denied' | 'unknown' {
+    const caller = this.#names.byId(from);
+    if (caller === undefined) return 'denied';
+    if (!isSignedBy(this.#context.options.suite, caller.keys, from, connect)) {
+      this.#context.counts.badSignature += 1;
+      return 'denied';
+    }
+    const callee = this.#names.byName(connect.calleeName);
+    if (caller.name !== connect.callerName || callee === caller) return 'denied';
+    return callee === undefined ? 'unknown' : { caller, callee };
+  }
+
+  /** Puts the question to the callee, or lets it wait its turn (design §4). */
+  #ask(now: Micros, introduction: Introduction, parties: Parties): void {
+    const { caller, callee } = parties;
+    const isFriend = this.#friends.has({ callerId: caller.id, calleeId: callee.id });
+    if (this.#budgets.enter(callee.id, introduction, isFriend)) {
+      this.#trigger(now, introduction, parties, introduction.ask);
+      return;
+    }
+    introduction.state = 'queued';
+    introduction.why = 'limited';
+  }
+
+  /** The callee has one question less: asks the one whose turn it is. */
+  #leave(now: Micros, introduction: Introduction): void {
+    if (introduction.parties === undefined) return;
+    const next = this.#budgets.leave(introduction.parties.callee.id, introduction);
+    if (next?.parties !== undefined) this.#trigger(now, next, next.parties, next.ask);
+  }
+
+  /**
+   * Asks the callee for its list, through the broker [S2002], for as long as the caller waits; with
+   * the caller's own signed request, so that the callee need not believe us who asks.
+   */
+  #trigger(
+    now: Micros,
+    introduction: Introduction,
+    { caller, callee }: Parties,
+    request: RequestId,
+  ): void {
+    const { connect, ask } = introduction;
     introduction.state = 'asked';
+    introduction.why = 'away';
     this.#byAsk.set(ask, introduction);
-    this.#context.sendTrigger(parties.callee.id, {
-      request: ask,
+    this.#context.sendTrigger(callee.id, {
+      request,
       deadlineMs: leftMs(now, introduction.until),
       payload: {
         kind: 'ask',
         request: ask,
-        callerName: parties.caller.name,
-        callerId: parties.caller.id,
+        callerName: caller.name,
+        callerId: caller.id,
         service: connect.service,
         want: connect.want,
+        nonce: connect.request,
+        callerKeys: caller.keys,
+        signature: connect.signature,
       },
     });
   }
 
-  /** The address query names both records; it exists only behind a yes [S2006]. */
-  #query(
-    now: Micros,
+  /**
+   * Searches the callee's list for the caller [S2004, S2005]; undefined for a no, or an answer that
+   * the callee did not sign for this very request.
+   */
+  #judge(
     introduction: Introduction,
-    parties: { readonly caller: Device; readonly callee: Device },
-    calleeRecord: RecordId,
-  ): void {
+    { caller, callee }: Parties,
+    message: MessageOf<'allowList'>,
+  ): Answer | undefined {
+    const { suite } = this.#context.options;
+    const { connect } = introduction;
+    const request = signedRequest(caller.id, connect);
+    const verdict = verdictOf(suite, callee.keys, message, {
+      calleeId: callee.id,
+      callerId: caller.id,
+      asked: suite.blake2s(request.statement),
+    });
+    if (verdict === undefined) {
+      this.#context.counts.badSignature += 1;
+      return undefined;
+    }
+    const terms = judge(message.entries, {
+      callerName: caller.name,
+      callerId: caller.id,
+      service: connect.service,
+      want: connect.want,
+      kind: 'connect',
+      approved: message.approved,
+    });
+    const { record, nonce } = message;
+    if (!terms.allowed || record === undefined) return undefined;
+    return { terms, request, verdict, nonce, record };
+  }
+
+  /** The address query names both records; it exists only behind a yes [S2006]. */
+  #query(now: Micros, introduction: Introduction, parties: Parties, calleeRecord: RecordId): void {
     introduction.state = 'queried';
+    introduction.why = 'server';
     this.#context.sendQuery({
       kind: 'addressQuery',
       request: introduction.ask,
@@ -239,10 +357,10 @@ export class Introductions {
   /**
    * Makes session ID, key [claim 16] and expiry [S2007, claim 10]: in time [claim 14], in bytes
    * [claim 15] or both, the least of what caller, callee and operator say. The grant is signed once
-   * and on disk before anybody is told.
+   * and on disk, with what caller and callee signed, before anybody is told.
    */
   #begin(now: Micros, introduction: Introduction, found: Found): void {
-    const { rng, key, policy } = this.#context.options;
+    const { rng, key, policy, suite } = this.#context.options;
     const { caller, callee, answer } = found;
     if (!this.#sessions.hasRoom()) {
       introduction.state = 'waiting';
@@ -250,7 +368,7 @@ export class Introductions {
       return;
     }
     const { service, want } = introduction.connect;
-    const terms = grantFor(want, answer.verdict, policy);
+    const terms = grantFor(want, answer.terms, policy);
     const facts = {
       session: randomSessionId(rng),
       callerId: caller.id,
@@ -261,7 +379,8 @@ export class Introductions {
       seconds: terms.seconds,
       bytes: terms.bytes,
     };
-    const grant = encodeGrant({ version: 1, ...facts, verdict: answer.verdictHash });
+    const verdict = suite.blake2s(answer.verdict.statement);
+    const grant = encodeGrant({ version: 1, ...facts, verdict });
     const notice = {
       grant,
       signature: signed(key, 'grant', grant),
@@ -279,46 +398,69 @@ export class Introductions {
     introduction.state = 'writing';
     const release = this.#sessions.reserve();
     this.#context.ledger.add(now, {
-      entries: [{ kind: 'introduced', ...facts, verdict: answer.verdictHash }],
+      entries: [{ kind: 'introduced', ...facts, ...consentProof(answer.request, answer.verdict) }],
       writes: () => [
         { table: 'sessions', key: sessionKey(LIVE_PREFIX, row), value: encodeSession(row) },
       ],
       persisted: (then) => {
         release();
         this.#sessions.begin(then, row);
-        this.#notify(then, introduction, found, notice);
+        this.#onBegun(then, introduction, found, notice);
       },
       failed: (then) => {
         release();
-        introduction.state = 'waiting';
-        if (introduction.until <= then) this.#refuse(then, introduction);
+        this.#giveUp(then, introduction);
       },
     });
   }
 
   /**
-   * Tells the caller [S2008] and the callee [S2009]: same grant, same key, the other's addresses.
+   * The grant is on disk. If one of both was revoked meanwhile nobody learns of it: the session's
+   * key is forgotten here, and its record closes as one that nobody reported about.
+   */
+  #onBegun(now: Micros, introduction: Introduction, found: Found, notice: Notice): void {
+    const { caller, callee } = found;
+    const isHere = (device: Device): boolean => this.#names.byId(device.id) !== undefined;
+    if (!isHere(caller)) this.#close(now, introduction);
+    else if (!isHere(callee)) this.#giveUp(now, introduction);
+    else this.#notify(now, introduction, found, notice);
+  }
+
+  /** No session came of it after all: the caller waits out its time, if there is any left. */
+  #giveUp(now: Micros, introduction: Introduction): void {
+    introduction.state = 'waiting';
+    if (introduction.until <= now) this.#refuse(now, introduction);
+  }
+
+  /**
+   * Tells the caller [S2008] and the callee [S2009]: same grant, same key, the other's addresses,
+   * each under the nonce that its present boot put into its own signed word. The caller is shown
+   * what the callee signed. From now on it is no stranger there, and its request was not in vain.
    */
   #notify(now: Micros, introduction: Introduction, found: Found, notice: Notice): void {
-    const { caller, callee } = found;
+    const { caller, callee, answer } = found;
+    const { connect } = introduction;
     this.#context.counts.introduced += 1;
+    this.#friends.add({ callerId: caller.id, calleeId: callee.id });
+    this.#rates.giveBack(now, caller.id, connect.calleeName);
     const toCaller = encodeMessage({
       kind: 'addressNotice',
-      request: introduction.connect.request,
+      request: connect.request,
       ...notice,
       peerKeys: callee.keys,
       peerCandidates: found.calleeAt,
+      verdict: answer.verdict.statement,
+      verdictSignature: answer.verdict.signature,
     });
-    const toCallee = encodeMessage({
+    this.#answer(now, introduction, toCaller);
+    this.#context.sendDown(callee.id, {
       kind: 'addressNotice',
-      request: introduction.ask,
+      request: answer.nonce,
       ...notice,
       peerKeys: caller.keys,
       peerCandidates: found.callerAt,
     });
-    this.#close(introduction);
-    this.#answer(now, introduction, toCaller);
-    this.#context.emit({ kind: 'publish', topic: topic('down', callee.id), bytes: toCallee });
+    this.#close(now, introduction);
   }
 
   #onDeadline(now: Micros, introduction: Introduction): void {
@@ -328,41 +470,33 @@ export class Introductions {
 
   /**
    * The one refusal [S2010]: same bytes but for the request, same instant, whether the callee said
-   * no, is unknown, asleep or away, or the disk was full.
+   * no, is unknown, asleep or away, the caller asked too often, or the disk was full. It leaves
+   * before anything is put away that only some of them have.
    */
   #refuse(now: Micros, introduction: Introduction): void {
-    const { connect, callerId } = introduction;
-    this.#close(introduction);
+    const { connect, callerId, why } = introduction;
+    const { explain } = this.#context.options;
     const refusal = { kind: 'refusal', request: connect.request, code: 'refused' } as const;
-    this.#answer(now, introduction, encodeMessage(refusal));
+    this.#answer(now, introduction, encodeMessage(explain ? { ...refusal, why } : refusal));
+    this.#close(now, introduction);
     this.#refusals.count(now, callerId, connect.calleeName);
   }
 
   #answer(now: Micros, introduction: Introduction, bytes: Uint8Array): void {
     const { callerId, key, until } = introduction;
-    this.#context.emit({ kind: 'publish', topic: topic('down', callerId), bytes });
+    this.#context.sendDownBytes(callerId, bytes);
     // A terminal asks again as long as it waits, and a little longer for what is on its way.
-    this.#dropKept(now);
-    this.#kept.set(key, { bytes, until: after(until, ms(LIMITS.answerGraceMs)) });
+    this.#kept.keep(now, key, { bytes, waitsUntil: until });
   }
 
   /** Sends a kept answer again; false if there is none. */
   #repeat(now: Micros, from: DeviceId, key: string): boolean {
-    const kept = this.#kept.get(key);
-    if (kept === undefined || kept.until <= now) return false;
-    this.#context.emit({ kind: 'publish', topic: topic('down', from), bytes: kept.bytes });
-    return true;
+    const bytes = this.#kept.find(now, key);
+    if (bytes !== undefined) this.#context.sendDownBytes(from, bytes);
+    return bytes !== undefined;
   }
 
-  /** Forgets the oldest answers that are past their time, and the oldest of all at the bound. */
-  #dropKept(now: Micros): void {
-    for (const [key, { until }] of this.#kept) {
-      if (until > now && this.#kept.size < MANAGER_LIMITS.answersMax) break;
-      this.#kept.delete(key);
-    }
-  }
-
-  #close(introduction: Introduction): void {
+  #close(now: Micros, introduction: Introduction): void {
     const { key, ask, callerId, deadline } = introduction;
     this.#context.deadlines.stop(deadline);
     this.#underWay.delete(key);
@@ -370,6 +504,7 @@ export class Introductions {
     const left = (this.#perCaller.get(callerId) ?? 1) - 1;
     if (left > 0) this.#perCaller.set(callerId, left);
     else this.#perCaller.delete(callerId);
+    this.#leave(now, introduction);
   }
 }
 
@@ -378,9 +513,7 @@ const leftMs = (now: Micros, until: Micros): number =>
   Math.max(0, Math.floor((until - now) / MICROS_PER_MS));
 
 /** Everything that a session is made of. */
-interface Found {
-  readonly caller: Device;
-  readonly callee: Device;
+interface Found extends Parties {
   readonly answer: Answer;
   readonly callerAt: readonly Candidate[];
   readonly calleeAt: readonly Candidate[];

@@ -1,6 +1,9 @@
 // Bounds of the session manager that nobody else needs to know; those that the parties share stand
 // in protocol/limits.ts.
 
+import { LIMITS } from '../protocol/limits.ts';
+import type { RateLimits } from './manager-types.ts';
+
 export const MANAGER_LIMITS = {
   /** Facts that wait for the disk; beyond it what can be refused is refused. Chosen by us. */
   factsMax: 20_000,
@@ -24,7 +27,9 @@ export const MANAGER_LIMITS = {
   foldsMax: 10_000,
   /** Milliseconds that refusals are folded for: one hour. */
   foldMs: 3_600_000,
-  /** Callers, and pairs of caller and name, whose vain calls are counted. */
+  /**
+   * Callers, and pairs of caller and name, whose vain calls are counted: those of the last minutes.
+   */
   ratedCallersMax: 20_000,
   ratedNamesMax: 100_000,
   /** Pairs of terminals that talked before, kept so that strangers do not starve friends. */
@@ -40,3 +45,15 @@ export const MANAGER_LIMITS = {
   /** Bytes of one record in the store: reports, names and terms at their longest come to 700. */
   recordBytesMax: 4_096,
 } as const;
+
+/**
+ * How often a caller may ask in vain unless the operator says otherwise. Chosen by us: as many at
+ * once as a caller may have under way, so that calls that are accepted never meet a rate, however
+ * many at once; then one every two seconds for a name, which leaves a script alone that tries
+ * somebody who is away all night, and two a second in all, which is 7,200 guessed names an hour.
+ * Who asks on faster gets every second or fourth request through and is never shut out.
+ */
+export const RATE_DEFAULTS: RateLimits = {
+  perCaller: { burst: LIMITS.introductionsPerCallerMax, perSecond: 2 },
+  perName: { burst: LIMITS.introductionsPerCallerMax, perSecond: 0.5 },
+};

@@ -1,0 +1,40 @@
+// Answers to connect requests, kept for a while: a terminal that asks again under the same request
+// gets the answer that it had, so that a message lost on the way costs no second introduction.
+
+import type { DeviceId, RequestId } from '../protocol/ids.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import { type Micros, after, ms } from '../protocol/time.ts';
+import { MANAGER_LIMITS } from './limits.ts';
+
+/** A caller and its own request ID. */
+export const callKey = (caller: DeviceId, request: RequestId): string => `${caller}/${request}`;
+
+interface Kept {
+  /** Encoded, not sealed: sealed anew whenever it is sent. */
+  readonly bytes: Uint8Array;
+  readonly until: Micros;
+}
+
+/** The newest answers, at most MANAGER_LIMITS.answersMax. */
+export class KeptAnswers {
+  readonly #kept = new Map<string, Kept>();
+
+  /**
+   * Keeps an answer until its caller's wait is over, and a little longer for what is on its way.
+   * Forgets the oldest that are past their time, and the oldest of all at the bound.
+   */
+  keep(now: Micros, key: string, answer: { bytes: Uint8Array; waitsUntil: Micros }): void {
+    for (const [oldest, { until }] of this.#kept) {
+      if (until > now && this.#kept.size < MANAGER_LIMITS.answersMax) break;
+      this.#kept.delete(oldest);
+    }
+    const until = after(answer.waitsUntil, ms(LIMITS.answerGraceMs));
+    this.#kept.set(key, { bytes: answer.bytes, until });
+  }
+
+  /** The answer that a request had, encoded; undefined if there is none any more. */
+  find(now: Micros, key: string): Uint8Array | undefined {
+    const kept = this.#kept.get(key);
+    return kept === undefined || kept.until <= now ? undefined : kept.bytes;
+  }
+}
