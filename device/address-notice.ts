@@ -1,7 +1,10 @@
 // What both ends check of an address notice [S1004, S4004] before they believe a word of it: the
 // manager signed the grant, it names this terminal in the role it plays, and the peer's keys are
-// the keys of the peer's device ID. What was asked for is checked where it was asked.
+// the keys of the peer's device ID; and at the caller, that the callee itself answered this very
+// request. What was asked for is checked where it was asked.
 
+import { sameBytes } from '../protocol/bytes.ts';
+import { decodeVerdict, isVerdictOf } from '../protocol/consent/statements.ts';
 import type { MessageOf } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
 import { type CryptoSuite, KEY_BYTES, type SigningKey } from '../protocol/crypto.ts';
@@ -94,6 +97,29 @@ export function introduction(
     peerKey: message.peerKeys.x25519,
     paths: candidatePaths(message.peerCandidates),
   };
+}
+
+/**
+ * Whether the callee of a grant itself signed an answer to this terminal's request, and the grant
+ * rests on that answer (design §3, Signed consent). `request`: the hash of what was asked.
+ */
+export function isConsented(
+  self: Self,
+  message: MessageOf<'addressNotice'>,
+  grant: Grant,
+  request: Uint8Array,
+): boolean {
+  const { verdict: encoded, verdictSignature: signature, peerKeys } = message;
+  if (encoded === undefined || signature === undefined) return false;
+  const verdict = decodeVerdict(encoded);
+  return (
+    verdict !== undefined &&
+    verdict.calleeId === grant.calleeId &&
+    verdict.callerId === self.id &&
+    sameBytes(verdict.request, request) &&
+    sameBytes(grant.verdict, self.suite.blake2s(encoded)) &&
+    isVerdictOf(self.suite, peerKeys.ed25519, encoded, signature)
+  );
 }
 
 /**

@@ -1,27 +1,33 @@
 // Means 14 [claim 2]: the user names a peer, the terminal asks the session manager for it by name,
-// opens a socket meanwhile, records where that can be reached, and waits for address notice 1.
-// A refusal and a wait that ran out look the same, and nothing of the call is kept.
+// signed, opens a socket meanwhile, records where that can be reached, and waits for address
+// notice 1, which counts only with the peer's own signed answer, by the key that is pinned. A refusal and a wait that ran out look the same, and nothing of the call is kept.
 
+import { type Request, requestHash, signRequest } from '../protocol/consent/statements.ts';
 import { type Candidate, type MessageOf, terms } from '../protocol/control/messages.ts';
 import { ascii, uint } from '../protocol/control/schema.ts';
 import { UsageError } from '../protocol/errors.ts';
+import type { Grant } from '../protocol/grant.ts';
 import type { RecordId, RequestId } from '../protocol/ids.ts';
 import { isName, randomRecordId, randomRequestId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Rng } from '../protocol/random.ts';
 import { type Micros, NEVER, after, earlier, ms, seconds } from '../protocol/time.ts';
 import {
+  type Introduction,
   type NoticeOutcome,
   type Self,
   introduction,
+  isConsented,
   isWithin,
   readGrant,
 } from './address-notice.ts';
 import type { Outbox } from './outbox.ts';
+import type { Pins } from './pins.ts';
 import type { Requests } from './requests.ts';
 import type {
   CallFailure,
   CallId,
+  RefusalReason,
   SocketId,
   TerminalInput,
   TerminalStatus,
@@ -41,19 +47,29 @@ interface Call {
   refreshAt: Micros;
 }
 
+interface ResolutionOptions {
+  readonly self: Self;
+  readonly rng: Rng;
+  readonly outbox: Outbox;
+  readonly requests: Requests;
+  readonly pins: Pins;
+}
+
 /** The outgoing calls that wait for an answer. */
 export class AddressResolution {
   readonly #self: Self;
   readonly #rng: Rng;
   readonly #outbox: Outbox;
   readonly #requests: Requests;
+  readonly #pins: Pins;
   readonly #calls = new Map<CallId, Call>();
 
-  constructor(self: Self, rng: Rng, outbox: Outbox, requests: Requests) {
+  constructor({ self, rng, outbox, requests, pins }: ResolutionOptions) {
     this.#self = self;
     this.#rng = rng;
     this.#outbox = outbox;
     this.#requests = requests;
+    this.#pins = pins;
   }
 
   get size(): number {
@@ -69,21 +85,7 @@ export class AddressResolution {
     if (this.#calls.has(input.call)) {
       throw new UsageError('call-taken', `call: ${input.call} is already under way`);
     }
-    const { callee, service, want, waitMs } = input;
-    if (!isName(callee)) throw new UsageError('bad-name', 'callee: wanted the name of a terminal');
-    if (ascii(LIMITS.serviceNameMax).read(service) === undefined) {
-      const wanted = `1 to ${LIMITS.serviceNameMax} printable ASCII characters`;
-      throw new UsageError('bad-service', `service: wanted ${wanted}, no blank`);
-    }
-    if (terms.read(terms.write(want)) === undefined) {
-      throw new UsageError(
-        'bad-terms',
-        'want: wanted whole seconds and bytes that a grant can hold',
-      );
-    }
-    if (uint(LIMITS.waitMsMax).read(waitMs) === undefined) {
-      throw new UsageError('bad-wait', `waitMs: got ${waitMs}, at most ${LIMITS.waitMsMax}`);
-    }
+    checkCall(input);
     const socket = this.#outbox.openSocket();
     if (socket === undefined) {
       this.#outbox.event({ kind: 'callFailed', call: input.call, why: 'busy' });
@@ -100,6 +102,7 @@ export class AddressResolution {
       deadline: deadlineOf(now, input),
       refreshAt: NEVER,
     });
+    const { callee, service, want, waitMs } = input;
     this.#requests.send(now, request, 'up', {
       kind: 'connect',
       request,
@@ -109,6 +112,7 @@ export class AddressResolution {
       want,
       waitMs,
       record,
+      signature: signRequest(this.#self.signingKey, this.#requestOf(request, input)),
     });
   }
 
@@ -149,7 +153,7 @@ export class AddressResolution {
   onRefusal(message: MessageOf<'refusal'>): boolean {
     const call = this.#byRequest(message.request);
     if (call === undefined) return false;
-    this.#fail(call, 'refused');
+    this.#fail(call, 'refused', message.why);
     return true;
   }
 
@@ -158,29 +162,26 @@ export class AddressResolution {
     return this.#byRequest(request) !== undefined;
   }
 
-  /** [S1004]: address notice 1; undefined if nothing comes of it. */
+  /**
+   * [S1004]: address notice 1; undefined if nothing comes of it. It has to echo this boot's request,
+   * keep to what was asked, carry the callee's own answer, and show whom the pin says.
+   */
   onNotice(message: MessageOf<'addressNotice'>): NoticeOutcome | undefined {
     const call = this.#byRequest(message.request);
     if (call === undefined) return undefined;
     const grant = readGrant(this.#self, message);
-    const { callee, service, want, extend } = call.input;
-    const introduced =
-      grant !== undefined &&
-      grant.calleeName === callee &&
-      grant.service === service &&
-      isWithin(grant.seconds, want.seconds) &&
-      isWithin(grant.bytes, want.bytes)
-        ? introduction(this.#self, message, grant, {
-            role: 'caller',
-            socket: call.socket,
-            call: call.input.call,
-            extend,
-          })
-        : undefined;
-    if (introduced === undefined) {
+    const introduced = grant === undefined ? undefined : this.#introduction(call, message, grant);
+    if (grant === undefined || introduced === undefined) {
       this.#outbox.count('badNotice');
       this.#fail(call, 'bad-notice');
       if (grant?.callerId !== this.#self.id) return undefined;
+      return { voided: grant, reason: 'protocol-error' };
+    }
+    const { name, id: seen } = introduced.peer;
+    const pinned = this.#pins.idOf(name);
+    if (pinned !== undefined && pinned !== seen) {
+      this.#pins.onMismatch({ name, pinned, seen, role: 'caller' });
+      this.#fail(call, 'peer-changed');
       return { voided: grant, reason: 'protocol-error' };
     }
     this.#forget(call);
@@ -224,10 +225,39 @@ export class AddressResolution {
     });
   }
 
-  #fail(call: Call, why: CallFailure): void {
+  /** What the grant and the callee's own answer come to, if they are what this call asked for. */
+  #introduction(
+    call: Call,
+    message: MessageOf<'addressNotice'>,
+    grant: Grant,
+  ): Introduction | undefined {
+    const { callee, service, want, extend } = call.input;
+    const isAsked =
+      grant.calleeName === callee &&
+      grant.service === service &&
+      isWithin(grant.seconds, want.seconds) &&
+      isWithin(grant.bytes, want.bytes);
+    if (!isAsked) return undefined;
+    const introduced = introduction(this.#self, message, grant, {
+      role: 'caller',
+      socket: call.socket,
+      call: call.input.call,
+      extend,
+    });
+    const asked = requestHash(this.#self.suite, this.#requestOf(call.request, call.input));
+    return isConsented(this.#self, message, grant, asked) ? introduced : undefined;
+  }
+
+  /** What this terminal signs of a call. */
+  #requestOf(nonce: RequestId, { callee, service, want }: CallInput): Request {
+    const { id: callerId, name: callerName } = this.#self;
+    return { nonce, callerId, callerName, calleeName: callee, service, want };
+  }
+
+  #fail(call: Call, why: CallFailure, reason?: RefusalReason): void {
     this.#forget(call);
     this.#outbox.closeSocket(call.socket);
-    this.#outbox.event({ kind: 'callFailed', call: call.input.call, why });
+    this.#outbox.event({ kind: 'callFailed', call: call.input.call, why, reason });
   }
 
   #forget(call: Call): void {
@@ -250,4 +280,19 @@ export class AddressResolution {
 /** The manager answers at the caller's own wait, so a little later nobody will. */
 function deadlineOf(now: Micros, { waitMs }: CallInput): Micros {
   return after(now, ms(waitMs + LIMITS.answerGraceMs));
+}
+
+/** @throws UsageError `bad-name`, `bad-service`, `bad-terms`, `bad-wait` */
+function checkCall({ callee, service, want, waitMs }: CallInput): void {
+  if (!isName(callee)) throw new UsageError('bad-name', 'callee: wanted the name of a terminal');
+  if (ascii(LIMITS.serviceNameMax).read(service) === undefined) {
+    const wanted = `1 to ${LIMITS.serviceNameMax} printable ASCII characters`;
+    throw new UsageError('bad-service', `service: wanted ${wanted}, no blank`);
+  }
+  if (terms.read(terms.write(want)) === undefined) {
+    throw new UsageError('bad-terms', 'want: wanted whole seconds and bytes that a grant can hold');
+  }
+  if (uint(LIMITS.waitMsMax).read(waitMs) === undefined) {
+    throw new UsageError('bad-wait', `waitMs: got ${waitMs}, at most ${LIMITS.waitMsMax}`);
+  }
 }

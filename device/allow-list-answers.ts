@@ -1,20 +1,13 @@
-// Means 12: a communication request came [S4002]; the terminal reads its owner's list as it
-// stands, judges, and sends what the list says about this caller, or all of it [S4003, claim 1].
-// Only after a yes is there a socket and a record of addresses. When the notice comes, the list is
-// asked again.
+// Means 12: a communication request came [S4002]; the terminal makes sure that the caller itself
+// signed it, reads its owner's list as it stands, asks the owner where an entry says so, and sends
+// what the list says about this caller, or all of it, signed [S4003, claim 1]. Only after a yes is
+// there a socket and a record of addresses. When the notice comes, the list is asked again.
 
-import {
-  type AllowList,
-  type ListVerdict,
-  judge,
-  reduceToCaller,
-  toTravelling,
-  travellingList,
-} from '../protocol/consent/allow-list.ts';
-import { encodeMessage } from '../protocol/control/codec.ts';
-import type { Candidate, ListEntry, MessageOf } from '../protocol/control/messages.ts';
+import { sameBytes } from '../protocol/bytes.ts';
+import type { AllowEntry, AllowList, ListVerdict } from '../protocol/consent/allow-list.ts';
+import type { Candidate, MessageOf } from '../protocol/control/messages.ts';
 import type { Grant } from '../protocol/grant.ts';
-import type { RecordId, RequestId } from '../protocol/ids.ts';
+import type { RequestId } from '../protocol/ids.ts';
 import { randomRecordId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Rng } from '../protocol/random.ts';
@@ -28,36 +21,23 @@ import {
   readGrant,
 } from './address-notice.ts';
 import type { ListReadings } from './list-readings.ts';
+import { type Answer, OpenAnswers } from './open-answers.ts';
 import type { Outbox } from './outbox.ts';
+import { type OwnVerdict, judgeOwn } from './own-list.ts';
+import type { OwnerQuestions } from './owner-questions.ts';
+import type { Pins } from './pins.ts';
 import type { Requests } from './requests.ts';
+import {
+  EMPTY_VERDICT,
+  type Travelling,
+  isSignedAsk,
+  signAnswerTo,
+  travelling,
+} from './signed-answer.ts';
 import type { SocketId } from './terminal-types.ts';
 
 type Ask = MessageOf<'ask'>;
 type Allowed = Extract<ListVerdict, { allowed: true }>;
-/** The list as it goes to the manager. */
-type Travelling = Pick<MessageOf<'allowList'>, 'mode' | 'version' | 'entries' | 'reduced'>;
-
-/** Default deny: says yes to nobody and names nobody [S4003]. */
-export const EMPTY_VERDICT: Travelling = {
-  mode: 'verdict',
-  version: 'none',
-  entries: [],
-  reduced: true,
-};
-
-interface Answer {
-  readonly ask: Ask;
-  readonly askedAt: Micros;
-  readonly deadline: Micros;
-  state: 'reading' | 'agreed' | 'checking' | 'refused';
-  allowed: Allowed | undefined;
-  travelling: Travelling;
-  socket: SocketId | undefined;
-  record: RecordId | undefined;
-  /** The answer as it was sent, or waits to be sent. */
-  reply: Uint8Array | undefined;
-  isSent: boolean;
-}
 
 interface AnswerOptions {
   readonly self: Self;
@@ -65,6 +45,8 @@ interface AnswerOptions {
   readonly outbox: Outbox;
   readonly requests: Requests;
   readonly readings: ListReadings;
+  readonly questions: OwnerQuestions;
+  readonly pins: Pins;
   /** Told when a notice led to a talk, or to nothing. */
   readonly onOutcome: (now: Micros, outcome: NoticeOutcome) => void;
 }
@@ -72,7 +54,7 @@ interface AnswerOptions {
 /** The communication requests of others, until a talk comes of them or their time is over. */
 export class AllowListAnswers {
   readonly #options: AnswerOptions;
-  readonly #answers = new Map<RequestId, Answer>();
+  readonly #answers = new OpenAnswers();
   #isLinkUp = false;
 
   constructor(options: AnswerOptions) {
@@ -81,42 +63,55 @@ export class AllowListAnswers {
 
   /** How many are not decided, or agreed and waiting for their notice. */
   get openCount(): number {
-    let count = 0;
-    for (const answer of this.#answers.values()) if (answer.state !== 'refused') count += 1;
-    return count;
+    return this.#answers.openCount;
   }
 
   /**
-   * [S4002]: somebody asks for us. The same question again gets the same answer again; over
-   * LIMITS.callsMax open questions the answer is empty and the list is not read.
+   * [S4002]: somebody asks for us, and has signed it. The same question again gets the same answer
+   * again. Over LIMITS.callsMax open questions, of which callers that are not pinned get at most
+   * half, the answer is empty and the list is not read; so it is for a request that the caller did
+   * not sign.
    */
   onAsk(now: Micros, ask: Ask, deadlineMs: number): void {
+    const { self, outbox, pins } = this.#options;
     const known = this.#answers.get(ask.request);
     if (known !== undefined) {
-      if (known.reply !== undefined) this.#send(known);
+      this.#send(known);
       return;
     }
-    if (this.openCount >= LIMITS.callsMax || !this.#makeRoom()) return this.#decline(ask);
+    if (!isSignedAsk(self, ask)) {
+      outbox.count('badRequest');
+      this.#decline(ask);
+      return;
+    }
+    const isKnown = pins.isKnown({ name: ask.callerName, id: ask.callerId });
+    const until = after(now, ms(deadlineMs));
     const answer: Answer = {
       ask,
-      askedAt: now,
-      deadline: after(now, ms(deadlineMs + LIMITS.answerGraceMs)),
+      isKnown,
+      until,
+      deadline: after(until, ms(LIMITS.answerGraceMs)),
       state: 'reading',
+      judgedAt: now,
+      approved: false,
+      ownerAsk: undefined,
       allowed: undefined,
-      travelling: EMPTY_VERDICT,
       socket: undefined,
       record: undefined,
       reply: undefined,
       isSent: false,
     };
-    const isReading = this.#options.readings.read((_, list, at) => this.#onList(answer, list, at));
-    if (!isReading) return this.#decline(ask);
-    this.#answers.set(ask.request, answer);
+    if (!this.#answers.hasRoom(isKnown) || !this.#read(answer)) {
+      outbox.count('askFlood');
+      this.#decline(ask);
+      return;
+    }
+    this.#answers.add(answer);
   }
 
   /** After a yes: records the addresses of the new socket under the ID that the answer named. */
   onSocketOpen(now: Micros, socket: SocketId, candidates: readonly Candidate[]): boolean {
-    const answer = this.#bySocket(socket);
+    const answer = this.#answers.bySocket(socket);
     if (answer === undefined) return false;
     const { record } = answer;
     if (answer.state !== 'agreed' || record === undefined) return true;
@@ -132,7 +127,7 @@ export class AllowListAnswers {
 
   /** Without a socket a yes is worth nothing: no record follows, and no notice is accepted. */
   onSocketFailed(socket: SocketId): boolean {
-    const answer = this.#bySocket(socket);
+    const answer = this.#answers.bySocket(socket);
     if (answer === undefined) return false;
     this.#release(answer);
     answer.state = 'refused';
@@ -142,7 +137,7 @@ export class AllowListAnswers {
   onLinkUp(): void {
     this.#isLinkUp = true;
     for (const answer of this.#answers.values()) {
-      if (answer.reply !== undefined && !answer.isSent) this.#send(answer);
+      if (!answer.isSent) this.#send(answer);
     }
   }
 
@@ -150,15 +145,18 @@ export class AllowListAnswers {
     this.#isLinkUp = false;
   }
 
-  /** Whether we said yes to this request and wait for its notice. */
-  owns(request: RequestId): boolean {
-    return this.#answers.get(request)?.state === 'agreed';
+  /** Whether we said yes under this nonce and wait for its notice. */
+  owns(nonce: RequestId): boolean {
+    return this.#answers.agreedUnder(nonce) !== undefined;
   }
 
-  /** [S4004]: address notice 2. If it is genuine and what we agreed to, the list is asked again. */
+  /**
+   * [S4004]: address notice 2, which echoes the nonce of our answer. If it is genuine and what we
+   * agreed to, the list is asked again; the owner is not.
+   */
   onNotice(now: Micros, message: MessageOf<'addressNotice'>): void {
-    const answer = this.#answers.get(message.request);
-    if (answer?.state !== 'agreed' || answer.socket === undefined) return;
+    const answer = this.#answers.agreedUnder(message.request);
+    if (answer?.socket === undefined) return;
     const { self, readings, outbox } = this.#options;
     const grant = readGrant(self, message);
     const introduced =
@@ -178,14 +176,13 @@ export class AllowListAnswers {
     }
     answer.state = 'checking';
     const isReading = readings.read((later, list, at) => {
-      if (!this.#answers.has(message.request)) {
+      if (!this.#answers.has(answer)) {
         this.#void(later, grant, 'local');
       } else if (this.#stillAllows(later, answer, grant, list, at)) {
         answer.socket = undefined;
         this.#forget(answer);
         this.#options.onOutcome(later, { introduced });
       } else {
-        this.#turnAway(answer.ask, list);
         this.#forget(answer);
         this.#void(later, grant, 'local');
       }
@@ -208,28 +205,98 @@ export class AllowListAnswers {
     return next;
   }
 
-  #onList(answer: Answer, list: AllowList | undefined, at: LocalMoment): void {
-    const { ask } = answer;
-    if (!this.#answers.has(ask.request)) return;
-    const verdict = judgeOwn(list, ask, at);
-    if (list !== undefined) answer.travelling = travelling(list, ask, at);
-    if (verdict.allowed) {
-      answer.socket = this.#options.outbox.openSocket();
-      answer.allowed = verdict;
-      if (answer.socket !== undefined) {
-        // The answer goes at once, the record as soon as the socket is open (ADR 0007).
-        answer.record = randomRecordId(this.#options.rng);
-        answer.state = 'agreed';
-        this.#reply(answer);
-        return;
-      }
-      this.#options.outbox.count('askFlood');
-      answer.travelling = EMPTY_VERDICT;
+  /** False while too many readings are open. */
+  #read(answer: Answer): boolean {
+    return this.#options.readings.read((now, list, at) => {
+      if (this.#answers.has(answer)) this.#onList(now, answer, list, at);
+    });
+  }
+
+  #onList(now: Micros, answer: Answer, list: AllowList | undefined, at: LocalMoment): void {
+    const own = this.#judge(now, answer, list, at);
+    if (own.kind === 'ask') {
+      this.#askOwner(answer, own.entry);
+    } else if (list === undefined || own.kind === 'peerChanged') {
+      this.#refuse(answer, EMPTY_VERDICT);
+    } else if (own.kind === 'allowed') {
+      this.#agree(answer, own.verdict, travelling(list, answer.ask, at));
     } else {
-      this.#turnAway(ask, list);
+      this.#refuse(answer, travelling(list, answer.ask, at));
     }
+  }
+
+  /** What the list says now; a no is told to the owner. */
+  #judge(now: Micros, answer: Answer, list: AllowList | undefined, at: LocalMoment): OwnVerdict {
+    const { outbox, pins } = this.#options;
+    const { ask, approved } = answer;
+    const { callerName: name, callerId: seen, service } = ask;
+    answer.judgedAt = now;
+    if (list === undefined) {
+      outbox.event({ kind: 'listUnreadable', caller: name, service });
+      return { kind: 'refused' };
+    }
+    const own = judgeOwn(list, at, pins, { ...ask, kind: 'connect', approved });
+    if (own.kind === 'refused') outbox.event({ kind: 'turnedAway', caller: name, service });
+    if (own.kind === 'peerChanged') {
+      pins.onMismatch({ name, pinned: own.pinned, seen, role: 'callee' });
+    }
+    return own;
+  }
+
+  /** The entry wants its owner's word; after a yes the list is read once more, as it then stands. */
+  #askOwner(answer: Answer, entry: AllowEntry): void {
+    const { questions, outbox } = this.#options;
+    const { callerName: name, callerId: id, service, want } = answer.ask;
+    answer.ownerAsk = questions.ask(
+      { caller: { name, id }, service, want, entry, isExtension: false, until: answer.until },
+      answer.isKnown,
+      (_, approved) => this.#onWord(answer, approved),
+    );
+    if (answer.ownerAsk !== undefined) {
+      answer.state = 'asking';
+      return;
+    }
+    outbox.count('askFlood');
+    this.#refuse(answer, EMPTY_VERDICT);
+  }
+
+  #onWord(answer: Answer, approved: boolean | undefined): void {
+    const { outbox } = this.#options;
+    const { callerName: caller, service } = answer.ask;
+    answer.ownerAsk = undefined;
+    if (approved === undefined) {
+      // Nobody waits any more: the manager has refused the caller at its time.
+      this.#forget(answer);
+    } else if (!approved) {
+      outbox.event({ kind: 'turnedAway', caller, service });
+      this.#refuse(answer, EMPTY_VERDICT);
+    } else {
+      answer.approved = true;
+      answer.state = 'reading';
+      if (this.#read(answer)) return;
+      outbox.count('askFlood');
+      this.#refuse(answer, EMPTY_VERDICT);
+    }
+  }
+
+  #agree(answer: Answer, verdict: Allowed, list: Travelling): void {
+    answer.socket = this.#options.outbox.openSocket();
+    if (answer.socket === undefined) {
+      this.#options.outbox.count('askFlood');
+      this.#refuse(answer, EMPTY_VERDICT);
+      return;
+    }
+    answer.allowed = verdict;
+    // The answer goes at once, the record as soon as the socket is open (ADR 0007).
+    answer.record = randomRecordId(this.#options.rng);
+    answer.state = 'agreed';
+    this.#reply(answer, list);
+  }
+
+  #refuse(answer: Answer, list: Travelling): void {
     answer.state = 'refused';
-    this.#reply(answer);
+    answer.approved = false;
+    this.#reply(answer, list);
   }
 
   /** The owner may have changed the list since; `until` has come nearer by as long as it took. */
@@ -240,99 +307,66 @@ export class AllowListAnswers {
     list: AllowList | undefined,
     at: LocalMoment,
   ): boolean {
-    const verdict = judgeOwn(list, answer.ask, at);
-    if (!verdict.allowed) return false;
-    const tookSeconds = Math.ceil((now - answer.askedAt) / MICROS_PER_SECOND) + 1;
-    const most = verdict.seconds === undefined ? undefined : verdict.seconds + tookSeconds;
-    return isWithin(grant.seconds, most) && isWithin(grant.bytes, verdict.bytes);
+    const tookSeconds = Math.ceil((now - answer.judgedAt) / MICROS_PER_SECOND) + 1;
+    const own = this.#judge(now, answer, list, at);
+    if (own.kind !== 'allowed') {
+      if (own.kind === 'ask') this.#turnAway(answer.ask);
+      return false;
+    }
+    const { seconds, bytes } = own.verdict;
+    const most = seconds === undefined ? undefined : seconds + tookSeconds;
+    if (isWithin(grant.seconds, most) && isWithin(grant.bytes, bytes)) return true;
+    this.#turnAway(answer.ask);
+    return false;
   }
 
-  /** [S4003, claim 1, claim 8]: the list, or the verdict, goes to the manager. */
-  #reply(answer: Answer): void {
-    answer.reply = encodeMessage({
-      kind: 'allowList',
-      request: answer.ask.request,
-      ...answer.travelling,
-      record: answer.record,
-    });
+  /** [S4003, claim 1, claim 8]: the list, or the verdict, goes to the manager, signed. */
+  #reply(answer: Answer, list: Travelling): void {
+    const { ask, record, approved } = answer;
+    const { self, rng } = this.#options;
+    answer.reply = signAnswerTo(self, rng, ask, list, { record, approved });
     this.#send(answer);
   }
 
   #send(answer: Answer): void {
     if (answer.reply === undefined || !this.#isLinkUp) return;
     answer.isSent = true;
-    this.#options.outbox.publishBytes('allow-list', answer.reply);
+    this.#options.outbox.publishBytes('allow-list', answer.reply.bytes);
   }
 
-  #decline({ request }: Ask): void {
-    this.#options.outbox.count('askFlood');
-    this.#options.outbox.publish('allow-list', { kind: 'allowList', request, ...EMPTY_VERDICT });
+  /** Says no without keeping anything. */
+  #decline(ask: Ask): void {
+    const { self, rng, outbox } = this.#options;
+    outbox.publishBytes('allow-list', signAnswerTo(self, rng, ask, EMPTY_VERDICT).bytes);
   }
 
-  #turnAway({ callerName, service }: Ask, list: AllowList | undefined): void {
-    const kind = list === undefined ? 'listUnreadable' : 'turnedAway';
-    this.#options.outbox.event({ kind, caller: callerName, service });
+  #turnAway({ callerName: caller, service }: Ask): void {
+    this.#options.outbox.event({ kind: 'turnedAway', caller, service });
   }
 
   #void(now: Micros, grant: Grant, reason: 'local' | 'protocol-error'): void {
     this.#options.onOutcome(now, { voided: grant, reason });
   }
 
-  /** At LIMITS.answersMax the oldest refusal is forgotten; false if all are open. */
-  #makeRoom(): boolean {
-    if (this.#answers.size < LIMITS.answersMax) return true;
-    for (const answer of this.#answers.values()) {
-      if (answer.state !== 'refused') continue;
-      this.#forget(answer);
-      return true;
-    }
-    return false;
-  }
-
   #forget(answer: Answer): void {
     this.#release(answer);
-    this.#answers.delete(answer.ask.request);
+    this.#answers.drop(answer);
   }
 
   #release(answer: Answer): void {
+    if (answer.ownerAsk !== undefined) this.#options.questions.forget(answer.ownerAsk);
     if (answer.record !== undefined) this.#options.requests.settle(answer.record);
     if (answer.socket !== undefined) this.#options.outbox.closeSocket(answer.socket);
+    answer.ownerAsk = undefined;
     answer.record = undefined;
     answer.socket = undefined;
   }
-
-  #bySocket(socket: SocketId): Answer | undefined {
-    for (const answer of this.#answers.values()) if (answer.socket === socket) return answer;
-    return undefined;
-  }
 }
 
-/** What goes to the manager of a list that can be read. */
-export function travelling(
-  list: AllowList,
-  ask: Pick<Ask, 'callerName' | 'callerId' | 'service'>,
-  at: LocalMoment,
-): Travelling {
-  const { entries, reduced } = travellingList(list, ask, at);
-  return { mode: list.mode, version: list.version, entries, reduced };
-}
-
-/** The entries that can concern this caller, ready to be judged. */
-export function ownEntries(
-  list: AllowList,
-  ask: Pick<Ask, 'callerName'>,
-  at: LocalMoment,
-): readonly ListEntry[] {
-  return toTravelling(reduceToCaller(list, ask), at);
-}
-
-function judgeOwn(list: AllowList | undefined, ask: Ask, at: LocalMoment): ListVerdict {
-  if (list === undefined) return { allowed: false };
-  return judge(ownEntries(list, ask, at), { ...ask, kind: 'connect' });
-}
-
-function isAgreed(grant: Grant, { ask, allowed }: Answer): boolean {
+function isAgreed(grant: Grant, { ask, allowed, reply }: Answer): boolean {
   return (
+    reply !== undefined &&
+    sameBytes(grant.verdict, reply.verdictHash) &&
     grant.callerId === ask.callerId &&
     grant.callerName === ask.callerName &&
     grant.service === ask.service &&

@@ -16,6 +16,7 @@ import type { Introduction, Self } from './address-notice.ts';
 import type { Ending } from './ending.ts';
 import type { Extension } from './extension.ts';
 import type { Outbox } from './outbox.ts';
+import type { Pins } from './pins.ts';
 import type { CallId, SocketId, TerminalStatus } from './terminal-types.ts';
 import type { UnderWay } from './under-way.ts';
 
@@ -27,6 +28,7 @@ interface TalksOptions {
   readonly outbox: Outbox;
   readonly ending: Ending;
   readonly extension: Extension;
+  readonly pins: Pins;
 }
 
 /** One datagram to send, and from where. */
@@ -109,6 +111,7 @@ export class Talks {
       asked: undefined,
       introducedAt: now,
       consented: undefined,
+      question: undefined,
       path: undefined,
     });
     ending.begin(session);
@@ -252,6 +255,8 @@ export class Talks {
         break;
       case 'established':
         talk.path = event.path;
+        // The handshake proves the key behind the peer's ID (Noise KK), so it is remembered.
+        this.#options.pins.onProven(talk.peer);
         break;
       default:
         break;

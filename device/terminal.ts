@@ -22,6 +22,8 @@ import { Ending } from './ending.ts';
 import { Extension } from './extension.ts';
 import { ListReadings } from './list-readings.ts';
 import { Outbox } from './outbox.ts';
+import { OwnerQuestions } from './owner-questions.ts';
+import { Pins } from './pins.ts';
 import { Polling } from './polling.ts';
 import { Registration } from './registration.ts';
 import { Requests } from './requests.ts';
@@ -62,6 +64,8 @@ export class Terminal {
   readonly #talks: Talks;
   readonly #polling: Polling;
   readonly #readings: ListReadings;
+  readonly #questions: OwnerQuestions;
+  readonly #pins: Pins;
   #now: Micros = micros(0);
   #isLinkUp = false;
   readonly #isPolling: boolean;
@@ -74,12 +78,17 @@ export class Terminal {
     const requests = new Requests(outbox, rng);
     const readings = new ListReadings(outbox);
     const ending = new Ending(rng, outbox, requests);
-    const extension = new Extension({ self, rng, outbox, requests, readings });
+    const questions = new OwnerQuestions(outbox);
+    const pins = new Pins(outbox);
+    const asking = { self, rng, outbox, requests, readings, questions, pins };
+    const extension = new Extension(asking);
     const onOutcome = this.#onOutcome.bind(this);
     this.#self = self;
     this.#isPolling = pollSeconds !== undefined;
     this.#requests = requests;
     this.#readings = readings;
+    this.#questions = questions;
+    this.#pins = pins;
     this.#channels = new SealedChannels({
       device: id,
       localKey,
@@ -89,8 +98,8 @@ export class Terminal {
       outbox,
     });
     this.#registration = new Registration({ name, pollSeconds, rng, outbox, requests });
-    this.#resolution = new AddressResolution(self, rng, outbox, requests);
-    this.#answers = new AllowListAnswers({ self, rng, outbox, requests, readings, onOutcome });
+    this.#resolution = new AddressResolution({ self, rng, outbox, requests, pins });
+    this.#answers = new AllowListAnswers({ ...asking, onOutcome });
     this.#extension = extension;
     this.#ending = ending;
     this.#talks = new Talks({
@@ -101,6 +110,7 @@ export class Terminal {
       outbox,
       ending,
       extension,
+      pins,
     });
     this.#polling = new Polling(outbox, pollSeconds);
   }
@@ -124,6 +134,7 @@ export class Terminal {
     const at = this.#advance(now);
     this.#channels.handleTimeout(at);
     this.#resolution.handleTimeout(at);
+    this.#questions.handleTimeout(at);
     this.#answers.handleTimeout(at);
     this.#requests.handleTimeout(at);
     this.#talks.handleTimeout(at);
@@ -136,6 +147,7 @@ export class Terminal {
     let next = earlier(this.#talks.nextTimeout(this.#now), this.#requests.nextTimeout());
     next = earlier(next, this.#resolution.nextTimeout());
     next = earlier(next, this.#answers.nextTimeout());
+    next = earlier(next, this.#questions.nextTimeout());
     next = earlier(next, this.#channels.nextTimeout());
     return earlier(next, this.#polling.nextTimeout());
   }
@@ -157,6 +169,15 @@ export class Terminal {
     return this.#talks.talk(session);
   }
 
+  /**
+   * The owner's word about who is behind a name: this ID, or without one whoever was last refused
+   * under it. Returns the ID that counts from now on; undefined: there is nobody to trust. Drain
+   * afterwards.
+   */
+  trust(name: Name, id?: DeviceId): DeviceId | undefined {
+    return this.#pins.trust(name, id);
+  }
+
   status(now: Micros): TerminalStatus {
     const at = this.#advance(now);
     const { wakeAt } = this.#polling;
@@ -169,6 +190,7 @@ export class Terminal {
         wakeAt === NEVER ? undefined : Math.max(0, (wakeAt - at) / MICROS_PER_SECOND),
       calls: this.#resolution.status(),
       talks: this.#talks.status(at),
+      changedPeers: this.#pins.changed(),
       endNotices: this.#ending.size,
       counters: this.#outbox.counters(),
     };
@@ -231,7 +253,11 @@ export class Terminal {
       case 'list':
         if (!this.#readings.onList(now, input.ask, input.list, input.at)) this.#count();
         return;
+      case 'ownerAnswer':
+        if (!this.#questions.onAnswer(now, input.ask, input.approved)) this.#count();
+        return;
       case 'restore':
+        this.#pins.restore(input.pins);
         this.#ending.restore(now, input.records);
         return;
       default:
@@ -352,7 +378,7 @@ export class Terminal {
         this.#answers.onAsk(now, inner, deadlineMs);
         return;
       case 'askExtend':
-        this.#extension.onAskExtend(now, inner, this.#talks.find(inner.session));
+        this.#extension.onAskExtend(now, inner, this.#talks.find(inner.session), deadlineMs);
         return;
       case 'endRequest':
         // An end that is not acknowledged yet is on its way already.

@@ -23,6 +23,19 @@ interface Consent {
   readonly bytes: number | undefined;
 }
 
+/** The newest question for a later expiry that was asked of this callee; answered once. */
+export interface ExtensionQuestion {
+  readonly request: RequestId;
+  /** When nobody waits for the answer any more. */
+  readonly until: Micros;
+  /** The question that waits for the owner's word. */
+  ownerAsk: number | undefined;
+  /** The owner was asked and said yes. */
+  approved: boolean;
+  /** The answer as it was sent: the same question again gets it again. */
+  reply: Uint8Array | undefined;
+}
+
 /** A talk from its introduction to its end. */
 export interface UnderWay {
   readonly session: SessionId;
@@ -47,6 +60,7 @@ export interface UnderWay {
   readonly introducedAt: Micros;
   /** What the owner's list agreed to when it was asked again. */
   consented: Consent | undefined;
+  question: ExtensionQuestion | undefined;
   /** Where the peer was found. */
   path: Path | undefined;
 }

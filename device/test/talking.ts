@@ -2,9 +2,10 @@
 // send bytes from one to the other, and pick from what came out of them.
 
 import type { AllowEntry } from '../../protocol/consent/allow-list.ts';
+import { type Request, signRequest } from '../../protocol/consent/statements.ts';
 import type { Message, MessageOf } from '../../protocol/control/messages.ts';
 import type { ConnectionEvent } from '../../protocol/data/connection-types.ts';
-import type { SessionId } from '../../protocol/ids.ts';
+import type { Name, SessionId } from '../../protocol/ids.ts';
 import { randomRequestId } from '../../protocol/ids.ts';
 import type { TerminalEvent } from '../terminal-types.ts';
 import { type Node, World } from './world.ts';
@@ -47,11 +48,26 @@ export function introduced(
   return { ...all, session };
 }
 
-/** A communication request of TERM1. */
-export function question(world: World, caller: Node): MessageOf<'ask'> {
-  const { id: callerId, name: callerName } = caller;
+/** A communication request of a caller for TERM3, signed by the caller. */
+export function question(
+  world: World,
+  caller: Node,
+  changes: Partial<Request> = {},
+): MessageOf<'ask'> {
+  const { id: callerId, name: callerName, keys: callerKeys } = caller;
   const request = randomRequestId(world.rng);
-  return { kind: 'ask', request, callerName, callerId, service: 'pipe', want: {} };
+  const asked: Request = {
+    nonce: randomRequestId(world.rng),
+    callerId,
+    callerName,
+    calleeName: 'TERM3' as Name,
+    service: 'pipe',
+    want: {},
+    ...changes,
+  };
+  const { calleeName: _, ...told } = asked;
+  const signature = signRequest(caller.signing, asked);
+  return { kind: 'ask', request, ...told, callerKeys, signature };
 }
 
 /** What the connections of a terminal said. */

@@ -281,7 +281,7 @@ t.test('end notices are bounded, kept and on their way', async (t) => {
     reason: 'done',
     counts: NO_COUNTS,
   }));
-  node.terminal.handle(world.now, { kind: 'restore', records });
+  node.terminal.handle(world.now, { kind: 'restore', records, pins: [] });
   world.settle();
   const { endNotices, counters } = node.terminal.status(world.now);
   t.equal(endNotices, LIMITS.endNoticesMax);
@@ -349,7 +349,7 @@ t.test('a terminal that polls connects for a call of its own, and for an end not
   const session = randomSessionId(world.rng);
   const sleeper = world.add('TERM2', { pollSeconds: 3_600 });
   const record: StoredEnd = { session, reason: 'done', counts: NO_COUNTS };
-  sleeper.terminal.handle(world.now, { kind: 'restore', records: [record] });
+  sleeper.terminal.handle(world.now, { kind: 'restore', records: [record], pins: [] });
   world.settle();
   t.match(sentOf(sleeper, 'endNotice'), [{ session }]);
   t.equal(sleeper.isLinkUp, false);

@@ -2,12 +2,7 @@
 // Terminals in virtual time, wired through a double of the two servers' messages and a wire without
 // loss. The real servers have tests of their own; here only what a terminal says and hears counts.
 
-import {
-  type AllowEntry,
-  type AllowList,
-  grantFor,
-  judge,
-} from '../../protocol/consent/allow-list.ts';
+import { type AllowEntry, type AllowList, grantFor } from '../../protocol/consent/allow-list.ts';
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
 import type {
   Candidate,
@@ -27,8 +22,9 @@ import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { randomBytes, seededRng } from '../../protocol/random.ts';
 import { type Micros, NEVER, after, micros, wallMs } from '../../protocol/time.ts';
-import type { StoredEnd, TerminalEvent, TerminalOutput } from '../terminal-types.ts';
+import type { OwnerQuestion, StoredEnd, TerminalEvent, TerminalOutput } from '../terminal-types.ts';
 import { Terminal } from '../terminal.ts';
+import { type Consent, askOf, checkExtension, consentOf, judged } from './manager-consent.ts';
 import { ManagerSeal } from './manager-seal.ts';
 
 const STEPS_MAX = 200_000;
@@ -40,6 +36,7 @@ export interface Node {
   readonly name: Name;
   readonly id: DeviceId;
   readonly keys: PublicKeys;
+  readonly signing: SigningKey;
   terminal: Terminal;
   list: AllowList | undefined;
   isLinkUp: boolean;
@@ -53,6 +50,8 @@ export interface Node {
   readonly wire: Uint8Array[];
   readonly sockets: Map<number, Path>;
   readonly stored: Map<SessionId, StoredEnd>;
+  /** Whom it knows, as on its disk. */
+  readonly pins: Map<Name, DeviceId>;
   readonly make: () => Terminal;
 }
 
@@ -90,6 +89,8 @@ export class World {
     (_, notice) => notice;
   /** Whether the shell answers `readList`. */
   readsLists = true;
+  /** The owner's word, given at once; undefined: the question waits. */
+  approves: (question: OwnerQuestion) => boolean | undefined = () => undefined;
   /** Whether the shell can open sockets. */
   opensSockets = true;
   /** The newest notice that left for a terminal. */
@@ -131,6 +132,7 @@ export class World {
       name: name as Name,
       id,
       keys,
+      signing,
       terminal: make(),
       list: list && { version: 'v1', mode, entries: list },
       isLinkUp: false,
@@ -141,6 +143,7 @@ export class World {
       wire: [],
       sockets: new Map(),
       stored: new Map(),
+      pins: new Map(),
       make,
     };
     this.nodes.push(node);
@@ -186,7 +189,9 @@ export class World {
     node.terminal = node.make();
     node.sockets.clear();
     node.isLinkUp = false;
-    node.terminal.handle(this.now, { kind: 'restore', records: [...node.stored.values()] });
+    const pins = [...node.pins].map(([name, id]) => ({ name, id }));
+    const records = [...node.stored.values()];
+    node.terminal.handle(this.now, { kind: 'restore', records, pins });
     this.settle();
   }
 
@@ -323,6 +328,17 @@ export class World {
         if (output.record === undefined) node.stored.delete(output.session);
         else node.stored.set(output.session, output.record);
         return;
+      case 'pin':
+        if (output.id === undefined) node.pins.delete(output.name);
+        else node.pins.set(output.name, output.id);
+        return;
+      case 'askOwner': {
+        const approved = this.approves(output.question);
+        const { ask } = output.question;
+        if (approved !== undefined)
+          node.terminal.handle(this.now, { kind: 'ownerAnswer', ask, approved });
+        return;
+      }
       case 'publish': {
         const message = decodeMessage(output.bytes);
         if (message === undefined) throw new Error('a terminal publishes only messages');
@@ -424,16 +440,8 @@ export class World {
     this.#seen.add(connect.request);
     const callee = this.nodes.find(({ name }) => name === connect.calleeName);
     if (callee === undefined) return;
-    const { request, callerName, service, want } = connect;
-    this.#asked.set(request, { caller, connect });
-    const payload: Message = {
-      kind: 'ask',
-      request,
-      callerName,
-      callerId: caller.id,
-      service,
-      want,
-    };
+    const payload = askOf(caller, connect, randomRequestId(this.rng));
+    this.#asked.set(payload.request, { caller, connect });
     if (callee.isLinkUp) this.hand(callee, payload);
     else this.#waiting.push({ to: callee, payload });
   }
@@ -448,14 +456,9 @@ export class World {
     this.#asked.delete(answer.request);
     const { caller, connect } = asked;
     const { service, want } = connect;
-    const verdict = judge(answer.entries, {
-      callerName: caller.name,
-      callerId: caller.id,
-      service,
-      want,
-      kind: 'connect',
-    });
+    const consent = consentOf(caller, callee, connect, answer);
     const { record } = answer;
+    const verdict = judged(answer, caller, { service, want });
     if (!verdict.allowed || record === undefined) {
       this.tell(caller, 'down', { kind: 'refusal', request: connect.request, code: 'refused' });
       return;
@@ -470,7 +473,7 @@ export class World {
       calleeName: callee.name,
       service,
       ...terms,
-      verdict: new Uint8Array(32),
+      verdict: consent.hash,
     };
     this.sessions.push({
       grant,
@@ -482,8 +485,8 @@ export class World {
     });
     const key = randomBytes(this.rng, 32);
     const notify = (): void => {
-      this.#notify(caller, connect.request, grant, key, callee, record);
-      this.#notify(callee, connect.request, grant, key, caller, connect.record);
+      this.#notify(caller, connect.request, grant, key, callee, record, consent);
+      this.#notify(callee, answer.nonce, grant, key, caller, connect.record);
     };
     this.#queries.push({ wanted: [record, connect.record], notify });
     this.#answerQueries();
@@ -502,6 +505,7 @@ export class World {
     key: Uint8Array,
     peer: Node,
     record: RecordId,
+    consent?: Consent,
   ): void {
     const encoded = encodeGrant(grant);
     const notice = this.alter(to, {
@@ -512,6 +516,8 @@ export class World {
       key,
       peerKeys: peer.keys,
       peerCandidates: this.#records.get(record) ?? [],
+      verdict: consent?.verdict,
+      verdictSignature: consent?.verdictSignature,
     });
     if (notice === undefined) return;
     this.lastNotice.set(to, notice);
@@ -522,6 +528,7 @@ export class World {
     const session = this.sessions.find(({ grant }) => grant.session === extend.session);
     if (session === undefined || this.#seen.has(extend.request)) return;
     this.#seen.add(extend.request);
+    checkExtension(node, extend);
     this.#extending.set(extend.request, { node, extend });
     const { grant, callee } = session;
     this.hand(callee, {
@@ -545,15 +552,10 @@ export class World {
     const session = this.sessions.find(({ grant }) => grant.session === extend.session);
     if (session === undefined || session.callee !== callee) return;
     const { grant, seconds, bytes } = session;
-    const { callerName, callerId, service } = grant;
-    const verdict = judge(answer.entries, {
-      callerName,
-      callerId,
-      service,
-      want: extend.want,
-      kind: 'extend',
-      current: { seconds, bytes },
-    });
+    const { service } = grant;
+    const { want } = extend;
+    consentOf(session.caller, callee, extend, answer);
+    const verdict = judged(answer, session.caller, { service, want }, { seconds, bytes });
     if (!verdict.allowed) {
       this.tell(node, 'down', { kind: 'refusal', request: extend.request, code: 'refused' });
       return;

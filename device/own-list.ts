@@ -1,0 +1,78 @@
+// What the owner's list says about one caller: a yes, a no, "ask me", or "this is not who you say"
+// (a stated or a pinned ID that differs). The judging itself is protocol/consent's, the same as the
+// manager's; here stands only what the manager cannot know.
+
+import {
+  type AllowEntry,
+  type AllowList,
+  type ListAsk,
+  type ListVerdict,
+  decidingEntry,
+  judge,
+  reduceToCaller,
+  toTravelling,
+} from '../protocol/consent/allow-list.ts';
+import type { ListEntry } from '../protocol/control/messages.ts';
+import type { DeviceId, Name } from '../protocol/ids.ts';
+import type { LocalMoment } from '../protocol/units.ts';
+import type { Pins } from './pins.ts';
+
+/** What an owner's list comes to for one caller. */
+export type OwnVerdict =
+  | { readonly kind: 'allowed'; readonly verdict: Extract<ListVerdict, { allowed: true }> }
+  | { readonly kind: 'refused' }
+  /** This entry decides, and wants its owner's word first. */
+  | { readonly kind: 'ask'; readonly entry: AllowEntry }
+  /** Somebody else stands behind this name. */
+  | { readonly kind: 'peerChanged'; readonly pinned: DeviceId };
+
+/**
+ * Judges a caller by the owner's own list [S4003, claim 8]. `ask.approved`: the owner was asked and
+ * said yes. A name with a stated ID (`TERM1#ID`) is nobody else, whatever wider entries allow; a
+ * name without one is whom its pin says.
+ */
+export function judgeOwn(list: AllowList, at: LocalMoment, pins: Pins, ask: ListAsk): OwnVerdict {
+  const pinned = otherBehind(list, pins, ask);
+  if (pinned !== undefined) return { kind: 'peerChanged', pinned };
+  const own = reduceToCaller(list, ask);
+  const entries = toTravelling(own, at);
+  const verdict = judge(entries, ask);
+  if (verdict.allowed) return { kind: 'allowed', verdict };
+  // An owner is not asked about what the entry refuses anyhow.
+  const isAskable = ask.approved !== true && judge(entries, { ...ask, approved: true }).allowed;
+  const entry = isAskable ? decidingOf(own, entries, ask) : undefined;
+  return entry === undefined ? { kind: 'refused' } : { kind: 'ask', entry };
+}
+
+/** The entries that can concern this caller, ready to be judged. */
+export function ownEntries(
+  list: AllowList,
+  ask: { readonly callerName: Name },
+  at: LocalMoment,
+): readonly ListEntry[] {
+  return toTravelling(reduceToCaller(list, ask), at);
+}
+
+/** The ID that should be behind the caller's name, if the caller shows another one. */
+function otherBehind(
+  list: AllowList,
+  pins: Pins,
+  { callerName, callerId }: Pick<ListAsk, 'callerName' | 'callerId'>,
+): DeviceId | undefined {
+  const stated = list.entries.flatMap(({ action, pattern, id }) =>
+    action === 'allow' && pattern === callerName && id !== undefined ? [id] : [],
+  );
+  const pin = pins.idOf(callerName);
+  const wanted = stated.length > 0 ? stated : pin === undefined ? [] : [pin];
+  return wanted.length === 0 || wanted.includes(callerId) ? undefined : wanted[0];
+}
+
+/** The deciding entry as the owner wrote it: with the command, and how long a yes holds. */
+function decidingOf(
+  own: AllowList,
+  entries: readonly ListEntry[],
+  ask: ListAsk,
+): AllowEntry | undefined {
+  const deciding = decidingEntry(entries, ask);
+  return deciding === undefined ? undefined : own.entries[entries.indexOf(deciding)];
+}
