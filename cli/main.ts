@@ -6,7 +6,9 @@ import { Command, CommanderError } from 'commander';
 import { EXIT, type ExitCode, NakodoError, UsageError } from '../protocol/errors.ts';
 import { declareDemo } from './commands/demo.ts';
 import { declareList } from './commands/list.ts';
+import { declareLog } from './commands/log.ts';
 import { declareOperator } from './commands/operator.ts';
+import { declareOwner } from './commands/owner.ts';
 import { declareSend } from './commands/send.ts';
 import { declareServers } from './commands/servers.ts';
 import { declareTerminal } from './commands/terminal.ts';
@@ -34,9 +36,11 @@ function nakodo(): Command {
   program.commandsGroup('Operator:');
   declareServers(program);
   declareOperator(program);
+  declareLog(program);
   program.commandsGroup('Terminal:');
   declareTerminal(program);
   declareList(program);
+  declareOwner(program);
   declareSend(program);
   return program;
 }

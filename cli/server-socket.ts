@@ -26,7 +26,8 @@ const request = v.variant('op', [
   v.strictObject({ op: v.literal('watch') }),
   v.strictObject({ op: v.literal('end'), session: v.string() }),
   v.strictObject({ op: v.literal('log'), last: count }),
-  v.strictObject({ op: v.literal('verify') }),
+  v.strictObject({ op: v.literal('exportLog'), use: v.picklist(['head', 'archive']) }),
+  v.strictObject({ op: v.literal('archived'), sequence: count, hash: v.string() }),
 ]);
 type Request = v.InferOutput<typeof request>;
 
@@ -70,8 +71,13 @@ async function answer(
       return operations.end(asked.session);
     case 'log':
       return writeRows(channel, await operations.log({ limit: asked.last }));
-    case 'verify':
-      return operations.verify();
+    case 'exportLog':
+      for await (const text of operations.exportLog(asked.use)) {
+        await channel.write(Buffer.from(text));
+      }
+      return {};
+    case 'archived':
+      return operations.archived(asked);
   }
 }
 

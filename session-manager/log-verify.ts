@@ -162,6 +162,11 @@ export class LogVerifier {
     return this.#agrees(this.#place);
   }
 
+  /** What was to hold the log cannot be read: a fault where it stands. */
+  reject(why: string): false {
+    return this.#fail(this.#place.sequence, why);
+  }
+
   /** Everything was read. */
   finish(): LogVerdict {
     this.#endPart();

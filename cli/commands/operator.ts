@@ -1,5 +1,5 @@
 // What the operator does with a running server: hand out tickets, see terminals and talks, end a
-// talk [S6004], read and verify the log. The server is asked over the socket in its home.
+// talk [S6004]. The server is asked over the socket in its home.
 
 import { Argument, type Command } from 'commander';
 import { endSentence, type EndReason } from '../../protocol/ends.ts';
@@ -7,8 +7,6 @@ import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
 import { isSessionId } from '../../protocol/ids.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
 import type { DeviceView, ManagerEvent, SessionView } from '../../session-manager/manager-types.ts';
-import type { VerifyView } from '../../session-manager/shell/operations.ts';
-import type { LogView } from '../../session-manager/shell/views.ts';
 import { askServer, askServerRows } from '../ask.ts';
 import { terminalName } from '../names.ts';
 import { type Output, table } from '../output.ts';
@@ -27,14 +25,9 @@ interface SessionsOptions extends CommonOptions {
 /** `live`: it was under way when the watch began. */
 type WatchEvent = { readonly event: ManagerEvent['event'] | 'live'; readonly session: SessionView };
 
-interface LogOptions extends CommonOptions {
-  readonly last: number;
-}
-
 const TICKET_MS = 3_600_000;
-const LAST_ENTRIES = 1_000;
 
-/** Adds `ticket`, `devices`, `sessions`, `end` and `log`. */
+/** Adds `ticket`, `devices`, `sessions` and `end`. */
 export function declareOperator(program: Command): void {
   const ticket = declare(program, {
     usage: 'ticket',
@@ -79,19 +72,6 @@ export function declareOperator(program: Command): void {
     new Argument('<session>', 'its ID, or its beginning, as `nakodo sessions` shows'),
   );
   runs<CommonOptions>(end, runEnd);
-
-  const log = declare(program, {
-    usage: 'log',
-    summary: 'Show the log of beginnings and ends, or verify that nobody changed it.',
-    examples: ['nakodo log', 'nakodo log verify'],
-    exits: [EXIT.unreachable],
-  });
-  log
-    .addArgument(new Argument('[verify]', 'verify the chain of entries').choices(['verify']))
-    .addOption(countOption('--last <n>', 'show so many entries, the newest', LAST_ENTRIES));
-  runs<LogOptions>(log, (output, options, [verify]) =>
-    verify === undefined ? showLog(output, options) : verifyLog(output, options),
-  );
 }
 
 async function runTicket(output: Output, options: TicketOptions): Promise<ExitCode> {
@@ -206,31 +186,4 @@ async function wholeId(home: string | undefined, which: string): Promise<string>
         'give more of its ID: nakodo sessions',
         EXIT.usage,
       );
-}
-
-async function showLog(output: Output, options: LogOptions): Promise<ExitCode> {
-  const entries = await askServerRows<LogView>(options.home, { op: 'log', last: options.last });
-  const lines = entries.map(({ sequence, time, kind, ...facts }) => {
-    const shown = Object.entries(facts).flatMap(([name, value]) =>
-      name === 'hash' ? [] : [`${name}=${value}`],
-    );
-    return [String(sequence).padStart(6), time, kind, ...shown].join('  ');
-  });
-  output.result(entries, entries.length === 0 ? 'The log is empty.' : lines.join('\n'));
-  return EXIT.done;
-}
-
-async function verifyLog(output: Output, options: CommonOptions): Promise<ExitCode> {
-  const answer = await askServer(options.home, { op: 'verify' });
-  const verdict = answer as unknown as VerifyView;
-  if (verdict.ok) {
-    output.result(verdict, `The log is whole: ${verdict.entries} entries, head ${verdict.head}.`);
-    return EXIT.done;
-  }
-  const damaged = new NakodoError(
-    'log-damaged',
-    `the log is not what was written: ${verdict.why} (entry ${verdict.at})`,
-    'keep a copy of the store as it is, and compare it with a backup',
-  );
-  return output.error(damaged, verdict);
 }

@@ -15,6 +15,7 @@ import type {
   RunningManager,
 } from '../../session-manager/shell/manager-shell.ts';
 import { homeWords, makeHome } from '../home.ts';
+import { readManagerKey } from '../manager-key.ts';
 import type { Output } from '../output.ts';
 import type { Serving } from '../server-socket.ts';
 import { untilEnded } from '../signals.ts';
@@ -231,18 +232,5 @@ function refuseOpenNetwork(listen: string): void {
     `this release has no TLS yet, and ${listen} is not a loopback address`,
     'listen on 127.0.0.1 or ::1',
     EXIT.usage,
-  );
-}
-
-/** `manager.pub`: 32 bytes in base64url. @throws NakodoError `no-manager-key`. */
-async function readManagerKey(path: string): Promise<Uint8Array> {
-  const { readFileIfAny } = await import('../../protocol/io/files.ts');
-  const bytes = await readFileIfAny(path);
-  const text = new TextDecoder().decode(bytes).trim();
-  if (/^[A-Za-z0-9_-]{43}$/.test(text)) return Uint8Array.from(Buffer.from(text, 'base64url'));
-  throw new NakodoError(
-    'no-manager-key',
-    bytes === undefined ? `there is no file ${path}` : `${path} does not hold a manager's key`,
-    'start the session manager once, its home then holds manager.pub',
   );
 }

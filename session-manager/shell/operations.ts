@@ -3,11 +3,8 @@
 
 import type { CryptoSuite, SigningKey } from '../../protocol/crypto.ts';
 import { NakodoError } from '../../protocol/errors.ts';
-import { signed } from '../../protocol/identity/signed.ts';
 import { formatTicket } from '../../protocol/identity/ticket.ts';
 import { type Name, isName, isSessionId } from '../../protocol/ids.ts';
-import { HEAD_KEY } from '../ledger.ts';
-import { EMPTY_LOG, LogVerifier, decodeLogHead, encodeLogHead, logKey } from '../log.ts';
 import type {
   Command,
   DeviceView,
@@ -21,22 +18,12 @@ import type { Manager } from '../manager.ts';
 import { PAST_PREFIX, decodeSession } from '../records.ts';
 import { faultError } from './enrolment-http.ts';
 import { SHELL_LIMITS } from './limits.ts';
+import { type LogOperations, makeLogOperations } from './log-operations.ts';
 import type { Store } from './store.ts';
-import { type LogView, deviceView, hex, logView, sessionView } from './views.ts';
-
-/** The result of `log verify`. `signature`: the manager's Ed25519 over the head (label `log`). */
-export type VerifyView =
-  | {
-      readonly ok: true;
-      readonly entries: number;
-      readonly head: string;
-      readonly signature: string;
-      readonly managerKey: string;
-    }
-  | { readonly ok: false; readonly at: number; readonly why: string };
+import { deviceView, sessionView } from './views.ts';
 
 /** The operator's ways in. All throw NakodoError with a next step. */
-export interface Operations {
+export interface Operations extends LogOperations {
   /** `uses`: terminals that it enrols; `forSeconds`: how long it is good. */
   ticket(ask: {
     readonly name?: string | undefined;
@@ -53,10 +40,6 @@ export interface Operations {
   watch(listener: (event: ManagerEvent) => void): () => void;
   /** Forces an end [S6004]; resolves when both terminals confirmed, or LIMITS.endAnswerMs later. */
   end(session: string): Promise<EndOutcome>;
-  /** Entries from number `from` on (default: the newest `limit`), oldest first. */
-  log(ask: { readonly from?: number; readonly limit?: number }): Promise<readonly LogView[]>;
-  /** Reads the whole log and checks its chain against the recorded head. */
-  verify(): Promise<VerifyView>;
 }
 
 interface Parts {
@@ -64,6 +47,9 @@ interface Parts {
   readonly store: Store;
   readonly suite: CryptoSuite;
   readonly key: SigningKey;
+  /** X25519, for tickets, as are the pin of the server's TLS key (absent: no TLS) and the URL. */
+  readonly agreementKey: Uint8Array;
+  readonly pin: Uint8Array | undefined;
   readonly enrolUrl: string;
   readonly command: (command: Command) => Promise<Reply>;
   readonly watchers: Set<(change: SessionChange) => void>;
@@ -90,19 +76,12 @@ export function makeOperations(parts: Parts): Operations {
       if (!isSessionId(session)) throw faultError('no-session');
       return outcomeOf(await command({ kind: 'end', session }));
     },
-    async log({ from, limit }) {
-      await command({ kind: 'settle' });
-      return listLog(parts, from, bounded(limit));
-    },
-    async verify() {
-      await command({ kind: 'settle' });
-      return verify(parts);
-    },
+    ...makeLogOperations(parts),
   };
 }
 
 async function makeTicket(
-  { command, enrolUrl, key }: Parts,
+  { command, enrolUrl, key, agreementKey, pin }: Parts,
   ask: Parameters<Operations['ticket']>[0],
 ): Promise<{ readonly ticket: string; readonly expiresAt: string }> {
   const { name, uses, forSeconds } = ask;
@@ -123,6 +102,8 @@ async function makeTicket(
     secret,
     expiresAt,
     name: name as Name | undefined,
+    agreementKey,
+    pin,
   });
   return { ticket, expiresAt: new Date(expiresAt * 1_000).toISOString() };
 }
@@ -148,52 +129,6 @@ function listSessions({ core, store }: Parts, all: boolean, limit: number): Sess
     .filter(({ session }) => !known.has(session))
     .map(sessionView);
   return [...past, ...open].slice(-limit);
-}
-
-function listLog(
-  { core, store, suite }: Parts,
-  from: number | undefined,
-  limit: number,
-): LogView[] {
-  const first = from ?? Math.max(1, core.logHead.sequence - limit + 1);
-  return store
-    .range('log', { after: logKey(first - 1), limit })
-    .map(({ key, value }) => logView(suite, key, value));
-}
-
-/** Page by page, letting the loop breathe: a long log must not hold up introductions. */
-async function verify({ core, store, suite, key }: Parts): Promise<VerifyView> {
-  const verifier = new LogVerifier(suite);
-  // What is appended while we read is left out: the head is the one of this moment.
-  const [row] = store.range('meta', { prefix: HEAD_KEY, limit: 1 });
-  const recorded = row === undefined ? EMPTY_LOG : decodeLogHead(row.value);
-  if (recorded === undefined) return { ok: false, at: 0, why: 'the recorded head is damaged' };
-  if (recorded.sequence < core.logHead.sequence) {
-    return { ok: false, at: recorded.sequence, why: 'the recorded head was set back' };
-  }
-  // An entry comes with its head, in one transaction: one behind the head was put there.
-  if (store.range('log', { after: logKey(recorded.sequence), limit: 1 }).length > 0) {
-    return { ok: false, at: recorded.sequence + 1, why: 'an entry was added behind the last one' };
-  }
-  let after = logKey(0);
-  for (let left = recorded.sequence; left > 0;) {
-    const limit = Math.min(left, SHELL_LIMITS.verifyPageRows);
-    const page = store.range('log', { after, limit });
-    if (page.length === 0 || !page.every(({ value }) => verifier.add(value))) break;
-    after = page[page.length - 1].key;
-    left -= page.length;
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  const verdict = verifier.finish(recorded);
-  if (!verdict.ok) return verdict;
-  const signature = signed(key, 'log', encodeLogHead(verdict.head));
-  return {
-    ok: true,
-    entries: verdict.entries,
-    head: hex(verdict.head.hash),
-    signature: hex(signature),
-    managerKey: hex(key.publicKey),
-  };
 }
 
 function bounded(limit: number | undefined): number {
