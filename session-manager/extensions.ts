@@ -128,7 +128,7 @@ export class Extensions {
 
   /** A terminal was revoked: nothing of its talks is extended any more. */
   onRevoked(now: Micros, device: DeviceId): void {
-    for (const extension of [...this.#byAsk.values()]) {
+    for (const extension of this.#byAsk.values()) {
       if (sideOf(extension.session.row, device) !== undefined) this.#fail(extension, 'no-session');
     }
   }
