@@ -4,28 +4,39 @@
 // one drain loop serves every output of the core.
 
 import { topic } from '../protocol/control/topics.ts';
+import type { CryptoSuite } from '../protocol/crypto.ts';
 import { DATA_LIMITS } from '../protocol/data/limits.ts';
 import type { ConnectionConfig } from '../protocol/data/connection-types.ts';
-import { EXIT, NakodoError, errorCode, errorMessage } from '../protocol/errors.ts';
+import { EXIT, NakodoError, UsageError, errorCode, errorMessage } from '../protocol/errors.ts';
 import { type DeviceId, type Name, type SessionId, isName } from '../protocol/ids.ts';
-import { Clock, WakeUp } from '../protocol/io/clock.ts';
+import { CorrectedClock, WakeUp } from '../protocol/io/clock.ts';
 import { entropy } from '../protocol/io/entropy.ts';
+import { damagedFile } from '../protocol/io/files.ts';
 import { refuseIfAnswered } from '../protocol/io/local-socket.ts';
 import type { Log } from '../protocol/io/log.ts';
-import { type MqttLink, brokerAddress, openLink } from '../protocol/io/mqtt-link.ts';
+import { isLoopback } from '../protocol/io/loopback.ts';
+import {
+  type LinkOptions,
+  type MqttLink,
+  brokerAddress,
+  openLink,
+} from '../protocol/io/mqtt-link.ts';
 import { nodeSuite } from '../protocol/io/node-crypto.ts';
 import { BufferPool } from '../protocol/io/udp.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Micros } from '../protocol/time.ts';
-import type { AgentOptions, AgentTroubles, Wish } from './shell/agent-types.ts';
+import type { AgentOptions, AgentStatus, AgentTroubles, Wish } from './shell/agent-types.ts';
+import { Approvals } from './shell/approvals.ts';
 import { callError } from './shell/call-error.ts';
 import { Conditions } from './shell/conditions.ts';
 import { EndsStore } from './shell/ends-store.ts';
-import { refuseOpenNetwork } from './shell/enrol.ts';
 import { type Enrolment, type Home, type Identity } from './shell/home.ts';
 import { checkEnrolment, loadEnrolment, loadIdentity, openHome } from './shell/home.ts';
 import { allowListReader } from './shell/list-reader.ts';
 import { Login } from './shell/login.ts';
+import { Owner } from './shell/owner.ts';
+import { PinsStore } from './shell/pins-store.ts';
+import { ReceiptStore } from './shell/receipt-store.ts';
 import { Session, type SessionHost } from './shell/session.ts';
 import { Sockets, configFor } from './shell/sockets.ts';
 import type {
@@ -55,7 +66,20 @@ interface Parts {
   readonly identity: Identity;
   readonly enrolment: Enrolment;
   readonly connection: Partial<ConnectionConfig>;
+  readonly suite: CryptoSuite;
+  readonly clock: CorrectedClock;
+  readonly pins: PinsStore;
+  readonly approvals: Approvals;
 }
+
+/** The broker does not believe who we are (MQTT 3.1.1 §3.2.2.3): 4 and 5. */
+const NOT_LET_IN: readonly number[] = [4, 5];
+const UNKNOWN_KEY =
+  'the server shows a key that our manager did not sign for: ask the operator whether it was ' +
+  'changed, and that this network leads to the real one';
+const CLONED =
+  'another terminal runs with this identity, and was there first: stop the copy; if this is ' +
+  'it, remove its home and enrol with a ticket of its own';
 
 /** One running terminal. */
 export class Agent {
@@ -65,12 +89,15 @@ export class Agent {
   /** Resolves when both servers know this terminal for the first time. */
   readonly registered: Promise<void>;
   readonly #log: Log;
-  readonly #clock: Clock;
+  readonly #clock: CorrectedClock;
   readonly #terminal: Terminal;
   readonly #link: MqttLink;
   readonly #login: Login;
   readonly #readListFile: ReturnType<typeof allowListReader>;
   readonly #ends: EndsStore;
+  readonly #pins: PinsStore;
+  readonly #owner: Owner;
+  readonly #receipts: ReceiptStore;
   readonly #sockets: Sockets;
   readonly #pool: BufferPool;
   readonly #wake: WakeUp;
@@ -82,41 +109,31 @@ export class Agent {
   #nextCall = 1;
   #isDraining = false;
   #isStopped = false;
-  #troubles: AgentTroubles = { link: undefined, list: undefined, disk: undefined };
+  #troubles: Omit<AgentTroubles, 'peer'> = { link: undefined, list: undefined, disk: undefined };
 
   private constructor(options: AgentOptions, parts: Parts) {
-    const { home, identity, enrolment, connection } = parts;
+    const { home, identity, enrolment, connection, suite, clock } = parts;
+    const { log } = options;
     this.home = home;
     this.name = enrolment.name;
     this.id = identity.id;
     this.registered = new Promise((resolve) => {
       this.#onRegistered = resolve;
     });
-    this.#log = options.log;
-    this.#clock = options.clock ?? new Clock();
-    this.#terminal = new Terminal({
-      id: identity.id,
-      name: enrolment.name,
-      managerKey: enrolment.managerKey,
-      localKey: identity.dhKey,
-      suite: nodeSuite,
-      rng: entropy,
-      connection,
-      ...(options.pollSeconds === undefined ? {} : { pollSeconds: options.pollSeconds }),
-    });
-    const { log } = options;
-    const clock = this.#clock;
-    this.#login = new Login({
-      home,
-      identity,
-      enrolment,
-      suite: nodeSuite,
-      rng: entropy,
-      clock,
-      log,
-    });
+    this.#log = log;
+    this.#clock = clock;
+    this.#terminal = terminalOf(parts, options.pollSeconds);
+    this.#login = new Login({ home, identity, enrolment, suite, rng: entropy, clock, log });
     this.#readListFile = allowListReader(home.list, clock);
     this.#ends = new EndsStore(home.ends);
+    this.#pins = parts.pins;
+    this.#receipts = new ReceiptStore(home.receipt);
+    this.#owner = new Owner({
+      approvals: parts.approvals,
+      clock,
+      log,
+      answer: (ask, approved) => this.#input({ kind: 'ownerAnswer', ask, approved }),
+    });
     this.#pool = new BufferPool(connection.datagramBytes ?? DATA_LIMITS.datagramBytesMax);
     this.#wake = new WakeUp(clock, () => this.#onWake());
     this.#sockets = new Sockets({
@@ -136,13 +153,16 @@ export class Agent {
 
   /**
    * Starts a terminal; it registers by itself as soon as the broker can be reached.
-   * @throws NakodoError `already-running`, `not-enrolled`, `not-loopback`, `bad-broker-url` …
+   * @throws NakodoError `already-running`, `not-enrolled`, `file-damaged`, `plain-not-loopback`,
+   *   `bad-broker-url` …
    */
   static async start(options: AgentOptions): Promise<Agent> {
     const home = await openHome(options.home);
     // Before the ends on disk are read: those of an agent at work would be reported as restarted.
     await refuseIfAnswered(home.socket);
-    const identity = await loadIdentity(home, nodeSuite, entropy);
+    const { log } = options;
+    const suite = options.suite ?? nodeSuite;
+    const clock = options.clock ?? new CorrectedClock();
     const enrolment = await loadEnrolment(home);
     if (enrolment === undefined) {
       throw new NakodoError(
@@ -151,15 +171,22 @@ export class Agent {
         `ask the operator for a ticket, then: nakodo enroll TICKET --home ${options.home}`,
       );
     }
-    checkEnrolment(home, nodeSuite, identity, enrolment);
-    const url = options.brokerUrl ?? enrolment.brokerUrl;
-    const { host } = brokerAddress(url);
-    refuseOpenNetwork(url);
-    const bind = options.udpBind ?? (host === '::1' ? host : '127.0.0.1');
+    const identity = await loadIdentity(home, suite);
+    checkEnrolment(home, suite, identity, enrolment);
+    const { host } = brokerAddress(options.brokerUrl ?? enrolment.brokerUrl);
+    // From there talks go as well: see `bind` of the sockets.
+    const bind = options.udpBind ?? (isLoopback(host) && host !== '::1' ? '127.0.0.1' : host);
     const connection = { ...(await configFor(bind)), ...options.connection };
-    const records = await new EndsStore(home.ends).load(options.log);
-    const agent = new Agent(options, { home, identity, enrolment, connection });
-    agent.#input({ kind: 'restore', records });
+    const pinsStore = new PinsStore(home.pins, (error) =>
+      log.error('pins-not-saved', { why: errorMessage(error) }),
+    );
+    const pins = await pinsStore.load();
+    const approvals = new Approvals(home.approvals, clock, log);
+    await approvals.load();
+    const records = await new EndsStore(home.ends).load(log);
+    const shared = { home, identity, enrolment, connection, suite, clock };
+    const agent = new Agent(options, { ...shared, pins: pinsStore, approvals });
+    agent.#input({ kind: 'restore', records, pins });
     return agent;
   }
 
@@ -213,8 +240,27 @@ export class Agent {
   }
 
   /** What `nakodo status` shows. */
-  status(): TerminalStatus & { readonly troubles: AgentTroubles } {
-    return { ...this.#terminal.status(this.#clock.now()), troubles: this.#troubles };
+  status(): AgentStatus {
+    const status = this.#terminal.status(this.#clock.now());
+    const [changed] = status.changedPeers.slice(-1);
+    const peer = changed === undefined ? undefined : changedPeerWords(changed);
+    const questions = this.#owner.questions();
+    return { ...status, questions, troubles: { ...this.#troubles, peer } };
+  }
+
+  /** The questions that wait for the owner's word (`nakodo approve`). */
+  get owner(): Owner {
+    return this.#owner;
+  }
+
+  /**
+   * The owner accepts another key behind a name: this ID, or the one that was last refused.
+   * Returns it; undefined if nobody was refused under this name.
+   */
+  trust(name: Name, id: DeviceId | undefined): DeviceId | undefined {
+    const trusted = this.#terminal.trust(name, id);
+    this.#drain();
+    return trusted;
   }
 
   /** Ends every talk as `local`, gives the end notices a moment, and lets go of everything. */
@@ -233,15 +279,20 @@ export class Agent {
     await this.#sockets.closeAll();
     await this.#ends.settled();
     await this.#login.settled();
+    await this.#owner.stop();
+    await this.#pins.settled();
+    await this.#receipts.settled();
   }
 
   #openLink(url: string): MqttLink {
     const down = topic('down', this.id);
+    const { isTls } = brokerAddress(url);
     return openLink({
       url,
+      ...(isTls ? { isPinned: (pin) => this.#login.isPinned(pin) } : {}),
       clientId: this.id,
       username: 'terminal',
-      password: () => this.#login.token(),
+      password: (server) => this.#login.token(server),
       subscriptions: [topic('call', this.id), down],
       onUp: () => {
         this.#troubles = { ...this.#troubles, link: undefined };
@@ -249,8 +300,7 @@ export class Agent {
       },
       onDown: (trouble, wasUp) => {
         this.#log.warn('link-down', { code: trouble.code, why: trouble.message });
-        if (trouble.refusedCode === undefined) this.#troubled(trouble.message);
-        else void this.#login.renew().then((why) => this.#troubled(why ?? trouble.message));
+        void this.#onTrouble(trouble);
         if (wasUp) this.#input({ kind: 'linkDown' });
       },
       onMessage: (name, bytes) => {
@@ -259,9 +309,17 @@ export class Agent {
     });
   }
 
-  /** Why the link is down, for `nakodo status`. */
-  #troubled(link: string): void {
-    if (!this.#link.isUp) this.#troubles = { ...this.#troubles, link };
+  /** Puts right what can be put right, and says the rest in `nakodo status`. */
+  async #onTrouble(trouble: Parameters<LinkOptions['onDown']>[0]): Promise<void> {
+    const { refusedCode, pin, message } = trouble;
+    let why = message;
+    if (pin !== undefined) {
+      if (await this.#login.follow(pin)) return this.#link.retryNow();
+      why = UNKNOWN_KEY;
+    } else if (refusedCode !== undefined && NOT_LET_IN.includes(refusedCode)) {
+      why = (await this.#login.renew()) ?? message;
+    }
+    if (!this.#link.isUp) this.#troubles = { ...this.#troubles, link: why };
   }
 
   #input(input: TerminalInput): void {
@@ -334,7 +392,19 @@ export class Agent {
         void this.#store(output);
         break;
       case 'membership':
-        this.#login.keep(output.bytes);
+        this.#login.keep(output);
+        break;
+      case 'askOwner':
+        this.#owner.ask(output.question);
+        break;
+      case 'forgetOwner':
+        this.#owner.forget(output.ask);
+        break;
+      case 'pin':
+        this.#pins.keep(output.name, output.id);
+        break;
+      case 'receipt':
+        this.#receipts.keep(output.bytes);
         break;
       case 'event':
         this.#onEvent(output.event);
@@ -363,15 +433,22 @@ export class Agent {
     switch (event.kind) {
       case 'registered':
         this.#log.info('registered', { name: event.name });
+        this.#troubles = { ...this.#troubles, link: undefined };
         this.#onRegistered();
         break;
       case 'registerRefused':
         this.#log.warn('register-refused', { code: event.code });
-        this.#troubles = { ...this.#troubles, link: `the manager refused: ${event.code}` };
+        this.#troubles = {
+          ...this.#troubles,
+          link: event.code === 'cloned' ? CLONED : `the manager refused: ${event.code}`,
+        };
+        break;
+      case 'peerChanged':
+        this.#log.warn('peer-changed', { peer: event.name, role: event.role });
         break;
       case 'callFailed': {
         const calling = this.#calls.get(event.call);
-        calling?.reject(callError(event.why, calling.wish.to));
+        calling?.reject(callError(event.why, calling.wish.to, event.reason));
         break;
       }
       case 'introduced':
@@ -427,4 +504,32 @@ export class Agent {
       return talks.find((talk) => talk.session === session)?.talk;
     },
   };
+}
+
+function terminalOf(parts: Parts, pollSeconds: number | undefined): Terminal {
+  const { home, identity, enrolment, connection, suite } = parts;
+  try {
+    return new Terminal({
+      id: identity.id,
+      name: enrolment.name,
+      managerKey: enrolment.managerKey,
+      managerAgreementKey: enrolment.agreementKey,
+      signingKey: identity.signingKey,
+      localKey: identity.dhKey,
+      suite,
+      rng: entropy,
+      connection,
+      ...(pollSeconds === undefined ? {} : { pollSeconds }),
+    });
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw damagedFile(home.enrolment, "its manager's agreement key is none");
+  }
+}
+
+function changedPeerWords({ name, pinned, seen }: TerminalStatus['changedPeers'][number]): string {
+  return (
+    `${name} was refused: it shows the key of ${seen}, and ${pinned} is known under that name; ` +
+    `if its owner says that this is right: nakodo trust ${name}`
+  );
 }

@@ -43,7 +43,7 @@ export function declareTerminal(program: Command): void {
   agent
     .addOption(durationOption('--poll-every <time>', 'disconnect, and look for calls this often'))
     .option('--address <ip>', 'bind UDP to this address of the machine, and tell no other')
-    .option('--broker <url>', "another way to the broker than the server's: mqtt://127.0.0.1:1883");
+    .option('--broker <url>', "another way to the broker than the server's: mqtts://HOST:PORT");
   runs<AgentOptions>(agent, runAgent);
 
   const status = declare(program, {
@@ -61,21 +61,13 @@ async function runEnroll(
   [ticket]: readonly string[],
 ): Promise<ExitCode> {
   const name = options.name === undefined ? undefined : terminalName(options.name);
-  const [{ enrol }, { nodeSuite }, { entropy }, { Clock }] = await Promise.all([
+  const [{ enrol }, { nodeSuite }, { entropy }] = await Promise.all([
     import('../../device/shell/enrol.ts'),
     import('../../protocol/io/node-crypto.ts'),
     import('../../protocol/io/entropy.ts'),
-    import('../../protocol/io/clock.ts'),
   ]);
   const home = makeHome(options.home);
-  const enrolled = await enrol({
-    home,
-    ticket,
-    name,
-    suite: nodeSuite,
-    rng: entropy,
-    clock: new Clock(),
-  });
+  const enrolled = await enrol({ home, ticket, name, suite: nodeSuite, rng: entropy });
   const next = `Next: nakodo agent${homeWords(options.home)}`;
   output.result(enrolled, `This terminal is ${enrolled.name} (${enrolled.id}).\n${next}`);
   return EXIT.done;
@@ -128,6 +120,7 @@ interface Status {
   readonly registered: boolean;
   readonly nextPollSeconds?: number;
   readonly endNotices: number;
+  readonly questions: readonly { readonly name: string; readonly service: string }[];
   readonly talks: readonly {
     readonly session: string;
     readonly role: string;
@@ -160,6 +153,9 @@ async function runStatus(output: Output, options: CommonOptions): Promise<ExitCo
   const lines = [
     `${status.name} (${status.id}): ${stateWords(status)}`,
     ...Object.values(status.troubles).map((trouble) => `! ${trouble}`),
+    ...status.questions.map(
+      ({ name, service }) => `${name} wants ${service} and waits: nakodo approve ${name}`,
+    ),
     ...(status.endNotices > 0 ? [`${status.endNotices} ends not yet told to the server`] : []),
     rows.length === 0 ? 'No talk is under way.' : table(rows),
   ];

@@ -20,11 +20,6 @@ export function addressBytes(host: string): Uint8Array | undefined {
   );
 }
 
-/** Whether an address never leaves this machine (127/8, ::1). */
-export function isLoopback(host: string): boolean {
-  return host === '::1' || (isIPv4(host) && host.startsWith('127.'));
-}
-
 function groupsOf(text: string): readonly number[] {
   if (text === '') return [];
   return text.split(':').flatMap((group) => {

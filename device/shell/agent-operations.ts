@@ -1,10 +1,18 @@
-// What the commands can ask of a running agent over its home's socket: status, send, end. The agent
-// opens no path that a user names: a file's content is streamed in by the command (design §7).
+// What the commands can ask of a running agent over its home's socket: status, send, end, the
+// owner's word, trust. The agent opens no path that a user names: a file's content is streamed in by
+// the command (design §7).
 
 import * as v from 'valibot';
 import { endSentence, isLimit } from '../../protocol/ends.ts';
 import { EXIT, NakodoError } from '../../protocol/errors.ts';
-import { type SessionId, isSessionId } from '../../protocol/ids.ts';
+import {
+  type DeviceId,
+  type Name,
+  type SessionId,
+  isDeviceId,
+  isName,
+  isSessionId,
+} from '../../protocol/ids.ts';
 import { Clock } from '../../protocol/io/clock.ts';
 import {
   type LocalServer,
@@ -51,7 +59,37 @@ const sendRequest = v.strictObject({
   seconds: v.optional(whole(LIMITS.grantSecondsMax)),
   extend: v.optional(v.boolean()),
 });
-const request = v.variant('op', [statusRequest, endOfTalk, sendRequest]);
+const terminalName = v.custom<Name>((text) => typeof text === 'string' && isName(text));
+/** What waits for the owner; waits itself until something does (of this name), if it may. */
+const questionsRequest = v.strictObject({
+  op: v.literal('questions'),
+  name: v.optional(terminalName),
+  waitMs: v.optional(whole(LIMITS.waitMsMax)),
+});
+const approveRequest = v.strictObject({
+  op: v.literal('approve'),
+  name: terminalName,
+  service: v.optional(v.pipe(v.string(), v.maxLength(LIMITS.serviceNameMax))),
+  ask: v.optional(whole(Number.MAX_SAFE_INTEGER)),
+  approved: v.boolean(),
+  rememberSeconds: v.optional(
+    v.pipe(whole(LIMITS.approvalSecondsMax), v.minValue(1, 'remember for at least 1 s')),
+  ),
+});
+const trustRequest = v.strictObject({
+  op: v.literal('trust'),
+  name: terminalName,
+  id: v.optional(v.custom<DeviceId>((text) => typeof text === 'string' && isDeviceId(text))),
+});
+const request = v.variant('op', [
+  statusRequest,
+  endOfTalk,
+  sendRequest,
+  questionsRequest,
+  approveRequest,
+  trustRequest,
+]);
+type Request = v.InferOutput<typeof request>;
 type SendRequest = v.InferOutput<typeof sendRequest>;
 
 /**
@@ -68,16 +106,46 @@ export async function serveAgent(agent: Agent, log: Log): Promise<LocalServer> {
     handle: async (raw, channel) => {
       const parsed = v.safeParse(request, raw);
       if (!parsed.success) throw badRequest(parsed.issues[0].message);
-      const asked = parsed.output;
-      if (asked.op === 'status') return agent.status();
-      if (asked.op === 'end') return endTalk(agent, asked.session);
-      return send(agent, asked, channel);
+      return answer(agent, parsed.output, channel);
     },
   });
   // Not before the socket is ours: until then another agent may be at work in this home.
   const isLive = (id: string): boolean => isSessionId(id) && agent.session(id) !== undefined;
   await removePartials(agent.home.inbox, isLive);
   return server;
+}
+
+async function answer(agent: Agent, asked: Request, channel: ServedChannel): Promise<object> {
+  switch (asked.op) {
+    case 'status':
+      return agent.status();
+    case 'end':
+      return endTalk(agent, asked.session);
+    case 'send':
+      return send(agent, asked, channel);
+    case 'questions': {
+      const { name, waitMs } = asked;
+      if (waitMs !== undefined) await agent.owner.waiting(name, waitMs, channel.closed);
+      return { questions: agent.owner.questions() };
+    }
+    case 'approve': {
+      const { op: _, ...decision } = asked;
+      return { questions: agent.owner.decide(decision) };
+    }
+    case 'trust':
+      return trust(agent, asked.name, asked.id);
+  }
+}
+
+/** The owner accepts another key behind a name. */
+function trust(agent: Agent, name: Name, id: DeviceId | undefined): object {
+  const trusted = agent.trust(name, id);
+  if (trusted !== undefined) return { name, id: trusted };
+  throw new NakodoError(
+    'nothing-to-trust',
+    `${name} was not refused for another key since this agent runs`,
+    `name the ID that its owner tells you: nakodo trust ${name}#ID`,
+  );
 }
 
 /** Ends a talk because its user says so; answers when it has ended. */

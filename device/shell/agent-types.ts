@@ -3,8 +3,11 @@
 
 import type { Terms } from '../../protocol/control/messages.ts';
 import type { ConnectionConfig } from '../../protocol/data/connection-types.ts';
-import type { Clock } from '../../protocol/io/clock.ts';
+import type { CryptoSuite } from '../../protocol/crypto.ts';
+import type { CorrectedClock } from '../../protocol/io/clock.ts';
 import type { Log } from '../../protocol/io/log.ts';
+import type { TerminalStatus } from '../terminal-types.ts';
+import type { WaitingQuestion } from './owner.ts';
 import type { Session } from './session.ts';
 
 /** What an agent is started with. */
@@ -17,7 +20,10 @@ export interface AgentOptions {
   readonly brokerUrl?: string | undefined;
   /** A terminal that sleeps, and polls every so many seconds [claim 1]. */
   readonly pollSeconds?: number | undefined;
-  readonly clock?: Clock | undefined;
+  /** Of this agent alone: it follows the server's time. */
+  readonly clock?: CorrectedClock | undefined;
+  /** Default: that of node:crypto. */
+  readonly suite?: CryptoSuite | undefined;
   readonly connection?: Partial<ConnectionConfig> | undefined;
 }
 
@@ -44,4 +50,13 @@ export interface AgentTroubles {
   readonly list: string | undefined;
   /** What could not be written. */
   readonly disk: string | undefined;
+  /** Which peer was refused last since its key is another one. */
+  readonly peer: string | undefined;
+}
+
+/** What `nakodo status` shows. */
+export interface AgentStatus extends TerminalStatus {
+  /** What waits for `nakodo approve`. */
+  readonly questions: readonly WaitingQuestion[];
+  readonly troubles: AgentTroubles;
 }

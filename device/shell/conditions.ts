@@ -10,12 +10,13 @@ export class Conditions {
     for (const check of this.#checks) check();
   }
 
-  /** Resolves when the condition holds, or `msMax` milliseconds later. */
-  until(condition: () => boolean, msMax: number): Promise<void> {
-    if (condition()) return Promise.resolve();
+  /** Resolves when the condition holds, `msMax` milliseconds later, or when aborted. */
+  until(condition: () => boolean, msMax: number, signal?: AbortSignal): Promise<void> {
+    if (condition() || signal?.aborted === true) return Promise.resolve();
     return new Promise((resolve) => {
       const settle = (): void => {
         clearTimeout(timer);
+        signal?.removeEventListener('abort', settle);
         this.#checks.delete(check);
         resolve();
       };
@@ -23,6 +24,7 @@ export class Conditions {
         if (condition()) settle();
       };
       const timer = setTimeout(settle, msMax);
+      signal?.addEventListener('abort', settle, { once: true });
       this.#checks.add(check);
     });
   }

@@ -1,5 +1,6 @@
-// A terminal's home folder (docs/ARCHITECTURE.md, Homes): its identity, made here at first start;
-// its enrolment; where the list, the ends, the inbox and the commands' socket lie.
+// A terminal's home folder (docs/ARCHITECTURE.md, Homes): its identity, made when it enrols; its
+// enrolment; where the list, the ends, the inbox, the pins and the commands' socket lie. A file that
+// was tampered with is refused with its name: nothing here is ever begun anew by itself.
 
 import { join } from 'node:path';
 import * as v from 'valibot';
@@ -8,7 +9,9 @@ import type { CryptoSuite, DhKey, SigningKey } from '../../protocol/crypto.ts';
 import { KEY_BYTES } from '../../protocol/crypto.ts';
 import { deviceIdOf } from '../../protocol/identity/device-id.ts';
 import { openMembership } from '../../protocol/identity/membership.ts';
+import { openServerKeys } from '../../protocol/identity/server-keys.ts';
 import { type DeviceId, type Name, isName } from '../../protocol/ids.ts';
+import { NakodoError } from '../../protocol/errors.ts';
 import { damagedFile, makeFolder, readJson, writeFileAtomic } from '../../protocol/io/files.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
@@ -21,6 +24,9 @@ export interface Home {
   readonly list: string;
   readonly ends: string;
   readonly inbox: string;
+  readonly pins: string;
+  readonly approvals: string;
+  readonly receipt: string;
   readonly socket: string;
 }
 
@@ -37,11 +43,23 @@ export interface Enrolment {
   readonly name: Name;
   /** The manager's Ed25519 key, 32 bytes. */
   readonly managerKey: Uint8Array;
+  /** The manager's X25519 key, 32 bytes: what is said to it is sealed for it. */
+  readonly agreementKey: Uint8Array;
   readonly brokerUrl: string;
   /** Where the ticket was redeemed, and where a membership that ran out is renewed. */
   readonly enrolUrl: string;
   /** As the manager signed it. */
   readonly membership: Uint8Array;
+  /** The newest statement about the server's TLS keys, as signed; undefined: it has no TLS. */
+  readonly serverKeys: Uint8Array | undefined;
+}
+
+/** What making an identity takes. */
+interface IdentityOptions {
+  readonly suite: CryptoSuite;
+  readonly rng: Rng;
+  /** See machine-mark.ts; undefined: nothing tells this machine from another. */
+  readonly machine: string | undefined;
 }
 
 /** Makes the folders of a home (0700) as far as they are missing. @throws NakodoError */
@@ -53,6 +71,9 @@ export async function openHome(folder: string): Promise<Home> {
     list: join(folder, 'allow-list.toml'),
     ends: join(folder, 'ends'),
     inbox: join(folder, 'inbox'),
+    pins: join(folder, 'pins.json'),
+    approvals: join(folder, 'approvals.json'),
+    receipt: join(folder, 'receipt'),
     socket: join(folder, 'agent.sock'),
   };
   await makeFolder(folder);
@@ -70,77 +91,119 @@ const key = v.pipe(
   base64,
   v.check((bytes) => bytes.length === KEY_BYTES),
 );
-const identityFile = v.strictObject({
-  version: v.literal(1),
-  id: v.string(),
-  signingSeed: key,
-  agreementSecret: key,
-});
-const enrolmentFile = v.strictObject({
-  version: v.literal(1),
-  name: v.pipe(
-    v.string(),
-    v.custom<Name>((text) => isName(String(text))),
-  ),
-  managerKey: key,
-  brokerUrl: v.pipe(v.string(), v.maxLength(LIMITS.urlMax)),
-  enrolUrl: v.pipe(v.string(), v.maxLength(LIMITS.urlMax)),
-  membership: v.pipe(
+const identityKeys = { id: v.string(), signingSeed: key, agreementSecret: key };
+const identityFile = v.variant('version', [
+  // Of the first release, which knew no clones.
+  v.strictObject({ version: v.literal(1), ...identityKeys }),
+  v.strictObject({
+    version: v.literal(2),
+    ...identityKeys,
+    machine: v.nullable(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/))),
+  }),
+]);
+const signedBytes = (bytesMax: number) =>
+  v.pipe(
     base64,
-    v.check((bytes) => bytes.length > 0 && bytes.length <= LIMITS.membershipBytesMax),
+    v.check((bytes) => bytes.length > 0 && bytes.length <= bytesMax),
+  );
+const enrolmentFile = v.strictObject({
+  version: v.literal(2),
+  name: v.custom<Name>((text) => typeof text === 'string' && isName(text)),
+  managerKey: key,
+  agreementKey: key,
+  brokerUrl: v.pipe(v.string(), v.maxLength(LIMITS.urlMax)),
+  enrolUrl: v.pipe(
+    v.string(),
+    v.maxLength(LIMITS.urlMax),
+    v.check((text) => URL.canParse(text)),
   ),
+  membership: signedBytes(LIMITS.membershipBytesMax),
+  serverKeys: v.nullable(signedBytes(LIMITS.serverKeysBytesMax)),
 });
 
 /**
- * Reads the identity of a home; at the first start makes one, 0600 and durable, before its ID is
- * told to anybody.
+ * Reads the identity of a home that is enrolled.
+ * @throws NakodoError `file-damaged` naming the file, also if it is missing; `no-permission`.
+ */
+export async function loadIdentity(home: Home, suite: CryptoSuite): Promise<Identity> {
+  const found = await readIdentity(home, suite);
+  if (found !== undefined) return found.identity;
+  throw damagedFile(home.identity, `it is missing, though ${home.enrolment} is there`);
+}
+
+/**
+ * The identity to enrol with: the one in the home, else new keys, 0600 and durable, before their ID
+ * is told to anybody. Keys that never enrolled and were made on another machine came here with a
+ * copied disk: new ones take their place.
  * @throws NakodoError `file-damaged` naming the file, `no-permission`, `disk-full`.
  */
-export async function loadIdentity(home: Home, suite: CryptoSuite, rng: Rng): Promise<Identity> {
-  const found = await readJson(home.identity);
-  if (found !== undefined) {
-    const parsed = v.safeParse(identityFile, found);
-    if (!parsed.success) throw damagedFile(home.identity, 'it does not hold two keys and their ID');
-    const { id, signingSeed, agreementSecret } = parsed.output;
-    const identity = identityOf(suite, signingSeed, agreementSecret);
-    if (identity.id === id) return identity;
-    throw damagedFile(home.identity, 'its keys do not belong to its ID');
-  }
+export async function ownIdentity(home: Home, options: IdentityOptions): Promise<Identity> {
+  const { suite, rng, machine } = options;
+  const found = await readIdentity(home, suite);
+  const isEnrolled = (await readJson(home.enrolment)) !== undefined;
+  const isOurs = isEnrolled || (machine !== undefined && found?.machine === machine);
+  if (found !== undefined && isOurs) return found.identity;
   const signingSeed = randomBytes(rng, KEY_BYTES);
   const agreementSecret = randomBytes(rng, KEY_BYTES);
   const identity = identityOf(suite, signingSeed, agreementSecret);
   const content = {
-    version: 1,
+    version: 2,
     id: identity.id,
     signingSeed: toBase64(signingSeed),
     agreementSecret: toBase64(agreementSecret),
+    machine: machine ?? null,
   };
   await writeFileAtomic(home.identity, jsonText(content), 0o600);
   return identity;
 }
 
+async function readIdentity(
+  home: Home,
+  suite: CryptoSuite,
+): Promise<{ readonly identity: Identity; readonly machine: string | undefined } | undefined> {
+  const found = await readJson(home.identity);
+  if (found === undefined) return undefined;
+  const parsed = v.safeParse(identityFile, found);
+  if (!parsed.success) throw damagedFile(home.identity, 'it does not hold two keys and their ID');
+  const { output } = parsed;
+  const identity = identityOf(suite, output.signingSeed, output.agreementSecret);
+  if (identity.id !== output.id) {
+    throw damagedFile(home.identity, 'its keys do not belong to its ID');
+  }
+  return { identity, machine: 'machine' in output ? (output.machine ?? undefined) : undefined };
+}
+
 /**
  * Reads the enrolment, or undefined if this terminal has none yet.
- * @throws NakodoError `file-damaged` naming the file, `no-permission`.
+ * @throws NakodoError `enrolment-old`, `file-damaged` naming the file, `no-permission`.
  */
 export async function loadEnrolment(home: Home): Promise<Enrolment | undefined> {
   const found = await readJson(home.enrolment);
   if (found === undefined) return undefined;
+  if (typeof found === 'object' && found !== null && 'version' in found && found.version === 1) {
+    throw new NakodoError(
+      'enrolment-old',
+      `${home.enrolment} is from a release that knew no sealed messages`,
+      `ask the operator for a ticket, then: nakodo enroll TICKET --home ${home.folder}`,
+    );
+  }
   const parsed = v.safeParse(enrolmentFile, found);
   if (!parsed.success) throw damagedFile(home.enrolment, 'it does not hold a whole enrolment');
-  const { version: _, ...enrolment } = parsed.output;
-  return enrolment;
+  const { version: _, serverKeys, ...enrolment } = parsed.output;
+  return { ...enrolment, serverKeys: serverKeys ?? undefined };
 }
 
 /** Writes the enrolment, 0600 and durable. @throws NakodoError */
 export async function saveEnrolment(home: Home, enrolment: Enrolment): Promise<void> {
   const content = {
-    version: 1,
+    version: 2,
     name: enrolment.name,
     managerKey: toBase64(enrolment.managerKey),
+    agreementKey: toBase64(enrolment.agreementKey),
     brokerUrl: enrolment.brokerUrl,
     enrolUrl: enrolment.enrolUrl,
     membership: toBase64(enrolment.membership),
+    serverKeys: enrolment.serverKeys === undefined ? null : toBase64(enrolment.serverKeys),
   };
   await writeFileAtomic(home.enrolment, jsonText(content), 0o600);
 }
@@ -155,13 +218,16 @@ export function checkEnrolment(
   identity: Identity,
   enrolment: Enrolment,
 ): void {
-  const { managerKey, membership } = enrolment;
+  const { managerKey, membership, serverKeys } = enrolment;
   const statement = openMembership(suite, managerKey, membership);
   if (statement === undefined) {
     throw damagedFile(home.enrolment, 'its membership is not signed by its manager');
   }
   if (statement.device !== identity.id || statement.name !== enrolment.name) {
     throw damagedFile(home.enrolment, `it belongs to another terminal than ${home.identity}`);
+  }
+  if (serverKeys !== undefined && openServerKeys(suite, managerKey, serverKeys) === undefined) {
+    throw damagedFile(home.enrolment, "its server's keys are not signed by its manager");
   }
 }
 

@@ -1,15 +1,20 @@
 // How a terminal proves itself at every MQTT connection: a fresh token with its membership (design
-// §3). A membership that ran out while the terminal was off is fetched anew when the broker
-// refuses.
+// §3), for the very server whose key it sees. A membership that ran out while the terminal was off,
+// and a clock that is wrong, are put right over HTTPS when the broker refuses; a key that the
+// server changed is followed.
 
 import type { CryptoSuite } from '../../protocol/crypto.ts';
 import { NakodoError, errorCode, errorMessage } from '../../protocol/errors.ts';
+import { openMembership } from '../../protocol/identity/membership.ts';
 import { TOKEN_NONCE_BYTES, makeToken } from '../../protocol/identity/token.ts';
-import type { Clock } from '../../protocol/io/clock.ts';
+import type { CorrectedClock } from '../../protocol/io/clock.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
-import { renewMembership, unixSeconds } from './enrol.ts';
+import { renewMembership } from './enrol.ts';
 import { type Enrolment, type Home, type Identity, saveEnrolment } from './home.ts';
+import { ServerTrust } from './server-trust.ts';
+
+const MS_PER_SECOND = 1_000;
 
 interface LoginOptions {
   readonly home: Home;
@@ -17,68 +22,123 @@ interface LoginOptions {
   readonly enrolment: Enrolment;
   readonly suite: CryptoSuite;
   readonly rng: Rng;
-  readonly clock: Clock;
+  readonly clock: CorrectedClock;
   readonly log: Log;
 }
 
-/** One terminal's right to connect. */
+/** What the manager sends with a registration. */
+interface Renewal {
+  readonly bytes: Uint8Array;
+  /** The manager's time, Unix milliseconds. */
+  readonly time: number;
+  readonly serverKeys: Uint8Array | undefined;
+}
+
+/** One terminal's right to connect, and its knowledge of where to. */
 export class Login {
   readonly #options: LoginOptions;
+  readonly #trust: ServerTrust;
   #enrolment: Enrolment;
   #isRenewing = false;
+  #isFollowing = false;
   /** Writes follow one another. */
   #saved: Promise<void> = Promise.resolve();
 
   constructor(options: LoginOptions) {
+    const { suite, enrolment } = options;
     this.#options = options;
-    this.#enrolment = options.enrolment;
+    this.#enrolment = enrolment;
+    this.#trust = new ServerTrust({ suite, ...enrolment });
   }
 
-  /** The MQTT password, good for a few minutes. */
-  token(): Uint8Array {
+  /** Whether a server with this TLS key is ours. */
+  isPinned(pin: Uint8Array): boolean {
+    return this.#trust.isPinned(pin);
+  }
+
+  /** The MQTT password, good for a few minutes at the server with this pin (NO_PIN: no TLS). */
+  token(server: Uint8Array): Uint8Array {
     const { identity, rng, clock } = this.#options;
     return makeToken(identity.signingKey, {
       device: identity.id,
       audience: this.#enrolment.managerKey,
-      issuedAt: unixSeconds(clock),
+      issuedAt: Math.floor(clock.wall() / MS_PER_SECOND),
       nonce: randomBytes(rng, TOKEN_NONCE_BYTES),
       membership: this.#enrolment.membership,
+      server,
     });
   }
 
-  /** Keeps the membership that the manager sent, for this login and those after a restart. */
-  keep(membership: Uint8Array): void {
-    const { home, log } = this.#options;
-    this.#enrolment = { ...this.#enrolment, membership };
-    const kept = this.#enrolment;
-    this.#saved = this.#saved
-      .then(() => saveEnrolment(home, kept))
-      .catch((error: unknown) => {
-        log.error('membership-not-saved', { why: errorMessage(error) });
-      });
+  /**
+   * Keeps what the manager sent, for this login and those after a restart, and takes its time. A
+   * membership or a statement that is not what it should be is left, the old one kept.
+   */
+  keep({ bytes, time, serverKeys }: Renewal): void {
+    const { clock, identity, log, suite } = this.#options;
+    clock.correct(time);
+    const membership = openMembership(suite, this.#enrolment.managerKey, bytes);
+    if (membership?.device === identity.id) this.#keep({ membership: bytes });
+    else log.warn('membership-not-ours');
+    if (serverKeys !== undefined && this.#trust.learn(serverKeys)) this.#keepKeys();
   }
 
   /**
-   * The broker refused us: fetches a new membership; the link then tries again by itself. Resolves
-   * with what is wrong and what to do, for a person, if the server would not give one.
+   * The broker refused us: fetches a new membership and the time; the caller then tries again.
+   * Resolves with what is wrong and what to do, for a person, if the server would not give one.
    */
   async renew(): Promise<string | undefined> {
     if (this.#isRenewing) return undefined;
     this.#isRenewing = true;
-    const { identity, suite, clock, log } = this.#options;
+    const { clock, identity, log, suite } = this.#options;
+    const known = this.#trust.statement;
     try {
-      this.keep(await renewMembership(this.#enrolment, identity, suite, clock));
+      const renewed = await renewMembership(this.#enrolment, identity, suite, this.#trust);
+      clock.correct(renewed.membership.issuedAt * MS_PER_SECOND);
+      this.#keep({ membership: renewed.bytes });
       return undefined;
     } catch (error) {
       log.warn('membership-not-renewed', { code: errorCode(error), why: errorMessage(error) });
       return error instanceof NakodoError ? `${error.message}: ${error.next}` : errorMessage(error);
     } finally {
+      if (this.#trust.statement !== known) this.#keepKeys();
       this.#isRenewing = false;
+    }
+  }
+
+  /**
+   * The server showed this TLS key, which we do not know: true if the manager signed for it, so
+   * that it is ours from now on.
+   */
+  async follow(pin: Uint8Array): Promise<boolean> {
+    if (this.#isFollowing) return false;
+    this.#isFollowing = true;
+    try {
+      const followed = await this.#trust.follow(pin);
+      if (followed) this.#keepKeys();
+      return followed;
+    } finally {
+      this.#isFollowing = false;
     }
   }
 
   /** Resolves when everything kept is on disk. */
   settled(): Promise<void> {
     return this.#saved;
+  }
+
+  #keepKeys(): void {
+    this.#options.log.info('server-keys-followed');
+    this.#keep({ serverKeys: this.#trust.statement });
+  }
+
+  #keep(changed: Partial<Pick<Enrolment, 'membership' | 'serverKeys'>>): void {
+    const { home, log } = this.#options;
+    this.#enrolment = { ...this.#enrolment, ...changed };
+    const kept = this.#enrolment;
+    this.#saved = this.#saved
+      .then(() => saveEnrolment(home, kept))
+      .catch((error: unknown) => {
+        log.error('enrolment-not-saved', { why: errorMessage(error) });
+      });
   }
 }

@@ -7,9 +7,10 @@ import type { Path } from '../../protocol/core.ts';
 import { CONNECTION_DEFAULTS } from '../../protocol/data/limits.ts';
 import type { ConnectionConfig } from '../../protocol/data/connection-types.ts';
 import { errorCode } from '../../protocol/errors.ts';
+import { isLoopback } from '../../protocol/io/loopback.ts';
 import { BufferPool, type UdpSocket, openUdp } from '../../protocol/io/udp.ts';
 import type { SocketId, TerminalInput } from '../terminal-types.ts';
-import { addressBytes, isLoopback } from './addresses.ts';
+import { addressBytes } from './addresses.ts';
 
 /** Bytes of a datagram on loopback: chosen by us, a tenth of the least receive buffer of Linux. */
 const LOOPBACK_DATAGRAM_BYTES = 16 * 1024;

@@ -114,11 +114,11 @@ function noneOrThrow(error: unknown, path: string): undefined {
 }
 
 /**
- * Reads a JSON file, or undefined if there is none.
+ * Reads a JSON file, or undefined if there is none. `bytesMax`: as in `readFileIfAny`.
  * @throws NakodoError `file-damaged` if it is not JSON, and what `readFileIfAny` throws.
  */
-export async function readJson(path: string): Promise<unknown> {
-  const bytes = await readFileIfAny(path);
+export async function readJson(path: string, bytesMax?: number): Promise<unknown> {
+  const bytes = await readFileIfAny(path, bytesMax);
   if (bytes === undefined) return undefined;
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as unknown;

@@ -1,0 +1,101 @@
+// The file approvals.json: the owner's yes that still counts (`remember` in an allow-list entry,
+// `approve --remember`): for one caller, by its device ID, and one service, until a moment of wall
+// time. The agent's corrected clock judges; a moment further away than any approval lasts counts
+// for nothing, since it was written, or is read, by a clock that is wrong.
+
+import * as v from 'valibot';
+import { errorMessage } from '../../protocol/errors.ts';
+import { type DeviceId, isDeviceId } from '../../protocol/ids.ts';
+import type { Clock } from '../../protocol/io/clock.ts';
+import { damagedFile, readJson } from '../../protocol/io/files.ts';
+import type { Log } from '../../protocol/io/log.ts';
+import { LIMITS } from '../../protocol/limits.ts';
+import { WholeFile } from './whole-file.ts';
+
+/** Bytes of an approval: ID, service, moment and the JSON around them come to less than 256. */
+const FILE_BYTES_MAX = LIMITS.approvalsMax * 256;
+const WALL_MS_PER_SECOND = 1_000;
+
+const approval = v.strictObject({
+  id: v.custom<DeviceId>((text) => typeof text === 'string' && isDeviceId(text)),
+  service: v.pipe(v.string(), v.minLength(1), v.maxLength(LIMITS.serviceNameMax)),
+  /** Unix milliseconds. */
+  until: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+});
+const approvalsFile = v.strictObject({
+  version: v.literal(1),
+  approvals: v.pipe(v.array(approval), v.maxLength(LIMITS.approvalsMax)),
+});
+type Approval = v.InferOutput<typeof approval>;
+
+/** The approvals of one home. */
+export class Approvals {
+  readonly #path: string;
+  readonly #clock: Clock;
+  readonly #approvals = new Map<string, Approval>();
+  readonly #file: WholeFile;
+
+  constructor(path: string, clock: Clock, log: Log) {
+    this.#path = path;
+    this.#clock = clock;
+    this.#file = new WholeFile(
+      path,
+      () => this.#text(),
+      (error) => log.error('approvals-not-saved', { why: errorMessage(error) }),
+    );
+  }
+
+  /** Reads the file, once; one that is not there holds none. @throws NakodoError `file-damaged` */
+  async load(): Promise<void> {
+    const found = await readJson(this.#path, FILE_BYTES_MAX);
+    if (found === undefined) return;
+    const parsed = v.safeParse(approvalsFile, found);
+    if (!parsed.success) throw damagedFile(this.#path, 'it does not hold approvals');
+    for (const each of parsed.output.approvals) this.#approvals.set(keyOf(each), each);
+  }
+
+  /** Whether a yes for this caller and service still counts. */
+  holds(id: DeviceId, service: string): boolean {
+    const found = this.#approvals.get(keyOf({ id, service }));
+    if (found === undefined) return false;
+    const leftMs = found.until - this.#clock.wall();
+    return leftMs > 0 && leftMs <= LIMITS.approvalSecondsMax * WALL_MS_PER_SECOND;
+  }
+
+  /** Remembers a yes, for at most LIMITS.approvalSecondsMax seconds; on disk in a moment. */
+  remember(id: DeviceId, service: string, seconds: number): void {
+    const bounded = Math.min(seconds, LIMITS.approvalSecondsMax);
+    const until = Math.floor(this.#clock.wall() + bounded * WALL_MS_PER_SECOND);
+    this.#approvals.set(keyOf({ id, service }), { id, service, until });
+    this.#makeRoom();
+    this.#file.changed();
+  }
+
+  /** Takes back what was remembered of a caller and a service. */
+  forget(id: DeviceId, service: string): void {
+    if (this.#approvals.delete(keyOf({ id, service }))) this.#file.changed();
+  }
+
+  /** Resolves when everything remembered is on disk. */
+  settled(): Promise<void> {
+    return this.#file.settled();
+  }
+
+  /** Drops what is over; of too many that count, the one that ends first. */
+  #makeRoom(): void {
+    const now = this.#clock.wall();
+    for (const [key, { until }] of this.#approvals) if (until <= now) this.#approvals.delete(key);
+    while (this.#approvals.size > LIMITS.approvalsMax) {
+      const [first] = [...this.#approvals].sort(([, a], [, b]) => a.until - b.until);
+      this.#approvals.delete(first[0]);
+    }
+  }
+
+  #text(): string {
+    const rows = [...this.#approvals.values()].map((each) => JSON.stringify(each));
+    return `{ "version": 1, "approvals": [\n${rows.join(',\n')}\n] }\n`;
+  }
+}
+
+/** No ID holds a blank. */
+const keyOf = ({ id, service }: Pick<Approval, 'id' | 'service'>): string => `${id} ${service}`;
