@@ -11,10 +11,20 @@ export const BROKER_LIMITS = {
   queriesMax: 20_000,
   /** Payload bytes of the triggers that wait in all; at the bound a trigger expires at once. */
   triggerBytesMax: 32 * 1024 * 1024,
+  /** Login tokens that are remembered until they run out, of one party and in all: each is taken
+   * once. At a bound the oldest goes; nobody can push out another's. About 40 MB. */
+  noncesPerPartyMax: 64,
+  noncesMax: 262_144,
+  /** Milliseconds in which a terminal that showed a false membership may show no other. */
+  renewalPauseMs: 1_000,
   /** Bytes of a login token: less than a CONNECT may have. */
   loginBytesMax: 1_900,
-  /** Bytes of one MQTT packet before the login is proven (design §4, Guard). */
-  strangerPacketBytesMax: 2 * 1024,
+  /**
+   * Bytes that are kept of a connection before its login is proven, in all (design §4, Guard): a TLS
+   * ClientHello until it is whole (the longest in use, with a post-quantum key, take 1.8 KiB), then
+   * the CONNECT packet.
+   */
+  strangerBytesMax: 2 * 1024,
   /** Bytes of one MQTT packet afterwards: the longest message, its topic and some room. */
   packetBytesMax: 16 * 1024,
   /** Packets that Aedes keeps from a client whose CONNACK is not out yet. */
@@ -48,7 +58,7 @@ assert(
   BROKER_LIMITS.packetBytesMax >= LIMITS.messageBytesMax + 256,
   'a message fits into a packet with its topic',
 );
-assert(BROKER_LIMITS.loginBytesMax < BROKER_LIMITS.strangerPacketBytesMax, 'a login fits');
+assert(BROKER_LIMITS.loginBytesMax < BROKER_LIMITS.strangerBytesMax, 'a login fits');
 assert(
   BROKER_LIMITS.unansweredBytesMax > BROKER_LIMITS.unreadBytesMax + BROKER_LIMITS.packetBytesMax,
   'no forwarded message ever waits for a slow reader, and so nobody behind it',

@@ -6,7 +6,7 @@ import type { MessageOf } from '../protocol/control/messages.ts';
 import { LIMITS } from '../protocol/limits.ts';
 
 /** One message to publish, QoS 0, not retained. `bytes` are the receiver's to keep. */
-export interface BrokerOutput {
+export interface Publication {
   readonly kind: 'publish';
   readonly topic: string;
   readonly bytes: Uint8Array;
@@ -19,7 +19,7 @@ type BrokerMessage = MessageOf<
 
 /** A bounded queue, first in, first out. */
 export class Outbox {
-  #queue: BrokerOutput[] = [];
+  #queue: Publication[] = [];
   #head = 0;
   #dropped = 0;
 
@@ -45,7 +45,7 @@ export class Outbox {
     this.#queue.push({ kind: 'publish', topic, bytes: encodeMessage(message) });
   }
 
-  poll(): BrokerOutput | undefined {
+  poll(): Publication | undefined {
     if (this.size === 0) return undefined;
     const output = this.#queue[this.#head];
     this.#skip();

@@ -64,8 +64,15 @@ export function mayReceive(party: Party, name: string): boolean {
 /** The topic of a message that the broker itself consumes; undefined for what it passes on. */
 export function forBroker(name: string): ParsedTopic | undefined {
   const parsed = parseTopic(name);
-  const own = parsed?.of === 'address' || parsed?.of === 'trigger' || parsed?.of === 'query';
-  return own ? parsed : undefined;
+  switch (parsed?.of) {
+    case 'address':
+    case 'trigger':
+    case 'query':
+    case 'revoked':
+      return parsed;
+    default:
+      return undefined;
+  }
 }
 
 const isOwn = (device: DeviceId, name: string): boolean =>

@@ -1,7 +1,8 @@
 // The trigger broker on Aedes (MQTT 3.1.1): logins, rights and the guard around it, and the core
 // `trigger-broker.ts` behind it. The core is fed where Aedes asks for authorization: in the order
 // in which a client sent, before anything is acknowledged, with no timer in between; a PUBACK means
-// nothing here, every request has its own answer (design §4). Plain MQTT, so loopback only.
+// nothing here, every request has its own answer (design §4). Strangers are counted when TCP accepts
+// them; TLS, CONNECT and login share one deadline.
 
 import { type Duplex, duplexPair } from 'node:stream';
 import {
@@ -17,24 +18,29 @@ import type { CryptoSuite } from '../../protocol/crypto.ts';
 import type { DeviceId } from '../../protocol/ids.ts';
 import { type Clock, WakeUp } from '../../protocol/io/clock.ts';
 import type { Log } from '../../protocol/io/log.ts';
+import { NO_PIN } from '../../protocol/identity/token.ts';
 import { BROKER_LIMITS } from '../limits.ts';
-import { type LoginFault, proveLogin } from '../login.ts';
-import { type Party, forBroker, mayPublish, mayReceive, maySubscribe } from '../rights.ts';
+import type { Proven } from '../login.ts';
+import type { Ending, LoginFault } from '../memberships.ts';
+import type { Publication } from '../outbox.ts';
+import { forBroker, mayPublish, mayReceive, maySubscribe } from '../rights.ts';
 import { Strangers } from '../strangers.ts';
 import { type BrokerCounters, type BrokerInput, TriggerBroker } from '../trigger-broker.ts';
+import { Arrival } from './arrival.ts';
 import { GuardedConnection } from './guard.ts';
-import { type Listener, listenOnLoopback } from './listener.ts';
+import { type Listener, type TlsOptions, openListener } from './listener.ts';
 
-const MS_PER_SECOND = 1_000;
 const MQTT_3_1_1 = 4;
 /** SUBACK: this filter was refused (MQTT 3.1.1 §3.9.3). */
 const SUBSCRIBE_FAILURE: number = 128;
 
 /** What a broker is started with. */
 export interface BrokerOptions {
-  /** A loopback address (default 127.0.0.1), and a port, 0 for any free one (default). */
+  /** A literal address (default 127.0.0.1), and a port, 0 for any free one (default). */
   readonly listen?: string;
   readonly port?: number;
+  /** TLS 1.3 and nothing else; without it the address must be a loopback literal. */
+  readonly tls?: TlsOptions;
   /** Ed25519 public keys of the session managers whose statements count, 32 bytes each. */
   readonly managerKeys: readonly Uint8Array[];
   readonly suite: CryptoSuite;
@@ -49,12 +55,15 @@ export interface BrokerStats extends BrokerCounters {
   /** Connections now, those without a proven login included, and these alone. */
   readonly connections: number;
   readonly strangers: number;
+  /** Bytes that are kept of strangers now, and the most that were ever kept of one. */
+  readonly strangerBytesHeld: number;
+  readonly strangerBytesHeldMost: number;
   /** CONNECT packets refused: for their form, for what they should prove. */
   readonly connectsRefused: number;
   readonly loginsRefused: number;
   readonly publishesForbidden: number;
   readonly subscriptionsForbidden: number;
-  /** Connections ended: packet lengths, no login in time, too many strangers, reads too slowly. */
+  /** Connections ended: first bytes or packet lengths, no login in time, too many strangers, reads too slowly. */
   readonly badLengths: number;
   readonly lateLogins: number;
   readonly strangersDropped: number;
@@ -63,13 +72,17 @@ export interface BrokerStats extends BrokerCounters {
   readonly managerBehind: number;
 }
 
-type ShellCounter = Exclude<keyof BrokerStats, keyof BrokerCounters | 'connections' | 'strangers'>;
+type Gauge = 'connections' | 'strangers' | 'strangerBytesHeld' | 'strangerBytesHeldMost';
+type ShellCounter = Exclude<keyof BrokerStats, keyof BrokerCounters | Gauge>;
 
 /** One connection, from accept to gone. */
 interface Seat {
-  readonly connection: GuardedConnection;
+  /** An arrival until it said CONNECT; undefined only while it is made. */
+  connection: Arrival | GuardedConnection | undefined;
+  /** Until the login is proven. */
+  deadline: NodeJS.Timeout | undefined;
   /** Set once the login is proven. */
-  party: Party | undefined;
+  proven: Proven | undefined;
   /** Told to the core as a connection of its terminal. */
   seated: boolean;
   gone: boolean;
@@ -78,26 +91,34 @@ interface Seat {
 const refusal = (returnCode: number, why: string): AuthenticateError =>
   Object.assign(new Error(why), { returnCode });
 
-/** CONNACK codes (MQTT 3.1.1 §3.2.2.3): 2 client ID, 4 credentials, 5 not, or no longer, let in. */
-const returnCodeOf = (fault: LoginFault): number =>
-  fault === 'client-id' ? 2 : fault === 'membership-expired' ? 5 : 4;
+/**
+ * CONNACK codes (MQTT 3.1.1 §3.2.2.3): 2 client ID, 3 not now, 4 credentials, 5 not, or no longer,
+ * let in.
+ */
+function returnCodeOf(fault: LoginFault): number {
+  if (fault === 'client-id') return 2;
+  if (fault === 'no-list') return 3;
+  return fault === 'membership-expired' || fault === 'revoked' ? 5 : 4;
+}
 
 /** A running trigger broker; made by `startBroker` [claim 21]. */
 export class BrokerShell {
   readonly port: number;
-  /** `mqtt://127.0.0.1:port`. */
+  /** `mqtt://127.0.0.1:port`, or `mqtts://` with TLS. */
   readonly url: string;
   readonly #options: BrokerOptions;
   readonly #aedes: Aedes;
   readonly #listener: Listener;
-  readonly #core = new TriggerBroker();
+  readonly #core: TriggerBroker;
   readonly #wake: WakeUp;
   /** Strangers are bounded by themselves; of those who proved an ID each has one seat at most. */
-  readonly #seats = new Map<GuardedConnection, Seat>();
+  readonly #seats = new Set<Seat>();
   readonly #seatOf = new WeakMap<Client, Seat>();
   /** Who sits there under a client ID: one connection each, the last one. */
   readonly #byClientId = new Map<string, Seat>();
-  readonly #strangers = new Strangers<GuardedConnection>();
+  readonly #strangers = new Strangers<Seat>();
+  #strangerBytesHeldMost = 0;
+  #isDraining = false;
   readonly #counts: Record<ShellCounter, number> = {
     connectsRefused: 0,
     loginsRefused: 0,
@@ -114,6 +135,8 @@ export class BrokerShell {
     this.#options = options;
     this.#aedes = aedes;
     this.#listener = listener;
+    const { suite, managerKeys, tls } = options;
+    this.#core = new TriggerBroker({ suite, managerKeys, server: tls?.pin ?? NO_PIN });
     this.port = listener.port;
     this.url = listener.url;
     this.#wake = new WakeUp(options.clock, () => this.#onWake(), { unref: true });
@@ -152,42 +175,81 @@ export class BrokerShell {
   }
 
   stats(): BrokerStats {
+    let strangerBytesHeld = 0;
+    for (const { proven, connection } of this.#seats)
+      if (proven === undefined) strangerBytesHeld += connection?.heldBytes ?? 0;
     return {
       ...this.#core.counters(),
       ...this.#counts,
       connections: this.#seats.size,
       strangers: this.#strangers.size,
+      strangerBytesHeld,
+      strangerBytesHeldMost: this.#strangerBytesHeldMost,
     };
   }
 
   /** Ends every connection and frees the port. Repeated calls are harmless. */
   async close(): Promise<void> {
     const stopped = this.#listener.close();
-    for (const connection of this.#seats.keys()) connection.destroy();
+    for (const { connection } of this.#seats) connection?.destroy();
     this.#wake.stop();
     await stopped;
     await new Promise<void>((resolve) => this.#aedes.close(resolve));
   }
 
-  /** `address`: who to count a stranger under; undefined within this process. */
+  /**
+   * Counts a newcomer before anything is spent on it. `address`: who to count a stranger under;
+   * undefined within this process.
+   */
   #accept(inner: Duplex, address: string | undefined): void {
-    const connection: GuardedConnection = new GuardedConnection(inner, {
-      loginMs: this.#options.loginMs ?? BROKER_LIMITS.loginMs,
-      clock: this.#options.clock,
-      onFault: (fault) => {
-        this.#counts[fault === 'no-login' ? 'lateLogins' : 'badLengths'] += 1;
-        this.#options.log.debug('connection-ended', { fault });
-      },
+    const seat: Seat = {
+      connection: undefined,
+      deadline: undefined,
+      proven: undefined,
+      seated: false,
+      gone: false,
+    };
+    this.#seats.add(seat);
+    const dropped = address === undefined ? undefined : this.#strangers.add(seat, address);
+    if (dropped !== undefined) this.#counts.strangersDropped += 1;
+    dropped?.connection?.destroy();
+    const { loginMs = BROKER_LIMITS.loginMs } = this.#options;
+    seat.deadline = setTimeout(() => this.#onLate(seat), loginMs);
+    seat.connection = new Arrival(inner, {
+      secure: this.#listener.secure,
+      onHeld: (bytes) => this.#onHeld(bytes),
+      onFault: (fault) => this.#onFault(fault),
+      onConnect: (stream, first) => this.#onConnect(seat, stream, first),
       onGone: () => this.#onGone(seat),
     });
-    const seat: Seat = { connection, party: undefined, seated: false, gone: false };
-    this.#seats.set(connection, seat);
-    if (address !== undefined) {
-      const dropped = this.#strangers.add(connection, address);
-      if (dropped !== undefined) this.#counts.strangersDropped += 1;
-      dropped?.destroy();
-    }
+  }
+
+  #onLate(seat: Seat): void {
+    this.#counts.lateLogins += 1;
+    this.#options.log.debug('connection-ended', { fault: 'no-login' });
+    seat.connection?.destroy();
+  }
+
+  #onFault(fault: string): void {
+    this.#counts.badLengths += 1;
+    this.#options.log.debug('connection-ended', { fault });
+  }
+
+  #onHeld(bytes: number): void {
+    this.#strangerBytesHeldMost = Math.max(this.#strangerBytesHeldMost, bytes);
+  }
+
+  /** A whole CONNECT has come: from here on Aedes speaks MQTT with it, behind the guard. */
+  #onConnect(seat: Seat, stream: Duplex, first: Uint8Array): void {
+    const connection: GuardedConnection = new GuardedConnection(stream, {
+      clock: this.#options.clock,
+      onHeld: (bytes) => this.#onHeld(bytes),
+      onFault: (fault) => this.#onFault(fault),
+      onGone: () => this.#onGone(seat),
+    });
+    seat.connection = connection;
     this.#seatOf.set(this.#aedes.handle(connection), seat);
+    connection.start(first);
   }
 
   /** MQTT 3.1.1, a client ID, a clean session, no Will: anything else ends the connection. */
@@ -206,28 +268,30 @@ export class BrokerShell {
     username: string | undefined,
     password: Uint8Array | undefined,
   ): LoginFault | undefined {
-    const { suite, managerKeys, clock, log } = this.#options;
+    const { clock, log } = this.#options;
     const seat = this.#seatOf.get(client);
     if (seat === undefined || seat.gone) return 'malformed';
-    const nowSeconds = Math.floor(clock.wall() / MS_PER_SECOND);
     const login = { clientId: client.id, username, password };
-    const party = proveLogin(suite, managerKeys, nowSeconds, login);
-    if (typeof party === 'string') {
+    const proven = this.#core.login(clock.now(), clock.wall(), login);
+    this.#drain();
+    if (typeof proven === 'string') {
       this.#counts.loginsRefused += 1;
-      log.debug('login-refused', { fault: party });
-      return party;
+      log.debug('login-refused', { fault: proven });
+      return proven;
     }
-    seat.party = party;
-    seat.connection.admit(party.of === 'terminal');
-    this.#strangers.remove(seat.connection);
+    seat.proven = proven;
+    clearTimeout(seat.deadline);
+    if (seat.connection instanceof GuardedConnection)
+      seat.connection.admit(proven.party.of === 'terminal');
+    this.#strangers.remove(seat);
     return undefined;
   }
 
   /** Rights, Aedes' own `$SYS` guard included; what is for the broker goes into the core here. */
   #authorizePublish(client: Client | null, packet: PublishPacket): boolean {
     const seat = client === null ? undefined : this.#seatOf.get(client);
-    if (client === null || seat?.party === undefined || seat.gone) return false;
-    if (!mayPublish(seat.party, packet)) {
+    if (client === null || seat?.proven === undefined || seat.gone) return false;
+    if (!mayPublish(seat.proven.party, packet)) {
       this.#counts.publishesForbidden += 1;
       return false;
     }
@@ -235,14 +299,16 @@ export class BrokerShell {
     if (place !== undefined) {
       const bytes =
         typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload;
-      this.#feed({ kind: 'message', from: client.id, topic: place, bytes });
+      const wall = this.#options.clock.wall();
+      this.#feed({ kind: 'message', from: client.id, topic: place, bytes, wall });
     }
     return true;
   }
 
   #authorizeSubscribe(client: Client, subscription: Subscription): boolean {
     const seat = this.#seatOf.get(client);
-    if (seat?.party !== undefined && maySubscribe(seat.party, subscription)) return true;
+    const party = seat?.proven?.party;
+    if (party !== undefined && !seat?.gone && maySubscribe(party, subscription)) return true;
     this.#counts.subscriptionsForbidden += 1;
     return false;
   }
@@ -254,33 +320,40 @@ export class BrokerShell {
    */
   #authorizeForward(client: Client, name: string): boolean {
     const seat = this.#seatOf.get(client);
-    if (seat?.party === undefined || seat.gone || !mayReceive(seat.party, name)) return false;
-    if (!seat.connection.isSlow) return true;
-    if (seat.party.of === 'manager') {
+    const party = seat?.proven?.party;
+    const connection = seat?.connection;
+    if (party === undefined || seat?.gone || !mayReceive(party, name)) return false;
+    if (!(connection instanceof GuardedConnection)) return false;
+    if (!connection.isSlow) return true;
+    if (party.of === 'manager') {
       this.#counts.managerBehind += 1;
       return false;
     }
     this.#counts.slowReaders += 1;
-    seat.connection.destroy();
+    connection.destroy();
     return false;
   }
 
   /** Aedes took the client in, after ending one of the same ID; a second of these can only race. */
   #onClient(client: Client): void {
     const seat = this.#seatOf.get(client);
-    if (seat?.party === undefined || seat.gone) return;
-    this.#byClientId.get(client.id)?.connection.destroy();
+    if (seat?.proven === undefined || seat.gone) return;
+    this.#byClientId.get(client.id)?.connection?.destroy();
     this.#byClientId.set(client.id, seat);
     seat.seated = true;
-    if (seat.party.of === 'terminal') this.#feed({ kind: 'connected', device: seat.party.device });
+    const { held } = seat.proven;
+    const wall = this.#options.clock.wall();
+    if (held !== undefined) this.#feed({ kind: 'connected', held, wall });
   }
 
   #onGone(seat: Seat): void {
     seat.gone = true;
-    this.#seats.delete(seat.connection);
-    this.#strangers.remove(seat.connection);
-    const { party, seated } = seat;
-    if (party === undefined || !seated) return;
+    clearTimeout(seat.deadline);
+    this.#seats.delete(seat);
+    this.#strangers.remove(seat);
+    const { proven, seated } = seat;
+    if (proven === undefined || !seated) return;
+    const { party } = proven;
     const clientId = party.of === 'terminal' ? party.device : party.client;
     if (this.#byClientId.get(clientId) === seat) this.#byClientId.delete(clientId);
     if (party.of === 'terminal') this.#feed({ kind: 'disconnected', device: party.device });
@@ -304,9 +377,8 @@ export class BrokerShell {
   /** The terminal behind a client that is still there. */
   #deviceAt(client: Client): DeviceId | undefined {
     const seat = this.#seatOf.get(client);
-    return seat?.party?.of === 'terminal' && seat.seated && !seat.gone
-      ? seat.party.device
-      : undefined;
+    const party = seat?.proven?.party;
+    return party?.of === 'terminal' && seat?.seated && !seat.gone ? party.device : undefined;
   }
 
   #feed(input: BrokerInput): void {
@@ -319,35 +391,50 @@ export class BrokerShell {
     this.#drain();
   }
 
+  /** Not from within itself: ending one connection of many feeds the core that is being drained. */
   #drain(): void {
+    if (this.#isDraining) return;
+    this.#isDraining = true;
     for (let output = this.#core.poll(); output !== undefined; output = this.#core.poll()) {
-      const payload = Buffer.from(
-        output.bytes.buffer,
-        output.bytes.byteOffset,
-        output.bytes.length,
-      );
-      this.#aedes.publish(
-        { cmd: 'publish', topic: output.topic, payload, qos: 0, retain: false, dup: false },
-        (error) => {
-          if (error) this.#options.log.warn('publish-failed', { error });
-        },
-      );
+      if (output.kind === 'publish') this.#publish(output);
+      else this.#end(output);
     }
+    this.#isDraining = false;
     this.#wake.arm(this.#core.nextTimeout());
+  }
+
+  #end({ device, why }: Ending): void {
+    this.#options.log.debug('connection-ended', { fault: why });
+    this.#byClientId.get(device)?.connection?.destroy();
+  }
+
+  #publish({ topic: name, bytes }: Publication): void {
+    const payload = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.#aedes.publish(
+      { cmd: 'publish', topic: name, payload, qos: 0, retain: false, dup: false },
+      (error) => {
+        if (error) this.#options.log.warn('publish-failed', { error });
+      },
+    );
   }
 }
 
 /**
  * Starts a trigger broker [51–56, claim 17, claim 21].
- * @throws NakodoError `plain-not-loopback`, `port-taken`, `no-permission` or `address-unusable`.
+ * @throws NakodoError `plain-not-loopback`, `tls-unusable`, `port-taken`, `no-permission` or
+ *   `address-unusable`.
  */
 export async function startBroker(options: BrokerOptions): Promise<BrokerShell> {
-  const { listen = '127.0.0.1', port = 0, log } = options;
-  const listener = await listenOnLoopback(listen, port, (error) =>
-    log.warn('accept-failed', { error }),
-  );
+  const { listen = '127.0.0.1', port = 0, loginMs = BROKER_LIMITS.loginMs, log, tls } = options;
+  const listener = await openListener({
+    host: listen,
+    port,
+    tls,
+    handshakeMs: loginMs,
+    onTrouble: (error) => log.warn('accept-failed', { error }),
+  });
   const aedes = await Aedes.createBroker({
-    connectTimeout: options.loginMs ?? BROKER_LIMITS.loginMs,
+    connectTimeout: loginMs,
     drainTimeout: BROKER_LIMITS.drainMs,
     queueLimit: BROKER_LIMITS.earlyPacketsMax,
   });

@@ -1,6 +1,7 @@
-// What stands between a connection and Aedes (design §4, Guard): packet lengths are checked before
-// a byte is kept, a login has three seconds, and the moment a connection is gone is told at once.
-// One stream in front of TCP and of an in-process duplex alike; writes of one tick leave as one.
+// What stands between a connection that said CONNECT and Aedes (design §4, Guard): packet lengths
+// are checked before a byte is kept, a stranger says 2 KiB and no more, a terminal is read at its
+// pace, and the moment a connection is gone is told at once. One stream in front of TCP, of TLS and
+// of an in-process duplex alike; writes of one tick leave as one.
 
 import { Duplex } from 'node:stream';
 import type { Clock } from '../../protocol/io/clock.ts';
@@ -10,12 +11,12 @@ import { Pace } from '../pace.ts';
 import { type LengthVerdict, PacketLengths } from '../packet-lengths.ts';
 
 /** Why the guard ended a connection. */
-type GuardFault = Exclude<LengthVerdict, 'ok'> | 'no-login';
+type GuardFault = Exclude<LengthVerdict, 'ok'>;
 
 interface GuardOptions {
-  /** Milliseconds until the login must be proven. */
-  readonly loginMs: number;
   readonly clock: Clock;
+  /** So many bytes are kept of somebody whose login is not proven. */
+  readonly onHeld: (bytes: number) => void;
   readonly onFault: (fault: GuardFault) => void;
   /** The connection is gone, for whatever reason; called once, before anything waits. */
   readonly onGone: () => void;
@@ -25,8 +26,10 @@ interface GuardOptions {
 export class GuardedConnection extends Duplex {
   readonly #inner: Duplex;
   readonly #options: GuardOptions;
-  readonly #lengths = new PacketLengths(BROKER_LIMITS.strangerPacketBytesMax);
-  readonly #deadline: NodeJS.Timeout;
+  readonly #lengths = new PacketLengths(BROKER_LIMITS.strangerBytesMax);
+  /** Bytes that came before the login was proven; 0 afterwards. */
+  #strangerBytes = 0;
+  #isProven = false;
   /** Undefined once a session manager is known to be there: it speaks for all. */
   #pace: Pace | undefined = new Pace(
     BROKER_LIMITS.terminalBytesPerSecond,
@@ -36,27 +39,37 @@ export class GuardedConnection extends Duplex {
   #rest: NodeJS.Timeout | undefined;
   #isGone = false;
 
-  /** Takes `inner` over. */
+  /** Takes `inner`, paused, over; `start` lets it go on. */
   constructor(inner: Duplex, options: GuardOptions) {
     super({ writableHighWaterMark: BROKER_LIMITS.unansweredBytesMax });
     this.#inner = inner;
     this.#options = options;
-    this.#deadline = setTimeout(() => this.#fault('no-login'), options.loginMs);
-    inner.on('data', (chunk: Uint8Array) => this.#receive(chunk));
     inner.once('end', () => {
       this.#gone();
       this.push(null);
     });
-    inner.once('error', (error) => this.destroy(error));
+    inner.on('error', (error) => this.destroy(error));
     inner.once('close', () => this.destroy());
   }
 
+  /** Reads; `first`: what was read of `inner` before, handed over. */
+  start(first: Uint8Array): void {
+    this.#receive(first);
+    this.#inner.on('data', (chunk: Uint8Array) => this.#receive(chunk));
+  }
+
+  /** Bytes that are kept of somebody whose login is not proven. */
+  get heldBytes(): number {
+    return this.#strangerBytes;
+  }
+
   /**
-   * The login is proven: the deadline is off, and packets may be as long as our messages.
+   * The login is proven: packets may be as long as our messages.
    * `isPaced`: it is read no faster than a terminal.
    */
   admit(isPaced: boolean): void {
-    clearTimeout(this.#deadline);
+    this.#isProven = true;
+    this.#strangerBytes = 0;
     if (!isPaced) this.#pace = undefined;
     this.#lengths.setPacketBytesMax(BROKER_LIMITS.packetBytesMax);
   }
@@ -98,11 +111,15 @@ export class GuardedConnection extends Duplex {
 
   #receive(chunk: Uint8Array): void {
     if (this.destroyed) return;
-    const verdict = this.#lengths.feed(chunk);
+    const strangerBytes = this.#isProven ? 0 : this.#strangerBytes + chunk.length;
+    const isTooMuch = strangerBytes > BROKER_LIMITS.strangerBytesMax;
+    const verdict = isTooMuch ? 'too-long' : this.#lengths.feed(chunk);
     if (verdict !== 'ok') {
       this.#fault(verdict);
       return;
     }
+    this.#strangerBytes = strangerBytes;
+    if (!this.#isProven) this.#options.onHeld(strangerBytes);
     const restMicros = this.#pace?.take(this.#options.clock.now(), chunk.length) ?? 0;
     if (restMicros > 0) this.#pauseFor(Math.ceil(restMicros / MICROS_PER_MS));
     if (!this.push(chunk)) this.#inner.pause();
@@ -125,7 +142,7 @@ export class GuardedConnection extends Duplex {
   #gone(): void {
     if (this.#isGone) return;
     this.#isGone = true;
-    clearTimeout(this.#deadline);
+    this.#strangerBytes = 0;
     clearTimeout(this.#rest);
     this.#options.onGone();
   }

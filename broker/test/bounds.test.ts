@@ -4,7 +4,10 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { dose } from '../../protocol/test/dose.ts';
+import { PIN_BYTES } from '../../protocol/identity/server-keys.ts';
+import { NO_PIN } from '../../protocol/identity/token.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
+import { LIMITS } from '../../protocol/limits.ts';
 import { BROKER_LIMITS } from '../limits.ts';
 import { proveLogin } from '../login.ts';
 import { type LengthVerdict, PacketLengths } from '../packet-lengths.ts';
@@ -131,18 +134,30 @@ t.test('a login proves one party, for its own client ID, now', async (t) => {
   const keys = [stranger.key.publicKey, manager.key.publicKey];
   const password = terminal.password(now);
   const clientId: string = terminal.device;
-  const prove = (login: object, nowSeconds = now, managerKeys = keys): unknown =>
-    proveLogin(nodeSuite, managerKeys, nowSeconds, {
-      clientId,
-      username: 'terminal',
-      password,
-      ...login,
-    });
-  t.strictSame(prove({}), { of: 'terminal', device: terminal.device });
+  const prove = (login: object, nowSeconds = now, managerKeys = keys, server = NO_PIN): unknown => {
+    const trust = { suite: nodeSuite, managerKeys, server };
+    const whole = { clientId, username: 'terminal', password, ...login };
+    const proven = proveLogin(trust, nowSeconds, whole);
+    return typeof proven === 'string' ? proven : { party: proven.party, held: proven.held };
+  };
+  t.strictSame(prove({}), {
+    party: { of: 'terminal', device: terminal.device },
+    held: {
+      device: terminal.device,
+      manager: 1,
+      issuedAt: now,
+      expiresAt: now + LIMITS.membershipSeconds,
+    },
+  });
   t.strictSame(
     prove({ username: 'manager', clientId: manager.id, password: manager.password(now) }),
-    { of: 'manager', client: manager.id },
+    { party: { of: 'manager', client: manager.id }, held: undefined },
   );
+  const pin = new Uint8Array(PIN_BYTES).fill(7);
+  t.equal(prove({}, now, keys, pin), 'audience', 'a token for a broker without TLS');
+  const pinned = terminal.password(now, { server: pin });
+  t.match(prove({ password: pinned }, now, keys, pin), { party: { of: 'terminal' } });
+  t.equal(prove({ password: pinned }), 'audience', 'a token for another server');
   t.equal(prove({ clientId: other.device }), 'client-id');
   t.equal(prove({ username: 'manager' }), 'malformed');
   t.equal(prove({ username: undefined }), 'username');

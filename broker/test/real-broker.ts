@@ -2,16 +2,28 @@
 // Everything waits for a condition with a bound, never for a time.
 
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { type Socket, createConnection } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
 import { MqttClient, type IClientOptions } from 'mqtt';
+import type { Test } from 'tap';
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
 import type { Kind, Message, MessageOf } from '../../protocol/control/messages.ts';
-import { MANAGER_FILTERS, answerTopic, topic } from '../../protocol/control/topics.ts';
+import {
+  MANAGER_FILTERS,
+  REVOKED_TOPIC,
+  answerTopic,
+  topic,
+} from '../../protocol/control/topics.ts';
 import { Clock } from '../../protocol/io/clock.ts';
 import { silentLog } from '../../protocol/io/log.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
+import { loadServerCertificate } from '../../protocol/io/server-certificate.ts';
 import { until } from '../../protocol/test/until.ts';
 import { type BrokerOptions, type BrokerShell, startBroker } from '../shell/broker-shell.ts';
+import type { TlsOptions } from '../shell/listener.ts';
 import { type TestManager, type TestTerminal, makeManager } from './parties.ts';
 
 const clock = new Clock();
@@ -19,8 +31,8 @@ const clock = new Clock();
 export const manager: TestManager = makeManager(1);
 export const nowSeconds = (): number => Math.floor(clock.wall() / 1000);
 
-/** Starts a broker that knows `manager`. */
-export const start = (options: Partial<BrokerOptions> = {}): Promise<BrokerShell> =>
+/** Starts a broker that knows `manager`, and that lets nobody in yet. */
+export const startUntold = (options: Partial<BrokerOptions> = {}): Promise<BrokerShell> =>
   startBroker({
     managerKeys: [manager.key.publicKey],
     suite: nodeSuite,
@@ -28,6 +40,26 @@ export const start = (options: Partial<BrokerOptions> = {}): Promise<BrokerShell
     log: silentLog,
     ...options,
   });
+
+/** Starts a broker that knows `manager` and has its revocation list: terminals are let in. */
+export async function start(options: Partial<BrokerOptions> = {}): Promise<BrokerShell> {
+  const broker = await startUntold(options);
+  const inProcess = { protocolVersion: 4, reconnectPeriod: 0, resubscribe: false } as const;
+  const client = new MqttClient(() => broker.connect(), { ...inProcess, ...managerLogin() });
+  await new Promise((resolve) => client.once('connect', resolve));
+  const list = Buffer.from(encodeMessage(manager.revoked(nowSeconds())));
+  await client.publishAsync(REVOKED_TOPIC, list, { qos: 1 });
+  await client.endAsync();
+  await until(() => broker.stats().connections === 0, 'the manager to be gone');
+  return broker;
+}
+
+/** A server's key and certificate in a folder of its own. */
+export async function serverTls(t: Test): Promise<TlsOptions> {
+  const home = await mkdtemp(join(tmpdir(), 'nakodo-broker-'));
+  t.teardown(() => rm(home, { recursive: true, force: true }));
+  return loadServerCertificate({ home, clock });
+}
 
 /** One MQTT connection and everything that arrived on it. */
 export class Wire {
@@ -39,8 +71,12 @@ export class Wire {
   closed = false;
   up = false;
 
-  constructor(port: number, options: IClientOptions) {
-    this.socket = createConnection({ host: '127.0.0.1', port, noDelay: true });
+  /** `isTls`: what it shows is not looked at. */
+  constructor(port: number, options: IClientOptions, isTls = false) {
+    const host = '127.0.0.1';
+    this.socket = isTls
+      ? connectTls({ host, port, rejectUnauthorized: false })
+      : createConnection({ host, port, noDelay: true });
     this.client = new MqttClient(() => this.socket, {
       protocolVersion: 4,
       clean: true,
@@ -107,10 +143,10 @@ export class Wire {
 }
 
 /** The login of a terminal, as CONNECT options. */
-export const loginOf = (terminal: TestTerminal): IClientOptions => ({
+export const loginOf = (terminal: TestTerminal, server?: Uint8Array): IClientOptions => ({
   clientId: terminal.device,
   username: 'terminal',
-  password: Buffer.from(terminal.password(nowSeconds())),
+  password: Buffer.from(terminal.password(nowSeconds(), { server })),
 });
 
 export const managerLogin = (): IClientOptions => ({
@@ -119,9 +155,13 @@ export const managerLogin = (): IClientOptions => ({
   password: Buffer.from(manager.password(nowSeconds())),
 });
 
-/** A terminal that is connected and has polled. */
-export async function attend(port: number, terminal: TestTerminal): Promise<Wire> {
-  const wire = await new Wire(port, loginOf(terminal)).settled();
+/** A terminal that is connected and has polled; `server`: the pin of a broker with TLS. */
+export async function attend(
+  port: number,
+  terminal: TestTerminal,
+  server?: Uint8Array,
+): Promise<Wire> {
+  const wire = await new Wire(port, loginOf(terminal, server), server !== undefined).settled();
   await wire.subscribe([topic('call', terminal.device), topic('down', terminal.device)]);
   return wire;
 }

@@ -118,12 +118,16 @@ t.test('a manager is told nothing of another manager', async (t) => {
 });
 
 t.test('what the broker consumes goes to nobody; the rest is passed on', async (t) => {
-  for (const name of [...each('address/<id>', 'trigger/<id>'), 'nakodo/1/query']) {
+  for (const name of [
+    ...each('address/<id>', 'trigger/<id>'),
+    'nakodo/1/query',
+    'nakodo/1/revoked',
+  ]) {
     t.ok(forBroker(name), name);
     t.notOk(mayReceive(OPERATOR, name), name);
     t.notOk(mayReceive(TERMINAL, name), name);
   }
   for (const name of each('up/<id>', 'allow-list/<id>', 'down/<id>', 'trigger/<id>/state'))
     t.equal(forBroker(name), undefined, name);
-  t.equal(forBroker('nakodo/1/revoked'), undefined);
+  t.equal(forBroker('nakodo/1/revoked/x'), undefined);
 });

@@ -192,19 +192,22 @@ t.test('claim 17: a poll in the instant of the deadline comes too late', async (
 t.test('claim 17: nor is one handed late by a broker that nobody drained', async (t) => {
   const broker = new VirtualBroker();
   const tell = (): void => {
-    broker.core.handle(broker.now, {
-      kind: 'message',
-      from: MANAGER,
-      topic: parseTopic(TRIGGER) as ParsedTopic,
-      bytes: encodeMessage(trigger(requestOf(1), 5000)),
-    });
+    broker.core.handle(
+      broker.now,
+      broker.input({
+        kind: 'message',
+        from: MANAGER,
+        topic: parseTopic(TRIGGER) as ParsedTopic,
+        bytes: encodeMessage(trigger(requestOf(1), 5000)),
+      }),
+    );
   };
   // Each repetition says the state again: no room is left for what falls due.
   for (let told = 0; told < LIMITS.outputsMax; told++) tell();
   broker.now = micros(ms(5000));
   broker.core.handleTimeout(broker.now);
   t.equal(broker.core.counters().triggersWaiting, 1, 'it is still there, past its deadline');
-  broker.core.handle(broker.now, { kind: 'connected', device: CALLEE });
+  broker.core.handle(broker.now, broker.input({ kind: 'connected', device: CALLEE }));
   broker.core.handle(broker.now, { kind: 'polled', device: CALLEE });
   const published = broker.drain();
   t.ok(!published.some(({ message }) => message?.kind === 'call'));
@@ -370,7 +373,10 @@ t.test(
     const bytes = encodeMessage(address(recordOf(1), HERE));
     const place = { of: 'address', device: CALLER } as const;
     for (let at = 0; at < LIMITS.outputsMax + 10; at++)
-      broker.core.handle(micros(at), { kind: 'message', from: CALLER, topic: place, bytes });
+      broker.core.handle(
+        micros(at),
+        broker.input({ kind: 'message', from: CALLER, topic: place, bytes }),
+      );
     t.equal(broker.core.nextTimeout(), LIMITS.outputsMax + 9);
     t.equal(broker.core.counters().outputsDropped, 10);
     t.equal(broker.drain().length, LIMITS.outputsMax);

@@ -11,9 +11,13 @@ import {
   triggerStateTopic,
 } from '../../protocol/control/topics.ts';
 import type { DeviceId, ManagerId, RecordId, RequestId } from '../../protocol/ids.ts';
+import { NO_PIN } from '../../protocol/identity/token.ts';
+import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { LIMITS } from '../../protocol/limits.ts';
-import { type Micros, micros, ms } from '../../protocol/time.ts';
+import { type Micros, type WallMs, micros, ms, wallMs } from '../../protocol/time.ts';
 import { type BrokerInput, TriggerBroker } from '../trigger-broker.ts';
+import type { Held, Trust } from '../login.ts';
+import type { Ending } from '../memberships.ts';
 
 export const CALLER = 'a'.repeat(32) as DeviceId;
 export const CALLEE = 'b'.repeat(32) as DeviceId;
@@ -33,6 +37,22 @@ export const requestOf = (number: number): RequestId => numbered(number, 26) as 
 export const recordOf = (number: number): RecordId => numbered(number, 26) as RecordId;
 export const deviceOf = (number: number): DeviceId => numbered(number, 32) as DeviceId;
 
+/** An input as the table tests write it: the membership behind a connection goes without saying. */
+type Told =
+  | Exclude<BrokerInput, { readonly kind: 'connected' | 'message' }>
+  | { readonly kind: 'connected'; readonly device: DeviceId }
+  | Omit<BrokerInput & { readonly kind: 'message' }, 'wall'>;
+
+/** When virtual time begins: Unix milliseconds. */
+export const WALL_START: WallMs = wallMs(1_800_000_000_000);
+/** A membership that outlives every test. */
+export const lasting = (device: DeviceId): Held => ({
+  device,
+  manager: 0,
+  issuedAt: 0,
+  expiresAt: LIMITS.unixSecondsMax,
+});
+
 /** One published message: where, and what. */
 export interface Published {
   readonly to: string;
@@ -41,12 +61,29 @@ export interface Published {
 
 /** A core whose clock the test moves; every wake-up in between is kept. */
 export class VirtualBroker {
-  readonly core = new TriggerBroker();
+  readonly core: TriggerBroker;
   now: Micros = micros(0);
+  /** Connections that the core had ended. */
+  readonly ended: Omit<Ending, 'kind'>[] = [];
+
+  constructor(trust: Partial<Trust> = {}) {
+    this.core = new TriggerBroker({ suite: nodeSuite, managerKeys: [], server: NO_PIN, ...trust });
+  }
+
+  get wall(): WallMs {
+    return wallMs(WALL_START + this.now / ms(1));
+  }
+
+  /** An input as the core takes it, at this moment. */
+  input(told: Told): BrokerInput {
+    const { wall } = this;
+    if (told.kind === 'connected') return { kind: 'connected', held: lasting(told.device), wall };
+    return told.kind === 'message' ? { ...told, wall } : told;
+  }
 
   /** Gives an input now and returns what it made the broker publish. */
-  give(input: BrokerInput): Published[] {
-    this.core.handle(this.now, input);
+  give(told: Told): Published[] {
+    this.core.handle(this.now, this.input(told));
     return this.drain();
   }
 
@@ -79,7 +116,9 @@ export class VirtualBroker {
   drain(): Published[] {
     const published: Published[] = [];
     for (let output = this.core.poll(); output !== undefined; output = this.core.poll()) {
-      published.push({ to: output.topic, message: decodeMessage(output.bytes) });
+      if (output.kind === 'publish')
+        published.push({ to: output.topic, message: decodeMessage(output.bytes) });
+      else this.ended.push({ device: output.device, why: output.why });
     }
     return published;
   }

@@ -38,12 +38,13 @@ const TERMINAL_TOPICS: readonly TerminalTopic[] = [
 /** A topic taken apart; everything that is none of ours is undefined instead. */
 export type ParsedTopic =
   | { readonly of: TerminalTopic | 'trigger-state'; readonly device: DeviceId }
-  | { readonly of: 'query' }
+  | { readonly of: 'query' | 'revoked' }
   | { readonly of: 'answer'; readonly manager: string };
 
 /** What a topic name is, or undefined for one that is not ours. */
 export function parseTopic(name: string): ParsedTopic | undefined {
   if (name === QUERY_TOPIC) return { of: 'query' };
+  if (name === REVOKED_TOPIC) return { of: 'revoked' };
   const answer = `${ROOT}answer/`;
   if (name.startsWith(answer)) {
     const manager = name.slice(answer.length);

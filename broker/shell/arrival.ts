@@ -1,0 +1,132 @@
+// A connection from its accept until a whole CONNECT packet is there (design §4, Guard). Until then
+// nothing is made for it but this: first a ClientHello is collected, where the port speaks TLS,
+// then the CONNECT; either is 2 KiB at most, and at most that much is kept. Only then come OpenSSL,
+// and only then Aedes.
+
+import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { type FirstBytes, judgeClientHello, judgeConnect } from '../first-bytes.ts';
+import { BROKER_LIMITS } from '../limits.ts';
+import type { Secure } from './listener.ts';
+
+/** Why a stranger was sent away. */
+type ArrivalFault = Exclude<FirstBytes, 'whole' | 'more'>;
+
+interface ArrivalOptions {
+  /** Undefined where there is no TLS. */
+  readonly secure: Secure | undefined;
+  /** So many bytes are kept of it. */
+  readonly onHeld: (bytes: number) => void;
+  readonly onFault: (fault: ArrivalFault) => void;
+  /** A CONNECT is there: `stream`, paused, and the bytes read of it so far; both handed over. */
+  readonly onConnect: (stream: Duplex, first: Uint8Array) => void;
+  /** The connection is gone before that; called once. */
+  readonly onGone: () => void;
+}
+
+const NOTHING = new Uint8Array();
+
+/** A stranger of whom we know nothing yet. */
+export class Arrival {
+  readonly #options: ArrivalOptions;
+  readonly #inner: Duplex;
+  #stream: Duplex;
+  #held: Uint8Array = NOTHING;
+  #isOver = false;
+
+  /** Takes `inner` over. */
+  constructor(inner: Duplex, options: ArrivalOptions) {
+    this.#inner = inner;
+    this.#stream = inner;
+    this.#options = options;
+    this.#watch(inner);
+    const { secure } = options;
+    if (secure === undefined || !(inner instanceof Socket)) this.#awaitConnect(inner);
+    else this.#collect(inner, judgeClientHello, (hello) => this.#secure(secure, inner, hello));
+  }
+
+  /** Bytes kept of it now. */
+  get heldBytes(): number {
+    return this.#held.length;
+  }
+
+  /** Ends the connection, unless it was handed over. */
+  destroy(): void {
+    if (this.#isOver) return;
+    this.#over();
+    this.#stream.destroy();
+    this.#inner.destroy();
+    this.#options.onGone();
+  }
+
+  /** Errors of a stranger are its own trouble: what counts is that it is gone. */
+  #watch(stream: Duplex): void {
+    stream.on('error', () => this.destroy());
+    stream.once('close', () => this.destroy());
+    stream.once('end', () => this.destroy());
+  }
+
+  #secure(secure: Secure, socket: Socket, hello: Uint8Array): void {
+    socket.unshift(hello);
+    this.#held = NOTHING;
+    secure(socket, (secured) => {
+      if (this.#isOver) {
+        secured.destroy();
+        return;
+      }
+      this.#stream = secured;
+      this.#watch(secured);
+      this.#awaitConnect(secured);
+    });
+  }
+
+  #awaitConnect(stream: Duplex): void {
+    this.#collect(stream, judgeConnect, (first) => {
+      this.#over();
+      this.#options.onConnect(stream, first);
+    });
+  }
+
+  /** Reads until `judge` sees the whole of it; `onWhole` gets all bytes so far, `stream` paused. */
+  #collect(
+    stream: Duplex,
+    judge: (held: Uint8Array) => FirstBytes,
+    onWhole: (bytes: Uint8Array) => void,
+  ): void {
+    const read = (chunk: Uint8Array): void => {
+      if (this.#isOver) return;
+      if (this.#held.length + chunk.length > BROKER_LIMITS.strangerBytesMax) {
+        // What it is, is said by its beginning; what is too much is not even joined.
+        const start = this.#joined(chunk.subarray(0, BROKER_LIMITS.strangerBytesMax));
+        this.#fault(judge(start) === 'malformed' ? 'malformed' : 'too-long');
+        return;
+      }
+      this.#held = this.#joined(chunk);
+      this.#options.onHeld(this.#held.length);
+      const verdict = judge(this.#held);
+      if (verdict === 'more') return;
+      if (verdict !== 'whole') {
+        this.#fault(verdict);
+        return;
+      }
+      stream.off('data', read);
+      stream.pause();
+      onWhole(this.#held);
+    };
+    stream.on('data', read);
+  }
+
+  #joined(chunk: Uint8Array): Uint8Array {
+    return this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
+  }
+
+  #fault(fault: ArrivalFault): void {
+    this.#options.onFault(fault);
+    this.destroy();
+  }
+
+  #over(): void {
+    this.#isOver = true;
+    this.#held = NOTHING;
+  }
+}
