@@ -18,7 +18,8 @@ import { createSecureContext } from 'node:tls';
 import { EXIT, NakodoError, errorMessage } from '../errors.ts';
 import type { WallMs } from '../time.ts';
 import type { Clock } from './clock.ts';
-import { makeFolder, readFileIfAny, writeFileAtomic } from './files.ts';
+import { makeFolder, readFileIfAny, readFileNow, writeFileAtomic } from './files.ts';
+import { IO_LIMITS } from './limits.ts';
 
 const PRIVATE_MODE = 0o600;
 const PUBLIC_MODE = 0o644;
@@ -207,12 +208,13 @@ async function writePin(path: string, pin: Uint8Array): Promise<void> {
 }
 
 /**
- * Reads a `tls.pin`, or undefined if there is none yet.
+ * Reads a `tls.pin`, or undefined if there is none yet; at once, as a connection waits for it.
  * @throws NakodoError `file-damaged` if it holds something else.
  */
-export async function readPin(path: string): Promise<Uint8Array | undefined> {
-  const text = await readText(path);
-  if (text === undefined) return undefined;
+export function readPin(path: string): Uint8Array | undefined {
+  const bytes = readFileNow(path, IO_LIMITS.smallFileBytesMax);
+  if (bytes === undefined) return undefined;
+  const text = new TextDecoder().decode(bytes);
   if (/^[0-9a-f]{64}\s*$/.test(text)) return Uint8Array.from(Buffer.from(text.trim(), 'hex'));
   const next = 'copy tls.pin anew from the home of the broker';
   throw damaged(path, 'it does not hold a pin (64 hex digits)', next);

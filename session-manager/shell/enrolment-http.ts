@@ -1,16 +1,27 @@
-// Enrolment over HTTP (design §3): POST a signed request, get a signed answer. Plain HTTP shows a
-// ticket's secret to whoever reads the wire, so it is opened on loopback only and says so. Length,
-// time and number of requests are bounded before a body is looked at.
+// Enrolment over HTTPS (design §3): POST a signed request, get a signed answer; and the server's TLS
+// keys as the manager signed them, for whoever came back after they had changed. Without TLS a
+// ticket's secret would be shown to whoever reads the wire: then on loopback only. Connections,
+// length and time are bounded before a body is looked at.
 
-import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
-import { type AddressInfo, isIPv4, isIPv6 } from 'node:net';
+import {
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  createServer as createHttpServer,
+} from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import { type AddressInfo, type Socket, isIPv6 } from 'node:net';
 import { NakodoError, errorCode, errorMessage } from '../../protocol/errors.ts';
+import { isLoopback } from '../../protocol/io/loopback.ts';
+import type { ServerCertificate } from '../../protocol/io/server-certificate.ts';
 import type { Reply, ReplyFault } from '../manager-types.ts';
 import { SHELL_LIMITS } from './limits.ts';
 
 /** Where terminals enrol and where they renew a membership: one handler, told apart by the body. */
 export const ENROL_PATH = '/nakodo/1/enrol';
 const PATHS: readonly string[] = [ENROL_PATH, '/nakodo/1/membership'];
+/** Where the statement about the TLS keys is read (protocol/identity/server-keys.ts). */
+const SERVER_KEYS_PATH = '/nakodo/1/server-keys';
 
 /** Fault → HTTP status, what happened, what to do. */
 const FAULTS: Readonly<Record<ReplyFault, readonly [number, string, string]>> = {
@@ -34,12 +45,13 @@ const FAULTS: Readonly<Record<ReplyFault, readonly [number, string, string]>> = 
     'keep that name, or enrol from a new --home',
   ],
   'not-enrolled': [403, 'this terminal is not enrolled here', 'ask the operator for a ticket'],
-  clock: [
-    403,
-    'the clocks of this terminal and of its server differ by minutes',
-    'set the one that is wrong; the terminal then connects by itself',
-  ],
   'no-session': [404, 'there is no such session', 'see which there are: nakodo sessions'],
+  'no-device': [404, 'there is no terminal of that name', 'see which there are: nakodo devices'],
+  revoked: [
+    403,
+    'this terminal was revoked',
+    'enrol from a new --home, so that it makes new keys, with a new ticket',
+  ],
   busy: [503, 'the server is at its limit', 'try again later'],
   disk: [503, 'the server cannot write to its disk', 'tell the operator, and try again later'],
 };
@@ -50,55 +62,63 @@ export function faultError(code: ReplyFault): NakodoError {
   return new NakodoError(code, message, next);
 }
 
+/** Who answers what comes in. */
+interface Answers {
+  /** A POST: an enrolment, or a membership to be renewed. */
+  answer(body: Uint8Array): Promise<Reply>;
+  /** The server's TLS keys, signed; undefined: there is no TLS. */
+  serverKeys(): Uint8Array | undefined;
+}
+
 /** An open port. */
 export interface EnrolmentServer {
   readonly port: number;
-  /** `http://127.0.0.1:port`. */
+  /** `https://127.0.0.1:port`, or `http:` without TLS. */
   readonly url: string;
   /** Lets requests in; until then they are told to come again. */
-  serve(answer: (body: Uint8Array) => Promise<Reply>): void;
+  serve(answers: Answers): void;
   close(): Promise<void>;
 }
 
 /**
- * Opens the port on a loopback address; 0: any free one.
+ * Opens the port; 0: any free one. `tls` absent: plain, on a loopback literal only. TLS is 1.3.
+ * When all connections are taken the oldest is dropped, never the newcomer: whoever holds one open
+ * and says nothing keeps nobody out.
  * @throws NakodoError `plain-not-loopback`, `port-taken`, `no-permission`, `address-unusable`.
  */
-export async function openEnrolment(host: string, port: number): Promise<EnrolmentServer> {
-  if (!(isIPv4(host) && host.startsWith('127.')) && host !== '::1') {
+export async function openEnrolment(where: {
+  readonly host: string;
+  readonly port: number;
+  readonly tls?: ServerCertificate | undefined;
+}): Promise<EnrolmentServer> {
+  const { host, port, tls } = where;
+  if (tls === undefined && !isLoopback(host)) {
     throw new NakodoError(
       'plain-not-loopback',
       `HTTP without TLS would be open to the network on ${host}`,
-      'listen on 127.0.0.1 or ::1',
+      'leave --plain out, or listen on 127.0.0.1 or ::1',
     );
   }
-  let answer: ((body: Uint8Array) => Promise<Reply>) | undefined;
+  let answers: Answers | undefined;
   let underWay = 0;
-  const server = createServer(
-    {
-      requestTimeout: SHELL_LIMITS.requestMs,
-      headersTimeout: SHELL_LIMITS.requestMs,
-      connectionsCheckingInterval: SHELL_LIMITS.requestMs,
-      keepAliveTimeout: SHELL_LIMITS.requestMs,
-      maxHeaderSize: SHELL_LIMITS.headerBytesMax,
-    },
-    (request, response) => {
-      const isFull = underWay >= SHELL_LIMITS.requestsMax;
-      if (isFull || answer === undefined) return sendFault(response, 'busy');
-      underWay += 1;
-      response.once('close', () => {
-        underWay -= 1;
-      });
-      void handle(request, response, answer);
-    },
-  );
-  server.maxConnections = SHELL_LIMITS.connectionsMax;
+  const take = (request: IncomingMessage, response: ServerResponse): void => {
+    const isFull = underWay >= SHELL_LIMITS.requestsMax;
+    if (isFull || answers === undefined) return sendFault(response, 'busy');
+    underWay += 1;
+    response.once('close', () => {
+      underWay -= 1;
+    });
+    void handle(request, response, answers);
+  };
+  const server = newServer(tls, take);
+  boundConnections(server);
   const bound = await listen(server, host, port);
+  const scheme = tls === undefined ? 'http' : 'https';
   return {
     port: bound,
-    url: `http://${isIPv6(host) ? `[${host}]` : host}:${bound}`,
-    serve(take) {
-      answer = take;
+    url: `${scheme}://${isIPv6(host) ? `[${host}]` : host}:${bound}`,
+    serve(given) {
+      answers = given;
     },
     close: () =>
       new Promise((resolve) => {
@@ -108,18 +128,54 @@ export async function openEnrolment(host: string, port: number): Promise<Enrolme
   };
 }
 
+function newServer(
+  tls: ServerCertificate | undefined,
+  take: (request: IncomingMessage, response: ServerResponse) => void,
+): Server {
+  const bounds = {
+    requestTimeout: SHELL_LIMITS.requestMs,
+    headersTimeout: SHELL_LIMITS.requestMs,
+    connectionsCheckingInterval: SHELL_LIMITS.requestMs,
+    keepAliveTimeout: SHELL_LIMITS.requestMs,
+    maxHeaderSize: SHELL_LIMITS.headerBytesMax,
+  };
+  if (tls === undefined) return createHttpServer(bounds, take);
+  const { key, cert } = tls;
+  const handshakeTimeout = SHELL_LIMITS.handshakeMs;
+  return createHttpsServer({ ...bounds, key, cert, minVersion: 'TLSv1.3', handshakeTimeout }, take);
+}
+
+/** Counted when TCP connects, before TLS or HTTP cost anything. */
+function boundConnections(server: Server): void {
+  const sockets = new Set<Socket>();
+  server.prependListener('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    if (sockets.size <= SHELL_LIMITS.connectionsMax) return;
+    const [oldest] = sockets;
+    sockets.delete(oldest);
+    oldest.destroy();
+  });
+  // One request each: a connection is as old as its request.
+  server.maxRequestsPerSocket = 1;
+}
+
 async function handle(
   request: IncomingMessage,
   response: ServerResponse,
-  answer: (body: Uint8Array) => Promise<Reply>,
+  answers: Answers,
 ): Promise<void> {
+  if (request.method === 'GET' && request.url === SERVER_KEYS_PATH) {
+    sendServerKeys(response, answers.serverKeys());
+    return;
+  }
   if (request.method !== 'POST' || !PATHS.includes(request.url ?? '')) {
     response.writeHead(request.method === 'POST' ? 404 : 405, { connection: 'close' }).end();
     return;
   }
   try {
     const body = await boundedBody(request);
-    const reply = body === undefined ? undefined : await answer(body);
+    const reply = body === undefined ? undefined : await answers.answer(body);
     if (reply?.kind === 'enrolled' || reply?.kind === 'membership') {
       response.writeHead(200, { 'content-type': 'application/cbor' }).end(reply.bytes);
     } else sendFault(response, reply?.kind === 'failed' ? reply.code : 'bad-request');
@@ -139,6 +195,11 @@ async function boundedBody(request: IncomingMessage): Promise<Uint8Array | undef
     parts.push(part);
   }
   return Uint8Array.from(Buffer.concat(parts));
+}
+
+function sendServerKeys(response: ServerResponse, statement: Uint8Array | undefined): void {
+  if (statement === undefined) response.writeHead(404, { connection: 'close' }).end();
+  else response.writeHead(200, { 'content-type': 'application/cbor' }).end(statement);
 }
 
 function sendFault(response: ServerResponse, code: ReplyFault): void {

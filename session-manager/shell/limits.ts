@@ -10,8 +10,12 @@ export const SHELL_LIMITS = {
   requestMs: 5_000,
   /** HTTP requests answered at the same time; more are told to come again. */
   requestsMax: 64,
-  /** HTTP connections; more are dropped by the listener. */
+  /** HTTP connections, from TCP on; one more drops the oldest. */
   connectionsMax: 256,
+  /** Milliseconds for a TLS handshake. */
+  handshakeMs: 3_000,
+  /** Milliseconds between two looks for a broker's `tls.pin` that is not there yet. */
+  pinLookMs: 100,
   /** Outputs of the core that one drain takes out before the loop lets inputs in. */
   stepsMax: 10_000,
   /** Commands and enrolments that wait for the core's reply. */

@@ -1,51 +1,72 @@
-// The manager's identity in its home: the Ed25519 seed that signs grants, memberships and the log,
-// 0600, and its public key beside it for a broker that runs apart.
+// The manager's identity in its home, 0600: the Ed25519 seed that signs grants, memberships and the
+// log, and the X25519 secret to which terminals seal what they say. The public half of the first
+// lies beside it for a broker that runs apart. Its TLS key is another thing (server-certificate.ts):
+// that one may change.
 
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { type CryptoSuite, KEY_BYTES, type SigningKey } from '../../protocol/crypto.ts';
+import { type CryptoSuite, type DhKey, KEY_BYTES, type SigningKey } from '../../protocol/crypto.ts';
 import { damagedFile, makeFolder, readJson, writeFileAtomic } from '../../protocol/io/files.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
 
 const PRIVATE_MODE = 0o600;
 const PUBLIC_MODE = 0o644;
 
-const identityFile = v.strictObject({
-  version: v.literal(1),
-  signingSeed: v.pipe(
-    v.string(),
-    v.regex(/^[A-Za-z0-9_-]{43}$/),
-    v.transform((text): Uint8Array => Uint8Array.from(Buffer.from(text, 'base64url'))),
-  ),
-});
+const secret = v.pipe(
+  v.string(),
+  v.regex(/^[A-Za-z0-9_-]{43}$/),
+  v.transform((text): Uint8Array => Uint8Array.from(Buffer.from(text, 'base64url'))),
+);
+const identityFile = v.variant('version', [
+  // Of releases before the seal.
+  v.strictObject({ version: v.literal(1), signingSeed: secret }),
+  v.strictObject({ version: v.literal(2), signingSeed: secret, agreementSecret: secret }),
+]);
+
+/** The manager's two private keys. */
+export interface ManagerKeys {
+  /** Ed25519. */
+  readonly key: SigningKey;
+  /** X25519. */
+  readonly agreementKey: DhKey;
+}
 
 /**
- * Reads the manager's signing key; at the first start makes one, durable before it signs anything.
- * Writes `manager.pub`: the public key in base64url and a line feed.
+ * Reads the manager's keys; at the first start makes them, durable before they sign anything.
+ * An identity of an older release gets the key that it lacks.
+ * Writes `manager.pub`: the Ed25519 public key in base64url and a line feed.
  * @throws NakodoError `file-damaged`, `no-permission`, `disk-full`.
  */
-export async function loadManagerKey(
+export async function loadManagerKeys(
   home: string,
   suite: CryptoSuite,
   rng: Rng,
-): Promise<SigningKey> {
+): Promise<ManagerKeys> {
   await makeFolder(home);
   const path = join(home, 'identity.json');
   const found = await readJson(path);
-  const seed = found === undefined ? randomBytes(rng, KEY_BYTES) : seedIn(path, found);
-  if (found === undefined) {
-    const signingSeed = Buffer.from(seed).toString('base64url');
-    const text = `${JSON.stringify({ version: 1, signingSeed }, undefined, 2)}\n`;
-    await writeFileAtomic(path, text, PRIVATE_MODE);
+  const known = found === undefined ? undefined : secretsIn(path, found);
+  const signingSeed = known?.signingSeed ?? randomBytes(rng, KEY_BYTES);
+  const agreementSecret = known?.agreementSecret ?? randomBytes(rng, KEY_BYTES);
+  if (known?.agreementSecret === undefined) {
+    const identity = {
+      version: 2,
+      signingSeed: Buffer.from(signingSeed).toString('base64url'),
+      agreementSecret: Buffer.from(agreementSecret).toString('base64url'),
+    };
+    await writeFileAtomic(path, `${JSON.stringify(identity, undefined, 2)}\n`, PRIVATE_MODE);
   }
-  const key = suite.signingKey(seed);
+  const key = suite.signingKey(signingSeed);
   const publicKey = Buffer.from(key.publicKey).toString('base64url');
   await writeFileAtomic(join(home, 'manager.pub'), `${publicKey}\n`, PUBLIC_MODE);
-  return key;
+  return { key, agreementKey: suite.dhKey(agreementSecret) };
 }
 
-function seedIn(path: string, found: unknown): Uint8Array {
+function secretsIn(
+  path: string,
+  found: unknown,
+): { readonly signingSeed: Uint8Array; readonly agreementSecret?: Uint8Array } {
   const parsed = v.safeParse(identityFile, found);
   if (!parsed.success) throw damagedFile(path, 'it does not hold a signing seed');
-  return parsed.output.signingSeed;
+  return parsed.output;
 }

@@ -1,61 +1,91 @@
 // The session manager as a process sees it: identity and store in the home, the link to the broker,
-// enrolment over HTTP, and the core between them. One input → drain → one timer. Nothing waits for
+// enrolment over HTTPS, and the core between them. One input → drain → one timer. Nothing waits for
 // a timer on the way of an introduction: its only delay is the flush of its grant.
 
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { sameBytes } from '../../protocol/bytes.ts';
 import type { OperatorLimits } from '../../protocol/consent/allow-list.ts';
 import { MANAGER_FILTERS, answerTopic, parseTopic } from '../../protocol/control/topics.ts';
-import type { CryptoSuite, SigningKey } from '../../protocol/crypto.ts';
-import { NakodoError, errorCode, errorMessage } from '../../protocol/errors.ts';
+import type { CryptoSuite } from '../../protocol/crypto.ts';
+import { EXIT, NakodoError, errorCode, errorMessage } from '../../protocol/errors.ts';
 import { managerClientId } from '../../protocol/identity/manager-id.ts';
 import { TOKEN_NONCE_BYTES, makeManagerToken } from '../../protocol/identity/token.ts';
 import type { ManagerId } from '../../protocol/ids.ts';
 import { type Clock, WakeUp } from '../../protocol/io/clock.ts';
 import type { Log } from '../../protocol/io/log.ts';
-import { type LinkOptions, type MqttLink, openLink } from '../../protocol/io/mqtt-link.ts';
+import { hostOf, isLoopback } from '../../protocol/io/loopback.ts';
+import {
+  type LinkOptions,
+  type MqttLink,
+  brokerAddress,
+  openLink,
+} from '../../protocol/io/mqtt-link.ts';
+import { type ServerCertificate, readPin } from '../../protocol/io/server-certificate.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
+import { RATE_DEFAULTS } from '../limits.ts';
+import { checkLogHead } from '../log-verify.ts';
 import type {
   Command,
   ManagerCounts,
   ManagerInput,
   ManagerOutput,
+  RateLimits,
   Reply,
   SessionChange,
+  Stored,
   Write,
 } from '../manager-types.ts';
 import { Manager } from '../manager.ts';
 import { ENROL_PATH, type EnrolmentServer, faultError, openEnrolment } from './enrolment-http.ts';
 import { SHELL_LIMITS } from './limits.ts';
-import { loadManagerKey } from './manager-home.ts';
+import { type ManagerKeys, loadManagerKeys } from './manager-home.ts';
 import { type Operations, makeOperations } from './operations.ts';
 import { openLmdbStore } from './store-lmdb.ts';
 import type { Store } from './store.ts';
 
 const MS_PER_SECOND = 1_000;
 
+/** Where a manager finds its broker. */
+interface BrokerPlace {
+  /** The broker as terminals reach it, told at enrolment: `mqtts:`, or `mqtt:` on loopback. */
+  readonly url: string;
+  /** A stream to a broker in this process, in place of a TCP connection to `url`. */
+  readonly connect?: () => Duplex;
+  /**
+   * The `tls.pin` of a broker that runs apart, for `mqtts:` without `connect`; read anew at every
+   * connection, and waited for if it is not there yet.
+   */
+  readonly pinFile?: string | undefined;
+}
+
 /** Settings of a session manager. */
 export interface ManagerShellOptions {
   /** Folder of its state: `identity.json`, `manager.pub`, `store/`. */
   readonly home: string;
-  /**
-   * `url`: the broker as terminals reach it, told at enrolment. `connect`: a stream to a broker in
-   * this process, in place of a TCP connection to `url`.
-   */
-  readonly broker: { readonly url: string; readonly connect?: () => Duplex };
-  /** A loopback address (default 127.0.0.1), and a port, 0 for any free one (default). */
+  readonly broker: BrokerPlace;
+  /** The server's key and certificate; absent: plain HTTP, on a loopback literal only. */
+  readonly tls?: ServerCertificate | undefined;
+  /** An address (default 127.0.0.1), and a port, 0 for any free one (default). */
   readonly httpListen?: string;
   readonly httpPort?: number;
   /** How terminals reach the HTTP port; default: the port itself. */
   readonly publicUrl?: string;
   readonly policy?: OperatorLimits;
+  /** Let reasons out with refusals; default false. */
+  readonly explain?: boolean;
+  /** How often callers may ask in vain; default RATE_DEFAULTS. */
+  readonly rates?: RateLimits;
   readonly suite: CryptoSuite;
   readonly rng: Rng;
   readonly clock: Clock;
   readonly log: Log;
   /** In place of LMDB in the home: a test's own. */
   readonly store?: Store;
+  /** Gives up waiting for the broker's pin. */
+  readonly signal?: AbortSignal;
 }
 
 /** What the operator permits where nothing else is said. */
@@ -85,21 +115,26 @@ export async function managerPublicKey(
   suite: CryptoSuite,
   rng: Rng,
 ): Promise<Uint8Array> {
-  return (await loadManagerKey(home, suite, rng)).publicKey;
+  return (await loadManagerKeys(home, suite, rng)).key.publicKey;
 }
 
 /**
- * Starts a session manager [claim 9, claim 20].
+ * Starts a session manager [claim 9, claim 20]; with a broker apart, when that one's pin is there.
  * @throws NakodoError for whatever keeps it from starting: store locked or unwritable, port taken,
  *   a home that cannot be used, a bad URL. A broker that is away does not: it is tried again.
  */
 export async function startManager(options: ManagerShellOptions): Promise<RunningManager> {
-  const key = await loadManagerKey(options.home, options.suite, options.rng);
-  const store = options.store ?? (await openLmdbStore({ folder: join(options.home, 'store') }));
+  const { home, suite, rng, tls, httpListen: host = '127.0.0.1', httpPort: port = 0 } = options;
+  checkPlaces(options, host);
+  const keys = await loadManagerKeys(home, suite, rng);
+  const brokerPin = await pinOfBroker(options);
+  const store = options.store ?? (await openLmdbStore({ folder: join(home, 'store') }));
   let enrolment: EnrolmentServer | undefined;
   try {
-    enrolment = await openEnrolment(options.httpListen ?? '127.0.0.1', options.httpPort ?? 0);
-    return new ManagerShell(options, { key, store, enrolment });
+    const stored = store.load();
+    checkLog(options, keys, store, stored);
+    enrolment = await openEnrolment({ host, port, tls });
+    return new ManagerShell(options, { keys, brokerPin, store, stored, enrolment });
   } catch (error) {
     await enrolment?.close();
     await store.close();
@@ -107,9 +142,71 @@ export async function startManager(options: ManagerShellOptions): Promise<Runnin
   }
 }
 
+/**
+ * Checks, before anything is opened, that terminals could reach what they are told.
+ * @throws NakodoError `no-public-url`, `bad-public-url`, `bad-broker-url`, `no-broker-pin` (exit 2).
+ */
+function checkPlaces({ broker, publicUrl, tls }: ManagerShellOptions, host: string): void {
+  const { isTls } = brokerAddress(broker.url);
+  if (publicUrl === undefined && (host === '0.0.0.0' || host === '::')) {
+    const next = 'add --public-url https://HOST:PORT, as terminals reach this server';
+    throw new NakodoError(
+      'no-public-url',
+      `terminals cannot be told to connect to ${host}`,
+      next,
+      EXIT.usage,
+    );
+  }
+  if (publicUrl !== undefined) enrolUrlOf(publicUrl, tls);
+  if (isTls && broker.connect === undefined && broker.pinFile === undefined) {
+    const next = 'add --broker-pin FILE: tls.pin, in the home of the broker';
+    throw new NakodoError('no-broker-pin', 'the key of the broker is not known', next, EXIT.usage);
+  }
+}
+
+/** The pin of a broker apart, when its file is there; undefined: within this process, or no TLS. */
+async function pinOfBroker({
+  broker,
+  log,
+  signal,
+}: ManagerShellOptions): Promise<Uint8Array | undefined> {
+  const { connect, pinFile, url } = broker;
+  if (connect !== undefined || pinFile === undefined || !brokerAddress(url).isTls) return undefined;
+  for (let look = 0; ; look++) {
+    const pin = readPin(pinFile);
+    if (pin !== undefined) return pin;
+    if (look === 0) log.info('waiting-for-broker-pin', { file: pinFile });
+    await delay(SHELL_LIMITS.pinLookMs, undefined, { signal });
+  }
+}
+
+/** A log whose end was cut or changed is not written on. @throws NakodoError `log-damaged`. */
+function checkLog(
+  { home, suite }: ManagerShellOptions,
+  { key }: ManagerKeys,
+  store: Store,
+  stored: Stored,
+): void {
+  const [last] = store.range('log', { reverse: true, limit: 1 });
+  const { devices, names, tickets, sessions, meta, revoked } = stored;
+  const isEmpty = [devices, names, tickets, sessions, meta, revoked].every(
+    (rows) => rows.length === 0,
+  );
+  const wrong = checkLogHead(suite, key.publicKey, { meta, last: last?.value, isEmpty });
+  if (wrong === undefined) return;
+  throw new NakodoError(
+    'log-damaged',
+    `${join(home, 'store')} cannot be used: ${wrong}`,
+    'restore the home from a backup; to see what is left: nakodo log verify',
+  );
+}
+
 interface Opened {
-  readonly key: SigningKey;
+  readonly keys: ManagerKeys;
+  /** Of a broker apart, as it was at start. */
+  readonly brokerPin: Uint8Array | undefined;
   readonly store: Store;
+  readonly stored: Stored;
   readonly enrolment: EnrolmentServer;
 }
 
@@ -126,6 +223,7 @@ class ManagerShell implements RunningManager {
   readonly #wake: WakeUp;
   readonly #replies = new Map<number, (reply: Reply) => void>();
   readonly #watchers = new Set<(change: SessionChange) => void>();
+  #brokerPin: Uint8Array | undefined;
   #onReady = (): void => {};
   #lastReply = 0;
   #writing: Promise<void> = Promise.resolve();
@@ -134,19 +232,24 @@ class ManagerShell implements RunningManager {
 
   constructor(options: ManagerShellOptions, opened: Opened) {
     const { suite, clock, broker } = options;
-    const { key, enrolment, store } = opened;
+    const { keys, enrolment, store, stored } = opened;
+    const { key } = keys;
     this.#options = options;
     this.#opened = opened;
+    this.#brokerPin = opened.brokerPin;
     this.httpPort = enrolment.port;
     this.publicKey = key.publicKey;
     this.#id = managerClientId(suite, key.publicKey);
-    const enrolUrl = enrolUrlOf(options.publicUrl ?? enrolment.url);
+    const enrolUrl = enrolUrlOf(options.publicUrl ?? enrolment.url, options.tls);
     this.#core = new Manager({
       id: this.#id,
-      key,
+      ...keys,
+      pins: this.#pins(),
       suite,
       rng: options.rng,
       policy: options.policy ?? POLICY_DEFAULT,
+      explain: options.explain ?? false,
+      rates: options.rates ?? RATE_DEFAULTS,
       enrolUrl,
       brokerUrl: broker.url,
     });
@@ -154,17 +257,22 @@ class ManagerShell implements RunningManager {
     this.ready = new Promise((resolve) => {
       this.#onReady = resolve;
     });
-    this.#input({ kind: 'restore', wall: clock.wall(), stored: store.load() });
+    this.#input({ kind: 'restore', wall: clock.wall(), stored });
     this.operations = makeOperations({
       core: this.#core,
       store,
       suite,
       key,
+      agreementKey: keys.agreementKey.publicKey,
+      pin: options.tls?.pin,
       enrolUrl,
       command: (command) => this.#command(command),
       watchers: this.#watchers,
     });
-    enrolment.serve((bytes) => this.#ask((to) => ({ ...this.#at('enrol'), to, bytes })));
+    enrolment.serve({
+      answer: (bytes) => this.#ask((to) => ({ ...this.#at('enrol'), to, bytes })),
+      serverKeys: () => this.#core.serverKeys,
+    });
     this.#link = this.#openLink();
   }
 
@@ -186,7 +294,8 @@ class ManagerShell implements RunningManager {
 
   #openLink(): MqttLink {
     const { broker, clock, log, rng } = this.#options;
-    const { key } = this.#opened;
+    const { keys, brokerPin } = this.#opened;
+    const { key } = keys;
     return openLink({
       url: broker.url,
       clientId: this.#id,
@@ -206,13 +315,32 @@ class ManagerShell implements RunningManager {
       onDown: (trouble, wasUp) => this.#onLinkDown(trouble, wasUp),
       onMessage: (topic, bytes) => this.#onMessage(topic, bytes),
       ...(broker.connect && { connect: broker.connect }),
+      ...(brokerPin && { isPinned: (pin: Uint8Array) => this.#isBroker(pin) }),
     });
+  }
+
+  /** The file of the broker's pin is read anew: a broker whose key was changed wrote another. */
+  #isBroker(pin: Uint8Array): boolean {
+    const { pinFile } = this.#options.broker;
+    const current = pinFile === undefined ? undefined : readPin(pinFile);
+    if (current !== undefined && !isSame(current, this.#brokerPin)) {
+      this.#brokerPin = current;
+      this.#options.log.info('broker-key-changed');
+      this.#input({ ...this.#at('pins'), pins: this.#pins() });
+    }
+    return isSame(pin, this.#brokerPin);
+  }
+
+  /** Of the keys that terminals meet; the first is that of this port. */
+  #pins(): readonly Uint8Array[] {
+    const { tls } = this.#options;
+    return [...(tls ? [tls.pin] : []), ...(this.#brokerPin ? [this.#brokerPin] : [])];
   }
 
   #onLinkDown(...[trouble, wasUp]: Parameters<LinkOptions['onDown']>): void {
     if (this.#closed) return;
     const { code, message } = trouble;
-    const next = code === 'not-let-in' ? 'give the broker this home’s manager.pub' : 'trying again';
+    const next = NEXT_OF[code] ?? 'trying again';
     this.#options.log.warn(wasUp ? 'broker-link-lost' : 'broker-unreachable', {
       code,
       message,
@@ -232,7 +360,7 @@ class ManagerShell implements RunningManager {
     else log.debug('foreign-topic', { topic: name });
   }
 
-  #at<K extends 'linkUp' | 'linkDown' | 'enrol'>(
+  #at<K extends 'linkUp' | 'linkDown' | 'enrol' | 'pins'>(
     kind: K,
   ): { readonly kind: K; readonly wall: ManagerInput['wall'] } {
     return { kind, wall: this.#options.clock.wall() };
@@ -301,6 +429,12 @@ class ManagerShell implements RunningManager {
       }
       case 'event':
         for (const watcher of this.#watchers) watcher(output.change);
+        return;
+      case 'alarm': {
+        const { alarm, device, name } = output;
+        const next = 'revoke it and enrol the terminal from a new home: nakodo revoke NAME';
+        this.#options.log.error(alarm, { name, device, next });
+      }
     }
   }
 
@@ -318,14 +452,31 @@ class ManagerShell implements RunningManager {
   }
 }
 
+/** Trouble of the link → what to do about it. */
+const NEXT_OF: Readonly<Record<string, string>> = {
+  'not-let-in': 'give the broker this home’s manager.pub',
+  'pin-mismatch': 'copy tls.pin anew from the home of the broker to the file of --broker-pin',
+  'file-damaged': 'copy tls.pin anew from the home of the broker to the file of --broker-pin',
+};
+
+const isSame = (a: Uint8Array, b: Uint8Array | undefined): boolean =>
+  b !== undefined && sameBytes(a, b);
+
 /** The whole URL that stands in tickets. @throws NakodoError `bad-public-url`. */
-function enrolUrlOf(publicUrl: string): string {
+function enrolUrlOf(publicUrl: string, tls: ServerCertificate | undefined): string {
   const parsed = URL.canParse(publicUrl) ? new URL(publicUrl) : undefined;
-  if (parsed === undefined || !/^https?:$/.test(parsed.protocol)) {
+  const isFit =
+    tls === undefined
+      ? parsed?.protocol === 'http:' && isLoopback(hostOf(parsed))
+      : parsed?.protocol === 'https:' && parsed.hostname !== '';
+  if (parsed === undefined || !isFit) {
     throw new NakodoError(
       'bad-public-url',
       `"${publicUrl}" is not a URL that terminals can reach`,
-      'it looks like http://127.0.0.1:8183',
+      tls === undefined
+        ? 'without TLS it looks like http://127.0.0.1:8183'
+        : 'it looks like https://nakodo.example:8183',
+      EXIT.usage,
     );
   }
   return new URL(ENROL_PATH, parsed).href;
