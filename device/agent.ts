@@ -127,7 +127,12 @@ export class Agent {
     this.#readListFile = allowListReader(home.list, clock);
     this.#ends = new EndsStore(home.ends);
     this.#pins = parts.pins;
-    this.#receipts = new ReceiptStore(home.receipt);
+    this.#receipts = new ReceiptStore({
+      path: home.receipt,
+      suite,
+      managerKey: enrolment.managerKey,
+      log,
+    });
     this.#owner = new Owner({
       approvals: parts.approvals,
       clock,

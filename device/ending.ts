@@ -1,14 +1,17 @@
 // Means 17, its last part: every end is announced to the session manager exactly once that it
 // acknowledges [S5007, claim 5]. The record lies on disk from the introduction until then, so that
-// a terminal that was restarted in mid-talk, or whose link was down, reports it later.
+// a terminal that was restarted in mid-talk, or whose link was down, reports it later. With the
+// acknowledgement comes a receipt for the manager's log: the newest is kept (docs/log.md).
 
 import type { MessageOf } from '../protocol/control/messages.ts';
 import { type Counts, NO_COUNTS } from '../protocol/ends.ts';
 import type { RequestId, SessionId } from '../protocol/ids.ts';
 import { randomRequestId } from '../protocol/ids.ts';
+import { openReceipt } from '../protocol/identity/receipt.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Rng } from '../protocol/random.ts';
 import type { Micros } from '../protocol/time.ts';
+import type { Self } from './address-notice.ts';
 import type { Outbox } from './outbox.ts';
 import type { Requests } from './requests.ts';
 import type { StoredEnd } from './terminal-types.ts';
@@ -24,16 +27,25 @@ interface Waiting {
 
 /** The ends that the manager has not acknowledged; at most LIMITS.endNoticesMax. */
 export class Ending {
+  readonly #self: Pick<Self, 'suite' | 'managerKey'>;
   readonly #rng: Rng;
   readonly #outbox: Outbox;
   readonly #requests: Requests;
   readonly #waiting = new Map<SessionId, Waiting>();
   #inFlight = 0;
+  /** Number of the log entry that the last receipt is about: several ends share one. */
+  #receiptSequence = 0;
 
-  constructor(rng: Rng, outbox: Outbox, requests: Requests) {
-    this.#rng = rng;
-    this.#outbox = outbox;
-    this.#requests = requests;
+  constructor(parts: {
+    readonly self: Pick<Self, 'suite' | 'managerKey'>;
+    readonly rng: Rng;
+    readonly outbox: Outbox;
+    readonly requests: Requests;
+  }) {
+    this.#self = parts.self;
+    this.#rng = parts.rng;
+    this.#outbox = parts.outbox;
+    this.#requests = parts.requests;
   }
 
   get size(): number {
@@ -81,9 +93,27 @@ export class Ending {
   onEnded(now: Micros, message: MessageOf<'ended'>): boolean {
     const waiting = this.#waiting.get(message.session);
     if (waiting === undefined || waiting.request !== message.request) return false;
+    if (message.receipt !== undefined) this.#keepReceipt(message.receipt);
     this.#forget(message.session, waiting);
     this.#send(now);
     return true;
+  }
+
+  /**
+   * A receipt for the log [S6001 told to us]: only the manager's own counts. One that is older than
+   * the last goes out too: the shell keeps the newest, and is the one to notice a log that went
+   * back, before a restart or after it.
+   */
+  #keepReceipt(bytes: Uint8Array): void {
+    const { suite, managerKey } = this.#self;
+    const receipt = openReceipt(suite, managerKey, bytes);
+    if (receipt === undefined) {
+      this.#outbox.count('badReceipt');
+      return;
+    }
+    if (receipt.sequence === this.#receiptSequence) return;
+    this.#receiptSequence = receipt.sequence;
+    this.#outbox.push({ kind: 'receipt', bytes });
   }
 
   /** A manager that does not know the session has nothing to log; any other trouble may pass. */

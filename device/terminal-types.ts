@@ -132,7 +132,7 @@ export type TerminalOutput =
     }
   /** Remember (or, with `id` undefined, forget) who is behind a name. */
   | { readonly kind: 'pin'; readonly name: Name; readonly id: DeviceId | undefined }
-  /** Keep this receipt for the manager's log, as the newest. */
+  /** A receipt for the manager's log, for whoever keeps the newest one. */
   | { readonly kind: 'receipt'; readonly bytes: Uint8Array }
   | { readonly kind: 'event'; readonly event: TerminalEvent };
 
@@ -231,6 +231,8 @@ export const TERMINAL_COUNTERS = [
   'retries',
   /** End notices dropped at LIMITS.endNoticesMax. */
   'endNoticesDropped',
+  /** A receipt for the log that is not the manager's. */
+  'badReceipt',
 ] as const;
 export type TerminalCounter = (typeof TERMINAL_COUNTERS)[number];
 

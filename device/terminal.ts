@@ -77,7 +77,7 @@ export class Terminal {
     const outbox = this.#outbox;
     const requests = new Requests(outbox, rng);
     const readings = new ListReadings(outbox);
-    const ending = new Ending(rng, outbox, requests);
+    const ending = new Ending({ self, rng, outbox, requests });
     const questions = new OwnerQuestions(outbox);
     const pins = new Pins(outbox);
     const asking = { self, rng, outbox, requests, readings, questions, pins };
