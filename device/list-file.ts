@@ -10,6 +10,8 @@
 //   for = "1h"
 //   until = "18:00"
 //   extend = true
+//   ask = true                  # ask me at every call; or a command: ask = "/usr/local/bin/ask"
+//   remember = "8h"             # a yes counts for this caller's next calls as well
 //   [[deny]]
 //   name = "TERM9"
 //
@@ -37,12 +39,17 @@ export interface EntryOptions {
   readonly for?: string | undefined;
   readonly until?: string | undefined;
   readonly extend?: boolean | undefined;
+  readonly ask?: boolean | undefined;
+  /** Implies `ask`. */
+  readonly askCommand?: string | undefined;
+  readonly remember?: string | undefined;
 }
 
 const MS_PER_SECOND = 1_000;
 const SECONDS_PER_HOUR = 3_600;
 const SECONDS_PER_DAY = 86_400;
 const SERVICE = /^[!-~]+$/;
+const CONTROL = /\p{C}/u;
 // Characters of the version that travels with a list: 80 bits of its text's hash.
 const VERSION_LENGTH = 16;
 
@@ -65,6 +72,8 @@ const allowTable = v.strictObject({
   for: v.optional(v.string('wanted a time like "1h"')),
   until: v.optional(v.string('wanted a time of day like "18:00"')),
   extend: v.optional(v.boolean('wanted true or false')),
+  ask: v.optional(v.union([v.boolean(), v.string()], 'wanted true, false or a command')),
+  remember: v.optional(v.string('wanted a time like "8h"')),
 });
 const denyTable = v.strictObject(named);
 const fileTable = v.strictObject({
@@ -165,12 +174,18 @@ export function parseEntryOptions(
   }
   const services = serviceList(options.service);
   if (action === 'allow') {
-    const { bytes, for: span, until, extend } = options;
-    return allowEntry({ name: pattern, id, services, bytes, for: span, until, extend });
+    const { bytes, for: span, until, extend, remember } = options;
+    const ask = options.askCommand ?? options.ask;
+    const limits = { bytes, for: span, until, extend, ask, remember };
+    return allowEntry({ name: pattern, id, services, ...limits });
   }
   const limited = options.bytes ?? options.for ?? options.until ?? options.extend;
-  if (limited !== undefined) {
-    throw new UsageError('deny-limits', 'deny takes no limits: it refuses, whatever is asked');
+  const asking = options.ask ?? options.askCommand ?? options.remember;
+  if (limited !== undefined || asking !== undefined) {
+    throw new UsageError(
+      'deny-limits',
+      'deny takes no limits and asks nobody: it refuses, whatever is asked',
+    );
   }
   return { action, pattern, id: deviceId(id), services };
 }
@@ -200,10 +215,12 @@ interface AllowTable {
   readonly for?: string | undefined;
   readonly until?: string | undefined;
   readonly extend?: boolean | undefined;
+  readonly ask?: boolean | string | undefined;
+  readonly remember?: string | undefined;
 }
 
 function allowEntry(table: AllowTable): AllowEntry {
-  const { name, id, services, until, extend } = table;
+  const { name, id, services, until, extend, ask, remember } = table;
   if (until !== undefined && !isUntil(until)) {
     throw new UsageError(
       'bad-until',
@@ -219,13 +236,38 @@ function allowEntry(table: AllowTable): AllowEntry {
     bytes: table.bytes === undefined ? undefined : atLeastOneByte(table.bytes),
     until,
     extend,
+    ask: typeof ask === 'string' ? command(ask) : ask,
+    remember: remember === undefined ? undefined : approvalSeconds(remember, ask),
   };
 }
 
-function wholeSeconds(text: string): number {
+/** A command that asks; what it is and does is its owner's, here only that there is one. */
+function command(text: string): string {
+  const isFit = text.trim() !== '' && text.length <= LIMITS.askCommandMax && !CONTROL.test(text);
+  if (isFit) return text;
+  throw new UsageError(
+    'bad-command',
+    `ask: got '${printable(text)}', wanted true or a command of at most ${LIMITS.askCommandMax} characters`,
+  );
+}
+
+function approvalSeconds(text: string, ask: AllowTable['ask']): number {
+  if (ask === undefined || ask === false) {
+    throw new UsageError('remember-alone', 'remember: there is nothing to remember without ask');
+  }
+  const seconds = wholeSeconds(text, 'remember');
+  if (seconds <= LIMITS.approvalSecondsMax) return seconds;
+  const days = LIMITS.approvalSecondsMax / SECONDS_PER_DAY;
+  throw new UsageError(
+    'bad-duration',
+    `remember: got '${printable(text)}', wanted at most ${days}d`,
+  );
+}
+
+function wholeSeconds(text: string, key: 'for' | 'remember' = 'for'): number {
   const seconds = Math.floor(parseDuration(text) / MS_PER_SECOND);
   if (seconds >= 1) return seconds;
-  throw new UsageError('bad-duration', `for: got '${printable(text)}', wanted at least 1s`);
+  throw new UsageError('bad-duration', `${key}: got '${printable(text)}', wanted at least 1s`);
 }
 
 function atLeastOneByte(size: string | number): number {
@@ -235,7 +277,7 @@ function atLeastOneByte(size: string | number): number {
 }
 
 function tableOf(entry: AllowEntry): Record<string, unknown> {
-  const { pattern, id, services, seconds, bytes, until, extend } = entry;
+  const { pattern, id, services, seconds, bytes, until, extend, ask, remember } = entry;
   const table = {
     name: pattern,
     id,
@@ -244,6 +286,8 @@ function tableOf(entry: AllowEntry): Record<string, unknown> {
     for: seconds === undefined ? undefined : exactly(seconds, SPANS),
     until,
     extend,
+    ask,
+    remember: remember === undefined ? undefined : exactly(remember, SPANS),
   };
   return Object.fromEntries(Object.entries(table).filter(([, value]) => value !== undefined));
 }

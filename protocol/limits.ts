@@ -53,6 +53,8 @@ export const LIMITS = {
   /** Questions that wait for an owner's word, and approvals that are remembered. */
   ownerAsksMax: 32,
   approvalsMax: 1_000,
+  /** Characters of the command that asks in an owner's place. */
+  askCommandMax: 1_024,
   /** Seconds that an approval can be remembered. */
   approvalSecondsMax: 30 * 86_400,
   /** Candidates of one terminal in one record. */

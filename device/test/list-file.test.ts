@@ -39,6 +39,15 @@ extend = true
 name = "*@example.org"
 bytes = 4096
 
+[[allow]]
+name = "ASKED"
+ask = true
+
+[[allow]]
+name = "KNOCK"
+ask = "/usr/local/bin/knock --loud"
+remember = "8h"
+
 [[deny]]
 name = "TERM9"
 services = ["pipe"]
@@ -60,6 +69,8 @@ t.test('S4003: the file of the owner becomes a list', async (t) => {
       extend: true,
     },
     { action: 'allow', pattern: '*@example.org', bytes: 4_096, seconds: undefined },
+    { pattern: 'ASKED', ask: true, remember: undefined },
+    { pattern: 'KNOCK', ask: '/usr/local/bin/knock --loud', remember: 28_800 },
     { action: 'deny', pattern: 'TERM9', services: ['pipe'] },
   ]);
   t.not(read(`${WHOLE}\n`).version, list.version, 'another text, another version');
@@ -90,6 +101,16 @@ t.test('a file that says anything else is a problem that tells where and what', 
     ['[[allow]]\nname = "A"\nuntil = "6pm"', /until: got '6pm', wanted a time of day/],
     ['[[allow]]\nname = "A"\nuntil = 18:00:00', /until: got .*, wanted a time of day/],
     ['[[allow]]\nname = "A"\nextend = 1', /extend: got 1, wanted true or false/],
+    ['[[allow]]\nname = "A"\nask = 1', /ask: got 1, wanted true, false or a command/],
+    ['[[allow]]\nname = "A"\nask = " "', /ask: got ' ', wanted true or a command/],
+    ['[[allow]]\nname = "A"\nask = "a\\u0000b"', /ask: got 'a\?b', wanted true or a command/],
+    [`[[allow]]\nname = "A"\nask = "${'x'.repeat(1_025)}"`, /at most 1024 characters/],
+    ['[[allow]]\nname = "A"\nremember = "1h"', /remember: there is nothing .* without ask/],
+    ['[[allow]]\nname = "A"\nask = false\nremember = "1h"', /nothing to remember without ask/],
+    ['[[allow]]\nname = "A"\nask = true\nremember = "9ms"', /remember: got '9ms', wanted at l/],
+    ['[[allow]]\nname = "A"\nask = true\nremember = "31d"', /remember: .*wanted at most 30d/],
+    ['[[allow]]\nname = "A"\nask = true\nremember = 5', /remember: got 5, wanted a time/],
+    ['[[deny]]\nname = "A"\nask = true', /\[\[deny\]\]: unknown key 'ask'/],
     ['[allow]\nname = "A"', /allow: got a table, wanted \[\[allow\]\] in double brackets/],
     ['\n\n[[allow]]\nname = "A', /line 4: /],
     ['mode = "list"\nmode = "list"', /line 2: /],
@@ -108,6 +129,10 @@ t.test('a file over its bounds is a problem', async (t) => {
   t.match(problem(`${'[[allow]]\nname = "a"\n'}x = ${'['.repeat(50_000)}`), /line|nest|deep|call/i);
 });
 
+const ASKING = {
+  ask: fc.constantFrom(undefined, true, false, 'knock'),
+  remember: fc.constant(undefined),
+};
 const someEntry: fc.Arbitrary<AllowEntry> = fc.oneof(
   fc.record({
     action: fc.constant('allow' as const),
@@ -118,6 +143,19 @@ const someEntry: fc.Arbitrary<AllowEntry> = fc.oneof(
     bytes: fc.option(fc.integer({ min: 1, max: LIMITS.grantBytesMax }), { nil: undefined }),
     until: fc.constantFrom(undefined, '18:00', '2030-01-31T18:00:00Z'),
     extend: fc.constantFrom(undefined, true, false),
+    ...ASKING,
+  }),
+  fc.record({
+    action: fc.constant('allow' as const),
+    pattern: fc.constantFrom('TERM1', 'K*'),
+    id: fc.constantFrom(undefined, ID),
+    services: fc.constant(undefined),
+    seconds: fc.constant(undefined),
+    bytes: fc.constant(undefined),
+    until: fc.constant(undefined),
+    extend: fc.constant(undefined),
+    ask: fc.constantFrom(true, 'knock "twice" \\ é'),
+    remember: fc.option(fc.integer({ min: 1, max: LIMITS.approvalSecondsMax }), { nil: undefined }),
   }),
   fc.record({
     action: fc.constant('deny' as const),
@@ -228,6 +266,10 @@ t.test('S4003: the options of the command line become an entry', async (t) => {
   );
   t.match(parseEntryOptions('deny', 'T*', {}), { action: 'deny', pattern: 'T*', id: undefined });
   t.equal(parseEntryOptions('allow', 'A', { service: [] }).services, undefined);
+  const asking = { ask: true, remember: '8h' };
+  t.match(parseEntryOptions('allow', 'A', asking), { ask: true, remember: 28_800 });
+  const knocking = { ask: true, askCommand: 'knock -l' };
+  t.match(parseEntryOptions('allow', 'A', knocking), { ask: 'knock -l', remember: undefined });
 });
 
 t.test('wrong options are refused with what was wanted', async (t) => {
@@ -244,6 +286,12 @@ t.test('wrong options are refused with what was wanted', async (t) => {
     ['allow', 'A', { service: Array.from({ length: 17 }, () => 'x') }, 'bad-service'],
     ['deny', 'A', { bytes: '1MB' }, 'deny-limits'],
     ['deny', 'A', { extend: true }, 'deny-limits'],
+    ['deny', 'A', { ask: true }, 'deny-limits'],
+    ['deny', 'A', { askCommand: 'x' }, 'deny-limits'],
+    ['deny', 'A', { remember: '1h' }, 'deny-limits'],
+    ['allow', 'A', { askCommand: '' }, 'bad-command'],
+    ['allow', 'A', { remember: '1h' }, 'remember-alone'],
+    ['allow', 'A', { ask: true, remember: '1y' }, 'bad-duration'],
   ];
   for (const [action, who, options, code] of rows)
     t.throws(() => parseEntryOptions(action, who, options), { name: 'UsageError', code }, who);

@@ -4,7 +4,7 @@
 import t from 'tap';
 import { LIMITS } from '../../protocol/limits.ts';
 import { eventsOf, question, sentOf, talkEvents, two } from './talking.ts';
-import { World } from './world.ts';
+import { type Node, World } from './world.ts';
 
 const ALLOW_TERM1 = [{ action: 'allow', pattern: 'TERM1' }] as const;
 
@@ -83,15 +83,24 @@ t.test('a list that cannot be read says no to everybody', async (t) => {
   t.match(eventsOf(callee, 'listUnreadable'), [{ caller: 'TERM1' }]);
 });
 
-t.test('a flood of questions is answered without reading the list', async (t) => {
-  const { world, callee } = two();
+t.test('strangers get half of the open questions; whom we know gets the rest', async (t) => {
+  const { world, caller, callee } = two();
+  const stranger = world.add('STRANGER');
   world.readsLists = false;
-  for (let i = 0; i < LIMITS.callsMax + 5; i++) world.hand(callee, question(world, world.nodes[0]));
-  world.settle();
-  t.equal(callee.outputs.filter(({ kind }) => kind === 'readList').length, LIMITS.callsMax);
-  t.equal(sentOf(callee, 'allowList').length, 5);
+  const flood = (from: Node, count: number): void => {
+    for (let i = 0; i < count; i++) world.hand(callee, question(world, from));
+    world.settle();
+  };
+  const readings = (): number => callee.outputs.filter(({ kind }) => kind === 'readList').length;
+  callee.terminal.trust(caller.name, caller.id);
+  flood(stranger, LIMITS.callsMax + 5);
+  t.equal(readings(), LIMITS.callsMax / 2, 'the flood is answered without reading the list');
+  t.equal(sentOf(callee, 'allowList').length, LIMITS.callsMax / 2 + 5);
+  flood(caller, LIMITS.callsMax / 2 + 5);
+  t.equal(readings(), LIMITS.callsMax);
+  t.equal(sentOf(callee, 'allowList').length, LIMITS.callsMax / 2 + 10);
   t.ok(sentOf(callee, 'allowList').every(({ entries }) => entries.length === 0));
-  t.equal(callee.terminal.status(world.now).counters.askFlood, 5);
+  t.equal(callee.terminal.status(world.now).counters.askFlood, LIMITS.callsMax / 2 + 10);
 });
 
 t.test('a yes that no notice follows gives its socket back', async (t) => {
