@@ -26,6 +26,8 @@ export const earlier = (a: Micros, b: Micros): Micros => (a < b ? a : b);
 /** Units of `Micros`. */
 export const MICROS_PER_MS = 1_000;
 export const MICROS_PER_SECOND = 1_000_000;
+/** A unit of wall time. */
+export const MS_PER_SECOND = 1_000;
 
 /** Milliseconds as microseconds. */
 export const ms = (value: number): number => value * MICROS_PER_MS;

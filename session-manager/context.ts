@@ -1,10 +1,12 @@
-// What the manager's parts share: keys, clocks, the queue in front of the disk, the way out. Owned
-// by the core in manager.ts; a part keeps nothing of another part's.
+// What the manager's parts share: keys, clocks, the queue in front of the disk, the way out, sealed
+// for the terminal that it is for. Owned by the core in manager.ts; a part keeps nothing of another
+// part's.
 
 import { encodeMessage } from '../protocol/control/codec.ts';
 import type { Message } from '../protocol/control/messages.ts';
 import { QUERY_TOPIC, topic } from '../protocol/control/topics.ts';
 import type { DeviceId, RequestId } from '../protocol/ids.ts';
+import { Channels } from './channels.ts';
 import { Deadlines } from './deadlines.ts';
 import { Ledger } from './ledger.ts';
 import type { ManagerCounts, ManagerOptions, ManagerOutput, Reply } from './manager-types.ts';
@@ -16,10 +18,13 @@ export class Context {
   readonly wall = new WallClock();
   readonly deadlines = new Deadlines();
   readonly ledger: Ledger;
+  readonly channels: Channels;
   readonly outputs: ManagerOutput[] = [];
   readonly counts: ManagerCounts = {
     malformed: 0,
     unexpected: 0,
+    unopened: 0,
+    unsent: 0,
     overBound: 0,
     introduced: 0,
     refused: 0,
@@ -40,6 +45,10 @@ export class Context {
       deadlines: this.deadlines,
       emit: (output) => this.emit(output),
     });
+    const { suite, rng, agreementKey: localKey } = options;
+    const sendPlain = (device: DeviceId, message: Message): void =>
+      this.publishDown(device, encodeMessage(message));
+    this.channels = new Channels({ suite, rng, localKey, counts: this.counts, sendPlain });
   }
 
   /**
@@ -54,12 +63,22 @@ export class Context {
     this.emit({ kind: 'reply', to, reply });
   }
 
-  /** A message to a terminal's `down` topic. */
+  /** A message to a terminal, sealed; dropped and counted if it has no channel. */
   sendDown(device: DeviceId, message: Message): void {
-    this.publish(topic('down', device), message);
+    this.sendDownBytes(device, encodeMessage(message));
   }
 
-  /** Asks the broker to hand `payload` to a terminal within `deadlineMs` [S2002, S6005]. */
+  /** The same of a message that is encoded already: answers that are kept and repeated. */
+  sendDownBytes(device: DeviceId, message: Uint8Array): void {
+    const sealed = this.channels.seal(device, message);
+    if (sealed === undefined) this.counts.unsent += 1;
+    else this.publishDown(device, sealed);
+  }
+
+  /**
+   * Asks the broker to hand `payload`, sealed, to a terminal within `deadlineMs` [S2002, S6005]. One
+   * without a channel is asked to make one, with the same deadline: what is open is then told anew.
+   */
   sendTrigger(
     device: DeviceId,
     trigger: {
@@ -68,17 +87,20 @@ export class Context {
       readonly payload: Message;
     },
   ): void {
-    const { request, deadlineMs, payload } = trigger;
-    this.publish(topic('trigger', device), {
-      kind: 'trigger',
-      request,
-      deadlineMs,
-      payload: encodeMessage(payload),
-    });
+    const { request, deadlineMs } = trigger;
+    const payload =
+      this.channels.seal(device, encodeMessage(trigger.payload)) ??
+      encodeMessage({ kind: 'reseal', request });
+    this.publish(topic('trigger', device), { kind: 'trigger', request, deadlineMs, payload });
   }
 
   sendQuery(message: Message): void {
     this.publish(QUERY_TOPIC, message);
+  }
+
+  /** Bytes as they are on a terminal's `down` topic: sealed, or of those few that go plain. */
+  publishDown(device: DeviceId, bytes: Uint8Array): void {
+    this.emit({ kind: 'publish', topic: topic('down', device), bytes });
   }
 
   publish(name: string, message: Message): void {

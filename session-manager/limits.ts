@@ -19,6 +19,10 @@ export const MANAGER_LIMITS = {
   closedSessionsMax: 10_000,
   /** Operators who wait for the end of one session. */
   endWaitersMax: 16,
+  /** Operators who wait for the end of revoked terminals' sessions. */
+  revokeWaitersMax: 64,
+  /** Hellos of one terminal that are answered within a second. */
+  hellosPerSecondMax: 4,
   /** Extensions under way: at most one for each live session, and no more than this. */
   extensionsMax: 20_000,
   /** Names that the refusals of one caller are folded under in an hour; further ones share one. */

@@ -103,8 +103,8 @@ const FIELDS = {
     reason: field(9, reason),
     by: field(10, by),
   },
-  /** The operator took a terminal's membership away; its name is free again. */
-  revoked: { device: field(8, deviceId), name: field(9, name) },
+  /** The operator took a terminal's membership away: its name is free, so many talks end. */
+  revoked: { device: field(8, deviceId), name: field(9, name), sessions: field(10, count) },
   /** One identity was live twice; folded: at most one of a terminal and an hour. */
   cloned: { device: field(8, deviceId), name: field(9, name) },
   /** The manager's word for the chain before this entry (`signCheckpoint`). */

@@ -110,6 +110,8 @@ export type Command =
 export type ManagerInput =
   /** The rows read at start; before any other input. */
   | { readonly kind: 'restore'; readonly wall: WallMs; readonly stored: Stored }
+  /** The TLS keys that terminals meet are others than at start (`ManagerOptions.pins`). */
+  | { readonly kind: 'pins'; readonly wall: WallMs; readonly pins: readonly Uint8Array[] }
   /** The link to the broker is up and all subscriptions are acknowledged. */
   | { readonly kind: 'linkUp'; readonly wall: WallMs }
   | { readonly kind: 'linkDown'; readonly wall: WallMs }
@@ -152,7 +154,14 @@ export type ManagerOutput =
   /** Write all or nothing, durably; answer with `persisted` or `persistFailed`. One at a time. */
   | { readonly kind: 'persist'; readonly batch: number; readonly writes: readonly Write[] }
   | { readonly kind: 'reply'; readonly to: number; readonly reply: Reply }
-  | { readonly kind: 'event'; readonly change: SessionChange };
+  | { readonly kind: 'event'; readonly change: SessionChange }
+  /** `cloned`: one identity is live twice; the later one is refused. */
+  | {
+      readonly kind: 'alarm';
+      readonly alarm: 'cloned';
+      readonly device: DeviceId;
+      readonly name: Name;
+    };
 
 /** Why a command or an enrolment failed; stable words. */
 export type ReplyFault =
@@ -202,7 +211,20 @@ export interface RevokeOutcome {
     readonly session: SessionId;
     /** Terminals that did not answer in time. */
     readonly unconfirmed: readonly Name[];
-    /** ISO 8601: when it has ended at the latest, by its own expiry. */
+    /** Wall milliseconds: when it has ended at the latest, by its own expiry. */
+    readonly until: number;
+  }[];
+}
+
+/** The same as the operator sees it; field names are what `--json` prints. */
+export interface RevokeView {
+  readonly name: Name;
+  readonly id: DeviceId;
+  readonly ended: readonly SessionId[];
+  readonly running: readonly {
+    readonly session: SessionId;
+    readonly unconfirmed: readonly Name[];
+    /** ISO 8601. */
     readonly until: string;
   }[];
 }
@@ -266,6 +288,10 @@ export interface DeviceView {
 export interface ManagerCounts {
   malformed: number;
   unexpected: number;
+  /** Hellos and sealed messages that nobody we know can have made for us, now. */
+  unopened: number;
+  /** Messages to terminals that have no channel. */
+  unsent: number;
   overBound: number;
   introduced: number;
   refused: number;

@@ -1,11 +1,13 @@
 // The session manager: the go-between who knows names, asks the callee, and introduces only on a
-// yes [means 41–45, claim 9, claim 20]. This file takes inputs apart and hands each to the part
-// that it concerns: names, introductions, sessions, extensions. Pure: the shell brings time, the
+// yes [means 41–45, claim 9, claim 20]. This file takes inputs apart, opens what terminals have
+// sealed, and hands each to the part that it concerns: registrations, introductions, sessions,
+// extensions, revocations. Pure: the shell brings time, the
 // broker and the disk. One change → drain `poll` → arm one timer for `nextTimeout`
 // (protocol/core.ts).
 
 import { decodeMessage } from '../protocol/control/codec.ts';
-import type { Message } from '../protocol/control/messages.ts';
+import type { Message, MessageOf } from '../protocol/control/messages.ts';
+import { topic } from '../protocol/control/topics.ts';
 import type { ControlCore } from '../protocol/core.ts';
 import type { DeviceId } from '../protocol/ids.ts';
 import type { Micros } from '../protocol/time.ts';
@@ -26,12 +28,23 @@ import type {
 import { type Device, Names } from './names.ts';
 import type { SessionRecord } from './records.ts';
 import { Refusals } from './refusals.ts';
+import { Registrations } from './registrations.ts';
+import { Revocations } from './revocations.ts';
+import { Revoking } from './revoking.ts';
+import { ServerKeyStatements } from './server-keys.ts';
 import { Sessions } from './sessions.ts';
+
+/** Which of its topics a terminal wrote on. */
+type Via = Extract<ManagerInput, { kind: 'message' }>['via'];
 
 /** The session manager's core [claim 20]. */
 export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
   readonly #context: Context;
+  readonly #revocations: Revocations;
+  readonly #serverKeys: ServerKeyStatements;
   readonly #names: Names;
+  readonly #registrations: Registrations;
+  readonly #revoking: Revoking;
   readonly #sessions: Sessions;
   readonly #extensions: Extensions;
   readonly #introductions: Introductions;
@@ -40,9 +53,22 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
 
   constructor(options: ManagerOptions) {
     this.#context = new Context(options);
-    this.#names = new Names(this.#context);
-    this.#sessions = new Sessions(this.#context);
-    this.#extensions = new Extensions(this.#context, this.#sessions);
+    this.#revocations = new Revocations(this.#context);
+    this.#serverKeys = new ServerKeyStatements(this.#context);
+    this.#names = new Names(this.#context, this.#revocations, this.#serverKeys);
+    this.#registrations = new Registrations(
+      this.#context,
+      this.#names,
+      this.#serverKeys,
+      (now, device) => this.#onChannel(now, device.id),
+    );
+    this.#sessions = new Sessions(this.#context, (device) => this.#revocations.has(device));
+    this.#revoking = new Revoking(
+      this.#context,
+      { names: this.#names, sessions: this.#sessions, revocations: this.#revocations },
+      (now, device) => this.#onRevoked(now, device),
+    );
+    this.#extensions = new Extensions(this.#context, this.#names, this.#sessions);
     this.#refusals = new Refusals(this.#context);
     this.#introductions = new Introductions(
       this.#context,
@@ -74,11 +100,13 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
       case 'enrol':
         return this.#names.onEnrol(now, input.to, input.bytes);
       case 'linkUp':
+        // First: without it the broker lets nobody in.
+        this.#revocations.onLinkUp(now);
         this.#introductions.onLinkUp(now);
         return this.#sessions.onLinkUp(now);
       case 'linkDown':
         // What is under way runs into its own deadline; talks do not notice.
-        return undefined;
+        return this.#revocations.onLinkDown();
       case 'restore':
         return this.#restore(now, input.stored);
     }
@@ -112,6 +140,11 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     return this.#context.ledger.span;
   }
 
+  /** The signed statement about the server's TLS keys; undefined where there is no TLS. */
+  get serverKeys(): Uint8Array | undefined {
+    return this.#serverKeys.statement;
+  }
+
   get counts(): Readonly<ManagerCounts> {
     return this.#context.counts;
   }
@@ -121,20 +154,60 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     return this.#now;
   }
 
-  #onMessage(now: Micros, from: DeviceId, via: 'up' | 'allow-list', bytes: Uint8Array): void {
+  /** Of what comes plain, nothing counts but the handshake that makes a channel. */
+  #onMessage(now: Micros, from: DeviceId, via: Via, bytes: Uint8Array): void {
     const message = decodeMessage(bytes);
     if (message === undefined) {
       this.#context.counts.malformed += 1;
       return;
     }
-    if (via === 'allow-list') this.#onAllowList(now, from, message, bytes);
+    if (message.kind === 'hello' && via === 'up') this.#onHello(now, from, message);
+    else if (message.kind === 'sealed') this.#onSealed(now, from, via, message);
+    else this.#context.counts.unexpected += 1;
+  }
+
+  /** A terminal shakes hands; one that is not enrolled, or is no more, is told so. */
+  #onHello(now: Micros, from: DeviceId, hello: MessageOf<'hello'>): void {
+    const { request } = hello;
+    const device = this.#names.byId(from);
+    if (device !== undefined) return this.#context.channels.onHello(now, device, hello);
+    const refusal = { kind: 'refusal', request, code: 'not-enrolled' } as const;
+    this.#context.publish(topic('down', from), refusal);
+  }
+
+  /** Only who has registered in a channel, and is in charge of its identity, is obeyed in it. */
+  #onSealed(now: Micros, from: DeviceId, via: Via, sealed: MessageOf<'sealed'>): void {
+    const { channels, counts } = this.#context;
+    const device = this.#names.byId(from);
+    if (device === undefined) {
+      counts.unopened += 1;
+      return;
+    }
+    const heard = channels.open(now, from, sealed);
+    if (heard === undefined) return;
+    const message = decodeMessage(heard.bytes);
+    if (message === undefined) counts.malformed += 1;
+    else if (message.kind === 'register' && via === 'up') {
+      this.#registrations.onRegister(now, device, heard.line, message);
+    } else if (!channels.isObeyed(from, heard.line)) counts.unexpected += 1;
+    else if (via === 'allow-list') this.#onAllowList(now, from, message);
     else this.#onUp(now, from, message);
+  }
+
+  /** What is open for a terminal is told again, in its new channel. */
+  #onChannel(now: Micros, device: DeviceId): void {
+    this.#introductions.onChannel(now, device);
+    this.#extensions.onChannel(now, device);
+    this.#sessions.onChannel(now, device);
+  }
+
+  #onRevoked(now: Micros, device: DeviceId): void {
+    this.#introductions.onRevoked(now, device);
+    this.#extensions.onRevoked(now, device);
   }
 
   #onUp(now: Micros, from: DeviceId, message: Message): void {
     switch (message.kind) {
-      case 'register':
-        return this.#names.onRegister(now, from, message);
       case 'connect':
         return this.#introductions.onConnect(now, from, message);
       case 'extend':
@@ -146,10 +219,10 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     }
   }
 
-  #onAllowList(now: Micros, from: DeviceId, message: Message, bytes: Uint8Array): void {
+  #onAllowList(now: Micros, from: DeviceId, message: Message): void {
     const isWanted =
       message.kind === 'allowList' &&
-      (this.#introductions.onAllowList(now, from, message, bytes) ||
+      (this.#introductions.onAllowList(now, from, message) ||
         this.#extensions.onAllowList(now, from, message));
     // Late, or not asked for: the deadline has answered already.
     if (!isWanted) this.#context.counts.unexpected += 1;
@@ -178,6 +251,8 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
         return this.#names.makeTicket(now, to, command);
       case 'end':
         return this.#sessions.onForcedEnd(now, to, command.session);
+      case 'revoke':
+        return this.#revoking.onRevoke(now, to, command.name);
       case 'archived':
         return this.#onArchived(now, to, command.through);
       case 'stop':
@@ -209,11 +284,14 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
 
   /** After a restart: names, live sessions and the end of the log are as they were on disk. */
   #restore(now: Micros, stored: Stored): void {
-    this.#names.restore(stored);
-    this.#sessions.restore(now, stored);
     const row = stored.meta.find(({ key }) => key === HEAD_KEY);
     // Its signature was judged before (checkLogHead): here it only says where to go on.
     const span = row && decodeSpan(row.value);
     if (span !== undefined) this.#context.ledger.restore(span);
+    this.#revocations.restore(now, stored);
+    this.#serverKeys.restore(now, stored);
+    this.#names.restore(stored);
+    this.#sessions.restore(now, stored);
+    this.#introductions.restore();
   }
 }

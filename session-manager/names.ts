@@ -1,10 +1,10 @@
-// The name record [41, Fig. 6]: which name is which device, who may have one (tickets, enrolment)
-// and who is there (registration). A name belongs to one device for good; only the operator hands
+// The name record [41, Fig. 6]: which name is which device, and who may have one (tickets,
+// enrolment); who is there: registrations.ts, who is there no more: revoking.ts. A name belongs to one device for good; only the operator hands
 // out the right to one. Everything is in memory and in the store; a change counts once it is on
 // disk.
 
 import { base32 } from '../protocol/base32.ts';
-import type { MessageOf, PublicKeys } from '../protocol/control/messages.ts';
+import type { PublicKeys } from '../protocol/control/messages.ts';
 import { decodeCbor } from '../protocol/control/cbor.ts';
 import { deviceIdOf } from '../protocol/identity/device-id.ts';
 import {
@@ -17,11 +17,14 @@ import { TICKET_SECRET_BYTES, ticketHash } from '../protocol/identity/ticket.ts'
 import { type DeviceId, type Name, isDeviceId, isName } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import { randomBytes } from '../protocol/random.ts';
-import type { Micros } from '../protocol/time.ts';
+import { MS_PER_SECOND, type Micros } from '../protocol/time.ts';
+import type { Boots } from './clones.ts';
 import type { Context } from './context.ts';
 import { MANAGER_LIMITS } from './limits.ts';
 import type { LogFact } from './log.ts';
 import type { Command, ReplyFault, Stored, Write } from './manager-types.ts';
+import type { Revocations } from './revocations.ts';
+import type { ServerKeyStatements } from './server-keys.ts';
 import {
   RECORD,
   type TicketRecord,
@@ -33,8 +36,6 @@ import {
   ticketRecord,
 } from './records.ts';
 
-const MS_PER_SECOND = 1_000;
-
 /** One enrolled terminal. */
 export interface Device {
   readonly id: DeviceId;
@@ -45,17 +46,29 @@ export interface Device {
   /** Wall milliseconds of its last `register`, since this manager started. */
   registered: number | undefined;
   pollSeconds: number | undefined;
+  /** Its processes, since this manager started. */
+  boots: Boots;
+  /** Wall milliseconds when it was last seen twice at once. */
+  cloned: number | undefined;
+  /** When that may go into the log again. */
+  alarmFrom: Micros | undefined;
+  /** Unix seconds of its last membership, since this manager started. */
+  issuedAt: number;
 }
 
 /** Names, devices and tickets of one manager. */
 export class Names {
   readonly #context: Context;
+  readonly #revocations: Revocations;
+  readonly #serverKeys: ServerKeyStatements;
   readonly #byId = new Map<DeviceId, Device>();
   readonly #byName = new Map<Name, Device>();
   readonly #tickets = new Map<string, TicketRecord>();
 
-  constructor(context: Context) {
+  constructor(context: Context, revocations: Revocations, serverKeys: ServerKeyStatements) {
     this.#context = context;
+    this.#revocations = revocations;
+    this.#serverKeys = serverKeys;
   }
 
   /** Takes the rows read at start; rows that do not decode are dropped and counted. */
@@ -73,8 +86,8 @@ export class Names {
         this.#context.counts.malformed += 1;
         continue;
       }
-      const { keys, enrolled } = row;
-      this.#bind({ id: key, name, keys, enrolled, registered: undefined, pollSeconds: undefined });
+      const { keys, enrolled, cloned } = row;
+      this.#bind(device({ id: key, name, keys, enrolled, cloned }));
     }
     for (const { key, value } of stored.tickets) {
       const row = decodeCbor(ticketRecord, value);
@@ -97,23 +110,27 @@ export class Names {
     return [...this.#byId.values()];
   }
 
-  /**
-   * Registration: a terminal says its name [41, S2000]. Answered with a fresh membership, or
-   * refused if the sender is not enrolled or the name is not the one that is bound to its device
-   * ID.
-   */
-  onRegister(now: Micros, from: DeviceId, message: MessageOf<'register'>): void {
-    const { request } = message;
-    const device = this.#byId.get(from);
-    if (device === undefined || device.name !== message.name) {
-      const code = device === undefined ? 'not-enrolled' : 'name-taken';
-      this.#context.sendDown(from, { kind: 'refusal', request, code });
-      return;
-    }
-    device.registered = this.#context.wall.at(now);
-    device.pollSeconds = message.pollSeconds;
-    const membership = this.#membership(now, device);
-    this.#context.sendDown(from, { kind: 'registered', request, name: device.name, membership });
+  /** A terminal was revoked: nobody has its ID, its name is free. */
+  remove(device: Device): void {
+    this.#byId.delete(device.id);
+    if (this.#byName.get(device.name) === device) this.#byName.delete(device.name);
+  }
+
+  /** What to write of a terminal that was revoked. */
+  rowsWithout(device: Device): readonly Write[] {
+    return [
+      { table: 'devices', key: device.id, value: undefined },
+      { table: 'names', key: device.name, value: undefined },
+    ];
+  }
+
+  /** The row of a terminal as it stands; none if it was revoked meanwhile. */
+  rowOf(id: DeviceId): readonly Write[] {
+    const found = this.#byId.get(id);
+    if (found === undefined) return [];
+    const { keys, enrolled, cloned } = found;
+    const value = encodeDevice({ ...RECORD, keys, enrolled, cloned });
+    return [{ table: 'devices', key: id, value }];
   }
 
   /** Makes a ticket; only the hash of its secret is kept. */
@@ -162,6 +179,7 @@ export class Names {
     if (request === undefined) return this.#onMembership(now, to, body);
     if (request.url !== options.enrolUrl) return this.#fail(to, 'wrong-server');
     const id = deviceIdOf(options.suite, request.keys);
+    if (this.#revocations.has(id)) return this.#fail(to, 'revoked');
     const known = this.#byId.get(id);
     if (known !== undefined && known.name === (request.name ?? known.name)) {
       return this.#welcome(now, to, id, { entries: [], writes: () => [] });
@@ -180,18 +198,17 @@ export class Names {
     this.#tickets.set(key, { ...ticket, usesLeft: ticket.usesLeft - 1 });
     const enrolled = wall.at(now);
     const { keys } = request;
-    const device = { id, name, keys, enrolled, registered: undefined, pollSeconds: undefined };
-    this.#bind(device);
+    const made = device({ id, name, keys, enrolled, cloned: undefined });
+    this.#bind(made);
     this.#welcome(now, to, id, {
-      entries: [{ kind: 'enrolled', device: id, name }],
+      entries: [{ kind: 'enrolled', device: id, name, keys }],
       writes: () => [
-        { table: 'devices', key: id, value: encodeDevice({ ...RECORD, keys, enrolled }) },
+        ...this.rowOf(id),
         { table: 'names', key: name, value: encodeName({ ...RECORD, device: id }) },
         this.#ticketRow(key),
       ],
       undo: () => {
-        this.#byId.delete(id);
-        this.#byName.delete(name);
+        this.remove(made);
         const left = this.#tickets.get(key);
         if (left !== undefined) this.#tickets.set(key, { ...left, usesLeft: left.usesLeft + 1 });
       },
@@ -200,15 +217,15 @@ export class Names {
 
   /** A new membership for a terminal that proves its keys: it was away for more than a day. */
   #onMembership(now: Micros, to: number, body: Uint8Array): void {
-    const { options, wall } = this.#context;
-    const nowSeconds = Math.floor(wall.at(now) / MS_PER_SECOND);
-    const request = openMembershipRequest(options.suite, body, { nowSeconds });
+    const { options } = this.#context;
+    const request = openMembershipRequest(options.suite, body);
     if (request === undefined) return this.#fail(to, 'bad-request');
-    if (request === 'stale') return this.#fail(to, 'clock');
     if (request.url !== options.enrolUrl) return this.#fail(to, 'wrong-server');
-    const device = this.#byId.get(deviceIdOf(options.suite, request.keys));
-    if (device === undefined) return this.#fail(to, 'not-enrolled');
-    this.#context.reply(to, { kind: 'membership', bytes: this.#membership(now, device) });
+    const id = deviceIdOf(options.suite, request.keys);
+    if (this.#revocations.has(id)) return this.#fail(to, 'revoked');
+    const known = this.#byId.get(id);
+    if (known === undefined) return this.#fail(to, 'not-enrolled');
+    this.#context.reply(to, { kind: 'membership', bytes: this.membership(now, known) });
   }
 
   /** Answers an enrolment once it is on disk; the device may be gone again if that failed. */
@@ -222,15 +239,21 @@ export class Names {
       readonly undo?: () => void;
     },
   ): void {
-    const { key, brokerUrl } = this.#context.options;
+    const { key, brokerUrl, agreementKey } = this.#context.options;
     this.#context.ledger.add(now, {
       entries: fact.entries,
       writes: fact.writes,
       persisted: (then) => {
-        const device = this.#byId.get(id);
-        if (device === undefined) return this.#fail(to, 'disk');
-        const membership = this.#membership(then, device);
-        const bytes = makeEnrolResponse(key, { name: device.name, membership, brokerUrl });
+        const known = this.#byId.get(id);
+        if (known === undefined)
+          return this.#fail(to, this.#revocations.has(id) ? 'revoked' : 'disk');
+        const bytes = makeEnrolResponse(key, {
+          name: known.name,
+          membership: this.membership(then, known),
+          brokerUrl,
+          agreementKey: agreementKey.publicKey,
+          serverKeys: this.#serverKeys.statement,
+        });
         this.#context.reply(to, { kind: 'enrolled', bytes });
       },
       failed: () => {
@@ -240,8 +263,10 @@ export class Names {
     });
   }
 
-  #membership(now: Micros, device: Device): Uint8Array {
+  /** A membership from now on, signed. */
+  membership(now: Micros, device: Device): Uint8Array {
     const issuedAt = Math.floor(this.#context.wall.at(now) / MS_PER_SECOND);
+    device.issuedAt = Math.max(device.issuedAt, issuedAt);
     return makeMembership(this.#context.options.key, {
       device: device.id,
       name: device.name,
@@ -251,9 +276,9 @@ export class Names {
     });
   }
 
-  #bind(device: Device): void {
-    this.#byId.set(device.id, device);
-    this.#byName.set(device.name, device);
+  #bind(made: Device): void {
+    this.#byId.set(made.id, made);
+    this.#byName.set(made.name, made);
   }
 
   #ticketKey(secret: Uint8Array): string {
@@ -280,6 +305,18 @@ export class Names {
   #fail(to: number, code: ReplyFault): void {
     this.#context.reply(to, { kind: 'failed', code });
   }
+}
+
+/** A terminal as it is before this manager has heard of it. */
+function device(known: Pick<Device, 'id' | 'name' | 'keys' | 'enrolled' | 'cloned'>): Device {
+  return {
+    ...known,
+    registered: undefined,
+    pollSeconds: undefined,
+    boots: [],
+    alarmFrom: undefined,
+    issuedAt: 0,
+  };
 }
 
 /** A whole number from 1 to `most`. */

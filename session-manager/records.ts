@@ -34,12 +34,22 @@ export const deviceRecord = record({
   version: field(0, uint(RECORD_VERSION)),
   keys: field(1, publicKeys),
   enrolled: field(2, wall),
+  /** When it was last seen twice at once. */
+  cloned: optional(3, wall),
 });
 /** `names`, by name [41, Fig. 6]. */
 export const nameRecord = record({
   version: field(0, uint(RECORD_VERSION)),
   device: field(1, deviceId),
 });
+/** `revoked`, by device ID; `membershipsUntil`: Unix seconds when its last membership runs out. */
+export const revokedRecord = record({
+  version: field(0, uint(RECORD_VERSION)),
+  name: field(1, name),
+  revoked: field(2, wall),
+  membershipsUntil: field(3, uint(Number.MAX_SAFE_INTEGER)),
+});
+export type RevokedRecord = Infer<typeof revokedRecord>;
 /** `tickets`, by the base32 of the secret's hash. */
 export const ticketRecord = record({
   version: field(0, uint(RECORD_VERSION)),
@@ -73,7 +83,7 @@ const sessionRecord = record({
   seconds: field(8, uint(LIMITS.grantSecondsMax)),
   bytes: optional(9, uint(LIMITS.grantBytesMax)),
   revision: field(10, uint(LIMITS.revisionsMax)),
-  /** The operator ended it (S6004). */
+  /** An end was ordered (S6004): by the operator, unless `order` says another reason. */
   forced: field(11, bool),
   /** Nothing more is expected of it. */
   closed: field(12, bool),
@@ -81,6 +91,7 @@ const sessionRecord = record({
   ended: optional(14, wall),
   callerReport: optional(15, report),
   calleeReport: optional(16, report),
+  order: optional(17, reason),
 });
 export type SessionRecord = Infer<typeof sessionRecord>;
 
@@ -116,6 +127,7 @@ export const encodeDevice = (row: Infer<typeof deviceRecord>): Uint8Array =>
   encodeCbor(deviceRecord, row);
 export const encodeName = (row: Infer<typeof nameRecord>): Uint8Array =>
   encodeCbor(nameRecord, row);
+export const encodeRevoked = (row: RevokedRecord): Uint8Array => encodeCbor(revokedRecord, row);
 export const encodeTicket = (row: TicketRecord): Uint8Array => encodeCbor(ticketRecord, row);
 export const encodeSession = (row: SessionRecord): Uint8Array => encodeCbor(sessionRecord, row);
 export const decodeSession = (bytes: Uint8Array): SessionRecord | undefined =>

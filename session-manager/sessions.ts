@@ -2,6 +2,7 @@
 // them, and why each ended: exactly one reason, the first that counts. A session closes when both
 // terminals have reported, or LIMITS.unreportedSeconds after its last granted expiry.
 // The expiry runs on the monotonic clock; only a restart computes what is left from wall time.
+// A terminal that was revoked is not waited for.
 
 import type { MessageOf } from '../protocol/control/messages.ts';
 import type { EndReason } from '../protocol/ends.ts';
@@ -62,14 +63,21 @@ export function sideOf(row: SessionRecord, device: DeviceId): Side | undefined {
 /** Sessions of one manager. */
 export class Sessions {
   readonly #context: Context;
+  readonly #isRevoked: (device: DeviceId) => boolean;
   readonly #open = new Map<SessionId, Session>();
+  /** Those of them whose end was ordered: told again wherever it may not have arrived. */
+  readonly #ordered = new Set<Session>();
   /** Closed ones, oldest first: late reports find them. */
   readonly #closed = new Map<SessionId, Session>();
   /** Grants that are being written. */
   #reserved = 0;
+  /** Called when a terminal's report is on disk, or a session is closed. */
+  onReported: (now: Micros) => void = () => {};
 
-  constructor(context: Context) {
+  /** `isRevoked`: whether the operator has revoked a terminal. */
+  constructor(context: Context, isRevoked: (device: DeviceId) => boolean) {
     this.#context = context;
+    this.#isRevoked = isRevoked;
   }
 
   /** Whether LIMITS.sessionsMax lets one more begin. */
@@ -101,18 +109,26 @@ export class Sessions {
         this.#closed.set(row.session, session);
       } else {
         this.#open.set(row.session, session);
+        if (row.forced) this.#ordered.add(session);
         this.#armClosing(session);
       }
     }
     this.#dropClosed();
   }
 
-  /** A session is on disk: it lives from now on. */
+  /**
+   * A session is on disk: it lives from now on. If one of its terminals was revoked while it was
+   * written nobody is to hear of it, and it is over.
+   */
   begin(now: Micros, row: SessionRecord): void {
     const session = this.#make(row, now);
     this.#open.set(row.session, session);
     this.#armClosing(session);
     this.#tell('begun', session);
+    if (!SIDES.some((side) => this.#isRevoked(row[`${side}Id`]))) return;
+    const decided = this.#decide(now, session, 'revoked', 'operator');
+    this.#close(session);
+    this.#write(now, session, { entries: decided, told: () => this.#tell('ended', session) });
   }
 
   /** A session that is not closed. */
@@ -186,7 +202,7 @@ export class Sessions {
     };
     session.row = { ...session.row, [`${side}Report`]: report };
     const decided = this.#decide(now, session, reason, side);
-    const isLast = SIDES.every((each) => session.row[`${each}Report`] !== undefined);
+    const isLast = this.#isOver(session);
     if (isLast && !session.row.closed) this.#close(session);
     const { session: id } = notice;
     const counts = { sentBytes, receivedBytes, lostBytes, wireBytes, durationMs };
@@ -208,6 +224,7 @@ export class Sessions {
         if (decided.length > 0 && !isLast) this.#tell('ending', session);
         if (isLast) this.#tell('ended', session);
         if (isLast) this.#answerWaiters(session);
+        this.onReported(then);
       },
     });
   }
@@ -230,37 +247,97 @@ export class Sessions {
     const deadline = this.#context.deadlines.make(() => this.#answerWaiter(session, to));
     session.waiting.push({ to, deadline });
     this.#context.deadlines.set(deadline, after(now, ms(LIMITS.endAnswerMs)));
-    this.#requestEnd(now, session);
-    if (session.row.forced) return;
-    session.row = { ...session.row, forced: true };
-    const decided = this.#decide(now, session, 'operator', 'operator');
+    const isFirst = !session.row.forced;
+    const decided = this.#order(now, session, 'operator');
+    if (!isFirst) return;
     this.#write(now, session, {
       entries: [{ kind: 'operatorEnd', session: id }, ...decided],
       told: () => this.#tell('ending', session),
     });
   }
 
-  /** The link to the broker is back: an operator's end that may not have arrived is sent again. */
+  /** All sessions of a terminal that are not closed. */
+  openOf(device: DeviceId): readonly Session[] {
+    return [...this.#open.values()].filter(({ row }) => sideOf(row, device) !== undefined);
+  }
+
+  /**
+   * A terminal of these sessions is revoked: they end with that reason unless they had one already
+   * [S6004, S6005], and nothing more is expected of that terminal. What to log, and what to do when
+   * that and the sessions are on disk.
+   */
+  revoke(
+    now: Micros,
+    sessions: readonly Session[],
+  ): { readonly entries: readonly LogFact[]; readonly told: (now: Micros) => void } {
+    const entries = sessions.flatMap((session) => this.#order(now, session, 'revoked'));
+    return {
+      entries,
+      told: (then) => {
+        for (const session of sessions) {
+          if (session.row.closed) continue;
+          if (this.#isOver(session)) this.#onOver(then, session);
+          else this.#tell('ending', session);
+        }
+      },
+    };
+  }
+
+  /** Orders an end, or orders it again; what to log. */
+  #order(now: Micros, session: Session, reason: 'operator' | 'revoked'): readonly LogFact[] {
+    if (!session.row.forced) session.row = { ...session.row, forced: true, order: reason };
+    this.#ordered.add(session);
+    this.#requestEnd(now, session, SIDES);
+    return this.#decide(now, session, reason, 'operator');
+  }
+
+  /** The link to the broker is back: an ordered end that may not have arrived is sent again. */
   onLinkUp(now: Micros): void {
-    for (const session of this.#open.values()) {
-      if (session.row.forced) this.#requestEnd(now, session);
+    for (const session of this.#ordered) this.#requestEnd(now, session, SIDES);
+  }
+
+  /** A terminal has a new channel: ends that it was told in the one before are told again. */
+  onChannel(now: Micros, device: DeviceId): void {
+    for (const session of this.#ordered) {
+      const side = sideOf(session.row, device);
+      if (side !== undefined) this.#requestEnd(now, session, [side]);
     }
   }
 
   /** End requests to the terminals that have not reported, through the broker [S6005, claim 13]. */
-  #requestEnd(now: Micros, session: Session): void {
+  #requestEnd(now: Micros, session: Session, sides: readonly Side[]): void {
     const { row, closing } = session;
     const leftMs = Math.ceil(Math.max(0, closing.at - now) / MICROS_PER_MS);
-    for (const side of SIDES) {
-      if (row[`${side}Report`] !== undefined) continue;
+    const reason = row.order ?? 'operator';
+    for (const side of sides) {
+      if (row[`${side}Report`] !== undefined || this.#isRevoked(row[`${side}Id`])) continue;
       const request = randomRequestId(this.#context.options.rng);
       this.#context.sendTrigger(row[`${side}Id`], {
         request,
         // Useful for as long as the talk could last.
         deadlineMs: Math.min(LIMITS.waitMsMax, Math.max(LIMITS.endAnswerMs, leftMs)),
-        payload: { kind: 'endRequest', request, session: row.session, reason: 'operator' },
+        payload: { kind: 'endRequest', request, session: row.session, reason },
       });
     }
+  }
+
+  /** Whether both terminals have reported, those left out of which nothing more is expected. */
+  #isOver({ row }: Session): boolean {
+    return SIDES.every(
+      (side) => row[`${side}Report`] !== undefined || this.#isRevoked(row[`${side}Id`]),
+    );
+  }
+
+  /** The last word about a session was heard before: it closes. */
+  #onOver(now: Micros, session: Session): void {
+    this.#close(session);
+    this.#write(now, session, {
+      entries: [],
+      told: () => {
+        this.#tell('ended', session);
+        this.#answerWaiters(session);
+      },
+    });
   }
 
   /** The one reason of a session: whoever comes first; nothing to log for those who follow. */
@@ -282,9 +359,10 @@ export class Sessions {
     this.#close(session);
     this.#write(now, session, {
       entries: decided,
-      told: () => {
+      told: (then) => {
         this.#tell('ended', session);
         this.#answerWaiters(session);
+        this.onReported(then);
       },
     });
   }
@@ -294,6 +372,7 @@ export class Sessions {
     session.row = { ...row, closed: true };
     this.#context.deadlines.stop(closing);
     this.#open.delete(row.session);
+    this.#ordered.delete(session);
     this.#closed.set(row.session, session);
     this.#dropClosed();
   }
@@ -308,7 +387,7 @@ export class Sessions {
   #write(
     now: Micros,
     session: Session,
-    change: { readonly entries: readonly LogFact[]; readonly told: () => void },
+    change: { readonly entries: readonly LogFact[]; readonly told: (now: Micros) => void },
   ): void {
     this.#context.ledger.add(now, {
       entries: change.entries,

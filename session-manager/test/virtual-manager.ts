@@ -1,6 +1,16 @@
 // A manager's core in virtual time: terminals, a broker
-// and a disk that the test plays by hand.
+// and a disk that the test plays by hand. Terminals shake
+// hands, register, seal and sign by themselves; what the
+// manager sends is opened before it is put into `sent`.
 
+import {
+  encodeVerdict,
+  extensionHash,
+  requestHash,
+  signExtension,
+  signRequest,
+  signVerdict,
+} from '../../protocol/consent/statements.ts';
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
 import type {
   Kind,
@@ -9,8 +19,9 @@ import type {
   MessageOf,
   Terms,
 } from '../../protocol/control/messages.ts';
-import { QUERY_TOPIC, topic } from '../../protocol/control/topics.ts';
-import type { SigningKey } from '../../protocol/crypto.ts';
+import { Hello, type SealedChannel } from '../../protocol/control/seal.ts';
+import { QUERY_TOPIC, parseTopic, topic } from '../../protocol/control/topics.ts';
+import type { DhKey, SigningKey } from '../../protocol/crypto.ts';
 import type { EndReason } from '../../protocol/ends.ts';
 import { deviceIdOf } from '../../protocol/identity/device-id.ts';
 import { makeEnrolRequest } from '../../protocol/identity/enrolment.ts';
@@ -31,7 +42,9 @@ import { type LogEntry, decodeLogEntry } from '../log.ts';
 import type {
   Command,
   ManagerInput,
+  ManagerOptions,
   ManagerOutput,
+  RateLimits,
   Reply,
   SessionChange,
   Stored,
@@ -51,6 +64,7 @@ export const CALLEE_ADDRESS = Uint8Array.of(40, 50, 60, 1);
 
 export interface Terminal {
   readonly key: SigningKey;
+  readonly dh: DhKey;
   readonly keys: { readonly ed25519: Uint8Array; readonly x25519: Uint8Array };
   readonly id: DeviceId;
   readonly name: Name;
@@ -60,27 +74,55 @@ export interface Sent {
   readonly at: number;
   readonly topic: string;
   readonly message: Message;
+  /** As the terminal opens them. */
   readonly bytes: Uint8Array;
+  /** As they cross the broker. */
+  readonly wire: Uint8Array;
 }
+
+/** What a terminal's process knows of its manager. */
+export interface Line {
+  boot: RequestId;
+  channel: SealedChannel | undefined;
+  /** The one before, for opening only. */
+  former: SealedChannel | undefined;
+  hello: Hello | undefined;
+}
+
+/** Rates that no test meets by accident. */
+const NO_RATES: RateLimits = {
+  perCaller: { burst: 1_000_000, perSecond: 1_000_000 },
+  perName: { burst: 1_000_000, perSecond: 1_000_000 },
+};
+type Settings = Partial<Pick<ManagerOptions, 'rates' | 'explain' | 'pins' | 'policy'>>;
 
 type Unwalled<T> = T extends ManagerInput ? Omit<T, 'wall'> : never;
 
 export class World {
   readonly rng = seededRng(7);
   readonly key = nodeSuite.signingKey(new Uint8Array(32).fill(9));
+  readonly agreementKey = nodeSuite.dhKey(new Uint8Array(32).fill(8));
+  settings: Settings;
   readonly tables = new Map<Table, Map<string, Uint8Array>>();
   readonly sent: Sent[] = [];
   readonly replies = new Map<number, Reply>();
   readonly changes: SessionChange[] = [];
+  readonly alarms: Extract<ManagerOutput, { kind: 'alarm' }>[] = [];
+  readonly lines = new Map<DeviceId, Line>();
   readonly batches: Extract<ManagerOutput, { kind: 'persist' }>[] = [];
   manager: Manager;
   /** `hold`: batches wait until `flush`; `full`: every one fails. */
   disk: 'works' | 'hold' | 'full' = 'works';
   nowMs = 0;
   wallShiftMs = 0;
+  /** Whether terminals shake hands again when they are told to. */
+  answersReseal = true;
+  readonly #terminals = new Map<DeviceId, Terminal>();
+  readonly #resealed = new Set<Terminal>();
   #to = 0;
 
-  constructor() {
+  constructor(settings: Settings = {}) {
+    this.settings = settings;
     for (const table of TABLES) this.tables.set(table, new Map());
     this.manager = this.#make();
   }
@@ -89,11 +131,16 @@ export class World {
     return new Manager({
       id: `manager-${'m'.repeat(32)}` as ManagerId,
       key: this.key,
+      agreementKey: this.agreementKey,
+      pins: [],
       suite: nodeSuite,
       rng: this.rng,
       policy: POLICY,
+      explain: false,
+      rates: NO_RATES,
       enrolUrl: ENROL_URL,
       brokerUrl: 'mqtt://127.0.0.1:1883',
+      ...this.settings,
     });
   }
 
@@ -101,9 +148,13 @@ export class World {
     return micros(this.nowMs * 1_000);
   }
 
-  /** Kills the manager and starts another on the same disk, `offMs` later. */
-  restart(offMs: number): void {
+  /**
+   * Kills the manager and starts another on the same disk, `offMs` later. Its channels are gone;
+   * terminals shake hands when they next have something to say, unless they are to learn it first.
+   */
+  restart(offMs: number, options: { readonly unaware?: boolean } = {}): void {
     this.nowMs += offMs;
+    if (options.unaware !== true) for (const line of this.lines.values()) line.channel = undefined;
     this.batches.length = 0;
     this.manager = this.#make();
     const rows = (table: Table) =>
@@ -116,6 +167,7 @@ export class World {
       tickets: rows('tickets'),
       sessions: rows('sessions'),
       meta: rows('meta'),
+      revoked: rows('revoked'),
     };
     this.input({ kind: 'restore', stored });
   }
@@ -128,23 +180,71 @@ export class World {
     const wall = wallMs(START_WALL + this.nowMs + this.wallShiftMs);
     this.manager.handle(this.now, { ...input, wall } as ManagerInput);
     this.drain();
+    this.#answerReseals();
+  }
+
+  #answerReseals(): void {
+    for (const terminal of this.#resealed) {
+      this.#resealed.delete(terminal);
+      this.join(terminal);
+    }
   }
 
   drain(): void {
     for (;;) {
       const output = this.manager.poll();
       if (output === undefined) return;
-      if (output.kind === 'publish') {
-        const message = decodeMessage(output.bytes);
-        if (message === undefined) throw new Error(`undecodable on ${output.topic}`);
-        this.sent.push({ at: this.nowMs, topic: output.topic, message, bytes: output.bytes });
-      } else if (output.kind === 'reply') this.replies.set(output.to, output.reply);
+      if (output.kind === 'publish') this.#publish(output.topic, output.bytes);
+      else if (output.kind === 'alarm') this.alarms.push(output);
+      else if (output.kind === 'reply') this.replies.set(output.to, output.reply);
       else if (output.kind === 'event') this.changes.push(output.change);
       else {
         this.batches.push(output);
         if (this.disk !== 'hold') this.flush();
       }
     }
+  }
+
+  #publish(name: string, wire: Uint8Array): void {
+    const outer = decodeMessage(wire);
+    if (outer === undefined) throw new Error(`undecodable on ${name}`);
+    const place = parseTopic(name);
+    const line =
+      place !== undefined && 'device' in place ? this.lines.get(place.device) : undefined;
+    if (outer.kind === 'trigger') {
+      const payload = opened(line, outer.payload);
+      if (decodeMessage(payload)?.kind === 'reseal') this.#onReseal(name);
+      this.#record(name, { ...outer, payload }, wire);
+      return;
+    }
+    const bytes = outer.kind === 'sealed' ? opened(line, wire) : wire;
+    const message = decodeMessage(bytes);
+    if (message === undefined) throw new Error(`sealed bytes that are no message on ${name}`);
+    this.#record(name, message, wire);
+    if (message.kind === 'reseal') this.#onReseal(name);
+    if (message.kind !== 'welcome' || line?.hello === undefined) return;
+    const channel = line.hello.finish(message);
+    if (channel === undefined) return;
+    line.former = line.channel;
+    line.channel = channel;
+    line.hello = undefined;
+  }
+
+  #onReseal(name: string): void {
+    const place = parseTopic(name);
+    const terminal =
+      place !== undefined && 'device' in place ? this.#terminals.get(place.device) : undefined;
+    if (terminal !== undefined && this.answersReseal) this.#resealed.add(terminal);
+  }
+
+  #record(name: string, message: Message, wire: Uint8Array): void {
+    this.sent.push({
+      at: this.nowMs,
+      topic: name,
+      message,
+      bytes: encodeMessage(message),
+      wire,
+    });
   }
 
   /** The disk answers the oldest batch. */
@@ -171,6 +271,7 @@ export class World {
       this.nowMs = Math.max(this.nowMs, due);
       this.manager.handleTimeout(this.now);
       this.drain();
+      this.#answerReseals();
     }
     this.nowMs = until;
   }
@@ -199,8 +300,11 @@ export class World {
   /** A terminal that is not enrolled. */
   stranger(name: string): Terminal {
     const key = nodeSuite.signingKey(randomBytes(this.rng, 32));
-    const keys = { ed25519: key.publicKey, x25519: randomBytes(this.rng, 32) };
-    return { key, keys, id: deviceIdOf(nodeSuite, keys), name: name as Name };
+    const dh = nodeSuite.dhKey(randomBytes(this.rng, 32));
+    const keys = { ed25519: key.publicKey, x25519: dh.publicKey };
+    const made = { key, dh, keys, id: deviceIdOf(nodeSuite, keys), name: name as Name };
+    this.#terminals.set(made.id, made);
+    return made;
   }
 
   enrol(terminal: Terminal, secret: Uint8Array): number {
@@ -208,14 +312,89 @@ export class World {
     return this.enrolBody(makeEnrolRequest(key, { url: ENROL_URL, secret, keys, name }));
   }
 
+  /** An enrolled terminal that has registered. */
   terminal(name: string): Terminal {
     const terminal = this.stranger(name);
     this.reply(this.enrol(terminal, this.ticket()), 'enrolled');
+    this.join(terminal);
     return terminal;
   }
 
+  /** What a terminal's process knows; made at its first look. */
+  line(of: Terminal): Line {
+    const known = this.lines.get(of.id);
+    if (known !== undefined) return known;
+    const boot = randomRequestId(this.rng);
+    const line: Line = { boot, channel: undefined, former: undefined, hello: undefined };
+    this.lines.set(of.id, line);
+    return line;
+  }
+
+  /** Its process is killed and started again. */
+  reboot(terminal: Terminal): void {
+    this.lines.delete(terminal.id);
+    this.line(terminal);
+  }
+
+  /** Anything on a terminal's topic, as it is. */
+  raw(from: Terminal, bytes: Uint8Array, via: 'up' | 'allow-list' = 'up'): void {
+    this.input({ kind: 'message', from: from.id, via, bytes });
+  }
+
+  /** The first half of a handshake, as bytes; the welcome is taken when it comes. */
+  hello(from: Terminal): Uint8Array {
+    const hello = new Hello({
+      suite: nodeSuite,
+      rng: this.rng,
+      device: from.id,
+      localKey: from.dh,
+      managerKey: this.agreementKey.publicKey,
+    });
+    this.line(from).hello = hello;
+    if (hello.message === undefined) throw new Error('no hello for such a key');
+    return encodeMessage(hello.message);
+  }
+
+  registerMessage(from: Terminal, more: Partial<MessageOf<'register'>> = {}) {
+    const request = randomRequestId(this.rng);
+    const { boot } = this.line(from);
+    const message: MessageOf<'register'> = {
+      kind: 'register',
+      request,
+      name: from.name,
+      boot,
+      capabilities: [],
+      ...more,
+    };
+    return message;
+  }
+
+  /** Shakes hands and registers; what is said in doing so is not in `sent`. */
+  join(terminal: Terminal, more: Partial<MessageOf<'register'>> = {}): void {
+    const before = this.sent.length;
+    this.raw(terminal, this.hello(terminal));
+    if (this.line(terminal).channel === undefined) return;
+    const register = this.registerMessage(terminal, more);
+    this.raw(terminal, this.seal(terminal, encodeMessage(register)));
+    const said = this.sent.splice(before);
+    const isPlainJoin = ({ message }: Sent): boolean =>
+      message.kind === 'welcome' || message.kind === 'registered';
+    this.sent.push(...said.filter((one) => !isPlainJoin(one)));
+  }
+
+  /** Seals encoded bytes as a terminal; one without a channel joins first. */
+  seal(from: Terminal, bytes: Uint8Array): Uint8Array {
+    const line = this.line(from);
+    if (line.channel === undefined) this.join(from);
+    if (line.channel === undefined) throw new Error(`${from.name} has no channel`);
+    return line.channel.seal(bytes);
+  }
+
+  /** Says something, sealed; who is let into no channel can only say it plain. */
   up(from: Terminal, message: Message): void {
-    this.input({ kind: 'message', from: from.id, via: 'up', bytes: encodeMessage(message) });
+    if (this.line(from).channel === undefined) this.join(from);
+    const bytes = encodeMessage(message);
+    this.raw(from, this.line(from).channel?.seal(bytes) ?? bytes);
   }
 
   connect(
@@ -223,8 +402,7 @@ export class World {
     calleeName: string,
     options: { want?: Terms; waitMs?: number; service?: string; as?: string } = {},
   ): { request: RequestId; record: RecordId; message: MessageOf<'connect'> } {
-    const message: MessageOf<'connect'> = {
-      kind: 'connect',
+    const message = this.signedConnect(from, {
       request: randomRequestId(this.rng),
       callerName: (options.as ?? from.name) as Name,
       calleeName: calleeName as Name,
@@ -232,9 +410,19 @@ export class World {
       want: options.want ?? NOTHING,
       waitMs: options.waitMs ?? 5_000,
       record: randomRecordId(this.rng),
-    };
+    });
     this.up(from, message);
     return { request: message.request, record: message.record, message };
+  }
+
+  /** A connect request under a terminal's own signature. */
+  signedConnect(
+    from: Terminal,
+    fields: Omit<MessageOf<'connect'>, 'kind' | 'signature'>,
+  ): MessageOf<'connect'> {
+    const { request: nonce, callerName, calleeName, service, want } = fields;
+    const request = { nonce, callerId: from.id, callerName, calleeName, service, want };
+    return { ...fields, kind: 'connect', signature: signRequest(from.key, request) };
   }
 
   /** All messages of a kind, as (topic, message). */
@@ -264,18 +452,45 @@ export class World {
     mode: 'list' | 'verdict' = 'verdict',
   ): RecordId {
     const record = randomRecordId(this.rng);
-    const message = {
-      kind: 'allowList',
-      request,
-      mode,
-      version: '1',
-      entries,
-      reduced: false,
-      record,
-    } as const;
-    const bytes = encodeMessage(message);
-    this.input({ kind: 'message', from: callee.id, via: 'allow-list', bytes });
+    const message = this.signedAnswer(callee, { request, entries, mode, record });
+    this.raw(callee, this.seal(callee, encodeMessage(message)), 'allow-list');
     return record;
+  }
+
+  /** An answer under a terminal's own signature, to the question of this ID. */
+  signedAnswer(
+    callee: Terminal,
+    of: Pick<MessageOf<'allowList'>, 'request' | 'entries' | 'mode' | 'record'> & {
+      readonly approved?: boolean;
+    },
+  ): MessageOf<'allowList'> {
+    const fields = {
+      ...of,
+      version: '1',
+      reduced: false,
+      nonce: randomRequestId(this.rng),
+      approved: of.approved ?? false,
+    };
+    const { callerId, asked } = this.#question(callee, of.request);
+    const context = { calleeId: callee.id, callerId, request: asked };
+    const verdict = encodeVerdict(nodeSuite, fields, context);
+    return { ...fields, kind: 'allowList', signature: signVerdict(callee.key, verdict) };
+  }
+
+  /** Who asked in a question, and the hash that names it; of no question: a guess. */
+  #question(callee: Terminal, request: RequestId): { callerId: DeviceId; asked: Uint8Array } {
+    const asks = this.of('trigger').map(({ message }) => decodeMessage(message.payload));
+    const found = asks.findLast(
+      (one) => (one?.kind === 'ask' || one?.kind === 'askExtend') && one.request === request,
+    );
+    if (found?.kind === 'askExtend') {
+      return { callerId: found.callerId, asked: extensionHash(nodeSuite, found) };
+    }
+    if (found?.kind !== 'ask') return { callerId: callee.id, asked: new Uint8Array(32) };
+    const { nonce, callerId, callerName, service, want } = found;
+    const calleeName = callee.name;
+    const wanted = { nonce, callerId, callerName, calleeName, service, want };
+    return { callerId, asked: requestHash(nodeSuite, wanted) };
   }
 
   answerQuery(of: readonly { device: DeviceId; address: Uint8Array }[]): void {
@@ -328,7 +543,9 @@ export class World {
 
   extend(from: Terminal, session: SessionId, revision: number, want: Terms): RequestId {
     const request = randomRequestId(this.rng);
-    this.up(from, { kind: 'extend', request, session, revision, want });
+    const fields = { request, session, revision, want };
+    const signature = signExtension(from.key, { ...fields, askerId: from.id });
+    this.up(from, { ...fields, kind: 'extend', signature });
     return request;
   }
 
@@ -347,6 +564,13 @@ export class World {
   logged<K extends LogEntry['kind']>(kind: K): Extract<LogEntry, { kind: K }>[] {
     return this.entries().filter((entry) => entry.kind === kind) as never;
   }
+}
+
+/** A payload or message as a terminal reads it: opened if it was sealed for it, else as it is. */
+function opened(line: Line | undefined, bytes: Uint8Array): Uint8Array {
+  const message = decodeMessage(bytes);
+  if (message?.kind !== 'sealed') return bytes;
+  return line?.channel?.open(message) ?? line?.former?.open(message) ?? bytes;
 }
 
 interface Counts {

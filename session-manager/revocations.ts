@@ -1,0 +1,189 @@
+// Who is let in no more (design §3): terminals that the operator has revoked, and the signed list
+// of them that every broker gets while the link is up. Memberships run out by themselves, so only
+// those revoked within a membership's time are listed; where they are too many for one list, all
+// memberships made until then are void (`notBefore`), and whoever is still welcome renews.
+
+import { decodeCbor, encodeCbor } from '../protocol/control/cbor.ts';
+import { exactly, field, record, uint } from '../protocol/control/schema.ts';
+import { REVOKED_TOPIC } from '../protocol/control/topics.ts';
+import { makeRevocationList } from '../protocol/identity/revocation.ts';
+import { type DeviceId, type Name, isDeviceId } from '../protocol/ids.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import { MS_PER_SECOND, type Micros, after, seconds } from '../protocol/time.ts';
+import type { Context } from './context.ts';
+import type { Deadline } from './deadlines.ts';
+import type { Stored, Write } from './manager-types.ts';
+import { RECORD, type RevokedRecord, encodeRevoked, revokedRecord } from './records.ts';
+
+/** Row of the table `meta` that holds what the lists go on from. */
+const LIST_KEY = 'revocation-list';
+/** How far the sequence may run before the next row is written: ten minutes, in milliseconds. */
+const SEQUENCE_STEP = 600_000;
+const KEPT_SECONDS = 2 * LIMITS.clockSkewSeconds;
+
+/** `ceiling`: no list has a higher sequence; `notBefore`: Unix seconds. */
+const listRecord = record({
+  version: field(0, exactly(1)),
+  ceiling: field(1, uint(Number.MAX_SAFE_INTEGER)),
+  notBefore: field(2, uint(LIMITS.unixSecondsMax)),
+});
+
+/** The revoked terminals of one manager. */
+export class Revocations {
+  readonly #context: Context;
+  readonly #next: Deadline;
+  /** Oldest first. A terminal beyond LIMITS.devicesMax could enrol again, with a ticket. */
+  readonly #rows = new Map<DeviceId, RevokedRecord>();
+  /** Those that may hold a membership; at most LIMITS.revokedMax. */
+  readonly #listed = new Map<DeviceId, RevokedRecord>();
+  #notBefore = 0;
+  #sequence = 0;
+  #ceiling = 0;
+  #isLinked = false;
+
+  constructor(context: Context) {
+    this.#context = context;
+    this.#next = context.deadlines.make((now) => this.publish(now));
+  }
+
+  /** Takes the rows read at start. */
+  restore(now: Micros, stored: Stored): void {
+    const { counts } = this.#context;
+    const row = stored.meta.find(({ key }) => key === LIST_KEY);
+    const list = row && decodeCbor(listRecord, row.value);
+    if (row !== undefined && list === undefined) counts.malformed += 1;
+    this.#sequence = list?.ceiling ?? 0;
+    this.#ceiling = this.#sequence;
+    this.#notBefore = list?.notBefore ?? 0;
+    const rows = stored.revoked.flatMap(({ key, value }) => {
+      const revoked = decodeCbor(revokedRecord, value);
+      if (revoked !== undefined && isDeviceId(key)) return [{ id: key, revoked }];
+      counts.malformed += 1;
+      return [];
+    });
+    rows.sort((a, b) => a.revoked.revoked - b.revoked.revoked);
+    for (const { id, revoked } of rows) {
+      this.#rows.set(id, revoked);
+      if (this.#isRecent(now, revoked)) this.#list(now, id, revoked);
+    }
+  }
+
+  /** Whether the operator has revoked this terminal. */
+  has(id: DeviceId): boolean {
+    return this.#rows.has(id);
+  }
+
+  /** The terminal that was revoked last under a name. */
+  byName(name: Name): DeviceId | undefined {
+    let found: DeviceId | undefined;
+    for (const [id, row] of this.#rows) if (row.name === name) found = id;
+    return found;
+  }
+
+  /**
+   * Revokes a terminal, effective at once; what to write of it. `issuedAt`: Unix seconds of the
+   * last membership that it got, which a clock that was set back since can put into the future.
+   */
+  add(
+    now: Micros,
+    device: { readonly id: DeviceId; readonly name: Name },
+    issuedAt: number,
+  ): () => readonly Write[] {
+    const { id, name } = device;
+    const revoked = Math.max(0, this.#context.wall.at(now));
+    const from = Math.max(issuedAt, Math.floor(revoked / MS_PER_SECOND));
+    const row = { ...RECORD, name, revoked, membershipsUntil: from + LIMITS.membershipSeconds };
+    const writes: Write[] = [];
+    if (this.#rows.size >= LIMITS.devicesMax) {
+      const [oldest] = this.#rows.keys();
+      this.#rows.delete(oldest);
+      writes.push({ table: 'revoked', key: oldest, value: undefined });
+    }
+    this.#rows.set(id, row);
+    this.#list(now, id, row);
+    writes.push({ table: 'revoked', key: id, value: encodeRevoked(row) });
+    return () => [...writes, this.#listRow()];
+  }
+
+  /** The link is up: a broker that was started anew lets nobody in before it has a list. */
+  onLinkUp(now: Micros): void {
+    this.#isLinked = true;
+    this.publish(now);
+  }
+
+  onLinkDown(): void {
+    this.#isLinked = false;
+    this.#context.deadlines.stop(this.#next);
+  }
+
+  /** Publishes the list as it stands, and again every LIMITS.revocationEverySeconds. */
+  publish(now: Micros): void {
+    if (!this.#isLinked) return;
+    this.#context.deadlines.set(this.#next, after(now, seconds(LIMITS.revocationEverySeconds)));
+    const recent = [...this.#listed].filter(([, row]) => this.#isRecent(now, row));
+    const list = makeRevocationList(this.#context.options.key, {
+      sequence: this.#nextSequence(now),
+      issuedAt: this.#seconds(now),
+      notBefore: this.#notBefore,
+      devices: recent.map(([id]) => id),
+    });
+    this.#context.publish(REVOKED_TOPIC, list);
+  }
+
+  #list(now: Micros, id: DeviceId, row: RevokedRecord): void {
+    if (this.#listed.size >= LIMITS.revokedMax) {
+      for (const [one, each] of this.#listed) {
+        if (!this.#isRecent(now, each)) this.#listed.delete(one);
+      }
+    }
+    if (this.#listed.size >= LIMITS.revokedMax) {
+      const times = [...this.#listed.values()].map((each) => lastIssue(each));
+      // Every membership of theirs was made before; whoever renews is let in again.
+      this.#notBefore = Math.max(this.#notBefore, ...times) + 1;
+      this.#listed.clear();
+    }
+    this.#listed.set(id, row);
+  }
+
+  /** Whether a membership of it may still be believed somewhere, and is not void anyway. */
+  #isRecent(now: Micros, row: RevokedRecord): boolean {
+    if (lastIssue(row) < this.#notBefore) return false;
+    return row.membershipsUntil + KEPT_SECONDS > this.#seconds(now);
+  }
+
+  /**
+   * Rises with every list, whatever the clock does: from the wall time, so that it goes on even
+   * from an old backup of the store, but never behind the ceiling on disk.
+   */
+  #nextSequence(now: Micros): number {
+    const wall = Math.max(0, this.#context.wall.at(now));
+    this.#sequence = Math.max(this.#sequence + 1, wall);
+    const before = this.#ceiling;
+    if (this.#sequence > before) {
+      this.#ceiling = this.#sequence + SEQUENCE_STEP;
+      // Not waited for: brokers need lists also while a disk is full.
+      this.#context.ledger.add(now, {
+        entries: [],
+        writes: () => [this.#listRow()],
+        persisted: () => {},
+        failed: () => {
+          this.#ceiling = before;
+        },
+      });
+    }
+    return this.#sequence;
+  }
+
+  #listRow(): Write {
+    const row = { version: 1, ceiling: this.#ceiling, notBefore: this.#notBefore };
+    return { table: 'meta', key: LIST_KEY, value: encodeCbor(listRecord, row) };
+  }
+
+  #seconds(now: Micros): number {
+    const wall = Math.floor(this.#context.wall.at(now) / MS_PER_SECOND);
+    return Math.min(LIMITS.unixSecondsMax, Math.max(0, wall));
+  }
+}
+
+/** Unix seconds of the last membership that a revoked terminal can have. */
+const lastIssue = (row: RevokedRecord): number => row.membershipsUntil - LIMITS.membershipSeconds;
