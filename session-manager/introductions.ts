@@ -415,8 +415,8 @@ export class Introductions {
   }
 
   /**
-   * The grant is on disk. If one of both was revoked meanwhile nobody learns of it: the session's
-   * key is forgotten here, and its record closes as one that nobody reported about.
+   * The grant is on disk. If one of both was revoked meanwhile its session is over already
+   * (`Sessions.begin`) and nobody learns of it: the key is forgotten here.
    */
   #onBegun(now: Micros, introduction: Introduction, found: Found, notice: Notice): void {
     const { caller, callee } = found;
