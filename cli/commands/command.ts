@@ -97,8 +97,8 @@ export const boundedDurationOption = (
 export const durationOption = (flags: string, description: string): Option =>
   new Option(flags, description).argParser((text) => accepted(() => parseDuration(text)));
 
-/** An option that takes a port, 0 for any free one. */
-export function portOption(flags: string, description: string, preset: number): Option {
+/** An option that takes a port, 0 for any free one; without `preset` it may be left undefined. */
+export function portOption(flags: string, description: string, preset?: number): Option {
   return new Option(flags, description).default(preset).argParser((text) => {
     const port = /^\d{1,5}$/.test(text) ? Number(text) : NaN;
     return parsed(port <= 65_535 ? port : undefined, 'a port from 0 (any free one) to 65535');

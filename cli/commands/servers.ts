@@ -1,7 +1,8 @@
-// `serve`, `broker`, `session-manager`: the two servers, in one process or in two [¶0028].
-// For now both listen on loopback only and without TLS, and say so.
+// `serve`, `broker`, `session-manager`: the two servers, in one process or in two [¶0028]. Both speak
+// TLS 1.3 with a certificate of their own, made at the first start; `--plain` is for trying things
+// on one machine.
 
-import { isIPv4 } from 'node:net';
+import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Command } from 'commander';
 import type { BrokerShell } from '../../broker/shell/broker-shell.ts';
@@ -9,12 +10,13 @@ import type { CryptoSuite } from '../../protocol/crypto.ts';
 import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
 import type { Clock } from '../../protocol/io/clock.ts';
 import type { Log } from '../../protocol/io/log.ts';
+import type { ServerCertificate } from '../../protocol/io/server-certificate.ts';
 import type { Rng } from '../../protocol/random.ts';
 import type {
   ManagerShellOptions,
   RunningManager,
 } from '../../session-manager/shell/manager-shell.ts';
-import { homeWords, makeHome } from '../home.ts';
+import { homeWords, makeHome, shellWord } from '../home.ts';
 import { readManagerKey } from '../manager-key.ts';
 import type { Output } from '../output.ts';
 import type { Serving } from '../server-socket.ts';
@@ -23,29 +25,43 @@ import { type CommonOptions, declare, portOption, runs } from './command.ts';
 
 interface ListenOptions extends CommonOptions {
   readonly listen: string;
+  readonly plain?: boolean;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
 }
 interface BrokerOptions extends ListenOptions {
   readonly managerPub: string;
-  readonly mqttPort: number;
+  readonly mqttPort?: number;
 }
 interface ManagerOptions extends ListenOptions {
   readonly broker: string;
+  readonly brokerPin?: string;
   readonly httpPort: number;
   readonly publicUrl?: string;
+  readonly explain?: boolean;
 }
-type ServeOptions = Omit<ManagerOptions, 'broker'> & { readonly mqttPort: number };
+type ServeOptions = Omit<ManagerOptions, 'broker' | 'brokerPin'> & { readonly mqttPort?: number };
 
+const MQTTS_PORT = 8883;
 const MQTT_PORT = 1883;
 const HTTP_PORT = 8183;
-const PLAIN = 'For now it listens on loopback only and without TLS.';
+/** Hex digits of a pin that a person is shown. */
+const PIN_SHOWN = 16;
+const TLS =
+  'TLS 1.3 with a certificate of its own, made at the first start. Terminals know its key by their\n' +
+  'ticket; a certificate that runs out, or another key, needs nobody to enrol again.';
 
 /** Adds `serve`, `broker` and `session-manager`. */
 export function declareServers(program: Command): void {
   const serve = declare(program, {
     usage: 'serve',
     summary: 'Run broker and session manager in one process.',
-    details: PLAIN,
-    examples: ['nakodo serve --home ./server', 'nakodo serve --mqtt-port 0 --http-port 0 --json'],
+    details: TLS,
+    examples: [
+      'nakodo serve --home ./server',
+      'nakodo serve --listen 0.0.0.0 --public-url https://nakodo.example:8183',
+      'nakodo serve --plain --mqtt-port 0 --http-port 0 --json',
+    ],
   });
   listening(serve);
   mqttPort(serve);
@@ -55,8 +71,8 @@ export function declareServers(program: Command): void {
   const broker = declare(program, {
     usage: 'broker',
     summary: 'Run the trigger broker alone.',
-    details: PLAIN,
-    examples: ['nakodo broker --manager-pub ./manager/manager.pub --mqtt-port 1883'],
+    details: TLS,
+    examples: ['nakodo broker --manager-pub ./manager/manager.pub --home ./broker'],
   });
   listening(broker);
   mqttPort(broker);
@@ -66,89 +82,116 @@ export function declareServers(program: Command): void {
   const manager = declare(program, {
     usage: 'session-manager',
     summary: 'Run the session manager alone; ready when its broker is.',
-    details: PLAIN,
-    examples: ['nakodo session-manager --broker mqtt://127.0.0.1:1883 --home ./manager'],
+    details: TLS,
+    examples: [
+      'nakodo session-manager --broker mqtts://127.0.0.1:8883 --broker-pin ./broker/tls.pin',
+    ],
   });
   listening(manager);
   manager.requiredOption('--broker <url>', 'the broker, as terminals reach it too');
+  manager.option('--broker-pin <file>', 'tls.pin in the home of the broker; may appear later');
   enrolment(manager);
   runs<ManagerOptions>(manager, runManager);
 }
 
 const listening = (command: Command): Command =>
-  command.option('--listen <addr>', 'a loopback address', '127.0.0.1');
+  command
+    .option('--listen <addr>', 'an address of this machine', '127.0.0.1')
+    .option('--tls-cert <file>', 'a certificate (PEM) in place of its own; with --tls-key')
+    .option('--tls-key <file>', 'its key (PEM)')
+    .option('--plain', 'no TLS; on 127.0.0.1 or ::1 only');
 
 const mqttPort = (command: Command): Command =>
-  command.addOption(portOption('--mqtt-port <n>', 'of the broker; 0: any free one', MQTT_PORT));
+  command.addOption(
+    portOption(
+      '--mqtt-port <n>',
+      `of the broker; 0: any free one (default: ${MQTTS_PORT}, with --plain ${MQTT_PORT})`,
+    ),
+  );
 
 const enrolment = (command: Command): Command =>
   command
     .addOption(portOption('--http-port <n>', 'for enrolment; 0: any free one', HTTP_PORT))
-    .option('--public-url <url>', 'how terminals reach --http-port; stands in tickets');
+    .option('--public-url <url>', 'how terminals reach --http-port; stands in tickets')
+    .option('--explain', 'tell refused callers why: it also tells them who exists');
 
 /** What was opened, to be closed in reverse order. */
 type Opened = { close(): Promise<void> }[];
 
 /** Broker and manager in one process [¶0028], for terminals that are others: claim 22. */
 async function runServe(output: Output, options: ServeOptions): Promise<ExitCode> {
-  refuseOpenNetwork(options.listen);
   const home = makeHome(options.home);
   const parts = await serverParts(output);
   const { managerPublicKey } = await import('../../session-manager/shell/manager-shell.ts');
   return running(output, options, async (opened) => {
     const serving = await openOperator(home, opened);
     const key = await managerPublicKey(home, parts.suite, parts.rng);
-    const broker = await openBroker(options, [key], parts);
+    const tls = await certificate(options, home, parts);
+    const broker = await openBroker(options, [key], tls, parts);
     opened.push(broker);
     const connect = (): Duplex => broker.connect();
-    const manager = await openManager(options, home, { url: broker.url, connect }, parts);
+    const url = brokerUrl(options, broker);
+    const manager = await openManager(options, home, { url, connect }, tls, parts);
     opened.push(manager);
     serving.operations = manager.operations;
     await manager.ready;
-    return { mqtt: broker.port, udp: null, http: manager.httpPort };
+    return { ports: { mqtt: broker.port, udp: null, http: manager.httpPort }, pin: tls?.pin };
   });
 }
 
 /** The trigger broker as a program: claim 21. */
 async function runBroker(output: Output, options: BrokerOptions): Promise<ExitCode> {
-  refuseOpenNetwork(options.listen);
   const key = await readManagerKey(options.managerPub);
   const parts = await serverParts(output);
   return running(output, options, async (opened) => {
-    const broker = await openBroker(options, [key], parts);
+    // Without TLS it keeps nothing.
+    const home = options.plain === true ? '' : makeHome(options.home);
+    const tls = await certificate(options, home, parts);
+    const broker = await openBroker(options, [key], tls, parts);
     opened.push(broker);
-    return { mqtt: broker.port, udp: null, http: null };
+    if (tls !== undefined) {
+      output.remark(`For its session manager: --broker-pin ${shellWord(join(home, 'tls.pin'))}`);
+    }
+    return { ports: { mqtt: broker.port, udp: null, http: null }, pin: tls?.pin };
   });
 }
 
 /** The session manager as a program: claim 20. */
 async function runManager(output: Output, options: ManagerOptions): Promise<ExitCode> {
-  refuseOpenNetwork(options.listen);
   const home = makeHome(options.home);
   const parts = await serverParts(output);
   return running(output, options, async (opened) => {
     const serving = await openOperator(home, opened);
-    const manager = await openManager(options, home, { url: options.broker }, parts);
+    const tls = await certificate(options, home, parts);
+    output.remark(`Its key is in ${home}/manager.pub. Waiting for the broker …`);
+    const place = { url: options.broker, pinFile: options.brokerPin };
+    const manager = await openManager(options, home, place, tls, parts);
     opened.push(manager);
     serving.operations = manager.operations;
-    output.remark(`Its key is in ${home}/manager.pub. Waiting for the broker …`);
     await manager.ready;
-    return { mqtt: null, udp: null, http: manager.httpPort };
+    return { ports: { mqtt: null, udp: null, http: manager.httpPort }, pin: tls?.pin };
   });
+}
+
+/** A server that is ready; `pin`: of its TLS key, absent without TLS. */
+interface Ready {
+  readonly ports: Readonly<Record<string, number | null>>;
+  readonly pin: Uint8Array | undefined;
 }
 
 /** Opens a server, says that it is ready, and closes it when it is told to end. */
 async function running(
   output: Output,
-  options: CommonOptions,
-  open: (opened: Opened) => Promise<Readonly<Record<string, number | null>>>,
+  options: ListenOptions,
+  open: (opened: Opened) => Promise<Ready>,
 ): Promise<ExitCode> {
   const opened: Opened = [];
   const ended = untilEnded();
   try {
-    const ports = await Promise.race([open(opened), ended]);
-    if (ports !== undefined) {
-      output.result({ ready: true, ports }, readyWords(ports, options.home));
+    const ready = await Promise.race([open(opened), ended]);
+    if (ready !== undefined) {
+      const pin = ready.pin === undefined ? null : Buffer.from(ready.pin).toString('hex');
+      output.result({ ready: true, ports: ready.ports, pin }, readyWords(ready, options));
       await ended;
     }
   } finally {
@@ -157,16 +200,17 @@ async function running(
   return EXIT.done;
 }
 
-function readyWords(
-  ports: Readonly<Record<string, number | null>>,
-  home: string | undefined,
-): string {
+function readyWords({ ports, pin }: Ready, options: ListenOptions): string {
   const shown = Object.entries(ports).flatMap(([name, port]) =>
     port === null ? [] : [`${name} ${port}`],
   );
+  const how =
+    pin === undefined
+      ? `Without TLS on ${options.listen}, for this machine only.`
+      : `TLS 1.3 on ${options.listen}, key ${Buffer.from(pin).toString('hex').slice(0, PIN_SHOWN)}….`;
   return [
-    `Ready: ${shown.join(', ')}. It listens on loopback only and without TLS for now.`,
-    ...(ports.http === null ? [] : [`Next: nakodo ticket --name TERM1${homeWords(home)}`]),
+    `Ready: ${shown.join(', ')}. ${how}`,
+    ...(ports.http === null ? [] : [`Next: nakodo ticket --name TERM1${homeWords(options.home)}`]),
     'Ctrl-C ends it; talks that run go on.',
   ].join('\n');
 }
@@ -196,41 +240,56 @@ async function openOperator(home: string, opened: Opened): Promise<Serving> {
   return serving;
 }
 
+/** The server's key and certificate; undefined with `--plain`. */
+async function certificate(
+  { plain, tlsCert: certFile, tlsKey: keyFile }: ListenOptions,
+  home: string,
+  { clock }: ServerParts,
+): Promise<ServerCertificate | undefined> {
+  if (plain === true) {
+    if (certFile === undefined && keyFile === undefined) return undefined;
+    const next = 'leave one of them out';
+    throw new NakodoError('usage', '--plain has no certificate to show', next, EXIT.usage);
+  }
+  const { loadServerCertificate } = await import('../../protocol/io/server-certificate.ts');
+  return loadServerCertificate({ home, certFile, keyFile, clock });
+}
+
 async function openBroker(
-  options: ListenOptions & { readonly mqttPort: number },
+  options: ListenOptions & { readonly mqttPort?: number },
   managerKeys: readonly Uint8Array[],
+  tls: ServerCertificate | undefined,
   { suite, clock, log }: ServerParts,
 ): Promise<BrokerShell> {
   const { startBroker } = await import('../../broker/shell/broker-shell.ts');
-  const { listen, mqttPort: port } = options;
-  return startBroker({ listen, port, managerKeys, suite, clock, log });
+  const { listen, mqttPort: port = tls === undefined ? MQTT_PORT : MQTTS_PORT } = options;
+  return startBroker({ listen, port, managerKeys, suite, clock, log, ...(tls && { tls }) });
+}
+
+/** The broker as terminals are told of it: on the host of the public URL, if there is one. */
+function brokerUrl({ publicUrl }: ServeOptions, broker: BrokerShell): string {
+  if (publicUrl === undefined || !URL.canParse(publicUrl)) return broker.url;
+  const { protocol } = new URL(broker.url);
+  return `${protocol}//${new URL(publicUrl).hostname}:${broker.port}`;
 }
 
 async function openManager(
   options: Omit<ManagerOptions, 'broker'>,
   home: string,
   broker: ManagerShellOptions['broker'],
+  tls: ServerCertificate | undefined,
   parts: ServerParts,
 ): Promise<RunningManager> {
   const { startManager } = await import('../../session-manager/shell/manager-shell.ts');
-  const { listen: httpListen, httpPort, publicUrl } = options;
+  const { listen: httpListen, httpPort, publicUrl, explain = false } = options;
   return startManager({
     home,
     broker,
+    tls,
     httpListen,
     httpPort,
+    explain,
     ...(publicUrl === undefined ? {} : { publicUrl }),
     ...parts,
   });
-}
-
-/** Until there is TLS, nothing of ours is open to a network. @throws NakodoError (exit 2). */
-function refuseOpenNetwork(listen: string): void {
-  if ((isIPv4(listen) && listen.startsWith('127.')) || listen === '::1') return;
-  throw new NakodoError(
-    'plain-not-loopback',
-    `this release has no TLS yet, and ${listen} is not a loopback address`,
-    'listen on 127.0.0.1 or ::1',
-    EXIT.usage,
-  );
 }

@@ -1,6 +1,6 @@
-// A whole system in this process on real sockets: broker, session manager,
-// and any number of enrolled agents, each in a home of its own below one temporary folder. The
-// fleet and the story's tests live in it.
+// A whole system in this process on real sockets: broker, session manager, and any number of
+// enrolled agents, each in a home of its own below one temporary folder, over TLS as in earnest.
+// The fleet and the story's tests live in it.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -15,6 +15,8 @@ import { Clock } from '../../protocol/io/clock.ts';
 import { entropy } from '../../protocol/io/entropy.ts';
 import { type Log, silentLog } from '../../protocol/io/log.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
+import { loadServerCertificate } from '../../protocol/io/server-certificate.ts';
+import type { RateLimits } from '../../session-manager/manager-types.ts';
 import {
   type RunningManager,
   managerPublicKey,
@@ -39,38 +41,51 @@ export interface Town {
   close(): Promise<void>;
 }
 
-/**
- * Opens a town without terminals. `policy`: what the operator permits; `apart`: the manager reaches
- * the broker over TCP, as when each is a process of its own [¶0028].
- */
-export async function openTown(
-  options: {
-    readonly policy?: OperatorLimits;
-    readonly log?: Log;
-    readonly apart?: boolean;
-  } = {},
-): Promise<Town> {
+/** What is special about a town. */
+interface TownOptions {
+  /** What the operator permits. */
+  readonly policy?: OperatorLimits;
+  readonly log?: Log;
+  /** The manager reaches the broker over TCP, as when each is a process of its own [¶0028]. */
+  readonly apart?: boolean;
+  /** No TLS, as with `--plain`. */
+  readonly plain?: boolean;
+  /** Let reasons out with refusals. */
+  readonly explain?: boolean;
+  /** How often callers may ask in vain. */
+  readonly rates?: RateLimits;
+}
+
+/** Opens a town without terminals. */
+export async function openTown(options: TownOptions = {}): Promise<Town> {
   const log = options.log ?? silentLog;
   const folder = await mkdtemp(join(tmpdir(), 'nakodo-town-'));
   const server = join(folder, 'server');
   const clock = new Clock();
   const shared = { suite: nodeSuite, clock, log };
   const key = await managerPublicKey(server, nodeSuite, entropy);
-  const broker = await startBroker({ ...shared, managerKeys: [key] });
+  const isTls = options.plain !== true;
+  const tls = isTls ? { tls: await loadServerCertificate({ home: server, clock }) } : {};
+  const broker = await startBroker({ ...shared, ...tls, managerKeys: [key] });
   const connect = (): Duplex => broker.connect();
+  const pinFile = join(server, 'tls.pin');
+  const { policy, explain, rates } = options;
   const manager = await startManager({
     ...shared,
+    ...tls,
     home: server,
     rng: entropy,
-    broker: { url: broker.url, ...(options.apart === true ? {} : { connect }) },
-    ...(options.policy === undefined ? {} : { policy: options.policy }),
+    broker: { url: broker.url, ...(options.apart === true ? { pinFile } : { connect }) },
+    ...(policy && { policy }),
+    ...(explain === undefined ? {} : { explain }),
+    ...(rates && { rates }),
   });
   await manager.ready;
   const agents: Agent[] = [];
   const allow = (home: string, allowList: string): Promise<void> =>
     writeFile(join(home, 'allow-list.toml'), allowList);
   const begin: Town['begin'] = async (home, more = {}) => {
-    const agent = await Agent.start({ home, log, clock, ...more });
+    const agent = await Agent.start({ home, log, ...more });
     agents.push(agent);
     return agent;
   };
@@ -85,7 +100,7 @@ export async function openTown(
         uses: 1,
         forSeconds: TICKET_SECONDS,
       });
-      await enrol({ home, ticket, name: name as Name, suite: nodeSuite, rng: entropy, clock });
+      await enrol({ home, ticket, name: name as Name, suite: nodeSuite, rng: entropy });
       await allow(home, allowList);
       return home;
     },
