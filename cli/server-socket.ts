@@ -25,6 +25,7 @@ const request = v.variant('op', [
   v.strictObject({ op: v.literal('sessions'), all: v.boolean() }),
   v.strictObject({ op: v.literal('watch') }),
   v.strictObject({ op: v.literal('end'), session: v.string() }),
+  v.strictObject({ op: v.literal('revoke'), name: v.string() }),
   v.strictObject({ op: v.literal('log'), last: count }),
   v.strictObject({ op: v.literal('exportLog'), use: v.picklist(['head', 'archive']) }),
   v.strictObject({ op: v.literal('archived'), sequence: count, hash: v.string() }),
@@ -69,6 +70,9 @@ async function answer(
       return watch(operations, channel);
     case 'end':
       return operations.end(asked.session);
+    case 'revoke':
+      // As a row: one terminal may have more talks than a result holds.
+      return writeRows(channel, [await operations.revoke(asked.name)]);
     case 'log':
       return writeRows(channel, await operations.log({ limit: asked.last }));
     case 'exportLog':

@@ -6,7 +6,12 @@ import { endSentence, type EndReason } from '../../protocol/ends.ts';
 import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
 import { isSessionId } from '../../protocol/ids.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
-import type { DeviceView, ManagerEvent, SessionView } from '../../session-manager/manager-types.ts';
+import type {
+  DeviceView,
+  ManagerEvent,
+  RevokeView,
+  SessionView,
+} from '../../session-manager/manager-types.ts';
 import { askServer, askServerRows } from '../ask.ts';
 import { terminalName } from '../names.ts';
 import { type Output, table } from '../output.ts';
@@ -27,7 +32,7 @@ type WatchEvent = { readonly event: ManagerEvent['event'] | 'live'; readonly ses
 
 const TICKET_MS = 3_600_000;
 
-/** Adds `ticket`, `devices`, `sessions` and `end`. */
+/** Adds `ticket`, `devices`, `sessions`, `end` and `revoke`. */
 export function declareOperator(program: Command): void {
   const ticket = declare(program, {
     usage: 'ticket',
@@ -72,6 +77,15 @@ export function declareOperator(program: Command): void {
     new Argument('<session>', 'its ID, or its beginning, as `nakodo sessions` shows'),
   );
   runs<CommonOptions>(end, runEnd);
+
+  const revoke = declare(program, {
+    usage: 'revoke',
+    summary: 'Shut a terminal out for good, and end its talks.',
+    examples: ['nakodo revoke TERM1', 'nakodo revoke TERM1 --json'],
+    exits: [EXIT.unreachable],
+  });
+  revoke.addArgument(new Argument('<name>', 'the terminal, as `nakodo devices` shows'));
+  runs<CommonOptions>(revoke, runRevoke);
 }
 
 async function runTicket(output: Output, options: TicketOptions): Promise<ExitCode> {
@@ -87,11 +101,12 @@ async function runTicket(output: Output, options: TicketOptions): Promise<ExitCo
 
 async function runDevices(output: Output, options: CommonOptions): Promise<ExitCode> {
   const devices = await askServerRows<DeviceView>(options.home, { op: 'devices' });
-  const rows = devices.map(({ name, id, registered, pollSeconds }) => ({
+  const rows = devices.map(({ name, id, registered, pollSeconds, cloned }) => ({
     name,
     id,
     registered: registered ?? 'not yet',
     polls: pollSeconds === null ? '-' : `every ${formatDuration(pollSeconds * 1000)}`,
+    'seen twice': cloned ?? 'never',
   }));
   const none = 'No terminals yet. To enrol one: nakodo ticket --name TERM1';
   output.result(devices, rows.length === 0 ? none : table(rows));
@@ -166,6 +181,24 @@ async function runEnd(
       ? ''
       : ` ${unconfirmed.join(' and ')} did not answer and will stop at the granted limit.`;
   output.result(ended, `Ended: ${endSentence(ended.reason as EndReason)}.${told}${silent}`);
+  return EXIT.done;
+}
+
+/** Says which talks have ended, and which run on until when [claim 13]. */
+async function runRevoke(
+  output: Output,
+  options: CommonOptions,
+  [which]: readonly string[],
+): Promise<ExitCode> {
+  const request = { op: 'revoke', name: terminalName(which) };
+  const [revoked] = await askServerRows<RevokeView>(options.home, request);
+  const { name, id, ended, running } = revoked;
+  const talks = ended.length === 1 ? '1 talk has ended.' : `${ended.length} talks have ended.`;
+  const lines = running.map(
+    ({ session, unconfirmed, until }) =>
+      `Talk ${session} may run on until ${until}: ${unconfirmed.join(' and ')} did not answer.`,
+  );
+  output.result(revoked, [`Revoked: ${name} (${id}). ${talks}`, ...lines].join('\n'));
   return EXIT.done;
 }
 

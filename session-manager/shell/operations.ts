@@ -11,6 +11,7 @@ import type {
   EndOutcome,
   ManagerEvent,
   Reply,
+  RevokeView,
   SessionChange,
   SessionView,
 } from '../manager-types.ts';
@@ -20,7 +21,7 @@ import { faultError } from './enrolment-http.ts';
 import { SHELL_LIMITS } from './limits.ts';
 import { type LogOperations, makeLogOperations } from './log-operations.ts';
 import type { Store } from './store.ts';
-import { deviceView, sessionView } from './views.ts';
+import { deviceView, revokeView, sessionView } from './views.ts';
 
 /** The operator's ways in. All throw NakodoError with a next step. */
 export interface Operations extends LogOperations {
@@ -40,6 +41,11 @@ export interface Operations extends LogOperations {
   watch(listener: (event: ManagerEvent) => void): () => void;
   /** Forces an end [S6004]; resolves when both terminals confirmed, or LIMITS.endAnswerMs later. */
   end(session: string): Promise<EndOutcome>;
+  /**
+   * Revokes the terminal of a name and ends its talks; resolves when their other ends confirmed, or
+   * LIMITS.endAnswerMs later.
+   */
+  revoke(name: string): Promise<RevokeView>;
 }
 
 interface Parts {
@@ -71,6 +77,12 @@ export function makeOperations(parts: Parts): Operations {
         listener({ event, session: sessionView(session) });
       watchers.add(watcher);
       return () => void watchers.delete(watcher);
+    },
+    async revoke(name) {
+      if (!isName(name)) throw faultError('no-device');
+      const reply = await command({ kind: 'revoke', name });
+      if (reply.kind !== 'revoked') throw failure(reply);
+      return revokeView(reply.outcome);
     },
     async end(session) {
       if (!isSessionId(session)) throw faultError('no-session');

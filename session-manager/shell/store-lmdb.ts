@@ -91,6 +91,7 @@ class LmdbStore implements Store {
         ...this.#all('sessions', LIVE_PREFIX, LIMITS.sessionsMax),
       ],
       meta: this.#all('meta', '', PAGE_ROWS),
+      revoked: this.#all('revoked', '', LIMITS.devicesMax),
     };
   }
 

@@ -3,7 +3,7 @@
 
 import type { CryptoSuite } from '../../protocol/crypto.ts';
 import { decodeLogEntry } from '../log.ts';
-import type { DeviceView, SessionView } from '../manager-types.ts';
+import type { DeviceView, RevokeOutcome, RevokeView, SessionView } from '../manager-types.ts';
 import type { Device } from '../names.ts';
 import { type SessionRecord, differenceBytes } from '../records.ts';
 
@@ -39,6 +39,15 @@ export function deviceView(device: Device): DeviceView {
     enrolled: iso(device.enrolled),
     registered: device.registered === undefined ? null : iso(device.registered),
     pollSeconds: device.pollSeconds ?? null,
+    cloned: device.cloned === undefined ? null : iso(device.cloned),
+  };
+}
+
+/** What became of a revocation, as `nakodo revoke --json` prints it. */
+export function revokeView({ running, ...outcome }: RevokeOutcome): RevokeView {
+  return {
+    ...outcome,
+    running: running.map((session) => ({ ...session, until: iso(session.until) })),
   };
 }
 
@@ -53,7 +62,11 @@ export function logView(suite: CryptoSuite, key: string, encoded: Uint8Array): L
   const { sequence, wall, kind, previous: _, ...facts } = entry;
   const shown = Object.entries(facts).flatMap(([name, value]) => {
     if (value === undefined) return [];
-    return [[name, value instanceof Uint8Array ? hex(value) : value] as const];
+    if (value instanceof Uint8Array) return [[name, hex(value)] as const];
+    if (typeof value !== 'object') return [[name, value] as const];
+    // A terminal's two keys: the one group of values that an entry holds.
+    const keys: Readonly<Record<string, Uint8Array>> = { ...value };
+    return Object.entries(keys).map(([key, bytes]) => [key, hex(bytes)] as const);
   });
   return { sequence, time: iso(wall), kind, ...Object.fromEntries(shown), hash };
 }
