@@ -24,6 +24,7 @@ export function declareList(program: Command): void {
     examples: [
       'nakodo allow TERM1 --service file --bytes 200MB --for 1h --extend',
       "nakodo allow '*@example.org' --until 18:00",
+      'nakodo allow TERM5 --ask --remember 8h',
     ],
   });
   whoArgument(allow)
@@ -32,7 +33,10 @@ export function declareList(program: Command): void {
     .option('--bytes <size>', 'at most this much in one talk, like 200MB or 64MiB')
     .option('--for <time>', 'at most this long in one talk, like 90s, 15m or 1h')
     .option('--until <moment>', 'only until then: 18:00 today, or 2030-01-31T18:00:00Z')
-    .option('--extend', 'a talk may be extended up to these limits');
+    .option('--extend', 'a talk may be extended up to these limits')
+    .option('--ask', 'ask me at every call: it waits for nakodo approve')
+    .option('--ask-command <command>', 'ask by running this (no shell); exit code 0 is a yes')
+    .option('--remember <time>', 'with --ask: a yes counts for the next calls as well, like 8h');
   runs<EntryOptions>(allow, (output, options, [who]) =>
     store(output, { home: options.home, action: 'allow', who, options }),
   );
@@ -62,8 +66,8 @@ const whoArgument = (command: Command): Command =>
 
 /** What `--json` prints of an entry: the words of the file. */
 function fields(entry: AllowEntry): Readonly<Record<string, unknown>> {
-  const { action, pattern, id, services, seconds, bytes, until, extend } = entry;
-  return { action, name: pattern, id, services, bytes, seconds, until, extend };
+  const { action, pattern, id, services, seconds, bytes, until, extend, ask, remember } = entry;
+  return { action, name: pattern, id, services, bytes, seconds, until, extend, ask, remember };
 }
 
 function words(entry: AllowEntry): Record<string, string> {
@@ -76,7 +80,14 @@ function words(entry: AllowEntry): Record<string, string> {
     time: seconds === undefined ? '-' : formatDuration(seconds * 1000),
     until: until ?? '-',
     extend: extend === true ? 'yes' : '-',
+    ask: askWords(entry),
   };
+}
+
+function askWords({ ask, remember }: AllowEntry): string {
+  if (ask === undefined || ask === false) return '-';
+  const how = ask === true ? 'me' : ask;
+  return remember === undefined ? how : `${how}, for ${formatDuration(remember * 1000)}`;
 }
 
 /** Puts one entry into the file; nothing is lost when the disk is full or the power fails. */

@@ -14,6 +14,7 @@ const COMMANDS = [
   'devices',
   'sessions',
   'end',
+  'revoke',
   'log',
   'enroll',
   'agent',
@@ -21,6 +22,8 @@ const COMMANDS = [
   'allow',
   'deny',
   'allowed',
+  'approve',
+  'trust',
   'send',
 ];
 

@@ -22,6 +22,8 @@ interface Job {
 interface Run {
   readonly child: ChildProcess;
   readonly deadline: NodeJS.Timeout;
+  /** Undefined: nobody waits for it any more. */
+  answer: Job['answer'] | undefined;
 }
 
 /** The commands of one terminal. */
@@ -52,13 +54,13 @@ export class OwnerHooks {
     const at = this.#waiting.findIndex((job) => job.question.ask === ask);
     if (at >= 0) this.#waiting.splice(at, 1);
     const run = this.#running.get(ask);
-    if (run !== undefined) kill(run.child);
+    if (run !== undefined) giveUp(run);
   }
 
   /** Kills what runs; nothing is answered any more. */
   stop(): void {
     this.#waiting.length = 0;
-    for (const { child } of this.#running.values()) kill(child);
+    for (const run of this.#running.values()) giveUp(run);
   }
 
   #next(): void {
@@ -88,12 +90,12 @@ export class OwnerHooks {
       return;
     }
     const deadline = setTimeout(() => kill(child), leftMs);
-    this.#running.set(ask, { child, deadline });
+    const run: Run = { child, deadline, answer };
+    this.#running.set(ask, run);
     const ended = (approved: boolean): void => {
-      if (this.#running.get(ask)?.child !== child) return;
-      this.#running.delete(ask);
+      if (!this.#running.delete(ask)) return;
       clearTimeout(deadline);
-      answer(approved);
+      run.answer?.(approved);
       this.#next();
     };
     child.once('error', (error) => {
@@ -115,6 +117,11 @@ function questionEnvironment({ caller, service, want }: OwnerQuestion): NodeJS.P
     NAKODO_BYTES: String(want.bytes ?? ''),
     NAKODO_SECONDS: String(want.seconds ?? ''),
   };
+}
+
+function giveUp(run: Run): void {
+  run.answer = undefined;
+  kill(run.child);
 }
 
 /** Ends a command and its children at once. */

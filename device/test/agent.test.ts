@@ -9,7 +9,6 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import t from 'tap';
 import { EXIT, type NakodoError } from '../../protocol/errors.ts';
-import { Clock } from '../../protocol/io/clock.ts';
 import { entropy } from '../../protocol/io/entropy.ts';
 import { callLocal } from '../../protocol/io/local-socket.ts';
 import { silentLog } from '../../protocol/io/log.ts';
@@ -286,24 +285,6 @@ t.test(
   },
 );
 
-t.test('what is wrong with a home is said with the name of the file', async (t) => {
-  const world = await RealWorld.start(t);
-  const home = world.home('NEW');
-  await t.rejects(Agent.start({ home, log: silentLog }), { code: 'not-enrolled' });
-  await world.enrol('TERM1');
-  const files = world.home('TERM1');
-  const identity = await readFile(join(files, 'identity.json'), 'utf8');
-  const start = (): Promise<Agent> => Agent.start({ home: files, log: silentLog });
-  await writeFile(join(files, 'identity.json'), identity.replace(/"id": "../, '"id": "zz'));
-  await t.rejects(start(), { code: 'file-damaged', message: /identity\.json/ });
-  await writeFile(join(files, 'identity.json'), '{}');
-  await t.rejects(start(), { code: 'file-damaged', message: /identity\.json/ });
-  await writeFile(join(files, 'identity.json'), identity);
-  const other = await readFile(join(home, 'identity.json'), 'utf8');
-  await writeFile(join(files, 'identity.json'), other);
-  await t.rejects(start(), { code: 'file-damaged', message: /enrolment\.json/ });
-});
-
 t.test('a ticket is used once; a bad one and an absent server are said', async (t) => {
   const world = await RealWorld.start(t);
   const ask = { uses: 1, forSeconds: 60 };
@@ -322,4 +303,4 @@ t.test('a ticket is used once; a bad one and an absent server are said', async (
   });
 });
 
-const TOOLS = { suite: nodeSuite, rng: entropy, clock: new Clock() };
+const TOOLS = { suite: nodeSuite, rng: entropy };

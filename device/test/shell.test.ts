@@ -1,7 +1,7 @@
 // The small parts of the terminal's shell on real files: addresses, ends, the list at that very
 // moment.
 
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -13,12 +13,11 @@ import { Clock } from '../../protocol/io/clock.ts';
 import { entropy } from '../../protocol/io/entropy.ts';
 import { silentLog } from '../../protocol/io/log.ts';
 import { isLoopback } from '../../protocol/io/loopback.ts';
-import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { candidatePaths } from '../candidates.ts';
 import { addressBytes } from '../shell/addresses.ts';
 import { EndsStore } from '../shell/ends-store.ts';
 import { isFileName } from '../shell/file-service.ts';
-import { loadIdentity, openHome } from '../shell/home.ts';
+import { openHome } from '../shell/home.ts';
 import { allowListReader } from '../shell/list-reader.ts';
 
 async function folder(test: Test): Promise<string> {
@@ -98,16 +97,6 @@ t.test('S4003: the list is read at that very moment; none allows nobody', async 
     t.equal(list, undefined);
     t.match(problem, path);
   }
-});
-
-t.test('an identity is made once, 0600, and is the same at every start', async (t) => {
-  const home = await openHome(join(await folder(t), 'new'));
-  const first = await loadIdentity(home, nodeSuite, entropy);
-  const second = await loadIdentity(home, nodeSuite, entropy);
-  t.equal(first.id, second.id);
-  t.strictSame(first.keys, second.keys);
-  t.equal((await stat(home.identity)).mode & 0o777, 0o600);
-  t.equal((await stat(home.folder)).mode & 0o777, 0o700);
 });
 
 t.test('S4005: only a plain base name becomes a file in an inbox', async (t) => {
