@@ -7,7 +7,7 @@ import { EXIT, NakodoError } from '../../protocol/errors.ts';
 import { encodeCbor } from '../../protocol/control/cbor.ts';
 import { publicKeys } from '../../protocol/control/messages.ts';
 import { EMPTY_SPAN, HEAD_KEY, type LogSpan, decodeSpan, signSpan } from '../log-head.ts';
-import { LogVerifier, type LogVerdict, checkLogHead } from '../log-verify.ts';
+import { type LogVerdict, LogVerifier } from '../log-verify.ts';
 import { type LogHead, logKey } from '../log.ts';
 import type { Command, Reply } from '../manager-types.ts';
 import type { Manager } from '../manager.ts';
@@ -191,35 +191,6 @@ async function removeThrough(store: Store, sequence: number): Promise<number> {
     if (old.length < SHELL_LIMITS.verifyPageRows) return removed;
     await new Promise((resolve) => setImmediate(resolve));
   }
-}
-
-/**
- * Refuses a store whose log does not end as this home's manager signed it: before anything is made
- * of what lies there. `place`: the store, as the error names it.
- * @throws NakodoError `store-damaged`.
- */
-export function refuseChangedLog(
-  store: Store,
-  {
-    place,
-    suite,
-    managerKey,
-  }: { readonly place: string; readonly suite: CryptoSuite; readonly managerKey: Uint8Array },
-): void {
-  const hasRows = (['devices', 'names', 'tickets', 'sessions', 'revoked'] as const).some(
-    (table) => store.range(table, { limit: 1 }).length > 0,
-  );
-  const why = checkLogHead(suite, managerKey, {
-    meta: store.range('meta', { prefix: HEAD_KEY, limit: 1 }),
-    last: store.range('log', { reverse: true, limit: 1 })[0]?.value,
-    isEmpty: !hasRows,
-  });
-  if (why === undefined) return;
-  throw new NakodoError(
-    'store-damaged',
-    `the store in ${place} is not as this manager left it: ${why}`,
-    'keep a copy of it as it is; restore it from a backup, or move it away and begin anew',
-  );
 }
 
 const damaged = (why: string): NakodoError =>

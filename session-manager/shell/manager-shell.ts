@@ -180,7 +180,7 @@ async function pinOfBroker({
   }
 }
 
-/** A log whose end was cut or changed is not written on. @throws NakodoError `log-damaged`. */
+/** A log whose end was cut or changed is not written on. @throws NakodoError `store-damaged`. */
 function checkLog(
   { home, suite }: ManagerShellOptions,
   { key }: ManagerKeys,
@@ -189,15 +189,14 @@ function checkLog(
 ): void {
   const [last] = store.range('log', { reverse: true, limit: 1 });
   const { devices, names, tickets, sessions, meta, revoked } = stored;
-  const isEmpty = [devices, names, tickets, sessions, meta, revoked].every(
-    (rows) => rows.length === 0,
-  );
+  // Not `meta`: what a start alone writes there (keys, sequences) comes before the first entry.
+  const isEmpty = [devices, names, tickets, sessions, revoked].every((rows) => rows.length === 0);
   const wrong = checkLogHead(suite, key.publicKey, { meta, last: last?.value, isEmpty });
   if (wrong === undefined) return;
   throw new NakodoError(
-    'log-damaged',
-    `${join(home, 'store')} cannot be used: ${wrong}`,
-    'restore the home from a backup; to see what is left: nakodo log verify',
+    'store-damaged',
+    `the store in ${join(home, 'store')} is not as this manager left it: ${wrong}`,
+    'keep a copy of it as it is; restore the home from a backup, or begin anew in another one',
   );
 }
 
