@@ -12,7 +12,7 @@ export const BROKER_LIMITS = {
   /** Payload bytes of the triggers that wait in all; at the bound a trigger expires at once. */
   triggerBytesMax: 32 * 1024 * 1024,
   /** Login tokens that are remembered until they run out, of one party and in all: each is taken
-   * once. At a bound the oldest goes; nobody can push out another's. About 40 MB. */
+   * once. At a bound the oldest goes; one party alone pushes out its own only. About 40 MB. */
   noncesPerPartyMax: 64,
   noncesMax: 262_144,
   /** Milliseconds in which a terminal that showed a false membership may show no other. */
