@@ -7,7 +7,7 @@ import { topic } from '../../protocol/control/topics.ts';
 import { decodeGrant } from '../../protocol/grant.ts';
 import { openMembership } from '../../protocol/identity/membership.ts';
 import { verifySigned } from '../../protocol/identity/signed.ts';
-import { randomRequestId } from '../../protocol/ids.ts';
+import { randomRecordId, randomRequestId } from '../../protocol/ids.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import {
@@ -29,9 +29,7 @@ function pair(): { world: World; one: Terminal; three: Terminal } {
 }
 
 function register(world: World, from: Terminal, name = from.name): void {
-  const request = randomRequestId(world.rng);
-  const boot = randomRequestId(world.rng);
-  world.up(from, { kind: 'register', request, name, boot, capabilities: [] });
+  world.up(from, world.registerMessage(from, { name }));
 }
 
 t.test('S2000: a name is bound to the device that enrolled it, and to no other', async (t) => {
@@ -44,18 +42,24 @@ t.test('S2000: a name is bound to the device that enrolled it, and to no other',
   t.equal((membership?.expiresAt ?? 0) - (membership?.issuedAt ?? 0), LIMITS.membershipSeconds);
   register(world, three, one.name);
   t.equal(world.last('refusal').code, 'name-taken');
-  register(world, world.stranger('TERM9'));
+  const stranger = world.stranger('TERM9');
+  world.raw(stranger, world.hello(stranger));
   t.equal(world.last('refusal').code, 'not-enrolled');
 });
 
 t.test('S2001: only an enrolled terminal may call, and only under its own name', async (t) => {
   const { world, one, three } = pair();
-  world.connect(world.stranger('TERM1'), three.name);
   world.connect(one, three.name, { as: 'TERM2' });
-  world.connect(one, one.name);
+  const { message } = world.connect(one, one.name);
+  const stranger = world.stranger('TERM1');
+  world.raw(stranger, world.hello(stranger));
+  world.raw(stranger, encodeMessage({ ...message, calleeName: three.name }));
   t.equal(world.of('trigger').length, 0);
   world.advance(5_000);
-  t.equal(world.of('refusal').length, 3);
+  t.strictSame(
+    world.of('refusal').map((refusal) => refusal.message.code),
+    ['not-enrolled', 'refused', 'refused'],
+  );
   world.connect(one, three.name);
   t.equal(world.of('trigger').length, 1, 'positive control: under its own name it may');
 });
@@ -76,12 +80,15 @@ t.test('S2001: a repeated request never triggers twice and gets the answer it ha
 
 t.test('S2001: requests over the bound of one caller are counted and dropped', async (t) => {
   const { world, one, three } = pair();
-  for (let i = 0; i < LIMITS.introductionsPerCallerMax + 3; i++) world.connect(one, three.name);
-  t.equal(world.of('trigger').length, LIMITS.introductionsPerCallerMax);
+  for (let i = 0; i < LIMITS.introductionsPerCallerMax + 3; i++) {
+    world.connect(one, i % 2 === 0 ? three.name : 'NOBODY');
+  }
   t.equal(world.manager.counts.overBound, 3);
   world.advance(5_000);
+  t.equal(world.of('refusal').length, LIMITS.introductionsPerCallerMax);
+  const before = world.of('trigger').length;
   world.connect(one, three.name);
-  t.equal(world.of('trigger').length, LIMITS.introductionsPerCallerMax + 1);
+  t.equal(world.of('trigger').length, before + 1);
 });
 
 t.test(
@@ -188,11 +195,19 @@ t.test('S2008: notice 1 tells the caller the callee’s address and keys', async
 
 t.test('S2009: notice 2 tells the callee the same session, key and expiry', async (t) => {
   const { world, one, three } = pair();
-  world.introduce(one, three);
+  world.connect(one, three.name);
+  const answer = world.signedAnswer(three, {
+    request: world.asked(three, 'ask').request,
+    entries: [allow(one.name)],
+    mode: 'verdict',
+    record: randomRecordId(world.rng),
+  });
+  world.raw(three, world.seal(three, encodeMessage(answer)), 'allow-list');
+  world.answerBoth(one, three);
   const [caller, callee] = [one, three].map(
     (terminal) => world.of('addressNotice').find((sent) => sent.topic === down(terminal))?.message,
   );
-  t.equal(callee?.request, world.asked(three, 'ask').request);
+  t.equal(callee?.request, answer.nonce, 'it echoes what this boot of the callee put in');
   t.strictSame(callee?.peerCandidates[0].address, CALLER_ADDRESS);
   t.strictSame(callee?.grant, caller?.grant);
   t.strictSame(callee?.signature, caller?.signature);
