@@ -361,7 +361,7 @@ export class LogVerifier {
 /**
  * What is wrong with the end of a stored log, in words; undefined if nothing is. Quick, for a start:
  * the head is signed by this manager, and the last entry is the one that it names. `isEmpty`: no
- * other table holds anything, so that there may be no head yet.
+ * table holds anything that came with an entry, so that there may be no head yet.
  */
 export function checkLogHead(
   suite: CryptoSuite,

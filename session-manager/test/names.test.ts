@@ -6,7 +6,7 @@ import { makeEnrolRequest, openEnrolResponse } from '../../protocol/identity/enr
 import { makeMembershipRequest } from '../../protocol/identity/enrolment.ts';
 import { openMembership } from '../../protocol/identity/membership.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
-import { ENROL_URL, START_WALL, World, holds } from './virtual-manager.ts';
+import { ENROL_URL, World, holds } from './virtual-manager.ts';
 
 t.test(
   'S2000: of two that race for the last use of a ticket exactly one is enrolled',
@@ -117,7 +117,6 @@ t.test('a membership is renewed for whoever proves its keys', async (t) => {
       makeMembershipRequest(of.key, {
         url: ENROL_URL,
         keys: of.keys,
-        issuedAt: Math.floor((START_WALL + world.nowMs) / 1_000),
       }),
     );
   const { bytes } = world.reply(ask(terminal), 'membership');

@@ -21,7 +21,14 @@ export async function storeContract(t: Test, make: (t: Test) => Promise<StoreUnd
     async (t) => {
       const engine = await make(t);
       const first = await engine.open();
-      t.strictSame(first.load(), { devices: [], names: [], tickets: [], sessions: [], meta: [] });
+      t.strictSame(first.load(), {
+        devices: [],
+        names: [],
+        tickets: [],
+        sessions: [],
+        meta: [],
+        revoked: [],
+      });
       await first.write(TABLES.map((table) => ({ table, key: 'live/1', value: value(table) })));
       await first.close();
       const second = await engine.open();

@@ -445,6 +445,15 @@ export class World {
     return found as MessageOf<K>;
   }
 
+  /** All questions that were put to a terminal, oldest first. */
+  questions(to: Terminal): MessageOf<'ask'>[] {
+    const triggers = this.of('trigger').filter((one) => one.topic === topic('trigger', to.id));
+    return triggers.flatMap(({ message }) => {
+      const payload = decodeMessage(message.payload);
+      return payload?.kind === 'ask' ? [payload] : [];
+    });
+  }
+
   answerList(
     callee: Terminal,
     request: RequestId,
