@@ -107,6 +107,8 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
       case 'linkDown':
         // What is under way runs into its own deadline; talks do not notice.
         return this.#revocations.onLinkDown();
+      case 'pins':
+        return this.#serverKeys.change(now, input.pins);
       case 'restore':
         return this.#restore(now, input.stored);
     }

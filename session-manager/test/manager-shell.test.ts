@@ -1,41 +1,32 @@
-// The manager on a real broker, real TCP,
-// real HTTP and a real disk.
+// The manager on a real broker, real TLS, real HTTPS and a real disk.
 
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import t, { type Test } from 'tap';
 import { type BrokerShell, startBroker } from '../../broker/shell/broker-shell.ts';
-import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
-import type { Message, MessageOf } from '../../protocol/control/messages.ts';
-import { topic } from '../../protocol/control/topics.ts';
-import { deviceIdOf } from '../../protocol/identity/device-id.ts';
-import { makeEnrolRequest, openEnrolResponse } from '../../protocol/identity/enrolment.ts';
+import { sameBytes } from '../../protocol/bytes.ts';
+import { makeEnrolRequest } from '../../protocol/identity/enrolment.ts';
+import { openServerKeys } from '../../protocol/identity/server-keys.ts';
 import { parseTicket } from '../../protocol/identity/ticket.ts';
-import { makeToken } from '../../protocol/identity/token.ts';
-import { type DeviceId, type Name, randomRecordId, randomRequestId } from '../../protocol/ids.ts';
+import { type Name, randomRequestId } from '../../protocol/ids.ts';
 import { Clock } from '../../protocol/io/clock.ts';
 import { entropy } from '../../protocol/io/entropy.ts';
 import { silentLog } from '../../protocol/io/log.ts';
-import { type MqttLink, openLink } from '../../protocol/io/mqtt-link.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
+import { requestPinned } from '../../protocol/io/pinned-tls.ts';
+import { loadServerCertificate } from '../../protocol/io/server-certificate.ts';
 import { randomBytes } from '../../protocol/random.ts';
+import { until } from '../../protocol/test/until.ts';
 import type { ManagerEvent } from '../manager-types.ts';
-import { type RunningManager, managerPublicKey, startManager } from '../shell/manager-shell.ts';
+import { managerPublicKey, startManager } from '../shell/manager-shell.ts';
 import { openLmdbStore } from '../shell/store-lmdb.ts';
 import type { Store } from '../shell/store.ts';
-import { allow } from './virtual-manager.ts';
+import { type House, enrolled, introduce, post } from './hand.ts';
 
 const clock = new Clock();
 const parts = { suite: nodeSuite, rng: entropy, clock, log: silentLog };
-const unixSeconds = (): number => Math.floor(clock.wall() / 1_000);
-
-interface House {
-  readonly home: string;
-  readonly broker: BrokerShell;
-  readonly manager: RunningManager;
-}
 
 async function temporaryHome(t: Test): Promise<string> {
   const home = await mkdtemp(join(tmpdir(), 'nakodo-manager-'));
@@ -47,11 +38,13 @@ async function temporaryHome(t: Test): Promise<string> {
 async function house(t: Test, store?: Store): Promise<House> {
   const home = await temporaryHome(t);
   const key = await managerPublicKey(home, nodeSuite, entropy);
-  const broker = await startBroker({ ...parts, managerKeys: [key] });
+  const tls = await loadServerCertificate({ home, clock });
+  const broker = await startBroker({ ...parts, managerKeys: [key], tls });
   const connect = (): Duplex => broker.connect();
   const manager = await startManager({
     ...parts,
     home,
+    tls,
     broker: { url: broker.url, connect },
     ...(store && { store }),
   });
@@ -60,129 +53,15 @@ async function house(t: Test, store?: Store): Promise<House> {
     await broker.close();
   });
   await manager.ready;
-  return { home, broker, manager };
+  return { home, broker, manager, tls };
 }
 
-/** A terminal without a core: what it gets is looked at, what it sends is written by hand. */
-class Hand {
-  readonly id: DeviceId;
-  readonly name: Name;
-  readonly link: MqttLink;
-  readonly #inbox: Message[] = [];
-  #look: () => void = () => {};
-
-  constructor(
-    name: Name,
-    id: DeviceId,
-    makeLink: (onMessage: (bytes: Uint8Array) => void, onUp: () => void) => MqttLink,
-    onUp: () => void,
-  ) {
-    this.name = name;
-    this.id = id;
-    this.link = makeLink((bytes) => {
-      const message = decodeMessage(bytes);
-      if (message !== undefined) this.#inbox.push(message);
-      this.#look();
-    }, onUp);
-  }
-
-  send(to: 'up' | 'allow-list' | 'address', message: Message): void {
-    this.link.publish(topic(to, this.id), encodeMessage(message));
-  }
-
-  /** The next message of a kind; those of others are passed over. */
-  next<K extends Message['kind']>(kind: K): Promise<MessageOf<K>> {
-    return new Promise((resolve) => {
-      this.#look = () => {
-        const at = this.#inbox.findIndex((message) => message.kind === kind);
-        if (at < 0) return;
-        this.#look = () => {};
-        resolve(this.#inbox.splice(0, at + 1)[at] as MessageOf<K>);
-      };
-      this.#look();
-    });
-  }
-}
-
-async function post(url: string, body: Uint8Array): Promise<Response> {
-  return fetch(url, { method: 'POST', body: Uint8Array.from(body) });
-}
-
-async function enrolled(t: Test, { broker, manager }: House, name: string): Promise<Hand> {
-  const { ticket } = await manager.operations.ticket({ name, uses: 1, forSeconds: 60 });
-  const inside = parseTicket(ticket);
-  if (typeof inside === 'string') throw new Error(inside);
-  const key = nodeSuite.signingKey(randomBytes(entropy, 32));
-  const x25519 = nodeSuite.dhKey(randomBytes(entropy, 32)).publicKey;
-  const keys = { ed25519: key.publicKey, x25519 };
-  const { url, secret, managerKey } = inside;
-  const answer = await post(url, makeEnrolRequest(key, { url, secret, keys }));
-  const body = new Uint8Array(await answer.arrayBuffer());
-  const response = openEnrolResponse(nodeSuite, body, { managerKey, ed25519: keys.ed25519 });
-  if (response === undefined) throw new Error(`enrolment: ${answer.status}`);
-  const id = deviceIdOf(nodeSuite, keys);
-  const audience = managerKey;
-  const password = (): Uint8Array =>
-    makeToken(key, {
-      device: id,
-      audience,
-      issuedAt: unixSeconds(),
-      nonce: randomBytes(entropy, 16),
-      membership: response.membership,
-    });
-  return new Promise((resolve) => {
-    const hand: Hand = new Hand(
-      response.name,
-      id,
-      (take, onUp) =>
-        openLink({
-          url: broker.url,
-          clientId: id,
-          username: 'terminal',
-          password,
-          subscriptions: [topic('call', id), topic('down', id)],
-          onUp,
-          onDown: () => {},
-          onMessage: (_topic, bytes) => take(bytes),
-        }),
-      () => resolve(hand),
-    );
-    t.teardown(() => hand.link.close());
-  });
-}
-
-/** One introduction by hand; the notices of caller and callee, and how long it took. */
-async function introduce(caller: Hand, callee: Hand) {
-  const began = performance.now();
-  const candidates = [{ address: Uint8Array.of(127, 0, 0, 1), port: 4_000, type: 'host' as const }];
-  const ours = randomRecordId(entropy);
-  caller.send('address', { kind: 'address', record: ours, candidates });
-  caller.send('up', {
-    kind: 'connect',
-    request: randomRequestId(entropy),
-    callerName: caller.name,
-    calleeName: callee.name,
-    service: 'file',
-    want: { seconds: 60 },
-    waitMs: 5_000,
-    record: ours,
-  });
-  const call = await callee.next('call');
-  const ask = decodeMessage(call.payload);
-  if (ask?.kind !== 'ask') throw new Error('not asked');
-  const theirs = randomRecordId(entropy);
-  callee.send('address', { kind: 'address', record: theirs, candidates });
-  callee.send('allow-list', {
-    kind: 'allowList',
-    request: ask.request,
-    mode: 'verdict',
-    version: '1',
-    entries: [allow(caller.name)],
-    reduced: true,
-    record: theirs,
-  });
-  const notices = await Promise.all([caller.next('addressNotice'), callee.next('addressNotice')]);
-  return { notices, tookMs: performance.now() - began };
+/** What the server says about its keys, to whoever asks. */
+async function statedKeys({ manager }: House) {
+  const url = `https://127.0.0.1:${manager.httpPort}/nakodo/1/server-keys`;
+  const options = { isPinned: () => true, timeoutMs: 5_000, bytesMax: 1_024 };
+  const { body } = await requestPinned(url, { ...options, method: 'GET' });
+  return openServerKeys(nodeSuite, manager.publicKey, body);
 }
 
 t.test(
@@ -191,10 +70,7 @@ t.test(
     const there = await house(t);
     const caller = await enrolled(t, there, 'TERM1');
     const callee = await enrolled(t, there, 'TERM3');
-    const boot = randomRequestId(entropy);
-    const request = randomRequestId(entropy);
-    caller.send('up', { kind: 'register', request, name: caller.name, boot, capabilities: [] });
-    t.equal((await caller.next('registered')).name, 'TERM1');
+    t.equal((await caller.greet()).name, 'TERM1');
     const times: number[] = [];
     for (let call = 0; call < 30; call++) {
       const { notices, tookMs } = await introduce(caller, callee);
@@ -221,8 +97,7 @@ t.test('claim 12: ends, the operator’s listings and the log, over a real broke
   const [{ session }] = await operations.sessions({ all: false });
   const ending = operations.end(session);
   for (const hand of [caller, callee]) {
-    const payload = decodeMessage((await hand.next('call')).payload);
-    if (payload?.kind !== 'endRequest') throw new Error('no end request');
+    const payload = await hand.next('endRequest');
     const counts = { sentBytes: 1, receivedBytes: 1, lostBytes: 0, wireBytes: 9, durationMs: 1 };
     hand.send('up', {
       kind: 'endNotice',
@@ -260,29 +135,32 @@ t.test('claim 12: ends, the operator’s listings and the log, over a real broke
   t.match(operations.devices(), [{ name: 'TERM1' }, { name: 'TERM3' }]);
 });
 
-t.test('S2000: enrolment over HTTP: bounded bodies, known paths, one use a ticket', async (t) => {
+t.test('S2000: enrolment over HTTPS: bounded bodies, known paths, one use a ticket', async (t) => {
   const there = await house(t);
-  const base = `http://127.0.0.1:${there.manager.httpPort}`;
+  const base = `https://127.0.0.1:${there.manager.httpPort}`;
   const { ticket } = await there.manager.operations.ticket({ uses: 1, forSeconds: 60 });
   const inside = parseTicket(ticket);
   if (typeof inside === 'string') throw new Error(inside);
   t.equal(inside.url, `${base}/nakodo/1/enrol`);
+  t.strictSame(inside.pin, there.tls?.pin, 'the ticket carries the server’s key');
   const request = (name: string): Uint8Array => {
     const key = nodeSuite.signingKey(randomBytes(entropy, 32));
     const keys = { ed25519: key.publicKey, x25519: randomBytes(entropy, 32) };
     const { url, secret } = inside;
     return makeEnrolRequest(key, { url, secret, keys, name: name as Name });
   };
-  const racing = await Promise.all(['A', 'B', 'C'].map((name) => post(inside.url, request(name))));
+  const racing = await Promise.all(
+    ['A', 'B', 'C'].map((name) => post(there, inside.url, request(name))),
+  );
   t.strictSame(
     racing.map(({ status }) => status).toSorted((a, b) => a - b),
     [200, 403, 403],
   );
   const refused = racing.find(({ status }) => status === 403);
-  t.match(await refused?.json(), { code: 'ticket-invalid', next: /new ticket/ });
-  t.equal((await post(inside.url, new Uint8Array(5_000))).status, 400);
-  t.equal((await post(`${base}/elsewhere`, new Uint8Array(5))).status, 404);
-  t.equal((await fetch(inside.url)).status, 405);
+  const said = JSON.parse(Buffer.from(refused?.body ?? []).toString()) as unknown;
+  t.match(said, { code: 'ticket-invalid', next: /new ticket/ });
+  t.equal((await post(there, inside.url, new Uint8Array(5_000))).status, 400);
+  t.equal((await post(there, `${base}/elsewhere`, new Uint8Array(5))).status, 404);
   t.equal(there.manager.operations.devices().length, 1);
 });
 
@@ -296,10 +174,12 @@ t.test('claim 20: a manager that was stopped knows everything when it starts aga
   const again = await startManager({
     ...parts,
     home: there.home,
-    broker: { url: there.broker.url },
+    tls: there.tls,
+    broker: { url: there.broker.url, pinFile: join(there.home, 'tls.pin') },
   });
   t.teardown(() => again.close());
   await again.ready;
+  for (const hand of [caller, callee]) await hand.greet();
   t.strictSame(again.publicKey, there.manager.publicKey);
   t.strictSame(await again.operations.sessions({ all: true }), before);
   await introduce(caller, callee);
@@ -352,17 +232,148 @@ t.test('a disk that fails refuses and recovers; nothing is lost that was promise
   t.type((await there.manager.operations.ticket(ask)).ticket, 'string');
 });
 
+t.test('S2000: without TLS: plain words on loopback, a ticket without a key', async (t) => {
+  const home = await temporaryHome(t);
+  const key = await managerPublicKey(home, nodeSuite, entropy);
+  const broker = await startBroker({ ...parts, managerKeys: [key] });
+  const place = { url: broker.url, connect: (): Duplex => broker.connect() };
+  const manager = await startManager({ ...parts, home, broker: place });
+  t.teardown(async () => {
+    await manager.close();
+    await broker.close();
+  });
+  const there = { home, broker, manager, tls: undefined };
+  const { ticket } = await manager.operations.ticket({ uses: 1, forSeconds: 60 });
+  t.match(parseTicket(ticket), { url: /^http:\/\/127\.0\.0\.1:/, pin: undefined });
+  const keys = await fetch(`http://127.0.0.1:${manager.httpPort}/nakodo/1/server-keys`);
+  t.equal(keys.status, 404);
+  const hand = await enrolled(t, there, 'TERM1');
+  t.equal((await hand.greet()).serverKeys, undefined);
+});
+
+t.test(
+  'a key that changes is stated, signed, with a higher sequence and the last one',
+  async (t) => {
+    const there = await house(t);
+    const first = await statedKeys(there);
+    t.strictSame(first?.pins, [there.tls?.pin]);
+    await there.manager.close();
+    const other = await loadServerCertificate({ home: await temporaryHome(t), clock });
+    const place = { url: there.broker.url, connect: (): Duplex => there.broker.connect() };
+    const changed = { ...parts, home: there.home, broker: place, tls: other };
+    const manager = await startManager(changed);
+    await manager.ready;
+    const second = await statedKeys({ ...there, manager });
+    t.strictSame(second?.pins, [other.pin, there.tls?.pin]);
+    t.ok((second?.sequence ?? 0) > (first?.sequence ?? 0));
+    await manager.close();
+    const again = await startManager(changed);
+    t.teardown(() => again.close());
+    await again.ready;
+    t.strictSame(
+      await statedKeys({ ...there, manager: again }),
+      second,
+      'the same after a restart',
+    );
+  },
+);
+
+t.test('a broker apart: its pin may come later, and change; the manager follows', async (t) => {
+  const home = await temporaryHome(t);
+  const key = await managerPublicKey(home, nodeSuite, entropy);
+  const tls = await loadServerCertificate({ home, clock });
+  const [one, two] = await Promise.all(
+    [await temporaryHome(t), await temporaryHome(t)].map(async (folder) => ({
+      folder,
+      tls: await loadServerCertificate({ home: folder, clock }),
+    })),
+  );
+  const open = (port: number, its: typeof one): Promise<BrokerShell> =>
+    startBroker({ ...parts, managerKeys: [key], tls: its.tls, port });
+  const broker = await open(0, one);
+  const pinFile = join(home, 'broker.pin');
+  const starting = startManager({ ...parts, home, tls, broker: { url: broker.url, pinFile } });
+  await writeFile(`${pinFile}.new`, 'not there yet');
+  await copyFile(join(one.folder, 'tls.pin'), pinFile);
+  const manager = await starting;
+  t.teardown(() => manager.close());
+  await manager.ready;
+  const there = { home, broker, manager, tls };
+  t.strictSame((await statedKeys(there))?.pins, [tls.pin, one.tls.pin]);
+  await broker.close();
+  const changed = await open(broker.port, two);
+  t.teardown(() => changed.close());
+  t.equal(changed.stats().connections, 0, 'its old pin keeps the manager away');
+  await copyFile(join(two.folder, 'tls.pin'), pinFile);
+  await until(() => changed.stats().connections === 1, 'the manager is back');
+  await until(
+    async () => sameBytes((await statedKeys(there))?.pins[1] ?? tls.pin, two.tls.pin),
+    'the statement names the new key',
+  );
+});
+
+t.test('S6001: a manager does not write on behind a log that was cut', async (t) => {
+  const there = await house(t);
+  await enrolled(t, there, 'TERM1');
+  await there.manager.close();
+  const folder = join(there.home, 'store');
+  const store = await openLmdbStore({ folder });
+  const [last] = store.range('log', { reverse: true, limit: 1 });
+  await store.write([{ table: 'log', key: last.key, value: undefined }]);
+  await store.close();
+  const place = { url: there.broker.url, connect: (): Duplex => there.broker.connect() };
+  const starting = startManager({ ...parts, home: there.home, tls: there.tls, broker: place });
+  await t.rejects(starting, { code: 'store-damaged', next: /backup/ });
+});
+
+t.test('an identity of the last release gets the key that it lacks', async (t) => {
+  const home = await temporaryHome(t);
+  const path = join(home, 'identity.json');
+  const signingSeed = Buffer.alloc(32, 7).toString('base64url');
+  await writeFile(path, JSON.stringify({ version: 1, signingSeed }));
+  const key = await managerPublicKey(home, nodeSuite, entropy);
+  t.strictSame(key, nodeSuite.signingKey(new Uint8Array(32).fill(7)).publicKey);
+  const upgraded = await readFile(path, 'utf8');
+  t.match(JSON.parse(upgraded), { version: 2, signingSeed, agreementSecret: String });
+  await managerPublicKey(home, nodeSuite, entropy);
+  t.equal(await readFile(path, 'utf8'), upgraded, 'once');
+  await writeFile(path, upgraded.replace('agreementSecret', 'agreement'));
+  const damaged = managerPublicKey(home, nodeSuite, entropy);
+  await t.rejects(damaged, { code: 'file-damaged', message: /identity\.json/, next: /backup/ });
+});
+
 t.test('what keeps a manager from starting is said with the next step', async (t) => {
   const there = await house(t);
-  const broker = { url: there.broker.url };
+  const { tls } = there;
+  const broker = { url: there.broker.url, pinFile: join(there.home, 'tls.pin') };
   const other = await temporaryHome(t);
+  const starting = (more: Partial<Parameters<typeof startManager>[0]>) =>
+    startManager({ ...parts, home: other, tls, broker, ...more });
   const port = there.manager.httpPort;
-  const taken = startManager({ ...parts, home: other, broker, httpPort: port });
-  await t.rejects(taken, { code: 'port-taken', next: /--http-port/ });
-  const locked = startManager({ ...parts, home: there.home, broker });
-  await t.rejects(locked, { code: 'store-locked', next: /--home/ });
-  const open = startManager({ ...parts, home: other, broker, httpListen: '0.0.0.0' });
-  await t.rejects(open, { code: 'plain-not-loopback' });
-  const url = startManager({ ...parts, home: other, broker, publicUrl: 'nonsense' });
-  await t.rejects(url, { code: 'bad-public-url' });
+  await t.rejects(starting({ httpPort: port }), { code: 'port-taken', next: /--http-port/ });
+  await t.rejects(starting({ home: there.home }), { code: 'store-locked', next: /--home/ });
+  await t.rejects(starting({ httpListen: '0.0.0.0' }), {
+    code: 'no-public-url',
+    next: /--public-url/,
+    exit: 2,
+  });
+  const publicUrl = 'https://nakodo.example:1';
+  await t.rejects(starting({ tls: undefined, httpListen: '0.0.0.0', publicUrl }), {
+    code: 'bad-public-url',
+  });
+  const plain = { tls: undefined, httpListen: '192.0.2.1' };
+  await t.rejects(starting(plain), { code: 'plain-not-loopback', next: /--plain/ });
+  for (const url of ['nonsense', 'http://127.0.0.1:1', 'mqtts://127.0.0.1:1']) {
+    await t.rejects(starting({ publicUrl: url }), { code: 'bad-public-url', exit: 2 }, url);
+  }
+  await t.rejects(starting({ broker: { url: there.broker.url } }), { code: 'no-broker-pin' });
+  const far = { url: 'mqtt://192.0.2.1:1883' };
+  await t.rejects(starting({ broker: far }), { code: 'plain-not-loopback' });
+  const file = join(other, 'broken.pin');
+  await writeFile(file, 'hello');
+  const broken = starting({ broker: { url: there.broker.url, pinFile: file } });
+  await t.rejects(broken, { code: 'file-damaged', message: /broken\.pin/ });
+  const signal = AbortSignal.abort();
+  const late = starting({ broker: { url: there.broker.url, pinFile: join(other, 'x') }, signal });
+  await t.rejects(late, { name: 'AbortError' });
 });
