@@ -96,20 +96,23 @@ t.test('a command is killed at the deadline, with all that it started', async (t
   t.notOk(isAlive(pid));
 });
 
-t.test('a question that nobody waits for ends its command, and others get their turn', async (t) => {
-  const made = hooks(t);
-  const answers: number[] = [];
-  // Four run, the rest waits.
-  for (let ask = 1; ask <= 6; ask++) {
-    made.run(question(ask), ask <= 4 ? 'sleep 300' : 'true', () => answers.push(ask));
-  }
-  const late = answerOf(made, question(7), 'true');
-  made.forget(5);
-  t.strictSame(answers, []);
-  made.forget(1);
-  t.equal(await late, true);
-  t.ok(answers.includes(6));
-  t.notOk(answers.includes(5), 'it never ran');
-  t.notOk(answers.includes(1), 'it was killed, which is no answer');
-  made.stop();
-});
+t.test(
+  'a question that nobody waits for ends its command, and others get their turn',
+  async (t) => {
+    const made = hooks(t);
+    const answers: number[] = [];
+    // Four run, the rest waits.
+    for (let ask = 1; ask <= 6; ask++) {
+      made.run(question(ask), ask <= 4 ? 'sleep 300' : 'true', () => answers.push(ask));
+    }
+    const late = answerOf(made, question(7), 'true');
+    made.forget(5);
+    t.strictSame(answers, []);
+    made.forget(1);
+    t.equal(await late, true);
+    t.ok(answers.includes(6));
+    t.notOk(answers.includes(5), 'it never ran');
+    t.notOk(answers.includes(1), 'it was killed, which is no answer');
+    made.stop();
+  },
+);
