@@ -48,7 +48,7 @@ export interface Part {
 
 export class WrittenLog {
   readonly rng: Rng;
-  readonly key = nodeSuite.signingKey(new Uint8Array(32).fill(9));
+  key: SigningKey = nodeSuite.signingKey(new Uint8Array(32).fill(9));
   readonly tables = new Map<Table, Map<string, Uint8Array>>();
   readonly deadlines = new Deadlines();
   ledger: Ledger;
