@@ -1,6 +1,7 @@
 // Means 14 [claim 2]: the user names a peer, the terminal asks the session manager for it by name,
 // signed, opens a socket meanwhile, records where that can be reached, and waits for address
-// notice 1, which counts only with the peer's own signed answer, by the key that is pinned. A refusal and a wait that ran out look the same, and nothing of the call is kept.
+// notice 1, which counts only with the peer's own signed answer, and from whom the pin says.
+// A refusal and a wait that ran out look the same, and nothing of the call is kept.
 
 import { type Request, requestHash, signRequest } from '../protocol/consent/statements.ts';
 import { type Candidate, type MessageOf, terms } from '../protocol/control/messages.ts';
@@ -163,8 +164,8 @@ export class AddressResolution {
   }
 
   /**
-   * [S1004]: address notice 1; undefined if nothing comes of it. It has to echo this boot's request,
-   * keep to what was asked, carry the callee's own answer, and show whom the pin says.
+   * [S1004]: address notice 1; undefined if nothing comes of it. It has to echo this boot's
+   * request, keep to what was asked, carry the callee's own answer, and show whom the pin says.
    */
   onNotice(message: MessageOf<'addressNotice'>): NoticeOutcome | undefined {
     const call = this.#byRequest(message.request);

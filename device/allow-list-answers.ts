@@ -243,7 +243,7 @@ export class AllowListAnswers {
     return own;
   }
 
-  /** The entry wants its owner's word; after a yes the list is read once more, as it then stands. */
+  /** The entry wants its owner's word; after a yes the list is read once more, as it stands. */
   #askOwner(answer: Answer, entry: AllowEntry): void {
     const { questions, outbox } = this.#options;
     const { callerName: name, callerId: id, service, want } = answer.ask;

@@ -206,7 +206,7 @@ export class Extension {
     this.#answer(ask, question, travelling(list, ask, at));
   }
 
-  /** The entry wants its owner's word; after a yes the list is read once more, as it then stands. */
+  /** The entry wants its owner's word; after a yes the list is read once more, as it stands. */
   #askOwner(ask: Ask, talk: UnderWay, question: ExtensionQuestion, entry: AllowEntry): void {
     const { questions, outbox } = this.#options;
     const { service, want } = ask;

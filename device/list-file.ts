@@ -245,10 +245,8 @@ function allowEntry(table: AllowTable): AllowEntry {
 function command(text: string): string {
   const isFit = text.trim() !== '' && text.length <= LIMITS.askCommandMax && !CONTROL.test(text);
   if (isFit) return text;
-  throw new UsageError(
-    'bad-command',
-    `ask: got '${printable(text)}', wanted true or a command of at most ${LIMITS.askCommandMax} characters`,
-  );
+  const wanted = `true or a command of at most ${LIMITS.askCommandMax} characters`;
+  throw new UsageError('bad-command', `ask: got '${printable(text)}', wanted ${wanted}`);
 }
 
 function approvalSeconds(text: string, ask: AllowTable['ask']): number {

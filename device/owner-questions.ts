@@ -8,12 +8,12 @@ import type { Outbox } from './outbox.ts';
 import type { OwnerQuestion } from './terminal-types.ts';
 
 /** What to do with the owner's word; undefined: there was none in time. */
-type Then = (now: Micros, approved: boolean | undefined) => void;
+type OnWord = (now: Micros, approved: boolean | undefined) => void;
 
 interface Open {
   readonly until: Micros;
   readonly isKnown: boolean;
-  readonly then: Then;
+  readonly onWord: OnWord;
 }
 
 /** The questions that wait for an owner's word; at most LIMITS.ownerAsksMax. */
@@ -37,17 +37,17 @@ export class OwnerQuestions {
   ask(
     question: Omit<OwnerQuestion, 'ask'>,
     isKnown: boolean,
-    then: Then,
+    onWord: OnWord,
   ): OwnerQuestion['ask'] | undefined {
     if (this.#open.size >= LIMITS.ownerAsksMax) return undefined;
     if (!isKnown && this.#strangers() >= LIMITS.ownerAsksMax / 2) return undefined;
     const ask = ++this.#last;
-    this.#open.set(ask, { until: question.until, isKnown, then });
+    this.#open.set(ask, { until: question.until, isKnown, onWord });
     this.#outbox.push({ kind: 'askOwner', question: { ask, ...question } });
     return ask;
   }
 
-  /** The question is settled in another way: the owner need not answer, and `then` is not told. */
+  /** The question is settled in another way: the owner need not answer, `onWord` is not told. */
   forget(ask: number): void {
     if (this.#open.delete(ask)) this.#outbox.push({ kind: 'forgetOwner', ask });
   }
@@ -57,16 +57,16 @@ export class OwnerQuestions {
     const open = this.#open.get(ask);
     if (open === undefined) return false;
     this.#open.delete(ask);
-    open.then(now, approved);
+    open.onWord(now, approved);
     return true;
   }
 
   /** Questions whose time is over are forgotten. */
   handleTimeout(now: Micros): void {
-    for (const [ask, { until, then }] of this.#open) {
+    for (const [ask, { until, onWord }] of this.#open) {
       if (now < until) continue;
       this.forget(ask);
-      then(now, undefined);
+      onWord(now, undefined);
     }
   }
 
