@@ -46,7 +46,7 @@ export const MANAGER_LIMITS = {
   ticketUsesMax: 10_000,
   /** Seconds that a ticket is good for: a year. */
   ticketSecondsMax: 366 * 86_400,
-  /** Bytes of one record in the store: reports, names and terms at their longest come to 700. */
+  /** Bytes of one record in the store: an introduction, all at its longest, comes to 900. */
   recordBytesMax: 4_096,
 } as const;
 
