@@ -101,9 +101,9 @@ export class Outbox {
   }
 }
 
-/** A publish is answered or sent again; these events only inform. */
+/** A publish is answered or sent again; a newer receipt comes; these events only inform. */
 function isOptional(output: TerminalOutput): boolean {
-  if (output.kind === 'publish') return true;
+  if (output.kind === 'publish' || output.kind === 'receipt') return true;
   if (output.kind !== 'event') return false;
   return output.event.kind === 'turnedAway' || output.event.kind === 'listUnreadable';
 }

@@ -272,7 +272,8 @@ function wholeWords(view: Extract<VerifyView, { readonly ok: true }>): string {
   const held = receipts.checked === 0 ? '' : `, ${receipts.checked} receipts agree`;
   const other =
     receipts.elsewhere === 0 ? '' : `, ${receipts.elsewhere} are about entries that are not here`;
-  return `The log is whole: ${entries} entries${tail}, ${signed}${unknown}${held}${other}, head ${head}.`;
+  const checked = `${signed}${unknown}${held}${other}`;
+  return `The log is whole: ${entries} entries${tail}, ${checked}, head ${head}.`;
 }
 
 const damaged = ({ at, why }: Extract<VerifyView, { readonly ok: false }>): NakodoError =>

@@ -13,6 +13,7 @@ const PAGES = [
   'docs/ARCHITECTURE.md',
   'docs/story.md',
   'docs/proof.md',
+  'docs/log.md',
 ];
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
 

@@ -13,7 +13,7 @@ import type { LogVerifier } from '../log-verify.ts';
 
 /** First line of a log; the number is the version of the format. */
 export const LOG_FILE_TITLE = 'nakodo-log 1\n';
-/** Characters of the longest line: an entry is at most as long as a message, a third more in text. */
+/** Characters of the longest line: an entry is no longer than a message, in text a third more. */
 const LINE_CHARACTERS_MAX = 2 * LIMITS.sealedBytesMax;
 
 /** One line of a log, with its line feed. */

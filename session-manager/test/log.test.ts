@@ -8,7 +8,7 @@ import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { micros } from '../../protocol/time.ts';
 import { HEAD_KEY, decodeSpan, isCheckpointOf } from '../log-head.ts';
 import { decodeLogEntry } from '../log.ts';
-import { World, holds, CALLEE_ADDRESS, CALLER_ADDRESS } from './virtual-manager.ts';
+import { World, allow, holds, CALLEE_ADDRESS, CALLER_ADDRESS } from './virtual-manager.ts';
 import { type Part, WrittenLog, verify } from './written-log.ts';
 
 function story(): { readonly world: World; readonly part: Part } {
@@ -31,6 +31,25 @@ t.test('S6001: a whole story verifies with public keys, terminals’ signatures 
   t.match(verdict, { ok: true, entries: part.entries.length });
   t.ok(part.entries.length >= 9);
   t.ok(verdict.ok && verdict.statements.checked === 2, 'the request and the verdict');
+});
+
+t.test('S6003: extensions that either end asked for verify by the terminals’ word', async (t) => {
+  const world = new World();
+  const one = world.terminal('TERM1');
+  const three = world.terminal('TERM3');
+  const { session } = world.introduce(one, three, {
+    want: { seconds: 60 },
+    entry: { seconds: 600 },
+  });
+  for (const [revision, asker] of [one, three].entries()) {
+    world.extend(asker, session, revision + 1, { seconds: 120 * (revision + 1) });
+    const { request } = world.asked(three, 'askExtend');
+    world.answerList(three, request, [allow('TERM1', { seconds: 600, extend: true })]);
+  }
+  t.equal(world.logged('extended').length, 2);
+  const head = world.table('meta').get(HEAD_KEY) ?? new Uint8Array();
+  const verdict = verify(world.key.publicKey, [{ head, entries: world.logBytes() }]);
+  t.match(verdict, { ok: true, statements: { checked: 6, unknown: 0 } });
 });
 
 t.test('S6001: an end is acknowledged with a receipt for the log as it is on disk', async (t) => {
