@@ -8,6 +8,7 @@ import {
   type AllowEntry,
   type AllowList,
   type ListAsk,
+  decidingEntry,
   grantFor,
   judge,
   matchesPattern,
@@ -18,7 +19,7 @@ import {
 } from '../consent/allow-list.ts';
 import { encodeMessage } from '../control/codec.ts';
 import type { ListEntry, Terms } from '../control/messages.ts';
-import type { DeviceId, Name, RequestId } from '../ids.ts';
+import type { DeviceId, Name, RecordId, RequestId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { wallMs } from '../time.ts';
 
@@ -169,6 +170,40 @@ t.test('S2005: of several entries that allow, the first decides', async (t) => {
   t.match(judge(late, connect({ seconds: 500 })), { allowed: true, seconds: 500 });
 });
 
+t.test(
+  'S2005: an entry that asks decides like any other, and refuses until approved',
+  async (t) => {
+    const asks = [allow('TERM1', { ask: true, seconds: 10 }), allow('*', { seconds: 1_000 })];
+    t.same(judge(asks, connect()), { allowed: false }, 'the wider entry does not decide');
+    t.same(judge(asks, connect({}, { approved: false })), { allowed: false });
+    t.match(judge(asks, connect({}, { approved: true })), { allowed: true, seconds: 10 });
+    t.match(judge([allow('TERM1')], connect({}, { approved: true })), { allowed: true });
+    t.same(judge([...asks, deny('TERM1')], connect({}, { approved: true })), { allowed: false });
+    t.same(
+      judge([], connect({}, { approved: true })),
+      { allowed: false },
+      'a yes alone is nothing',
+    );
+    const late = [allow('TERM1', { ask: true, untilSeconds: 0 }), allow('*')];
+    t.match(judge(late, connect()), { allowed: true }, 'one that is past does not decide');
+    const current = { seconds: 60, elapsedSeconds: 42 };
+    const longer = [allow('TERM1', { ask: true })];
+    t.same(judge(longer, extend({ seconds: 120 }, current)), { allowed: false });
+    t.match(judge(longer, { ...extend({ seconds: 120 }, current), approved: true }), {
+      allowed: true,
+      seconds: 120,
+    });
+  },
+);
+
+t.test('S2004: the deciding entry is the one that the judgement rests on', async (t) => {
+  const first = allow('TERM1', { untilSeconds: 0 });
+  const second = allow('TERM*', { seconds: 5 });
+  t.equal(decidingEntry([first, second, allow('*')], connect()), second);
+  t.equal(decidingEntry([first, second, deny('*')], connect()), undefined);
+  t.equal(decidingEntry([allow('TERM2')], connect()), undefined);
+});
+
 t.test('claim 14: a limit in time is the least of what is wanted, stated and left', async (t) => {
   const verdict = (entry: Partial<ListEntry>, want: Terms): unknown =>
     judge([allow('TERM1', entry)], connect(want));
@@ -293,6 +328,25 @@ t.test('S4003: mode list shows the whole list, with until as the seconds left', 
 });
 
 t.test(
+  'S4003: that the owner is asked travels; how, and how long a yes holds, does not',
+  async (t) => {
+    const list = listOf('list', [
+      { action: 'allow', pattern: 'TERM1', ask: '/home/me/ask', remember: 60 },
+      { action: 'allow', pattern: 'TERM2', ask: true },
+      { action: 'allow', pattern: 'TERM3', ask: false },
+      { action: 'allow', pattern: 'TERM4' },
+    ]);
+    const entries = toTravelling(list, NOON);
+    t.strictSame(
+      entries.map(({ ask }) => ask),
+      [true, true, undefined, undefined],
+    );
+    t.notOk(JSON.stringify(entries).includes('/home/me'));
+    t.ok(JSON.stringify(list).includes('/home/me'), 'the search finds what is there');
+  },
+);
+
+t.test(
   'S4003: whatever the list, the message fits and its verdict is that of the whole',
   async (t) => {
     const pattern = fc.constantFrom('*', 'TERM1', 'TERM*', 'T*', 'OTHER', 'O*');
@@ -304,6 +358,7 @@ t.test(
         services: fc.constantFrom(undefined, ['file'], ['x'.repeat(48), 'y'.repeat(48)]),
         seconds: fc.constantFrom(undefined, 7, 1_000),
         until: fc.constantFrom(undefined, '18:00', '14:00'),
+        ask: fc.constantFrom(undefined, undefined, true, 'a command'),
       }),
       times: fc.constantFrom(1, 2, 30, 120),
     });
@@ -326,11 +381,18 @@ t.test(
             request: 'a'.repeat(26) as RequestId,
             mode,
             version: 'v'.repeat(64),
+            record: 'a'.repeat(26) as RecordId,
+            nonce: 'a'.repeat(26) as RequestId,
+            approved: true,
+            signature: new Uint8Array(64),
             ...travelling,
           }).length;
-          const whole = judge(toTravelling(list, NOON), connect());
-          const sent = judge(travelling.entries, connect());
-          return size <= LIMITS.messageBytesMax && JSON.stringify(whole) === JSON.stringify(sent);
+          const isSame = [true, false].every((approved) => {
+            const ask = connect({}, { approved });
+            const whole = judge(toTravelling(list, NOON), ask);
+            return JSON.stringify(whole) === JSON.stringify(judge(travelling.entries, ask));
+          });
+          return size <= LIMITS.messageBytesMax && isSame;
         },
       ),
       { numRuns: dose(400) },
