@@ -1,5 +1,5 @@
 // Where MQTT packets begin and how long they say they are (MQTT 3.1.1 §2.2), read off a byte stream
-// before anything is kept of it: Aedes would hold 128 MiB of a packet that a stranger announces
+// before anything is kept of it: Aedes would hold 128 MiB of a packet that is only announced
 // (design §4, Guard). Looks at fixed headers only; what stands in a packet is Aedes' to judge.
 
 /** What the stream showed: all well, a packet longer than allowed, or a length that is none. */
@@ -12,7 +12,7 @@ const CONTINUES = 0x80;
 
 /** A scanner of one direction of one connection, fed chunk by chunk. */
 export class PacketLengths {
-  #packetBytesMax: number;
+  readonly #packetBytesMax: number;
   /** Bytes of the current packet's body that are still to come. */
   #bodyLeft = 0;
   /** Bytes of the current fixed header so far, its first byte included; 0 between packets. */
@@ -22,11 +22,6 @@ export class PacketLengths {
 
   /** `packetBytesMax`: most bytes of one packet, fixed header included. */
   constructor(packetBytesMax: number) {
-    this.#packetBytesMax = packetBytesMax;
-  }
-
-  /** Holds from the next fixed header on. */
-  setPacketBytesMax(packetBytesMax: number): void {
     this.#packetBytesMax = packetBytesMax;
   }
 

@@ -1,7 +1,7 @@
 // A connection from its accept until a whole CONNECT packet is there (design §4, Guard). Until then
 // nothing is made for it but this: first a ClientHello is collected, where the port speaks TLS,
-// then the CONNECT; either is 2 KiB at most, and at most that much is kept. Only then come OpenSSL,
-// and only then Aedes.
+// then the CONNECT; either is 2 KiB at most, and at most that much is kept. OpenSSL comes after the
+// first, the login after the second, and Aedes after the login.
 
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -18,8 +18,8 @@ interface ArrivalOptions {
   /** So many bytes are kept of it. */
   readonly onHeld: (bytes: number) => void;
   readonly onFault: (fault: ArrivalFault) => void;
-  /** A CONNECT is there: `stream`, paused, and the bytes read of it so far; both handed over. */
-  readonly onConnect: (stream: Duplex, first: Uint8Array) => void;
+  /** A CONNECT is there, and nothing more is read: `handOver` or `refuse` it. `first`: all bytes. */
+  readonly onConnect: (first: Uint8Array) => void;
   /** The connection is gone before that; called once. */
   readonly onGone: () => void;
 }
@@ -48,6 +48,17 @@ export class Arrival {
   /** Bytes kept of it now. */
   get heldBytes(): number {
     return this.#held.length;
+  }
+
+  /** The stream behind the CONNECT, paused; it is the caller's, and this one is over. */
+  handOver(): Duplex {
+    this.#over();
+    return this.#stream;
+  }
+
+  /** Ends the connection when this was said. */
+  refuse(answer: Uint8Array): void {
+    this.#stream.end(answer, () => this.destroy());
   }
 
   /** Ends the connection, unless it was handed over. */
@@ -81,10 +92,7 @@ export class Arrival {
   }
 
   #awaitConnect(stream: Duplex): void {
-    this.#collect(stream, judgeConnect, (first) => {
-      this.#over();
-      this.#options.onConnect(stream, first);
-    });
+    this.#collect(stream, judgeConnect, (first) => this.#options.onConnect(first));
   }
 
   /** Reads until `judge` sees the whole of it; `onWhole` gets all bytes so far, `stream` paused. */

@@ -5,20 +5,14 @@
 // them; TLS, CONNECT and login share one deadline.
 
 import { type Duplex, duplexPair } from 'node:stream';
-import {
-  Aedes,
-  type AuthenticateError,
-  type Client,
-  type ConnectPacket,
-  type PublishPacket,
-  type Subscription,
-} from 'aedes';
+import { Aedes, type Client, type PublishPacket, type Subscription } from 'aedes';
 import { topic } from '../../protocol/control/topics.ts';
 import type { CryptoSuite } from '../../protocol/crypto.ts';
 import type { DeviceId } from '../../protocol/ids.ts';
 import { type Clock, WakeUp } from '../../protocol/io/clock.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { NO_PIN } from '../../protocol/identity/token.ts';
+import { parseConnect, refusedConnack } from '../connect-packet.ts';
 import { BROKER_LIMITS } from '../limits.ts';
 import type { Proven } from '../login.ts';
 import type { Ending, LoginFault } from '../memberships.ts';
@@ -30,7 +24,6 @@ import { Arrival } from './arrival.ts';
 import { GuardedConnection } from './guard.ts';
 import { type Listener, type TlsOptions, openListener } from './listener.ts';
 
-const MQTT_3_1_1 = 4;
 /** SUBACK: this filter was refused (MQTT 3.1.1 §3.9.3). */
 const SUBSCRIBE_FAILURE: number = 128;
 
@@ -88,9 +81,6 @@ interface Seat {
   gone: boolean;
 }
 
-const refusal = (returnCode: number, why: string): AuthenticateError =>
-  Object.assign(new Error(why), { returnCode });
-
 /**
  * CONNACK codes (MQTT 3.1.1 §3.2.2.3): 2 client ID, 3 not now, 4 credentials, 5 not, or no longer,
  * let in.
@@ -140,12 +130,7 @@ export class BrokerShell {
     this.port = listener.port;
     this.url = listener.url;
     this.#wake = new WakeUp(options.clock, () => this.#onWake(), { unref: true });
-    aedes.preConnect = (_client, packet, done) => this.#preConnect(packet, done);
-    aedes.authenticate = (client, username, password, done) => {
-      const fault = this.#authenticate(client, username, password);
-      if (fault === undefined) done(null, true);
-      else done(refusal(returnCodeOf(fault), fault), false);
-    };
+    aedes.authenticate = (client, _username, _password, done) => done(null, this.#isProven(client));
     aedes.authorizePublish = (client, packet, done) =>
       done(this.#authorizePublish(client, packet) ? null : new Error('not yours to publish'));
     aedes.authorizeSubscribe = (client, subscription, done) =>
@@ -176,8 +161,8 @@ export class BrokerShell {
 
   stats(): BrokerStats {
     let strangerBytesHeld = 0;
-    for (const { proven, connection } of this.#seats)
-      if (proven === undefined) strangerBytesHeld += connection?.heldBytes ?? 0;
+    for (const { connection } of this.#seats)
+      if (connection instanceof Arrival) strangerBytesHeld += connection.heldBytes;
     return {
       ...this.#core.counters(),
       ...this.#counts,
@@ -215,13 +200,14 @@ export class BrokerShell {
     dropped?.connection?.destroy();
     const { loginMs = BROKER_LIMITS.loginMs } = this.#options;
     seat.deadline = setTimeout(() => this.#onLate(seat), loginMs);
-    seat.connection = new Arrival(inner, {
+    const arrival: Arrival = new Arrival(inner, {
       secure: this.#listener.secure,
       onHeld: (bytes) => this.#onHeld(bytes),
       onFault: (fault) => this.#onFault(fault),
-      onConnect: (stream, first) => this.#onConnect(seat, stream, first),
+      onConnect: (first) => this.#onConnect(seat, arrival, first),
       onGone: () => this.#onGone(seat),
     });
+    seat.connection = arrival;
   }
 
   #onLate(seat: Seat): void {
@@ -239,52 +225,43 @@ export class BrokerShell {
     this.#strangerBytesHeldMost = Math.max(this.#strangerBytesHeldMost, bytes);
   }
 
-  /** A whole CONNECT has come: from here on Aedes speaks MQTT with it, behind the guard. */
-  #onConnect(seat: Seat, stream: Duplex, first: Uint8Array): void {
-    const connection: GuardedConnection = new GuardedConnection(stream, {
-      clock: this.#options.clock,
-      onHeld: (bytes) => this.#onHeld(bytes),
-      onFault: (fault) => this.#onFault(fault),
-      onGone: () => this.#onGone(seat),
-    });
-    seat.connection = connection;
-    this.#seatOf.set(this.#aedes.handle(connection), seat);
-    connection.start(first);
-  }
-
-  /** MQTT 3.1.1, a client ID, a clean session, no Will: anything else ends the connection. */
-  #preConnect(packet: ConnectPacket, done: (error: Error | null, success: boolean) => void): void {
-    const fits =
-      packet.protocolVersion === MQTT_3_1_1 &&
-      packet.clientId !== '' &&
-      packet.clean === true &&
-      packet.will === undefined;
-    if (!fits) this.#counts.connectsRefused += 1;
-    done(fits ? null : new Error('connect refused'), fits);
-  }
-
-  #authenticate(
-    client: Client,
-    username: string | undefined,
-    password: Uint8Array | undefined,
-  ): LoginFault | undefined {
+  /** A whole CONNECT has come: it is judged here, and only who is let in is shown to Aedes. */
+  #onConnect(seat: Seat, arrival: Arrival, first: Uint8Array): void {
     const { clock, log } = this.#options;
-    const seat = this.#seatOf.get(client);
-    if (seat === undefined || seat.gone) return 'malformed';
-    const login = { clientId: client.id, username, password };
+    const login = parseConnect(first);
+    if (login === undefined) {
+      this.#counts.connectsRefused += 1;
+      arrival.destroy();
+      return;
+    }
     const proven = this.#core.login(clock.now(), clock.wall(), login);
     this.#drain();
     if (typeof proven === 'string') {
       this.#counts.loginsRefused += 1;
       log.debug('login-refused', { fault: proven });
-      return proven;
+      arrival.refuse(refusedConnack(returnCodeOf(proven)));
+      return;
     }
-    seat.proven = proven;
     clearTimeout(seat.deadline);
-    if (seat.connection instanceof GuardedConnection)
-      seat.connection.admit(proven.party.of === 'terminal');
     this.#strangers.remove(seat);
-    return undefined;
+    const connection = new GuardedConnection(arrival.handOver(), {
+      clock,
+      isPaced: proven.party.of === 'terminal',
+      onFault: (fault) => this.#onFault(fault),
+      onGone: () => this.#onGone(seat),
+    });
+    seat.connection = connection;
+    seat.proven = proven;
+    this.#seatOf.set(this.#aedes.handle(connection), seat);
+    connection.start(first);
+  }
+
+  /** Aedes asks who this is: whoever comes this far is known; it may only not read another ID. */
+  #isProven(client: Client): boolean {
+    const seat = this.#seatOf.get(client);
+    const party = seat?.gone === false ? seat.proven?.party : undefined;
+    if (party === undefined) return false;
+    return client.id === (party.of === 'terminal' ? party.device : party.client);
   }
 
   /** Rights, Aedes' own `$SYS` guard included; what is for the broker goes into the core here. */

@@ -1,7 +1,7 @@
-// What stands between a connection that said CONNECT and Aedes (design §4, Guard): packet lengths
-// are checked before a byte is kept, a stranger says 2 KiB and no more, a terminal is read at its
-// pace, and the moment a connection is gone is told at once. One stream in front of TCP, of TLS and
-// of an in-process duplex alike; writes of one tick leave as one.
+// What stands between a connection that proved its login and Aedes (design §4, Guard): packet
+// lengths are checked before a byte is kept, a terminal is read at its pace, and the moment a
+// connection is gone is told at once. One stream in front of TCP, of TLS and of an in-process duplex
+// alike; writes of one tick leave as one.
 
 import { Duplex } from 'node:stream';
 import type { Clock } from '../../protocol/io/clock.ts';
@@ -15,8 +15,8 @@ type GuardFault = Exclude<LengthVerdict, 'ok'>;
 
 interface GuardOptions {
   readonly clock: Clock;
-  /** So many bytes are kept of somebody whose login is not proven. */
-  readonly onHeld: (bytes: number) => void;
+  /** A terminal is read at its pace; a session manager speaks for all, and is not. */
+  readonly isPaced: boolean;
   readonly onFault: (fault: GuardFault) => void;
   /** The connection is gone, for whatever reason; called once, before anything waits. */
   readonly onGone: () => void;
@@ -26,15 +26,8 @@ interface GuardOptions {
 export class GuardedConnection extends Duplex {
   readonly #inner: Duplex;
   readonly #options: GuardOptions;
-  readonly #lengths = new PacketLengths(BROKER_LIMITS.strangerBytesMax);
-  /** Bytes that came before the login was proven; 0 afterwards. */
-  #strangerBytes = 0;
-  #isProven = false;
-  /** Undefined once a session manager is known to be there: it speaks for all. */
-  #pace: Pace | undefined = new Pace(
-    BROKER_LIMITS.terminalBytesPerSecond,
-    BROKER_LIMITS.terminalBurstBytes,
-  );
+  readonly #lengths = new PacketLengths(BROKER_LIMITS.packetBytesMax);
+  readonly #pace: Pace | undefined;
   /** Set while it is not read for its pace. */
   #rest: NodeJS.Timeout | undefined;
   #isGone = false;
@@ -44,6 +37,8 @@ export class GuardedConnection extends Duplex {
     super({ writableHighWaterMark: BROKER_LIMITS.unansweredBytesMax });
     this.#inner = inner;
     this.#options = options;
+    if (options.isPaced)
+      this.#pace = new Pace(BROKER_LIMITS.terminalBytesPerSecond, BROKER_LIMITS.terminalBurstBytes);
     inner.once('end', () => {
       this.#gone();
       this.push(null);
@@ -56,22 +51,6 @@ export class GuardedConnection extends Duplex {
   start(first: Uint8Array): void {
     this.#receive(first);
     this.#inner.on('data', (chunk: Uint8Array) => this.#receive(chunk));
-  }
-
-  /** Bytes that are kept of somebody whose login is not proven. */
-  get heldBytes(): number {
-    return this.#strangerBytes;
-  }
-
-  /**
-   * The login is proven: packets may be as long as our messages.
-   * `isPaced`: it is read no faster than a terminal.
-   */
-  admit(isPaced: boolean): void {
-    this.#isProven = true;
-    this.#strangerBytes = 0;
-    if (!isPaced) this.#pace = undefined;
-    this.#lengths.setPacketBytesMax(BROKER_LIMITS.packetBytesMax);
   }
 
   /** It leaves unread what it is sent. */
@@ -111,15 +90,11 @@ export class GuardedConnection extends Duplex {
 
   #receive(chunk: Uint8Array): void {
     if (this.destroyed) return;
-    const strangerBytes = this.#isProven ? 0 : this.#strangerBytes + chunk.length;
-    const isTooMuch = strangerBytes > BROKER_LIMITS.strangerBytesMax;
-    const verdict = isTooMuch ? 'too-long' : this.#lengths.feed(chunk);
+    const verdict = this.#lengths.feed(chunk);
     if (verdict !== 'ok') {
       this.#fault(verdict);
       return;
     }
-    this.#strangerBytes = strangerBytes;
-    if (!this.#isProven) this.#options.onHeld(strangerBytes);
     const restMicros = this.#pace?.take(this.#options.clock.now(), chunk.length) ?? 0;
     if (restMicros > 0) this.#pauseFor(Math.ceil(restMicros / MICROS_PER_MS));
     if (!this.push(chunk)) this.#inner.pause();
@@ -142,7 +117,6 @@ export class GuardedConnection extends Duplex {
   #gone(): void {
     if (this.#isGone) return;
     this.#isGone = true;
-    this.#strangerBytes = 0;
     clearTimeout(this.#rest);
     this.#options.onGone();
   }

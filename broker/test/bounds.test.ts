@@ -51,14 +51,6 @@ t.test('a length of more than four bytes is none', async (t) => {
   );
 });
 
-t.test('a new bound holds from the next packet on', async (t) => {
-  const lengths = new PacketLengths(10);
-  t.equal(lengths.feed(packet(8)), 'ok');
-  lengths.setPacketBytesMax(100);
-  t.equal(lengths.feed(packet(98)), 'ok');
-  t.equal(lengths.feed(packet(99)), 'too-long');
-});
-
 t.test('chunks of any size give the verdict of byte by byte', async (t) => {
   const seen = new Set<LengthVerdict>();
   const bytes = fc.oneof(
@@ -82,7 +74,7 @@ t.test('chunks of any size give the verdict of byte by byte', async (t) => {
       seen.add(slow);
       return verdict === slow && slow === twinVerdict(all, max);
     }),
-    { numRuns: dose(5000) },
+    { numRuns: dose(2_000, 50) },
   );
   t.strictSame([...seen].sort(), ['malformed', 'ok', 'too-long']);
 });
