@@ -264,6 +264,7 @@ t.test(
       request: register.request,
       name: caller.name,
       membership: Uint8Array.of(9),
+      time: 1,
     });
     world.hand(caller, register);
     world.settle();
