@@ -8,7 +8,8 @@ import { decodeCbor, encodeCbor } from '../protocol/control/cbor.ts';
 import { bytes, field, oneOf, record, uint } from '../protocol/control/schema.ts';
 import { type CryptoSuite, SIGNATURE_BYTES, type SigningKey } from '../protocol/crypto.ts';
 import { signed, verifySigned } from '../protocol/identity/signed.ts';
-import { EMPTY_LOG, type LogHead } from './log.ts';
+import { EMPTY_LOG, type LogHead, decodeLogEntry } from './log.ts';
+import type { Row } from './manager-types.ts';
 
 const HASH_BYTES = 32;
 /** Row of the table `meta` that holds the signed head of the log. */
@@ -90,6 +91,42 @@ export function isCheckpointOf(
 /** Whether two places of a chain are the same. */
 export function samePlace(a: LogHead, b: LogHead): boolean {
   return a.sequence === b.sequence && sameBytes(a.hash, b.hash);
+}
+
+/**
+ * What is wrong with the end of a stored log, in words; undefined if nothing is. Quick, for a
+ * start: the head is signed by this manager, and the last entry is the one that it names. `isEmpty`: no
+ * table holds anything that came with an entry, so that there may be no head yet.
+ */
+export function checkLogHead(
+  suite: CryptoSuite,
+  managerKey: Uint8Array,
+  stored: {
+    readonly meta: readonly Row[];
+    /** The row of the log with the highest key. */
+    readonly last: Uint8Array | undefined;
+    readonly isEmpty: boolean;
+  },
+): string | undefined {
+  const row = stored.meta.find(({ key }) => key === HEAD_KEY);
+  if (row === undefined) {
+    const isFresh = stored.isEmpty && stored.last === undefined;
+    return isFresh ? undefined : 'the head of its log is missing';
+  }
+  const span = decodeSpan(row.value);
+  if (span?.use !== 'head') return 'the head of its log cannot be read';
+  if (!isSpanOf(suite, managerKey, span)) {
+    return 'the head of its log is not signed by this home’s manager';
+  }
+  const { head } = span;
+  if (stored.last === undefined) return `its log is empty, though it ended at ${head.sequence}`;
+  const entry = decodeLogEntry(stored.last);
+  if (entry?.sequence !== head.sequence) {
+    return `its log ends at ${entry?.sequence ?? 'a damaged entry'}, not ${head.sequence}`;
+  }
+  return sameBytes(suite.blake2s(stored.last), head.hash)
+    ? undefined
+    : 'the last entry of its log was changed';
 }
 
 /** A checkpoint speaks of the whole chain, whatever was archived of it. */

@@ -26,7 +26,7 @@ import { type ServerCertificate, readPin } from '../../protocol/io/server-certif
 import { LIMITS } from '../../protocol/limits.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
 import { RATE_DEFAULTS } from '../limits.ts';
-import { checkLogHead } from '../log-verify.ts';
+import { checkLogHead } from '../log-head.ts';
 import type {
   Command,
   ManagerCounts,
