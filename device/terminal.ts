@@ -3,7 +3,8 @@
 // the story is in sealed-channels.ts, registration.ts, allow-list-answers.ts, polling.ts,
 // address-resolution.ts, talks.ts, extension.ts and ending.ts. Of what claims to be the manager's
 // only what its channel opens is obeyed. A driver hands it one input, then drains poll() and
-// pollTransmit(), then arms one timer for nextTimeout() (protocol/core.ts).
+// pollTransmit(), then arms one timer for nextTimeout() (protocol/core.ts). Long because it is the
+// one place where all parts meet, and the one list of what may come from whom.
 
 import { decodeMessage } from '../protocol/control/codec.ts';
 import type { Message, MessageOf } from '../protocol/control/messages.ts';

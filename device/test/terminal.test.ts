@@ -236,18 +236,29 @@ t.test('S4005: what the callee writes arrives', async (t) => {
 
 t.test('claim 19: no bytes on a control topic make the terminal throw', async (t) => {
   const { world, caller, callee } = introduced();
-  const samples = [...caller.sent, ...callee.sent].map(encodeMessage);
+  const told = [
+    ...world.lastNotice.values(),
+    question(world, callee),
+    world.newExpiry(world.sessions[0], randomRequestId(world.rng)),
+  ];
+  const samples = [...caller.sent, ...callee.sent, ...told].map(encodeMessage);
   for (const via of ['call', 'down'] as const) {
     for (const sample of samples) {
       for (let at = 0; at < sample.length; at += 3) {
         const bytes = Uint8Array.from(sample);
         bytes[at] ^= 1 << (at % 8);
-        caller.terminal.handle(world.now, { kind: 'message', via, bytes });
-        caller.terminal.handle(world.now, { kind: 'message', via, bytes: bytes.subarray(0, at) });
+        for (const spoiled of [bytes, bytes.subarray(0, at + 1)]) {
+          world.tellBytes(caller, via, spoiled);
+          // The manager itself may say anything, too.
+          const sealed = world.seal.seal(caller, spoiled);
+          if (sealed === undefined) throw new Error('there is a channel');
+          if (via === 'down') world.tellBytes(caller, via, sealed);
+          else world.handBytes(caller, sealed);
+        }
       }
     }
+    world.settle();
   }
-  world.settle();
   const { counters, talks } = caller.terminal.status(world.now);
   t.ok(counters.malformed > 100);
   t.equal(talks.length, 1);
