@@ -129,7 +129,7 @@ t.test('S4003: a name with a stated ID is nobody else, whatever a wider entry sa
 });
 
 t.test('S4003: the list decides who a caller is, over an older pin', async (t) => {
-  const { world, callee, impostor } = replaced('caller');
+  const { world, caller, callee, impostor } = replaced('caller');
   callee.list = {
     version: 'v2',
     mode: 'verdict',
@@ -138,6 +138,9 @@ t.test('S4003: the list decides who a caller is, over an older pin', async (t) =
   world.call(impostor, 'TERM3');
   t.ok(world.run(2, () => talkEvents(impostor, 'established').length === 1));
   t.equal(eventsOf(callee, 'peerChanged').length, 0);
+  world.run(1);
+  t.equal(talkEvents(callee, 'established').length, 2);
+  t.equal(callee.pins.get(caller.name), caller.id, 'which only trust moves');
 });
 
 t.test('S4004: an ID stated between question and notice is obeyed', async (t) => {
