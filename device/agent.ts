@@ -78,8 +78,8 @@ const UNKNOWN_KEY =
   'the server shows a key that our manager did not sign for: ask the operator whether it was ' +
   'changed, and that this network leads to the real one';
 const CLONED =
-  'another terminal runs with this identity, and was there first: stop the copy; if this is ' +
-  'it, remove its home and enrol with a ticket of its own';
+  'another terminal runs with this identity, and was there first: this one stays off the server ' +
+  'until it is started again; stop the other one, or enrol this one from a home of its own';
 
 /** One running terminal. */
 export class Agent {
@@ -109,6 +109,8 @@ export class Agent {
   #nextCall = 1;
   #isDraining = false;
   #isStopped = false;
+  /** Once told so by the manager: another one runs with our identity, and we stay away. */
+  #isCloned = false;
   #troubles: Omit<AgentTroubles, 'peer'> = { link: undefined, list: undefined, disk: undefined };
 
   private constructor(options: AgentOptions, parts: Parts) {
@@ -374,12 +376,8 @@ export class Agent {
   #perform(output: TerminalOutput): void {
     switch (output.kind) {
       case 'link':
-        if (output.want === 'up') {
-          this.#link.up();
-        } else {
-          this.#link.down();
-          this.#input({ kind: 'linkDown' });
-        }
+        if (output.want === 'down') this.#disconnect();
+        else if (!this.#isCloned) this.#link.up();
         break;
       case 'publish':
         this.#link.publish(topic(output.topic, this.id), output.bytes);
@@ -417,6 +415,28 @@ export class Agent {
     }
   }
 
+  #disconnect(): void {
+    this.#link.down();
+    this.#input({ kind: 'linkDown' });
+  }
+
+  /**
+   * A clone that goes on connecting would throw out the one that may stay, since a broker knows
+   * both by one ID; and it would never be let in: the ban is for this boot.
+   */
+  #onRegisterRefused(code: string): void {
+    const isCloned = code === 'cloned';
+    const link = isCloned ? CLONED : `the manager refused: ${code}`;
+    this.#troubles = { ...this.#troubles, link };
+    if (!isCloned) {
+      this.#log.warn('register-refused', { code });
+      return;
+    }
+    this.#isCloned = true;
+    this.#log.error('cloned', { why: CLONED });
+    this.#disconnect();
+  }
+
   #readList(ask: number): void {
     const { list, problem, at } = this.#readListFile();
     if (problem !== undefined) this.#log.warn('list-unreadable', { why: problem });
@@ -442,11 +462,7 @@ export class Agent {
         this.#onRegistered();
         break;
       case 'registerRefused':
-        this.#log.warn('register-refused', { code: event.code });
-        this.#troubles = {
-          ...this.#troubles,
-          link: event.code === 'cloned' ? CLONED : `the manager refused: ${event.code}`,
-        };
+        this.#onRegisterRefused(event.code);
         break;
       case 'peerChanged':
         this.#log.warn('peer-changed', { peer: event.name, role: event.role });
