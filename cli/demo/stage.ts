@@ -1,5 +1,6 @@
 // The demo's stage: broker, session manager and three terminals as processes of their own on free
-// ports, each with a home in one temporary folder, and a recording proxy before every terminal.
+// ports, over TLS, each with a home in one temporary folder, and a recording proxy before every
+// terminal.
 
 import { createSocket } from 'node:dgram';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -52,16 +53,20 @@ export class Stage {
 
   /**
    * Starts the two servers as two processes [¶0028]. The manager comes first, as the broker needs
-   * its public key; it is told of a proxy's port, which leads to the broker once that has one.
+   * its public key; it is told of a proxy's port, which leads to the broker once that has one, and
+   * of the file that will hold the pin of the broker's TLS key.
    */
   async startServers(): Promise<{ readonly mqttPort: number; readonly httpPort: number }> {
     const wayToBroker = await this.#openProxy();
+    const brokerHome = join(this.folder, 'b');
     const manager = this.children.serve([
       'session-manager',
       '--home',
       this.managerHome,
       '--broker',
       wayToBroker.url,
+      '--broker-pin',
+      join(brokerHome, 'tls.pin'),
       '--http-port',
       '0',
       '--json',
@@ -73,7 +78,7 @@ export class Stage {
     const broker = await this.children.serve([
       'broker',
       '--home',
-      join(this.folder, 'b'),
+      brokerHome,
       '--manager-pub',
       key,
       '--mqtt-port',

@@ -15,7 +15,10 @@ import { Clock } from '../../protocol/io/clock.ts';
 import { entropy } from '../../protocol/io/entropy.ts';
 import { type Log, silentLog } from '../../protocol/io/log.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
-import { loadServerCertificate } from '../../protocol/io/server-certificate.ts';
+import {
+  type ServerCertificate,
+  loadServerCertificate,
+} from '../../protocol/io/server-certificate.ts';
 import type { RateLimits } from '../../session-manager/manager-types.ts';
 import {
   type RunningManager,
@@ -30,6 +33,8 @@ export interface Town {
   readonly folder: string;
   readonly broker: BrokerShell;
   readonly manager: RunningManager;
+  /** What both servers show; undefined: they are plain. */
+  readonly tls: ServerCertificate | undefined;
   /** Enrols a terminal whose allow-list file has this text; it does not run yet. */
   enrol(name: string, allowList: string): Promise<string>;
   /** Starts an enrolled terminal; it registers by itself. */
@@ -64,15 +69,15 @@ export async function openTown(options: TownOptions = {}): Promise<Town> {
   const clock = new Clock();
   const shared = { suite: nodeSuite, clock, log };
   const key = await managerPublicKey(server, nodeSuite, entropy);
-  const isTls = options.plain !== true;
-  const tls = isTls ? { tls: await loadServerCertificate({ home: server, clock }) } : {};
-  const broker = await startBroker({ ...shared, ...tls, managerKeys: [key] });
+  const isPlain = options.plain === true;
+  const tls = isPlain ? undefined : await loadServerCertificate({ home: server, clock });
+  const broker = await startBroker({ ...shared, ...(tls && { tls }), managerKeys: [key] });
   const connect = (): Duplex => broker.connect();
   const pinFile = join(server, 'tls.pin');
   const { policy, explain, rates } = options;
   const manager = await startManager({
     ...shared,
-    ...tls,
+    tls,
     home: server,
     rng: entropy,
     broker: { url: broker.url, ...(options.apart === true ? { pinFile } : { connect }) },
@@ -93,6 +98,7 @@ export async function openTown(options: TownOptions = {}): Promise<Town> {
     folder,
     broker,
     manager,
+    tls,
     async enrol(name, allowList) {
       const home = join(folder, name);
       const { ticket } = await manager.operations.ticket({

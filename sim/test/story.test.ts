@@ -1,14 +1,13 @@
-// The story of the patent, scene by scene, on a real broker, real TCP, real UDP and a real disk:
-// TERM1 asks for TERM3 by name. What each terminal was told and said is read off the wire.
+// The story of the patent, scene by scene, on a real broker, real TLS, real UDP and a real disk:
+// TERM1 asks for TERM3 by name. What each terminal was told and said is read where it is opened.
 
 import { createHash, randomBytes } from 'node:crypto';
 import { buffer } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
 import type { Session, SessionEvent } from '../../device/shell/session.ts';
-import type { Kind, MessageOf } from '../../protocol/control/messages.ts';
 import { until } from '../../protocol/test/until.ts';
 import { type Town, allowing, openTown } from '../fleet/town.ts';
-import { type Overheard, messagesOf, overheard } from './overheard.ts';
+import { type Overheard, overheard } from './overheard.ts';
 
 const CALL = { to: 'TERM3', service: 'echo-hash' };
 const SOON_MS = 300;
@@ -27,12 +26,6 @@ async function scene(t: Test, allowList: string, apart = false): Promise<Scene> 
   t.teardown(() => town.close());
   return { town, term1, term3 };
 }
-
-/** What was recorded so far, by kind. */
-const messagesIn =
-  (recorded: () => readonly Buffer[]) =>
-  <K extends Kind>(kind: K): readonly MessageOf<K>[] =>
-    messagesOf(recorded(), kind);
 
 /** Sends bytes and compares the hash that comes back. */
 async function arrives(session: Session, bytes: Uint8Array): Promise<boolean> {
@@ -65,10 +58,8 @@ const has = (events: readonly SessionEvent[], kind: SessionEvent['kind']): boole
 for (const servers of ['one process', 'two, joined by TCP alone']) {
   t.test(`claim 22: from names to a closed log, the servers in ${servers} [¶0028]`, async (t) => {
     const { town, term1, term3 } = await scene(t, allowing('TERM1'), servers !== 'one process');
-    const said1 = messagesIn(() => term1.proxy.sent());
-    const said3 = messagesIn(() => term3.proxy.sent());
-    const told1 = messagesIn(() => term1.proxy.received());
-    const told3 = messagesIn(() => term3.proxy.received());
+    const { told: told1, said: said1 } = term1;
+    const { told: told3, said: said3 } = term3;
 
     await t.test('S1000, S1001, S2000, S3000, S4000, S4001: address and name', async (t) => {
       for (const [name, said] of [
@@ -135,18 +126,18 @@ t.test('S2010, claim 8: unlisted, denied and unknown: one answer, no notice', as
   await town.allow(term3.home, `${allowing('*')}\n[[deny]]\nname = "TERM1"\n`);
   await refuses('TERM3');
   await refuses('NOBODY');
-  t.equal(messagesOf(term3.proxy.received(), 'ask').length, 2, 'TERM3 was asked twice');
-  const refusals = messagesOf(term1.proxy.received(), 'refusal');
+  t.equal(term3.told('ask').length, 2, 'TERM3 was asked twice');
+  const refusals = term1.told('refusal');
   const bytes = refusals.map((refusal) => JSON.stringify({ ...refusal, request: '' }));
   t.equal(refusals.length, 3);
   t.equal(new Set(bytes).size, 1, 'the same but for the request that they answer');
-  t.strictSame(messagesOf(term1.proxy.received(), 'addressNotice'), []);
-  t.strictSame(messagesOf(term3.proxy.received(), 'addressNotice'), []);
+  t.strictSame(term1.told('addressNotice'), []);
+  t.strictSame(term3.told('addressNotice'), []);
   await town.allow(term3.home, allowing('*'));
   const session = await term1.agent.call(CALL);
   session.finish('done');
   await session.ended;
-  t.equal(messagesOf(term1.proxy.received(), 'addressNotice').length, 1, 'no restart, and a yes');
+  t.equal(term1.told('addressNotice').length, 1, 'no restart, and a yes');
 });
 
 for (const mode of ['verdict', 'list'] as const) {
@@ -161,7 +152,7 @@ for (const mode of ['verdict', 'list'] as const) {
     await town.allow(term3.home, listOf(allowing('FRIEND', 'TERM1'), denied));
     await t.rejects(term1.agent.call({ ...CALL, waitMs: SOON_MS }), { code: 'refused' });
 
-    const answers = messagesOf(term3.proxy.sent(), 'allowList');
+    const answers = term3.said('allowList');
     const shown = answers.map(({ entries }) => entries.map(({ pattern }) => pattern).sort());
     const all = mode === 'list' ? ['FRIEND'] : [];
     t.strictSame(
@@ -177,7 +168,7 @@ for (const mode of ['verdict', 'list'] as const) {
       'the manager judged a deny',
     );
     const friend = Buffer.from('FRIEND');
-    const leaks = term3.proxy.sent().some((bytes) => bytes.includes(friend));
+    const leaks = term3.sealed.some((bytes) => bytes.includes(friend));
     t.equal(leaks, mode === 'list', 'other contacts leave the terminal in mode list only');
   });
 }
@@ -215,13 +206,11 @@ t.test(
     const stream = session.openStream();
     stream.write(randomBytes(150_000));
     await until(() => events.every((each) => has(each, 'extended')), 'S5005: both to adopt it');
-    const asked = messagesOf(term3.proxy.received(), 'askExtend');
+    const asked = term3.told('askExtend');
     t.match(asked[0], { session: session.info.session, want: { bytes: 400_000 } }, 'asked again');
-    const yes = messagesOf(term3.proxy.sent(), 'allowList').filter(
-      ({ request }) => request === asked[0].request,
-    );
+    const yes = term3.said('allowList').filter(({ request }) => request === asked[0].request);
     t.equal(yes.length, 1, 'S4003: and TERM3 sent its list again');
-    const told = [term1, term3].map(({ proxy }) => messagesOf(proxy.received(), 'newExpiry'));
+    const told = [term1, term3].map((each) => each.told('newExpiry'));
     t.ok(told[0].length > 0 && told[1].length > 0, 'S6003: the manager told both');
     t.strictSame(told[0][0].expiry, told[1][0].expiry, 'claim 11: the same expiry');
     for (const each of events)
@@ -246,12 +235,12 @@ t.test('S6002: an extension that TERM3 no longer allows: the old expiry stands',
   const stream = session.openStream();
   stream.write(randomBytes(150_000));
   await until(() => has(events, 'extensionRefused'), 'S2010: the refusal');
-  t.equal(messagesOf(term3.proxy.received(), 'askExtend').length, 1, 'TERM3 was asked again');
+  t.equal(term3.told('askExtend').length, 1, 'TERM3 was asked again');
   stream.end(randomBytes(200_000));
   const { reasons, sentBytes } = await bothEnds(session, term3);
   t.strictSame(reasons, ['quota', 'quota']);
   t.equal(sentBytes, 200_000);
-  const newExpiries = [term1, term3].map(({ proxy }) => messagesOf(proxy.received(), 'newExpiry'));
+  const newExpiries = [term1, term3].map(({ told }) => told('newExpiry'));
   t.strictSame(newExpiries, [[], []]);
 });
 
@@ -265,10 +254,10 @@ t.test('S6004, S6005, S5001, claims 6, 13, 18: the operator ends a talk', async 
   t.match(outcome, { reason: 'operator', unconfirmed: [] }, 'S6004');
   t.strictSame([...outcome.confirmed].sort(), ['TERM1', 'TERM3']);
   t.equal(town.broker.stats().handed, handed + 2, 'S6005: the broker handed two requests on');
-  for (const { proxy } of [term1, term3]) {
-    const requests = messagesOf(proxy.received(), 'endRequest');
+  for (const { told, said } of [term1, term3]) {
+    const requests = told('endRequest');
     t.match(requests, [{ session: session.info.session }], 'S5001: to both, not to one');
-    t.match(messagesOf(proxy.sent(), 'endNotice'), [{ reason: 'operator' }], 'S5007');
+    t.match(said('endNotice'), [{ reason: 'operator' }], 'S5007');
   }
   t.strictSame((await bothEnds(session, term3)).reasons, ['operator', 'operator']);
   t.ok(stream.destroyed, 'at once: what was open is cut off');
@@ -284,8 +273,8 @@ t.test('claim 1, claim 17: no TCP connection, a trigger held, dropped in time', 
     agent: { pollSeconds: 2 },
   });
   const { proxy } = sleeper;
-  const asks = (): number => messagesOf(proxy.received(), 'ask').length;
-  const polls = (): number => messagesOf(proxy.received(), 'polled').length;
+  const asks = (): number => sleeper.told('ask').length;
+  const polls = (): number => sleeper.told('polled').length;
   const call = { ...CALL, to: 'TERM5' };
   const isAsleep = (): boolean => sleeper.agent.status().link === 'down';
   await until(isAsleep, 'TERM5 to fall asleep');
