@@ -1,8 +1,7 @@
 // Requests that want an application reply (PUBACK means nothing to us, design §4): sent again with
 // doubling, jittered backoff until answered, kept while the link is down, idempotent under their
-// own request ID. What is meant for the manager waits for the sealed channel and is sealed anew at
-// every send. Registration goes out as soon as it can; everything else waits until the terminal is
-// registered.
+// own request ID. Presence goes out with the link and the name with the channel; everything else
+// waits until the terminal is registered. What goes to the manager is sealed anew at every send.
 
 import { assert } from '../protocol/assert.ts';
 import { encodeMessage } from '../protocol/control/codec.ts';
@@ -32,8 +31,7 @@ export class Requests {
   readonly #outbox: Outbox;
   readonly #rng: Rng;
   readonly #pending = new Map<Key, Pending>();
-  /** No link; a link and no channel; a channel; and registered in it. */
-  #gate: 'closed' | 'unsealed' | 'registering' | 'open' = 'closed';
+  #gate: 'closed' | 'registering' | 'open' = 'closed';
 
   constructor(outbox: Outbox, rng: Rng) {
     this.#outbox = outbox;
@@ -96,8 +94,8 @@ export class Requests {
   }
 
   /** The link is up; only what need not wait for the registration may go. */
-  onLinkUp(now: Micros, { isSealed }: { readonly isSealed: boolean }): void {
-    this.#gate = isSealed ? 'registering' : 'unsealed';
+  onLinkUp(now: Micros): void {
+    this.#gate = 'registering';
     for (const pending of this.#pending.values()) {
       if (this.#mayGo(pending)) this.#publish(now, pending);
     }
@@ -143,9 +141,7 @@ export class Requests {
   }
 
   #mayGo(pending: Pending): boolean {
-    if (this.#gate === 'open') return true;
-    if (this.#gate === 'closed' || !pending.early) return false;
-    return this.#gate === 'registering' || pending.topic === 'address';
+    return this.#gate === 'open' || (this.#gate === 'registering' && pending.early);
   }
 
   #publish(now: Micros, pending: Pending): void {

@@ -268,9 +268,8 @@ export class Terminal {
 
   #onLinkUp(now: Micros): void {
     this.#isLinkUp = true;
-    const channel = { isSealed: this.#channels.isOpen };
-    this.#requests.onLinkUp(now, channel);
-    this.#registration.onLinkUp(now, channel);
+    this.#requests.onLinkUp(now);
+    this.#registration.onLinkUp(now, { isSealed: this.#channels.isOpen });
     this.#channels.onLinkUp(now);
     this.#answers.onLinkUp();
   }

@@ -389,6 +389,21 @@ t.test('S4002: a terminal that polls stays for what is asked again in a new chan
   t.equal(Math.round((world.now - since) / 1_000), LIMITS.resealStayMs);
 });
 
+t.test('a terminal that polls does not fall asleep over a handshake', async (t) => {
+  const world = new World();
+  const node = world.add('TERM3', { pollSeconds: LIMITS.channelSeconds });
+  t.equal(node.isLinkUp, false);
+  world.answers.hello = false;
+  world.run(LIMITS.channelSeconds);
+  t.ok(hellos(node) > 1, 'the channel is old');
+  world.run(20);
+  t.equal(node.terminal.status(world.now).registered, true, 'it still serves');
+  t.equal(node.isLinkUp, true);
+  world.answers.hello = true;
+  t.ok(world.run(60, () => !node.isLinkUp));
+  t.equal(channelsUsed(node).length, 2);
+});
+
 t.test('a manager key that is none is the fault of who gives it', async (t) => {
   const world = new World();
   const signingKey = nodeSuite.signingKey(new Uint8Array(32).fill(1));
