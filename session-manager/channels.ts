@@ -126,7 +126,7 @@ export class Channels {
     return bytes && { line, bytes };
   }
 
-  /** Whether what comes through this line is obeyed: its process has registered, and is in charge. */
+  /** Whether what comes through this line is obeyed: its process has registered, is in charge. */
   isObeyed(device: DeviceId, line: Line): boolean {
     const peer = this.#peers.get(device);
     return peer !== undefined && (line === peer.current || line === peer.former);

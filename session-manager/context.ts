@@ -76,8 +76,9 @@ export class Context {
   }
 
   /**
-   * Asks the broker to hand `payload`, sealed, to a terminal within `deadlineMs` [S2002, S6005]. One
-   * without a channel is asked to make one, with the same deadline: what is open is then told anew.
+   * Asks the broker to hand `payload`, sealed, to a terminal within `deadlineMs` [S2002, S6005].
+   * One without a channel is asked to make one, with the same deadline: what is open is then told
+   * anew.
    */
   sendTrigger(
     device: DeviceId,

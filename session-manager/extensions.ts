@@ -16,7 +16,8 @@ import type { Context } from './context.ts';
 import type { Deadline } from './deadlines.ts';
 import { MANAGER_LIMITS } from './limits.ts';
 import type { Names } from './names.ts';
-import { type Session, type Sessions, elapsedSeconds, sideOf } from './sessions.ts';
+import { sideOf } from './records.ts';
+import { type Session, type Sessions, elapsedSeconds } from './sessions.ts';
 
 type Refused = MessageOf<'refusal'>['code'];
 

@@ -205,7 +205,7 @@ export interface EndOutcome {
 export interface RevokeOutcome {
   readonly name: Name;
   readonly id: DeviceId;
-  /** Its sessions: those that a terminal confirmed as ended, and those that run out by themselves. */
+  /** Its sessions: those that their other end confirmed as ended, and those that may run on. */
   readonly ended: readonly SessionId[];
   readonly running: readonly {
     readonly session: SessionId;

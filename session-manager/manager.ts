@@ -103,7 +103,7 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
         // First: without it the broker lets nobody in.
         this.#revocations.onLinkUp(now);
         this.#introductions.onLinkUp(now);
-        return this.#sessions.onLinkUp(now);
+        return this.#sessions.orders.onLinkUp(now);
       case 'linkDown':
         // What is under way runs into its own deadline; talks do not notice.
         return this.#revocations.onLinkDown();
@@ -200,7 +200,7 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
   #onChannel(now: Micros, device: DeviceId): void {
     this.#introductions.onChannel(now, device);
     this.#extensions.onChannel(now, device);
-    this.#sessions.onChannel(now, device);
+    this.#sessions.orders.onChannel(now, device);
   }
 
   #onRevoked(now: Micros, device: DeviceId): void {

@@ -1,7 +1,7 @@
 // The name record [41, Fig. 6]: which name is which device, and who may have one (tickets,
-// enrolment); who is there: registrations.ts, who is there no more: revoking.ts. A name belongs to one device for good; only the operator hands
-// out the right to one. Everything is in memory and in the store; a change counts once it is on
-// disk.
+// enrolment); who is there: registrations.ts, who is there no more: revoking.ts. A name belongs to
+// one device for good; only the operator hands out the right to one. Everything is in memory and in
+// the store; a change counts once it is on disk.
 
 import { base32 } from '../protocol/base32.ts';
 import type { PublicKeys } from '../protocol/control/messages.ts';

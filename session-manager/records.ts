@@ -18,6 +18,7 @@ import {
   uint,
 } from '../protocol/control/schema.ts';
 import { END_REASONS, type EndReason } from '../protocol/ends.ts';
+import type { DeviceId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import { MANAGER_LIMITS } from './limits.ts';
 
@@ -94,6 +95,17 @@ const sessionRecord = record({
   order: optional(17, reason),
 });
 export type SessionRecord = Infer<typeof sessionRecord>;
+
+/** Which end of a session. */
+export type Side = 'caller' | 'callee';
+/** Both, in the order of the records. */
+export const SIDES: readonly Side[] = ['caller', 'callee'];
+
+/** The end of a session that a device is, if it is one. */
+export function sideOf(row: SessionRecord, device: DeviceId): Side | undefined {
+  if (row.callerId === device) return 'caller';
+  return row.calleeId === device ? 'callee' : undefined;
+}
 
 /** What every stored record begins with. */
 export const RECORD = { version: RECORD_VERSION } as const;

@@ -57,9 +57,10 @@ export class Revocations {
     this.#notBefore = list?.notBefore ?? 0;
     const rows = stored.revoked.flatMap(({ key, value }) => {
       const revoked = decodeCbor(revokedRecord, value);
-      if (revoked !== undefined && isDeviceId(key)) return [{ id: key, revoked }];
-      counts.malformed += 1;
-      return [];
+      if (revoked === undefined || !isDeviceId(key)) counts.malformed += 1;
+      if (!isDeviceId(key)) return [];
+      // Shut out all the same: that there is a row says enough.
+      return [{ id: key, revoked: revoked ?? this.#row(now, key as string as Name, 0) }];
     });
     rows.sort((a, b) => a.revoked.revoked - b.revoked.revoked);
     for (const { id, revoked } of rows) {
@@ -90,9 +91,7 @@ export class Revocations {
     issuedAt: number,
   ): () => readonly Write[] {
     const { id, name } = device;
-    const revoked = Math.max(0, this.#context.wall.at(now));
-    const from = Math.max(issuedAt, Math.floor(revoked / MS_PER_SECOND));
-    const row = { ...RECORD, name, revoked, membershipsUntil: from + LIMITS.membershipSeconds };
+    const row = this.#row(now, name, issuedAt);
     const writes: Write[] = [];
     if (this.#rows.size >= LIMITS.devicesMax) {
       const [oldest] = this.#rows.keys();
@@ -128,6 +127,12 @@ export class Revocations {
       devices: recent.map(([id]) => id),
     });
     this.#context.publish(REVOKED_TOPIC, list);
+  }
+
+  #row(now: Micros, name: Name, issuedAt: number): RevokedRecord {
+    const revoked = Math.max(0, this.#context.wall.at(now));
+    const from = Math.max(issuedAt, this.#seconds(now));
+    return { ...RECORD, name, revoked, membershipsUntil: from + LIMITS.membershipSeconds };
   }
 
   #list(now: Micros, id: DeviceId, row: RevokedRecord): void {

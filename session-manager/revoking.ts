@@ -5,14 +5,15 @@
 
 import type { DeviceId, Name } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
-import { type Micros, after, ms } from '../protocol/time.ts';
+import { type Micros, after, ms, seconds } from '../protocol/time.ts';
 import type { Context } from './context.ts';
 import type { Deadline } from './deadlines.ts';
 import { MANAGER_LIMITS } from './limits.ts';
-import type { RevokeOutcome } from './manager-types.ts';
+import type { RevokeOutcome, Write } from './manager-types.ts';
 import type { Names } from './names.ts';
 import type { Revocations } from './revocations.ts';
-import { type Session, type Sessions, sideOf } from './sessions.ts';
+import { sideOf } from './records.ts';
+import type { Session, Sessions } from './sessions.ts';
 
 /** An operator who waits for the word of the terminals that are left. */
 interface Waiter {
@@ -69,13 +70,15 @@ export class Revoking {
     const waiter: Waiter = { to, id, name, sessions, deadline, isOnDisk: false };
     this.#waiting.add(waiter);
     this.#context.deadlines.set(deadline, after(now, ms(LIMITS.endAnswerMs)));
-    const ended = this.#sessions.revoke(now, sessions);
-    if (device !== undefined) this.#names.remove(device);
-    const rows =
-      device === undefined ? () => [] : this.#revocations.add(now, device, device.issuedAt);
-    this.#context.channels.close(id);
-    this.#onRevoked(now, id);
-    this.#revocations.publish(now);
+    let rows: () => readonly Write[] = () => [];
+    const ended = this.#sessions.revoke(now, sessions, () => {
+      if (device === undefined) return;
+      this.#names.remove(device);
+      rows = this.#revocations.add(now, device, device.issuedAt);
+      this.#context.channels.close(id);
+      this.#onRevoked(now, id);
+      this.#revocations.publish(now);
+    });
     const revoked = { kind: 'revoked', device: id, name, sessions: sessions.length } as const;
     this.#context.ledger.add(now, {
       entries: [...(device === undefined ? [] : [revoked]), ...ended.entries],
@@ -85,7 +88,7 @@ export class Revoking {
         ...sessions.flatMap((session) => this.#sessions.writes(session)),
       ],
       persisted: (then) => {
-        ended.told(then);
+        ended.told();
         waiter.isOnDisk = true;
         this.#recheck(then);
       },
@@ -116,7 +119,7 @@ export class Revoking {
           ...(row.callerReport === undefined ? [row.callerName] : []),
           ...(row.calleeReport === undefined ? [row.calleeName] : []),
         ];
-        const last = after(begun, ms((row.seconds + LIMITS.unreportedSeconds) * 1_000));
+        const last = after(begun, seconds(row.seconds + LIMITS.unreportedSeconds));
         running.push({
           session: row.session,
           unconfirmed,
@@ -130,7 +133,7 @@ export class Revoking {
   }
 }
 
-/** Whether the end that was not revoked has said that the talk is over; what the other says is moot. */
+/** Whether the end that was not revoked has said that the talk is over; the other one is moot. */
 function isConfirmed({ row }: Session, revoked: DeviceId): boolean {
   if (row.closed) return true;
   return (sideOf(row, revoked) === 'caller' ? row.calleeReport : row.callerReport) !== undefined;

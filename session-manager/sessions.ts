@@ -6,7 +6,7 @@
 
 import type { MessageOf } from '../protocol/control/messages.ts';
 import type { EndReason } from '../protocol/ends.ts';
-import { type DeviceId, type Name, type SessionId, randomRequestId } from '../protocol/ids.ts';
+import type { DeviceId, Name, SessionId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import {
   MICROS_PER_MS,
@@ -19,6 +19,7 @@ import {
 } from '../protocol/time.ts';
 import type { Context } from './context.ts';
 import type { Deadline } from './deadlines.ts';
+import { EndOrders } from './end-orders.ts';
 import { MANAGER_LIMITS } from './limits.ts';
 import type { LogFact } from './log.ts';
 import type { EndOutcome, SessionChange, Stored, Write } from './manager-types.ts';
@@ -26,11 +27,14 @@ import {
   LIVE_PREFIX,
   PAST_PREFIX,
   type Report,
+  SIDES,
   type SessionRecord,
+  type Side,
   decodeSession,
   differenceBytes,
   encodeSession,
   sessionKey,
+  sideOf,
 } from './records.ts';
 
 /** One session in memory. */
@@ -50,23 +54,13 @@ interface EndWaiter {
   readonly deadline: Deadline;
 }
 
-/** Which end of a session. */
-type Side = 'caller' | 'callee';
-const SIDES: readonly Side[] = ['caller', 'callee'];
-
-/** The end of a session that a device is, if it is one. */
-export function sideOf(row: SessionRecord, device: DeviceId): Side | undefined {
-  if (row.callerId === device) return 'caller';
-  return row.calleeId === device ? 'callee' : undefined;
-}
-
 /** Sessions of one manager. */
 export class Sessions {
+  /** Those whose end was ordered. */
+  readonly orders: EndOrders;
   readonly #context: Context;
   readonly #isRevoked: (device: DeviceId) => boolean;
   readonly #open = new Map<SessionId, Session>();
-  /** Those of them whose end was ordered: told again wherever it may not have arrived. */
-  readonly #ordered = new Set<Session>();
   /** Closed ones, oldest first: late reports find them. */
   readonly #closed = new Map<SessionId, Session>();
   /** Grants that are being written. */
@@ -77,6 +71,7 @@ export class Sessions {
   /** `isRevoked`: whether the operator has revoked a terminal. */
   constructor(context: Context, isRevoked: (device: DeviceId) => boolean) {
     this.#context = context;
+    this.orders = new EndOrders(context, isRevoked);
     this.#isRevoked = isRevoked;
   }
 
@@ -109,7 +104,7 @@ export class Sessions {
         this.#closed.set(row.session, session);
       } else {
         this.#open.set(row.session, session);
-        if (row.forced) this.#ordered.add(session);
+        if (row.forced) this.orders.restore(session);
         this.#armClosing(session);
       }
     }
@@ -192,14 +187,7 @@ export class Sessions {
       return;
     }
     const { reason, sentBytes, receivedBytes, lostBytes, wireBytes, durationMs } = notice;
-    const report: Report = {
-      reason,
-      sentBytes,
-      receivedBytes,
-      lostBytes,
-      wireBytes,
-      durationMs,
-    };
+    const report: Report = { reason, sentBytes, receivedBytes, lostBytes, wireBytes, durationMs };
     session.row = { ...session.row, [`${side}Report`]: report };
     const decided = this.#decide(now, session, reason, side);
     const isLast = this.#isOver(session);
@@ -263,62 +251,34 @@ export class Sessions {
 
   /**
    * A terminal of these sessions is revoked: they end with that reason unless they had one already
-   * [S6004, S6005], and nothing more is expected of that terminal. What to log, and what to do when
-   * that and the sessions are on disk.
+   * [S6004, S6005]. Both ends are asked, then `shutOut` takes effect, and nothing more is expected
+   * of that terminal. What to log, and what to do when that and the sessions are on disk.
    */
   revoke(
     now: Micros,
     sessions: readonly Session[],
-  ): { readonly entries: readonly LogFact[]; readonly told: (now: Micros) => void } {
+    shutOut: () => void,
+  ): { readonly entries: readonly LogFact[]; readonly told: () => void } {
     const entries = sessions.flatMap((session) => this.#order(now, session, 'revoked'));
-    return {
-      entries,
-      told: (then) => {
-        for (const session of sessions) {
-          if (session.row.closed) continue;
-          if (this.#isOver(session)) this.#onOver(then, session);
-          else this.#tell('ending', session);
-        }
-      },
+    shutOut();
+    const over = new Set(sessions.filter((session) => this.#isOver(session)));
+    for (const session of over) this.#close(session);
+    const told = (): void => {
+      for (const session of sessions) {
+        if (over.has(session)) {
+          this.#tell('ended', session);
+          this.#answerWaiters(session);
+        } else if (!session.row.closed) this.#tell('ending', session);
+      }
     };
+    return { entries, told };
   }
 
   /** Orders an end, or orders it again; what to log. */
   #order(now: Micros, session: Session, reason: 'operator' | 'revoked'): readonly LogFact[] {
     if (!session.row.forced) session.row = { ...session.row, forced: true, order: reason };
-    this.#ordered.add(session);
-    this.#requestEnd(now, session, SIDES);
+    this.orders.give(now, session);
     return this.#decide(now, session, reason, 'operator');
-  }
-
-  /** The link to the broker is back: an ordered end that may not have arrived is sent again. */
-  onLinkUp(now: Micros): void {
-    for (const session of this.#ordered) this.#requestEnd(now, session, SIDES);
-  }
-
-  /** A terminal has a new channel: ends that it was told in the one before are told again. */
-  onChannel(now: Micros, device: DeviceId): void {
-    for (const session of this.#ordered) {
-      const side = sideOf(session.row, device);
-      if (side !== undefined) this.#requestEnd(now, session, [side]);
-    }
-  }
-
-  /** End requests to the terminals that have not reported, through the broker [S6005, claim 13]. */
-  #requestEnd(now: Micros, session: Session, sides: readonly Side[]): void {
-    const { row, closing } = session;
-    const leftMs = Math.ceil(Math.max(0, closing.at - now) / MICROS_PER_MS);
-    const reason = row.order ?? 'operator';
-    for (const side of sides) {
-      if (row[`${side}Report`] !== undefined || this.#isRevoked(row[`${side}Id`])) continue;
-      const request = randomRequestId(this.#context.options.rng);
-      this.#context.sendTrigger(row[`${side}Id`], {
-        request,
-        // Useful for as long as the talk could last.
-        deadlineMs: Math.min(LIMITS.waitMsMax, Math.max(LIMITS.endAnswerMs, leftMs)),
-        payload: { kind: 'endRequest', request, session: row.session, reason },
-      });
-    }
   }
 
   /** Whether both terminals have reported, those left out of which nothing more is expected. */
@@ -326,18 +286,6 @@ export class Sessions {
     return SIDES.every(
       (side) => row[`${side}Report`] !== undefined || this.#isRevoked(row[`${side}Id`]),
     );
-  }
-
-  /** The last word about a session was heard before: it closes. */
-  #onOver(now: Micros, session: Session): void {
-    this.#close(session);
-    this.#write(now, session, {
-      entries: [],
-      told: () => {
-        this.#tell('ended', session);
-        this.#answerWaiters(session);
-      },
-    });
   }
 
   /** The one reason of a session: whoever comes first; nothing to log for those who follow. */
@@ -372,7 +320,7 @@ export class Sessions {
     session.row = { ...row, closed: true };
     this.#context.deadlines.stop(closing);
     this.#open.delete(row.session);
-    this.#ordered.delete(session);
+    this.orders.drop(session);
     this.#closed.set(row.session, session);
     this.#dropClosed();
   }

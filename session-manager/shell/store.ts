@@ -1,5 +1,6 @@
-// The manager's store as the shell sees it: seven tables of rows, written in batches that are durable
-// as a whole. LMDB stands behind it; another engine passes the same suite (test/store-contract.ts).
+// The manager's store as the shell sees it: seven tables of rows, written in batches that are
+// durable as a whole. LMDB stands behind it; another engine passes the same suite
+// (test/store-contract.ts).
 
 import type { Row, Stored, Table, Write } from '../manager-types.ts';
 

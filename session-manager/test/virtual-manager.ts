@@ -2,15 +2,10 @@
 // and a disk that the test plays by hand. Terminals shake
 // hands, register, seal and sign by themselves; what the
 // manager sends is opened before it is put into `sent`.
+// It is long because it is the one world in which every
+// test of the manager's core is told.
 
-import {
-  encodeVerdict,
-  extensionHash,
-  requestHash,
-  signExtension,
-  signRequest,
-  signVerdict,
-} from '../../protocol/consent/statements.ts';
+import { signExtension } from '../../protocol/consent/statements.ts';
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
 import type {
   Kind,
@@ -19,9 +14,7 @@ import type {
   MessageOf,
   Terms,
 } from '../../protocol/control/messages.ts';
-import { Hello, type SealedChannel } from '../../protocol/control/seal.ts';
 import { QUERY_TOPIC, parseTopic, topic } from '../../protocol/control/topics.ts';
-import type { DhKey, SigningKey } from '../../protocol/crypto.ts';
 import type { EndReason } from '../../protocol/ends.ts';
 import { deviceIdOf } from '../../protocol/identity/device-id.ts';
 import { makeEnrolRequest } from '../../protocol/identity/enrolment.ts';
@@ -52,6 +45,17 @@ import type {
 } from '../manager-types.ts';
 import { TABLES } from '../manager-types.ts';
 import { Manager } from '../manager.ts';
+import {
+  type AnswerFields,
+  type Line,
+  type Terminal,
+  helloOf,
+  opened,
+  signedAnswer,
+  signedConnect,
+} from './virtual-terminal.ts';
+
+export type { Terminal };
 
 export const START_WALL = 1_800_000_000_000;
 export const ENROL_URL = 'http://127.0.0.1:8183/nakodo/1/enrol';
@@ -62,14 +66,6 @@ const NOTHING: Terms = {};
 export const CALLER_ADDRESS = Uint8Array.of(10, 20, 30, 1);
 export const CALLEE_ADDRESS = Uint8Array.of(40, 50, 60, 1);
 
-export interface Terminal {
-  readonly key: SigningKey;
-  readonly dh: DhKey;
-  readonly keys: { readonly ed25519: Uint8Array; readonly x25519: Uint8Array };
-  readonly id: DeviceId;
-  readonly name: Name;
-}
-
 export interface Sent {
   readonly at: number;
   readonly topic: string;
@@ -78,15 +74,6 @@ export interface Sent {
   readonly bytes: Uint8Array;
   /** As they cross the broker. */
   readonly wire: Uint8Array;
-}
-
-/** What a terminal's process knows of its manager. */
-export interface Line {
-  boot: RequestId;
-  channel: SealedChannel | undefined;
-  /** The one before, for opening only. */
-  former: SealedChannel | undefined;
-  hello: Hello | undefined;
 }
 
 /** Rates that no test meets by accident. */
@@ -343,13 +330,7 @@ export class World {
 
   /** The first half of a handshake, as bytes; the welcome is taken when it comes. */
   hello(from: Terminal): Uint8Array {
-    const hello = new Hello({
-      suite: nodeSuite,
-      rng: this.rng,
-      device: from.id,
-      localKey: from.dh,
-      managerKey: this.agreementKey.publicKey,
-    });
+    const hello = helloOf(this.rng, from, this.agreementKey.publicKey);
     this.line(from).hello = hello;
     if (hello.message === undefined) throw new Error('no hello for such a key');
     return encodeMessage(hello.message);
@@ -420,9 +401,7 @@ export class World {
     from: Terminal,
     fields: Omit<MessageOf<'connect'>, 'kind' | 'signature'>,
   ): MessageOf<'connect'> {
-    const { request: nonce, callerName, calleeName, service, want } = fields;
-    const request = { nonce, callerId: from.id, callerName, calleeName, service, want };
-    return { ...fields, kind: 'connect', signature: signRequest(from.key, request) };
+    return signedConnect(from, fields);
   }
 
   /** All messages of a kind, as (topic, message). */
@@ -467,39 +446,9 @@ export class World {
   }
 
   /** An answer under a terminal's own signature, to the question of this ID. */
-  signedAnswer(
-    callee: Terminal,
-    of: Pick<MessageOf<'allowList'>, 'request' | 'entries' | 'mode' | 'record'> & {
-      readonly approved?: boolean;
-    },
-  ): MessageOf<'allowList'> {
-    const fields = {
-      ...of,
-      version: '1',
-      reduced: false,
-      nonce: randomRequestId(this.rng),
-      approved: of.approved ?? false,
-    };
-    const { callerId, asked } = this.#question(callee, of.request);
-    const context = { calleeId: callee.id, callerId, request: asked };
-    const verdict = encodeVerdict(nodeSuite, fields, context);
-    return { ...fields, kind: 'allowList', signature: signVerdict(callee.key, verdict) };
-  }
-
-  /** Who asked in a question, and the hash that names it; of no question: a guess. */
-  #question(callee: Terminal, request: RequestId): { callerId: DeviceId; asked: Uint8Array } {
+  signedAnswer(callee: Terminal, of: AnswerFields): MessageOf<'allowList'> {
     const asks = this.of('trigger').map(({ message }) => decodeMessage(message.payload));
-    const found = asks.findLast(
-      (one) => (one?.kind === 'ask' || one?.kind === 'askExtend') && one.request === request,
-    );
-    if (found?.kind === 'askExtend') {
-      return { callerId: found.callerId, asked: extensionHash(nodeSuite, found) };
-    }
-    if (found?.kind !== 'ask') return { callerId: callee.id, asked: new Uint8Array(32) };
-    const { nonce, callerId, callerName, service, want } = found;
-    const calleeName = callee.name;
-    const wanted = { nonce, callerId, callerName, calleeName, service, want };
-    return { callerId, asked: requestHash(nodeSuite, wanted) };
+    return signedAnswer(this.rng, callee, of, asks);
   }
 
   answerQuery(of: readonly { device: DeviceId; address: Uint8Array }[]): void {
@@ -573,13 +522,6 @@ export class World {
   logged<K extends LogEntry['kind']>(kind: K): Extract<LogEntry, { kind: K }>[] {
     return this.entries().filter((entry) => entry.kind === kind) as never;
   }
-}
-
-/** A payload or message as a terminal reads it: opened if it was sealed for it, else as it is. */
-function opened(line: Line | undefined, bytes: Uint8Array): Uint8Array {
-  const message = decodeMessage(bytes);
-  if (message?.kind !== 'sealed') return bytes;
-  return line?.channel?.open(message) ?? line?.former?.open(message) ?? bytes;
 }
 
 interface Counts {

@@ -1,0 +1,117 @@
+// What is open for a terminal that has lost its
+// channel, or talks to a manager that has: it is told
+// again, and nothing is lost or said twice.
+
+import t from 'tap';
+import { decodeMessage } from '../../protocol/control/codec.ts';
+import { type Terminal, World, allow, deny, down } from './virtual-manager.ts';
+
+interface Pair {
+  readonly world: World;
+  readonly one: Terminal;
+  readonly three: Terminal;
+}
+
+function pair(): Pair {
+  const world = new World();
+  return { world, one: world.terminal('TERM1'), three: world.terminal('TERM3') };
+}
+
+/** What the manager has told a terminal since, by kind. */
+const told = ({ world }: Pair, to: Terminal, from = 0): string[] =>
+  world.sent
+    .slice(from)
+    .filter((sent) => sent.topic === down(to))
+    .map(({ message }) => message.kind);
+
+t.test(
+  'S2002: a terminal without a channel is woken plainly, and asked once it has one',
+  async (t) => {
+    const { world, one, three } = pair();
+    world.answersReseal = false;
+    world.restart(1_000);
+    world.connect(one, three.name, { waitMs: 8_000 });
+    const [woken] = world.of('trigger');
+    const payload = decodeMessage(woken.message.payload);
+    t.match(payload, { kind: 'reseal', request: woken.message.request });
+    t.equal(woken.message.deadlineMs, 8_000);
+    t.throws(() => world.asked(three, 'ask'));
+    world.advance(3_000);
+    world.join(three);
+    t.equal(world.of('trigger').at(-1)?.message.deadlineMs, 5_000, 'for what is left');
+    const { request } = world.asked(three, 'ask');
+    t.equal(request, woken.message.request, 'the same question');
+    world.answerList(three, request, [allow(one.name)]);
+    world.answerBoth(one, three);
+    t.equal(world.of('addressNotice').length, 2);
+  },
+);
+
+t.test('S2002: what is open is told again in a new channel, once answered no more', async (t) => {
+  const { world, one, three } = pair();
+  world.connect(one, three.name);
+  const { request } = world.asked(three, 'ask');
+  world.reboot(three);
+  world.join(three);
+  t.equal(world.of('trigger').length, 2);
+  t.equal(world.asked(three, 'ask').request, request);
+  world.answerList(three, request, [deny('*')]);
+  world.join(three);
+  t.equal(world.of('trigger').length, 2);
+  world.up(three, world.registerMessage(three));
+  t.equal(world.of('trigger').length, 2, 'a reconnect in the same channel is no new one');
+});
+
+t.test('S6005: an end request reaches a terminal that was restarted meanwhile', async (t) => {
+  const { world, one, three } = pair();
+  const { session } = world.introduce(one, three);
+  world.command({ kind: 'end', session });
+  world.end(one, session, 'operator');
+  const before = world.of('trigger').length;
+  world.join(one);
+  t.equal(world.of('trigger').length, before, 'not the one that has reported');
+  world.reboot(three);
+  world.join(three);
+  t.match(world.asked(three, 'endRequest'), { session, reason: 'operator' });
+  t.equal(world.of('trigger').length, before + 1);
+  world.end(three, session, 'restarted');
+  world.join(three);
+  t.equal(world.of('trigger').length, before + 1, 'nor one that has reported since');
+});
+
+t.test(
+  'claim 20: a manager that was started anew asks for new channels, and goes on',
+  async (t) => {
+    const { world, one, three } = pair();
+    const { session } = world.introduce(one, three);
+    world.command({ kind: 'end', session });
+    world.restart(1_000, { unaware: true });
+    world.input({ kind: 'linkUp' });
+    for (const terminal of [one, three]) {
+      t.match(world.asked(terminal, 'endRequest'), { session, reason: 'operator' });
+    }
+    world.end(one, session, 'operator');
+    world.end(three, session, 'operator');
+    t.match(world.manager.sessions('closed'), [{ session, reason: 'operator' }]);
+    const from = world.sent.length;
+    world.restart(1_000, { unaware: true });
+    const { message } = world.connect(one, three.name);
+    t.strictSame(told({ world, one, three }, one, from), ['reseal']);
+    world.up(one, message);
+    const { request } = world.asked(three, 'ask');
+    world.answerList(three, request, [allow(one.name)]);
+    world.answerBoth(one, three);
+    t.equal(world.of('addressNotice').length, 4);
+  },
+);
+
+t.test('an answer goes to the process that is in charge when it is due', async (t) => {
+  const { world, one, three } = pair();
+  world.connect(one, three.name, { waitMs: 1_000 });
+  const from = world.sent.length;
+  world.reboot(one);
+  world.join(one);
+  world.advance(1_000);
+  t.strictSame(told({ world, one, three }, one, from), ['refusal']);
+  t.equal(world.manager.counts.unsent, 0);
+});
