@@ -1,5 +1,6 @@
 // What the terminal's parts say to the shell: one bounded queue of outputs, the counters, and the
-// sockets that are wanted. What is meant for the manager is sealed here, at every send anew. Assumes that the shell drains after every input (protocol/core.ts).
+// sockets that are wanted. What is meant for the manager is sealed here, at every send anew.
+// Assumes that the shell drains after every input (protocol/core.ts).
 
 import { assert } from '../protocol/assert.ts';
 import { encodeMessage } from '../protocol/control/codec.ts';

@@ -129,7 +129,7 @@ const FIELDS = {
    * it makes a terminal do nothing but shake hands once more.
    */
   reseal: { request: field(2, requestId) },
-  // --- terminal → manager, sealed ----------------------------------------------------------------------
+  // --- terminal → manager, sealed ----------------------------------------------------------------
   /** [S1001, S2000, S4001]: name and device ID; `boot` is new at every start of the terminal. */
   register: {
     request: field(2, requestId),
