@@ -1,6 +1,6 @@
 // What a terminal says and obeys when the broker is not trusted: a hello first, then everything
-// sealed; what comes without a seal does nothing but make it shake hands, and not too often. Long
-// because each way in which a channel begins, is lost or is attacked is a story of its own.
+// sealed; what comes without a seal does nothing but make it shake hands, and not too often.
+// Long because each way in which a channel begins, is lost or is attacked is a story of its own.
 
 import t from 'tap';
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
