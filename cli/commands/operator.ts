@@ -193,7 +193,9 @@ async function runRevoke(
   const request = { op: 'revoke', name: terminalName(which) };
   const [revoked] = await askServerRows<RevokeView>(options.home, request);
   const { name, id, ended, running } = revoked;
-  const talks = ended.length === 1 ? '1 talk has ended.' : `${ended.length} talks have ended.`;
+  const none = running.length === 0 ? 'It had no talk.' : 'No talk has ended yet.';
+  const some = ended.length === 1 ? '1 talk has ended.' : `${ended.length} talks have ended.`;
+  const talks = ended.length === 0 ? none : some;
   const lines = running.map(
     ({ session, unconfirmed, until }) =>
       `Talk ${session} may run on until ${until}: ${unconfirmed.join(' and ')} did not answer.`,
