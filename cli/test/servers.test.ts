@@ -9,7 +9,10 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
+import { parseTicket } from '../../protocol/identity/ticket.ts';
 import { folder, follow, run, serve, start, terminal } from './program.ts';
+
+const PIN = /^[0-9a-f]{64}$/;
 
 t.test('claim 22: two servers apart and two terminals, each a process, make a call', async (t) => {
   const base = folder(t);
@@ -20,7 +23,9 @@ t.test('claim 22: two servers apart and two terminals, each a process, make a ca
   const managing = start(t, [
     'session-manager',
     '--broker',
-    `mqtt://127.0.0.1:${port}`,
+    `mqtts://127.0.0.1:${port}`,
+    '--broker-pin',
+    join(at('b'), 'tls.pin'),
     '--http-port',
     '0',
     '--home',
@@ -36,9 +41,10 @@ t.test('claim 22: two servers apart and two terminals, each a process, make a ca
     '--home',
     at('b'),
   ]);
-  t.match(broker.ready, { ready: true, ports: { mqtt: port, udp: null, http: null } });
+  t.match(broker.ready, { ready: true, ports: { mqtt: port, udp: null, http: null }, pin: PIN });
   const manager = await managing;
-  t.match(manager.ready, { ready: true, ports: { mqtt: null, udp: null, http: Number } });
+  t.match(manager.ready, { ready: true, ports: { mqtt: null, udp: null, http: Number }, pin: PIN });
+  t.not(manager.ready.pin, broker.ready.pin, 'each has a key of its own');
   const [term1] = await Promise.all([
     terminal(t, { server: at('m'), home: at('1'), name: 'TERM1' }),
     terminal(t, { server: at('m'), home: at('3'), name: 'TERM3' }),
@@ -72,7 +78,12 @@ t.test('claim 20: one process serves as both', async (t) => {
   const base = folder(t);
   const home = join(base, 's');
   const server = await serve(t, home);
-  t.match(server.ready, { ready: true, ports: { mqtt: Number, udp: null, http: Number } });
+  t.match(server.ready, {
+    ready: true,
+    ports: { mqtt: Number, udp: null, http: Number },
+    pin: PIN,
+  });
+  t.equal(readFileSync(join(home, 'tls.pin'), 'utf8').trim(), server.ready.pin);
   const second = await run(['serve', '--home', home, '--mqtt-port', '0', '--http-port', '0']);
   t.equal(second.exit, 1);
   t.match(second.stderr, /already running.*\nnext: /);
@@ -104,11 +115,68 @@ t.test('claim 21: a broker alone needs the key of its manager', async (t) => {
   t.match(wrong.stderr, /does not hold a manager's key\nnext: /);
 });
 
-t.test('plain words: what runs where, and that it is loopback only', async (t) => {
+t.test('plain words: what runs where, and how it is protected', async (t) => {
+  const ports = ['--mqtt-port', '0', '--http-port', '0'];
   const home = join(folder(t), 's');
-  const server = follow(t, ['serve', '--home', home, '--mqtt-port', '0', '--http-port', '0']);
-  t.match(await server.line((line) => line.startsWith('Ready')), /loopback only and without TLS/);
+  const server = follow(t, ['serve', '--home', home, ...ports]);
+  t.match(await server.line((line) => line.startsWith('Ready')), /TLS 1\.3 on 127\.0\.0\.1, key/);
   t.match(await server.line((line) => line.startsWith('Next')), /nakodo ticket .*--home/);
+  const bare = follow(t, ['serve', '--plain', '--home', join(folder(t), 's'), ...ports]);
+  t.match(await bare.line((line) => line.startsWith('Ready')), /Without TLS.*this machine only/);
+});
+
+t.test(
+  'S2000: without TLS two terminals talk on this machine, and nothing leaves it',
+  async (t) => {
+    const base = folder(t);
+    const at = (name: string): string => join(base, name);
+    const ports = ['--mqtt-port', '0', '--http-port', '0'];
+    const server = await start(t, ['serve', '--plain', '--home', at('s'), ...ports]);
+    t.equal(server.ready.pin, null);
+    t.notOk(existsSync(join(at('s'), 'tls.key')), 'no key is made for nothing');
+    await Promise.all([
+      terminal(t, { server: at('s'), home: at('1'), name: 'TERM1' }),
+      terminal(t, { server: at('s'), home: at('3'), name: 'TERM3' }),
+    ]);
+    await run(['allow', 'TERM1', '--home', at('3')]);
+    writeFileSync(at('file'), 'plain');
+    const sent = await run(['send', 'TERM3', at('file'), '--home', at('1'), '--json']);
+    t.equal(sent.exit, 0, sent.stderr);
+    const open = ['serve', '--plain', '--listen', '0.0.0.0', '--home', at('x'), ...ports];
+    const refused = await run(open);
+    t.not(refused.exit, 0);
+    t.match(refused.stderr, /without TLS.*\nnext: .*127\.0\.0\.1/i);
+  },
+);
+
+t.test('what TLS needs is said: a public URL, both files, the pin of the broker', async (t) => {
+  const base = folder(t);
+  const at = (name: string): string => join(base, name);
+  const ports = ['--mqtt-port', '0', '--http-port', '0'];
+  const everywhere = await run(['serve', '--listen', '0.0.0.0', '--home', at('s'), ...ports]);
+  t.equal(everywhere.exit, 2);
+  t.match(everywhere.stderr, /0\.0\.0\.0\nnext: .*--public-url https:/);
+  const half = await run(['serve', '--tls-cert', at('c'), '--home', at('s'), ...ports]);
+  t.equal(half.exit, 2);
+  t.match(half.stderr, /next: .*--tls-cert and --tls-key/);
+  const both = await run(['serve', '--plain', '--tls-key', at('k'), '--home', at('s'), ...ports]);
+  t.equal(both.exit, 2);
+  const manager = ['session-manager', '--broker', 'mqtts://127.0.0.1:1', '--http-port', '0'];
+  const blind = await run([...manager, '--home', at('m')]);
+  t.equal(blind.exit, 2);
+  t.match(blind.stderr, /next: .*--broker-pin/);
+  const given = await serve(t, at('g'));
+  await given.end();
+  const files = ['--tls-cert', join(at('g'), 'tls.crt'), '--tls-key', join(at('g'), 'tls.key')];
+  const url = ['--public-url', 'https://nakodo.example:8183'];
+  const shown = await start(t, ['serve', ...files, ...url, '--home', at('h'), ...ports]);
+  t.equal(shown.ready.pin, given.ready.pin, 'the given key is shown');
+  const { said } = await run(['ticket', '--home', at('h'), '--json']);
+  t.match(parseTicket(String(said?.ticket)), { url: 'https://nakodo.example:8183/nakodo/1/enrol' });
+  writeFileSync(join(at('g'), 'tls.key'), 'nothing');
+  const damaged = await run(['serve', '--home', at('g'), ...ports]);
+  t.equal(damaged.exit, 1);
+  t.match(damaged.stderr, /tls\.key cannot be used.*\nnext: restore it from a backup/);
 });
 
 /** A port that was free a moment ago: the manager is told of it before the broker listens. */

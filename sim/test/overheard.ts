@@ -29,9 +29,9 @@ export interface Overheard {
   /** Talks that others asked of it; each stream in them is answered with its hash. */
   readonly incoming: readonly Session[];
   /** The messages of one kind that it was told, sealed or not; those inside a `call` as well. */
-  told<K extends Kind>(kind: K): readonly MessageOf<K>[];
+  readonly told: <K extends Kind>(kind: K) => readonly MessageOf<K>[];
   /** The messages of one kind that it said. */
-  said<K extends Kind>(kind: K): readonly MessageOf<K>[];
+  readonly said: <K extends Kind>(kind: K) => readonly MessageOf<K>[];
 }
 
 /** Enrols and starts a terminal behind a proxy of its own. */
