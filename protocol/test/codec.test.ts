@@ -140,12 +140,12 @@ t.test('nesting ends at its bound', async (t) => {
 });
 
 t.test('a message over its bound is refused before it is looked at', async (t) => {
-  const type = bytes(0, LIMITS.messageBytesMax);
-  const most = encodeCbor(type, new Uint8Array(LIMITS.messageBytesMax - 3));
-  t.equal(most.length, LIMITS.messageBytesMax);
+  const type = bytes(0, LIMITS.sealedBytesMax);
+  const most = encodeCbor(type, new Uint8Array(LIMITS.sealedBytesMax - 3));
+  t.equal(most.length, LIMITS.sealedBytesMax);
   t.not(decodeCbor(type, most), undefined);
-  t.equal(decodeCbor(type, new Uint8Array(LIMITS.messageBytesMax + 1)), undefined);
-  t.throws(() => encodeCbor(type, new Uint8Array(LIMITS.messageBytesMax)), { code: 'assertion' });
+  t.equal(decodeCbor(type, new Uint8Array(LIMITS.sealedBytesMax + 1)), undefined);
+  t.throws(() => encodeCbor(type, new Uint8Array(LIMITS.sealedBytesMax)), { code: 'assertion' });
 });
 
 t.test('writing what the other side would drop is our own bug and says so', async (t) => {
