@@ -134,7 +134,7 @@ type AnswerFields = Pick<
 >;
 
 /** What stands around an answer: the other terminal, and the hash of its signed request. */
-export interface VerdictContext {
+interface VerdictContext {
   readonly calleeId: DeviceId;
   readonly callerId: DeviceId;
   /** `requestHash` of the question's request; of an extension, of the asked totals. */
