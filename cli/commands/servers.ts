@@ -122,7 +122,10 @@ type Opened = { close(): Promise<void> }[];
 async function runServe(output: Output, options: ServeOptions): Promise<ExitCode> {
   const home = makeHome(options.home);
   const parts = await serverParts(output);
-  const { managerPublicKey } = await import('../../session-manager/shell/manager-shell.ts');
+  const { checkPlaces, managerPublicKey } =
+    await import('../../session-manager/shell/manager-shell.ts');
+  const { listen, publicUrl, plain } = options;
+  checkPlaces({ listen, publicUrl, isTls: plain !== true });
   return running(output, options, async (opened) => {
     const serving = await openOperator(home, opened);
     const key = await managerPublicKey(home, parts.suite, parts.rng);
@@ -158,13 +161,16 @@ async function runBroker(output: Output, options: BrokerOptions): Promise<ExitCo
 
 /** The session manager as a program: claim 20. */
 async function runManager(output: Output, options: ManagerOptions): Promise<ExitCode> {
+  const { checkPlaces } = await import('../../session-manager/shell/manager-shell.ts');
+  const { listen, publicUrl, plain } = options;
+  const place = { url: options.broker, pinFile: options.brokerPin };
+  checkPlaces({ broker: place, listen, publicUrl, isTls: plain !== true });
   const home = makeHome(options.home);
   const parts = await serverParts(output);
   return running(output, options, async (opened) => {
     const serving = await openOperator(home, opened);
     const tls = await certificate(options, home, parts);
     output.remark(`Its key is in ${home}/manager.pub. Waiting for the broker …`);
-    const place = { url: options.broker, pinFile: options.brokerPin };
     const manager = await openManager(options, home, place, tls, parts);
     opened.push(manager);
     serving.operations = manager.operations;

@@ -36,12 +36,15 @@ t.test('broker gone, manager gone: a call says so, and works when they are back'
   const http = String(ports(first.ready).http);
   await first.end();
   const pub = join(at('m'), 'manager.pub');
-  const broker = () => start(t, ['broker', '--manager-pub', pub, '--mqtt-port', mqtt]);
+  const its = ['--mqtt-port', mqtt, '--home', at('b')];
+  const broker = () => start(t, ['broker', '--manager-pub', pub, ...its]);
   const manager = () =>
     start(t, [
       'session-manager',
       '--broker',
-      `mqtt://127.0.0.1:${mqtt}`,
+      `mqtts://127.0.0.1:${mqtt}`,
+      '--broker-pin',
+      join(at('b'), 'tls.pin'),
       '--http-port',
       http,
       '--home',

@@ -89,11 +89,13 @@ t.test('wrong use with --json is an object on standard output', async (t) => {
   t.equal(stderr, '');
 });
 
-t.test('an address that is not loopback is refused while there is no TLS', async (t) => {
+t.test('an address that is not loopback is refused without TLS', async (t) => {
   const home = folder(t);
-  const { exit, stderr } = await run(['serve', '--listen', '0.0.0.0', '--home', home]);
-  t.equal(exit, 2);
-  t.match(stderr, /TLS.*\nnext: .*127\.0\.0\.1/);
+  for (const address of ['0.0.0.0', '192.0.2.1', 'localhost']) {
+    const { exit, stderr } = await run(['serve', '--plain', '--listen', address, '--home', home]);
+    t.equal(exit, 2, address);
+    t.match(stderr, /TLS.*\nnext: .*127\.0\.0\.1/, address);
+  }
 });
 
 t.test('no agent, no server: exit code 5 and how to start one', async (t) => {

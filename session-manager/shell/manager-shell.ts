@@ -125,7 +125,9 @@ export async function managerPublicKey(
  */
 export async function startManager(options: ManagerShellOptions): Promise<RunningManager> {
   const { home, suite, rng, tls, httpListen: host = '127.0.0.1', httpPort: port = 0 } = options;
-  checkPlaces(options, host);
+  const { broker: place, publicUrl } = options;
+  const broker = place.connect === undefined ? place : undefined;
+  checkPlaces({ broker, listen: host, publicUrl, isTls: tls !== undefined });
   const keys = await loadManagerKeys(home, suite, rng);
   const brokerPin = await pinOfBroker(options);
   const store = options.store ?? (await openLmdbStore({ folder: join(home, 'store') }));
@@ -143,22 +145,37 @@ export async function startManager(options: ManagerShellOptions): Promise<Runnin
 }
 
 /**
- * Checks, before anything is opened, that terminals could reach what they are told.
- * @throws NakodoError `no-public-url`, `bad-public-url`, `bad-broker-url`, `no-broker-pin` (exit 2).
+ * Checks, before anything is opened, that terminals could reach what they are told. `broker`: one
+ * that runs apart; `listen`: the address of the HTTP port; `isTls`: this server has a certificate.
+ * @throws NakodoError `plain-not-loopback`, `no-public-url`, `bad-public-url`, `bad-broker-url`,
+ *   `no-broker-pin` (exit 2).
  */
-function checkPlaces({ broker, publicUrl, tls }: ManagerShellOptions, host: string): void {
-  const { isTls } = brokerAddress(broker.url);
-  if (publicUrl === undefined && (host === '0.0.0.0' || host === '::')) {
-    const next = 'add --public-url https://HOST:PORT, as terminals reach this server';
+export function checkPlaces(places: {
+  readonly broker?: BrokerPlace | undefined;
+  readonly listen: string;
+  readonly publicUrl?: string | undefined;
+  readonly isTls: boolean;
+}): void {
+  const { broker, listen, publicUrl, isTls } = places;
+  if (!isTls && !isLoopback(listen)) {
     throw new NakodoError(
-      'no-public-url',
-      `terminals cannot be told to connect to ${host}`,
-      next,
+      'plain-not-loopback',
+      `without TLS the server would be open to the network on ${listen}`,
+      'leave --plain out, or listen on 127.0.0.1 or ::1',
       EXIT.usage,
     );
   }
-  if (publicUrl !== undefined) enrolUrlOf(publicUrl, tls);
-  if (isTls && broker.connect === undefined && broker.pinFile === undefined) {
+  if (publicUrl === undefined && (listen === '0.0.0.0' || listen === '::')) {
+    throw new NakodoError(
+      'no-public-url',
+      `terminals cannot be told to connect to ${listen}`,
+      'add --public-url https://HOST:PORT, as terminals reach this server',
+      EXIT.usage,
+    );
+  }
+  if (publicUrl !== undefined) enrolUrlOf(publicUrl, isTls);
+  if (broker === undefined) return;
+  if (brokerAddress(broker.url).isTls && broker.pinFile === undefined) {
     const next = 'add --broker-pin FILE: tls.pin, in the home of the broker';
     throw new NakodoError('no-broker-pin', 'the key of the broker is not known', next, EXIT.usage);
   }
@@ -239,7 +256,7 @@ class ManagerShell implements RunningManager {
     this.httpPort = enrolment.port;
     this.publicKey = key.publicKey;
     this.#id = managerClientId(suite, key.publicKey);
-    const enrolUrl = enrolUrlOf(options.publicUrl ?? enrolment.url, options.tls);
+    const enrolUrl = enrolUrlOf(options.publicUrl ?? enrolment.url, options.tls !== undefined);
     this.#core = new Manager({
       id: this.#id,
       ...keys,
@@ -462,19 +479,18 @@ const isSame = (a: Uint8Array, b: Uint8Array | undefined): boolean =>
   b !== undefined && sameBytes(a, b);
 
 /** The whole URL that stands in tickets. @throws NakodoError `bad-public-url`. */
-function enrolUrlOf(publicUrl: string, tls: ServerCertificate | undefined): string {
+function enrolUrlOf(publicUrl: string, isTls: boolean): string {
   const parsed = URL.canParse(publicUrl) ? new URL(publicUrl) : undefined;
-  const isFit =
-    tls === undefined
-      ? parsed?.protocol === 'http:' && isLoopback(hostOf(parsed))
-      : parsed?.protocol === 'https:' && parsed.hostname !== '';
+  const isFit = isTls
+    ? parsed?.protocol === 'https:' && parsed.hostname !== ''
+    : parsed?.protocol === 'http:' && isLoopback(hostOf(parsed));
   if (parsed === undefined || !isFit) {
     throw new NakodoError(
       'bad-public-url',
       `"${publicUrl}" is not a URL that terminals can reach`,
-      tls === undefined
-        ? 'without TLS it looks like http://127.0.0.1:8183'
-        : 'it looks like https://nakodo.example:8183',
+      isTls
+        ? 'it looks like https://nakodo.example:8183'
+        : 'without TLS it looks like http://127.0.0.1:8183',
       EXIT.usage,
     );
   }

@@ -358,7 +358,7 @@ t.test('what keeps a manager from starting is said with the next step', async (t
     exit: 2,
   });
   const publicUrl = 'https://nakodo.example:1';
-  await t.rejects(starting({ tls: undefined, httpListen: '0.0.0.0', publicUrl }), {
+  await t.rejects(starting({ tls: undefined, publicUrl }), {
     code: 'bad-public-url',
   });
   const plain = { tls: undefined, httpListen: '192.0.2.1' };
