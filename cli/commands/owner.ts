@@ -33,8 +33,8 @@ export function declareOwner(program: Command): void {
     usage: 'approve',
     summary: 'Say yes to a call that waits for your word; without a name, show who waits.',
     details:
-      'Calls wait where the list says so: nakodo allow NAME --ask. Without a name it waits for the\n' +
-      'next call if there is none; on a terminal it asks about each.',
+      'Calls wait where the list says so: nakodo allow NAME --ask. Without a name it waits for\n' +
+      'the next call if there is none; on a terminal it asks about each.',
     examples: [
       'nakodo approve',
       'nakodo approve TERM1 --remember 8h',

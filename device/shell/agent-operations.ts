@@ -1,6 +1,6 @@
 // What the commands can ask of a running agent over its home's socket: status, send, end, the
-// owner's word, trust. The agent opens no path that a user names: a file's content is streamed in by
-// the command (design §7).
+// owner's word, trust. The agent opens no path that a user names: a file's content is streamed in
+// by the command (design §7).
 
 import * as v from 'valibot';
 import { endSentence, isLimit } from '../../protocol/ends.ts';

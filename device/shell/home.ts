@@ -1,6 +1,6 @@
 // A terminal's home folder (docs/ARCHITECTURE.md, Homes): its identity, made when it enrols; its
-// enrolment; where the list, the ends, the inbox, the pins and the commands' socket lie. A file that
-// was tampered with is refused with its name: nothing here is ever begun anew by itself.
+// enrolment; where the list, the ends, the inbox, the pins and the commands' socket lie. A file
+// that was tampered with is refused with its name: nothing here is ever begun anew by itself.
 
 import { join } from 'node:path';
 import * as v from 'valibot';

@@ -37,7 +37,7 @@ export interface WaitingQuestion {
 }
 
 /** The owner's word by hand. */
-export interface Decision {
+interface Decision {
   readonly name: string;
   /** Only this service; needed where one caller waits for several. */
   readonly service?: string | undefined;

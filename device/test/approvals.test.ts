@@ -1,5 +1,5 @@
-// An entry that asks: remembered approvals and when they stop counting, and the owner's word between
-// two real terminals: by hand, by a command, remembered, refused, too late.
+// An entry that asks: remembered approvals and when they stop counting, and the owner's word
+// between two real terminals: by hand, by a command, remembered, refused, too late.
 
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,6 +1,7 @@
 // How a terminal comes to its keys, its name and the knowledge whom to trust: keys are made when it
-// enrols and not before, a copied disk makes its own, a server that changed its TLS key is followed,
-// one that is not ours is told nothing, and files that were tampered with are refused by name.
+// enrols and not before, a copied disk makes its own, a server that changed its TLS key is
+// followed, one that is not ours is told nothing, and files that were tampered with are refused by
+// name.
 
 import { cp, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { type Server, createServer } from 'node:https';

@@ -1,5 +1,5 @@
-// A server that changes its TLS key while its terminals run: they follow by what the manager signed,
-// and nobody enrols again; and two that live with one identity: one stays.
+// A server that changes its TLS key while its terminals run: they follow by what the manager
+// signed, and nobody enrols again; and two that live with one identity: one stays.
 
 import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

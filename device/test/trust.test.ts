@@ -1,6 +1,6 @@
 // Pinning at the terminal's home (design §3): whom it talked to is remembered on disk, a change is
-// refused loudly in both directions until its owner says `trust`, and a damaged file is no reason to
-// trust anybody anew.
+// refused loudly in both directions until its owner says `trust`, and a damaged file is no reason
+// to trust anybody anew.
 
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
