@@ -20,9 +20,9 @@ export const BROKER_LIMITS = {
   /** Bytes of a login token: less than a CONNECT may have. */
   loginBytesMax: 1_900,
   /**
-   * Bytes that are kept of a connection before its login is proven, in all (design §4, Guard): a TLS
-   * ClientHello until it is whole (the longest in use, with a post-quantum key, take 1.8 KiB), then
-   * the CONNECT packet.
+   * Bytes that are kept of a connection before its login is proven (design §4, Guard): a TLS
+   * ClientHello until it is whole (the longest in use, with a post-quantum key, take 1.8 KiB),
+   * then the CONNECT packet.
    */
   strangerBytesMax: 2 * 1024,
   /** Bytes of one MQTT packet afterwards: the longest message, its topic and some room. */

@@ -37,7 +37,7 @@ export type BrokerInput =
     };
 
 /** What the broker's core wants done: a message published, a terminal's connection ended. */
-export type BrokerOutput = Publication | Ending;
+type BrokerOutput = Publication | Ending;
 
 /** What the broker holds and has done. */
 export interface BrokerCounters {

@@ -18,7 +18,7 @@ interface ArrivalOptions {
   /** So many bytes are kept of it. */
   readonly onHeld: (bytes: number) => void;
   readonly onFault: (fault: ArrivalFault) => void;
-  /** A CONNECT is there, and nothing more is read: `handOver` or `refuse` it. `first`: all bytes. */
+  /** A CONNECT is there, nothing more is read: `handOver` or `refuse` it. `first`: all bytes. */
   readonly onConnect: (first: Uint8Array) => void;
   /** The connection is gone before that; called once. */
   readonly onGone: () => void;

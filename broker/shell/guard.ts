@@ -1,7 +1,7 @@
 // What stands between a connection that proved its login and Aedes (design §4, Guard): packet
 // lengths are checked before a byte is kept, a terminal is read at its pace, and the moment a
-// connection is gone is told at once. One stream in front of TCP, of TLS and of an in-process duplex
-// alike; writes of one tick leave as one.
+// connection is gone is told at once. One stream in front of TCP, of TLS and of an in-process
+// duplex alike; writes of one tick leave as one.
 
 import { Duplex } from 'node:stream';
 import type { Clock } from '../../protocol/io/clock.ts';

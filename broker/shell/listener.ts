@@ -1,7 +1,7 @@
-// The broker's TCP port and the TLS 1.3 behind it (design §3). Plain MQTT shows tokens and addresses
-// to whoever can read the wire, so without TLS it is opened on loopback only; every way in which it
-// can fail says what to do next. A TCP connection is accepted here and counted by its taker before
-// TLS is spent on it: `secure` is the taker's to call.
+// The broker's TCP port and the TLS 1.3 behind it (design §3). Plain MQTT shows tokens and
+// addresses to whoever can read the wire, so without TLS it is opened on loopback only; every way
+// in which it can fail says what to do next. A TCP connection is accepted here and counted by its
+// taker before TLS is spent on it: `secure` is the taker's to call.
 
 import { constants } from 'node:crypto';
 import { type AddressInfo, type Server, type Socket, createServer, isIPv6 } from 'node:net';

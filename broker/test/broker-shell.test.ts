@@ -286,7 +286,7 @@ t.test('a packet announced too long is dropped before it is kept', async (t) => 
   }
   await closed;
   t.ok(sent < 32 * 1024 * 1024, `${sent} bytes went into the kernel's buffers at most`);
-  t.match(broker.stats(), { badLengths: 1, connections: 0 });
+  t.match(broker.stats(), { badFirstBytes: 1, connections: 0 });
 });
 
 t.test('a packet over the bound ends a connection that is logged in, too', async (t) => {

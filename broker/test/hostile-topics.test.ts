@@ -135,7 +135,7 @@ class Scene {
     this.leaked.push(...client.heard.filter((name) => !own.includes(name)));
   }
 
-  /** How many effects there were: on what others hear, on who is there, on what the broker knows. */
+  /** How many effects there were: on what others hear, who is there, what the broker knows. */
   async effects(): Promise<number> {
     await untilStill(() => this.operator.heard.length + this.victim.heard.length);
     const { broker, operator, victim } = this;

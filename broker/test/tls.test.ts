@@ -93,7 +93,7 @@ t.test('nothing but a TLS 1.3 hello gets as far as TLS', async (t) => {
   t.equal(slow.getPeerX509Certificate(), undefined, 'no key for X25519, no second hello');
   const wire = await attend(port, TERM1, tls.pin);
   t.ok(wire.up, 'the control is let in');
-  t.match(broker.stats(), { connections: 1, strangers: 0, badLengths: 4 });
+  t.match(broker.stats(), { connections: 1, strangers: 0, badFirstBytes: 4 });
 });
 
 t.test('TLS handshake and login share one deadline', async (t) => {
