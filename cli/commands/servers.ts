@@ -1,6 +1,6 @@
-// `serve`, `broker`, `session-manager`: the two servers, in one process or in two [¶0028]. Both speak
-// TLS 1.3 with a certificate of their own, made at the first start; `--plain` is for trying things
-// on one machine.
+// `serve`, `broker`, `session-manager`: the two servers, in one process or in two [¶0028]. Both
+// speak TLS 1.3 with a certificate of their own, made at the first start; `--plain` is for trying
+// things on one machine.
 
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -48,8 +48,8 @@ const HTTP_PORT = 8183;
 /** Hex digits of a pin that a person is shown. */
 const PIN_SHOWN = 16;
 const TLS =
-  'TLS 1.3 with a certificate of its own, made at the first start. Terminals know its key by their\n' +
-  'ticket; a certificate that runs out, or another key, needs nobody to enrol again.';
+  'TLS 1.3 with a certificate of its own, made at the first start. Terminals know its key by\n' +
+  'their ticket; a certificate that runs out, or another key, needs nobody to enrol again.';
 
 /** Adds `serve`, `broker` and `session-manager`. */
 export function declareServers(program: Command): void {
@@ -120,12 +120,12 @@ type Opened = { close(): Promise<void> }[];
 
 /** Broker and manager in one process [¶0028], for terminals that are others: claim 22. */
 async function runServe(output: Output, options: ServeOptions): Promise<ExitCode> {
-  const home = makeHome(options.home);
-  const parts = await serverParts(output);
-  const { checkPlaces, managerPublicKey } =
-    await import('../../session-manager/shell/manager-shell.ts');
+  const { managerPublicKey } = await import('../../session-manager/shell/manager-shell.ts');
+  const { checkPlaces } = await import('../../session-manager/shell/manager-places.ts');
   const { listen, publicUrl, plain } = options;
   checkPlaces({ listen, publicUrl, isTls: plain !== true });
+  const home = makeHome(options.home);
+  const parts = await serverParts(output);
   return running(output, options, async (opened) => {
     const serving = await openOperator(home, opened);
     const key = await managerPublicKey(home, parts.suite, parts.rng);
@@ -161,7 +161,7 @@ async function runBroker(output: Output, options: BrokerOptions): Promise<ExitCo
 
 /** The session manager as a program: claim 20. */
 async function runManager(output: Output, options: ManagerOptions): Promise<ExitCode> {
-  const { checkPlaces } = await import('../../session-manager/shell/manager-shell.ts');
+  const { checkPlaces } = await import('../../session-manager/shell/manager-places.ts');
   const { listen, publicUrl, plain } = options;
   const place = { url: options.broker, pinFile: options.brokerPin };
   checkPlaces({ broker: place, listen, publicUrl, isTls: plain !== true });
@@ -210,10 +210,14 @@ function readyWords({ ports, pin }: Ready, options: ListenOptions): string {
   const shown = Object.entries(ports).flatMap(([name, port]) =>
     port === null ? [] : [`${name} ${port}`],
   );
+  const { listen } = options;
+  const shownPin = Buffer.from(pin ?? [])
+    .toString('hex')
+    .slice(0, PIN_SHOWN);
   const how =
     pin === undefined
-      ? `Without TLS on ${options.listen}, for this machine only.`
-      : `TLS 1.3 on ${options.listen}, key ${Buffer.from(pin).toString('hex').slice(0, PIN_SHOWN)}….`;
+      ? `Without TLS on ${listen}, for this machine only.`
+      : `TLS 1.3 on ${listen}, key ${shownPin}….`;
   return [
     `Ready: ${shown.join(', ')}. ${how}`,
     ...(ports.http === null ? [] : [`Next: nakodo ticket --name TERM1${homeWords(options.home)}`]),

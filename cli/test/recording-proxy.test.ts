@@ -1,4 +1,5 @@
-// What the demo says of a refusal rests on what this proxy saw: everything, both ways, and when.
+// What the demo says of a refusal rests on what this proxy saw: everything, both ways, and when;
+// and what the tests say of a broker, on what it heard inside TLS.
 
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';

@@ -28,7 +28,7 @@ export const IO_LIMITS = {
   /** Milliseconds until the first reconnect of an MQTT link; doubles, with jitter. */
   linkRetryFirstMs: 200,
   linkRetryMaxMs: 30_000,
-  /** The longest pause before a broker that has no revocation list yet (CONNACK 3) is tried again. */
+  /** The longest pause before a broker without a revocation list (CONNACK 3) is tried again. */
   linkUnavailableMsMax: 4_000,
   /** Milliseconds for TCP and TLS, and again for MQTT on top of them. */
   linkConnectMs: 5_000,

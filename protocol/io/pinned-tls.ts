@@ -1,7 +1,7 @@
-// TLS 1.3 to a server that is known by its key alone (design §3, ADR 0010): the certificate's names,
-// dates and issuer mean nothing, so a Pi whose clock says 1970 connects like any other. The key is
-// looked at when the handshake is done and before one byte of ours is written. MQTT and HTTPS both
-// go through here. Source: RFC 8446, RFC 7469 §2.4.
+// TLS 1.3 to a server that is known by its key alone (design §3, ADR 0010): the certificate's
+// names, dates and issuer mean nothing, so a Pi whose clock says 1970 connects like any other. The
+// key is looked at when the handshake is done and before one byte of ours is written. MQTT and
+// HTTPS both go through here. Source: RFC 8446, RFC 7469 §2.4.
 
 import { X509Certificate } from 'node:crypto';
 import { request as httpRequest } from 'node:http';

@@ -1,5 +1,5 @@
-// The MQTT link against a real broker over real TCP and TLS: up, messages, refusal, loss, down, keys
-// that change. Each test has a broker of its own on a free port.
+// The MQTT link against a real broker over real TCP and TLS: up, messages, refusal, loss, down,
+// keys that change. Each test has a broker of its own on a free port.
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { type Server, type Socket, createServer } from 'node:net';

@@ -1,5 +1,5 @@
-// Enrolment over HTTPS (design §3): POST a signed request, get a signed answer; and the server's TLS
-// keys as the manager signed them, for whoever came back after they had changed. Without TLS a
+// Enrolment over HTTPS (design §3): POST a signed request, get a signed answer; and the server's
+// TLS keys as the manager signed them, for whoever came back after they had changed. Without TLS a
 // ticket's secret would be shown to whoever reads the wire: then on loopback only. Connections,
 // length and time are bounded before a body is looked at.
 

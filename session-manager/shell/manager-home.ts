@@ -1,7 +1,7 @@
 // The manager's identity in its home, 0600: the Ed25519 seed that signs grants, memberships and the
 // log, and the X25519 secret to which terminals seal what they say. The public half of the first
-// lies beside it for a broker that runs apart. Its TLS key is another thing (server-certificate.ts):
-// that one may change.
+// lies beside it for a broker that runs apart. Its TLS key is another thing and may change:
+// server-certificate.ts.
 
 import { join } from 'node:path';
 import * as v from 'valibot';

@@ -1,32 +1,23 @@
 // The session manager as a process sees it: identity and store in the home, the link to the broker,
-// enrolment over HTTPS, and the core between them. One input → drain → one timer. Nothing waits for
-// a timer on the way of an introduction: its only delay is the flush of its grant.
+// enrolment over HTTPS, and the core between them. One input → drain → one timer. Nothing waits
+// for a timer on the way of an introduction: its only delay is the flush of its grant.
 
 import { join } from 'node:path';
-import type { Duplex } from 'node:stream';
-import { setTimeout as delay } from 'node:timers/promises';
 import { sameBytes } from '../../protocol/bytes.ts';
 import type { OperatorLimits } from '../../protocol/consent/allow-list.ts';
 import { MANAGER_FILTERS, answerTopic, parseTopic } from '../../protocol/control/topics.ts';
 import type { CryptoSuite } from '../../protocol/crypto.ts';
-import { EXIT, NakodoError, errorCode, errorMessage } from '../../protocol/errors.ts';
+import { errorCode, errorMessage } from '../../protocol/errors.ts';
 import { managerClientId } from '../../protocol/identity/manager-id.ts';
 import { TOKEN_NONCE_BYTES, makeManagerToken } from '../../protocol/identity/token.ts';
 import type { ManagerId } from '../../protocol/ids.ts';
 import { type Clock, WakeUp } from '../../protocol/io/clock.ts';
 import type { Log } from '../../protocol/io/log.ts';
-import { hostOf, isLoopback } from '../../protocol/io/loopback.ts';
-import {
-  type LinkOptions,
-  type MqttLink,
-  brokerAddress,
-  openLink,
-} from '../../protocol/io/mqtt-link.ts';
+import { type LinkOptions, type MqttLink, openLink } from '../../protocol/io/mqtt-link.ts';
 import { type ServerCertificate, readPin } from '../../protocol/io/server-certificate.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
 import { RATE_DEFAULTS } from '../limits.ts';
-import { checkLogHead } from '../log-head.ts';
 import type {
   Command,
   ManagerCounts,
@@ -39,27 +30,16 @@ import type {
   Write,
 } from '../manager-types.ts';
 import { Manager } from '../manager.ts';
-import { ENROL_PATH, type EnrolmentServer, faultError, openEnrolment } from './enrolment-http.ts';
+import { type EnrolmentServer, faultError, openEnrolment } from './enrolment-http.ts';
 import { SHELL_LIMITS } from './limits.ts';
 import { type ManagerKeys, loadManagerKeys } from './manager-home.ts';
+import { type BrokerPlace, checkPlaces, enrolUrlOf, pinOfBroker } from './manager-places.ts';
 import { type Operations, makeOperations } from './operations.ts';
 import { openLmdbStore } from './store-lmdb.ts';
 import type { Store } from './store.ts';
+import { checkStoredLog } from './stored-log.ts';
 
 const MS_PER_SECOND = 1_000;
-
-/** Where a manager finds its broker. */
-interface BrokerPlace {
-  /** The broker as terminals reach it, told at enrolment: `mqtts:`, or `mqtt:` on loopback. */
-  readonly url: string;
-  /** A stream to a broker in this process, in place of a TCP connection to `url`. */
-  readonly connect?: () => Duplex;
-  /**
-   * The `tls.pin` of a broker that runs apart, for `mqtts:` without `connect`; read anew at every
-   * connection, and waited for if it is not there yet.
-   */
-  readonly pinFile?: string | undefined;
-}
 
 /** Settings of a session manager. */
 export interface ManagerShellOptions {
@@ -130,11 +110,12 @@ export async function startManager(options: ManagerShellOptions): Promise<Runnin
   checkPlaces({ broker, listen: host, publicUrl, isTls: tls !== undefined });
   const keys = await loadManagerKeys(home, suite, rng);
   const brokerPin = await pinOfBroker(options);
-  const store = options.store ?? (await openLmdbStore({ folder: join(home, 'store') }));
+  const folder = join(home, 'store');
+  const store = options.store ?? (await openLmdbStore({ folder }));
   let enrolment: EnrolmentServer | undefined;
   try {
     const stored = store.load();
-    checkLog(options, keys, store, stored);
+    checkStoredLog(suite, keys.key.publicKey, store, { folder, stored });
     enrolment = await openEnrolment({ host, port, tls });
     return new ManagerShell(options, { keys, brokerPin, store, stored, enrolment });
   } catch (error) {
@@ -142,79 +123,6 @@ export async function startManager(options: ManagerShellOptions): Promise<Runnin
     await store.close();
     throw error;
   }
-}
-
-/**
- * Checks, before anything is opened, that terminals could reach what they are told. `broker`: one
- * that runs apart; `listen`: the address of the HTTP port; `isTls`: this server has a certificate.
- * @throws NakodoError `plain-not-loopback`, `no-public-url`, `bad-public-url`, `bad-broker-url`,
- *   `no-broker-pin` (exit 2).
- */
-export function checkPlaces(places: {
-  readonly broker?: BrokerPlace | undefined;
-  readonly listen: string;
-  readonly publicUrl?: string | undefined;
-  readonly isTls: boolean;
-}): void {
-  const { broker, listen, publicUrl, isTls } = places;
-  if (!isTls && !isLoopback(listen)) {
-    throw new NakodoError(
-      'plain-not-loopback',
-      `without TLS the server would be open to the network on ${listen}`,
-      'leave --plain out, or listen on 127.0.0.1 or ::1',
-      EXIT.usage,
-    );
-  }
-  if (publicUrl === undefined && (listen === '0.0.0.0' || listen === '::')) {
-    throw new NakodoError(
-      'no-public-url',
-      `terminals cannot be told to connect to ${listen}`,
-      'add --public-url https://HOST:PORT, as terminals reach this server',
-      EXIT.usage,
-    );
-  }
-  if (publicUrl !== undefined) enrolUrlOf(publicUrl, isTls);
-  if (broker === undefined) return;
-  if (brokerAddress(broker.url).isTls && broker.pinFile === undefined) {
-    const next = 'add --broker-pin FILE: tls.pin, in the home of the broker';
-    throw new NakodoError('no-broker-pin', 'the key of the broker is not known', next, EXIT.usage);
-  }
-}
-
-/** The pin of a broker apart, when its file is there; undefined: within this process, or no TLS. */
-async function pinOfBroker({
-  broker,
-  log,
-  signal,
-}: ManagerShellOptions): Promise<Uint8Array | undefined> {
-  const { connect, pinFile, url } = broker;
-  if (connect !== undefined || pinFile === undefined || !brokerAddress(url).isTls) return undefined;
-  for (let look = 0; ; look++) {
-    const pin = readPin(pinFile);
-    if (pin !== undefined) return pin;
-    if (look === 0) log.info('waiting-for-broker-pin', { file: pinFile });
-    await delay(SHELL_LIMITS.pinLookMs, undefined, { signal });
-  }
-}
-
-/** A log whose end was cut or changed is not written on. @throws NakodoError `store-damaged`. */
-function checkLog(
-  { home, suite }: ManagerShellOptions,
-  { key }: ManagerKeys,
-  store: Store,
-  stored: Stored,
-): void {
-  const [last] = store.range('log', { reverse: true, limit: 1 });
-  const { devices, names, tickets, sessions, meta, revoked } = stored;
-  // Not `meta`: what a start alone writes there (keys, sequences) comes before the first entry.
-  const isEmpty = [devices, names, tickets, sessions, revoked].every((rows) => rows.length === 0);
-  const wrong = checkLogHead(suite, key.publicKey, { meta, last: last?.value, isEmpty });
-  if (wrong === undefined) return;
-  throw new NakodoError(
-    'store-damaged',
-    `the store in ${join(home, 'store')} is not as this manager left it: ${wrong}`,
-    'keep a copy of it as it is; restore the home from a backup, or begin anew in another one',
-  );
 }
 
 interface Opened {
@@ -477,22 +385,3 @@ const NEXT_OF: Readonly<Record<string, string>> = {
 
 const isSame = (a: Uint8Array, b: Uint8Array | undefined): boolean =>
   b !== undefined && sameBytes(a, b);
-
-/** The whole URL that stands in tickets. @throws NakodoError `bad-public-url`. */
-function enrolUrlOf(publicUrl: string, isTls: boolean): string {
-  const parsed = URL.canParse(publicUrl) ? new URL(publicUrl) : undefined;
-  const isFit = isTls
-    ? parsed?.protocol === 'https:' && parsed.hostname !== ''
-    : parsed?.protocol === 'http:' && isLoopback(hostOf(parsed));
-  if (parsed === undefined || !isFit) {
-    throw new NakodoError(
-      'bad-public-url',
-      `"${publicUrl}" is not a URL that terminals can reach`,
-      isTls
-        ? 'it looks like https://nakodo.example:8183'
-        : 'without TLS it looks like http://127.0.0.1:8183',
-      EXIT.usage,
-    );
-  }
-  return new URL(ENROL_PATH, parsed).href;
-}

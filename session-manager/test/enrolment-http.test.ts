@@ -1,6 +1,6 @@
 // The enrolment port against people who mean no good: bodies that are huge or never end, methods,
-// paths and lengths that are none, connections that say nothing, an old TLS. Real HTTP, real TLS and
-// real sockets, the server alone.
+// paths and lengths that are none, connections that say nothing, an old TLS. Real HTTP, real TLS
+// and real sockets, the server alone.
 
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';

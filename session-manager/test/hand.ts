@@ -1,5 +1,5 @@
-// A terminal without a core, on a real broker and a real manager: what it gets is looked at, what it
-// sends is written, signed and sealed by hand.
+// A terminal without a core, on a real broker and a real manager: what it gets is looked at, what
+// it sends is written, signed and sealed by hand.
 
 import type { Test } from 'tap';
 import type { BrokerShell } from '../../broker/shell/broker-shell.ts';

@@ -1,4 +1,5 @@
-// The manager on a real broker, real TLS, real HTTPS and a real disk.
+// The manager's shell on a real broker, real TLS, real HTTPS and a real disk: with its broker in
+// one process and apart, over keys that change, and with what keeps it from starting.
 
 import { copyFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,7 +1,7 @@
-// What a refused call gives away. To a terminal: everything that its own keys opened, and everything
-// that reached it besides, is searched for the other's address. To a broker: everything that passed
-// it, as it was there, is searched for the session key. To the wire: everything is. The same
-// searches find both addresses and the key where they may be, so they can find them.
+// What a refused call gives away. To a terminal: everything that its own keys opened, and all that
+// reached it besides, is searched for the other's address. To a broker: everything that passed it,
+// as it was there, is searched for the session key. To the wire: TLS. The same searches find both
+// addresses and the key where they may be, so they can find them.
 
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
