@@ -2,7 +2,8 @@
 // whoever attacks it; and the attacker in another, with file descriptors of its own.
 
 import { type ChildProcess, fork } from 'node:child_process';
-import { join } from 'node:path';
+import { once } from 'node:events';
+import { resolve } from 'node:path';
 import type { Test } from 'tap';
 import { until } from '../../protocol/test/until.ts';
 import type { BrokerStats } from '../shell/broker-shell.ts';
@@ -50,8 +51,9 @@ export class Child {
   readonly #process: ChildProcess;
   readonly #answers: unknown[] = [];
 
+  /** `file`: in this folder, or a whole path. */
   constructor(t: Test, file: string) {
-    const path = join(import.meta.dirname, file);
+    const path = resolve(import.meta.dirname, file);
     this.#process = fork(path, { execArgv: ['--expose-gc'], stdio: 'inherit' });
     this.#process.on('message', (answer) => this.#answers.push(answer));
     t.teardown(() => this.#process.kill('SIGKILL'));
@@ -59,6 +61,14 @@ export class Child {
 
   get isAlive(): boolean {
     return this.#process.exitCode === null && this.#process.signalCode === null;
+  }
+
+  /** Without a chance to say anything; resolves when it is gone. */
+  async kill(): Promise<void> {
+    const gone = once(this.#process, 'exit');
+    if (!this.isAlive) return;
+    this.#process.kill('SIGKILL');
+    await gone;
   }
 
   async ask<Answer>(question: object): Promise<Answer> {

@@ -137,6 +137,29 @@ t.test('with TLS any address of this host can be listened on', async (t) => {
   await t.rejects(start({ tls, listen: '192.0.2.1' }), { code: 'address-unusable' });
 });
 
+t.test('over TLS, too, a reader that does not read is ended, and nobody waits', async (t) => {
+  const tls = await serverTls(t);
+  const broker = await start({ tls });
+  t.teardown(() => broker.close());
+  const login = { clientId: manager.id, username: 'manager' };
+  const password = Buffer.from(manager.password(nowSeconds()));
+  const operator = await new Wire(broker.port, { ...login, password }, true).settled();
+  const term1 = await attend(broker.port, TERM1, tls.pin);
+  const term3 = await attend(broker.port, TERM3, tls.pin);
+  term3.socket.unpipe();
+  term3.socket.pause();
+  const payload = Buffer.alloc(12_000);
+  for (let round = 1; broker.stats().slowReaders === 0 && round < 400; round++) {
+    for (let at = 0; at < 25; at++)
+      operator.client.publish(topic('down', TERM3.device), payload, { qos: 1 }, () => {});
+    operator.say(topic('down', TERM1.device), { kind: 'polled', handed: 1 });
+    await term1.next('polled');
+  }
+  t.equal(broker.stats().slowReaders, 1);
+  await until(() => broker.stats().connected === 1, 'the slow one to be gone');
+  t.notOk(operator.closed);
+});
+
 /** What a manager publishes and is acknowledged for. */
 async function publish(
   broker: BrokerShell,
