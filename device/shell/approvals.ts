@@ -28,6 +28,13 @@ const approvalsFile = v.strictObject({
 });
 type Approval = v.InferOutput<typeof approval>;
 
+/** What a parsed file of approvals says. @throws NakodoError `file-damaged` for anything else. */
+export function approvalsIn(path: string, found: unknown): readonly Approval[] {
+  const parsed = v.safeParse(approvalsFile, found);
+  if (parsed.success) return parsed.output.approvals;
+  throw damagedFile(path, 'it does not hold approvals');
+}
+
 /** The approvals of one home. */
 export class Approvals {
   readonly #path: string;
@@ -48,10 +55,8 @@ export class Approvals {
   /** Reads the file, once; one that is not there holds none. @throws NakodoError `file-damaged` */
   async load(): Promise<void> {
     const found = await readJson(this.#path, FILE_BYTES_MAX);
-    if (found === undefined) return;
-    const parsed = v.safeParse(approvalsFile, found);
-    if (!parsed.success) throw damagedFile(this.#path, 'it does not hold approvals');
-    for (const each of parsed.output.approvals) this.#approvals.set(keyOf(each), each);
+    const approvals = found === undefined ? [] : approvalsIn(this.#path, found);
+    for (const each of approvals) this.#approvals.set(keyOf(each), each);
   }
 
   /** Whether a yes for this caller and service still counts. */

@@ -157,12 +157,18 @@ export async function ownIdentity(home: Home, options: IdentityOptions): Promise
   return identity;
 }
 
-async function readIdentity(
-  home: Home,
-  suite: CryptoSuite,
-): Promise<{ readonly identity: Identity; readonly machine: string | undefined } | undefined> {
+interface StoredIdentity {
+  readonly identity: Identity;
+  readonly machine: string | undefined;
+}
+
+async function readIdentity(home: Home, suite: CryptoSuite): Promise<StoredIdentity | undefined> {
   const found = await readJson(home.identity);
-  if (found === undefined) return undefined;
+  return found === undefined ? undefined : identityIn(home, suite, found);
+}
+
+/** What a parsed identity file says. @throws NakodoError `file-damaged` for anything else. */
+export function identityIn(home: Home, suite: CryptoSuite, found: unknown): StoredIdentity {
   const parsed = v.safeParse(identityFile, found);
   if (!parsed.success) throw damagedFile(home.identity, 'it does not hold two keys and their ID');
   const { output } = parsed;
@@ -179,7 +185,11 @@ async function readIdentity(
  */
 export async function loadEnrolment(home: Home): Promise<Enrolment | undefined> {
   const found = await readJson(home.enrolment);
-  if (found === undefined) return undefined;
+  return found === undefined ? undefined : enrolmentIn(home, found);
+}
+
+/** What a parsed enrolment file says. @throws NakodoError `enrolment-old`, `file-damaged`. */
+export function enrolmentIn(home: Home, found: unknown): Enrolment {
   if (typeof found === 'object' && found !== null && 'version' in found && found.version === 1) {
     throw new NakodoError(
       'enrolment-old',

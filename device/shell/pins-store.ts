@@ -26,6 +26,13 @@ const pinsFile = v.strictObject({
   ),
 });
 
+/** What a parsed file of pins says. @throws NakodoError `file-damaged` for anything else. */
+export function pinsIn(path: string, found: unknown): readonly Pin[] {
+  const parsed = v.safeParse(pinsFile, found);
+  if (parsed.success) return parsed.output.pins;
+  throw damagedFile(path, 'it does not hold names and their IDs');
+}
+
 /** The pins of one home. */
 export class PinsStore {
   readonly #path: string;
@@ -41,11 +48,9 @@ export class PinsStore {
   /** Reads the file, once; one that is not there holds none. @throws NakodoError `file-damaged` */
   async load(): Promise<readonly Pin[]> {
     const found = await readJson(this.#path, FILE_BYTES_MAX);
-    if (found === undefined) return [];
-    const parsed = v.safeParse(pinsFile, found);
-    if (!parsed.success) throw damagedFile(this.#path, 'it does not hold names and their IDs');
-    for (const { name, id } of parsed.output.pins) this.#pins.set(name, id);
-    return parsed.output.pins;
+    const pins = found === undefined ? [] : pinsIn(this.#path, found);
+    for (const { name, id } of pins) this.#pins.set(name, id);
+    return pins;
   }
 
   /**

@@ -8,9 +8,8 @@ import { type Server, createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import t, { type Test } from 'tap';
-import { type NakodoError, errorCode } from '../../protocol/errors.ts';
+import type { NakodoError } from '../../protocol/errors.ts';
 import { makeServerKeys } from '../../protocol/identity/server-keys.ts';
 import { formatTicket, parseTicket } from '../../protocol/identity/ticket.ts';
 import { Clock } from '../../protocol/io/clock.ts';
@@ -19,16 +18,9 @@ import { silentLog } from '../../protocol/io/log.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { loadServerCertificate } from '../../protocol/io/server-certificate.ts';
 import { randomBytes } from '../../protocol/random.ts';
-import { dose } from '../../protocol/test/dose.ts';
 import { Agent } from '../agent.ts';
 import { enrol } from '../shell/enrol.ts';
-import {
-  checkEnrolment,
-  loadEnrolment,
-  loadIdentity,
-  openHome,
-  ownIdentity,
-} from '../shell/home.ts';
+import { loadIdentity, openHome, ownIdentity } from '../shell/home.ts';
 import { machineMark } from '../shell/machine-mark.ts';
 import { ServerTrust } from '../shell/server-trust.ts';
 import { RealWorld } from './real-world.ts';
@@ -160,29 +152,6 @@ t.test('files of a home that were tampered with are refused by name', async (t) 
   await t.rejects(start(), { code: 'plain-not-loopback' });
   await writeFile(home.enrolment, enrolment);
   await t.resolves(start(), 'as it was: it starts');
-});
-
-t.test('enrolment and identity files: read or refused, never another outcome', async (t) => {
-  const world = await RealWorld.start(t);
-  await world.enrol('TERM1');
-  const home = await openHome(world.home('TERM1'));
-  for (const path of [home.enrolment, home.identity]) {
-    const text = await readFile(path, 'utf8');
-    await fc.assert(
-      fc.asyncProperty(fc.nat(text.length - 1), fc.string({ maxLength: 2 }), async (at, put) => {
-        await writeFile(path, text.slice(0, at) + put + text.slice(at + 1));
-        try {
-          const enrolment = await loadEnrolment(home);
-          const identity = await loadIdentity(home, nodeSuite);
-          if (enrolment !== undefined) checkEnrolment(home, nodeSuite, identity, enrolment);
-        } catch (error) {
-          if (!['file-damaged', 'enrolment-old'].includes(errorCode(error))) throw error;
-        }
-      }),
-      { numRuns: dose(200) },
-    );
-    await writeFile(path, text);
-  }
 });
 
 /** A server of its own that answers GET and POST with TLS; `key` names its folder. */
