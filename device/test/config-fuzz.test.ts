@@ -111,6 +111,9 @@ function parsed(text: string): unknown {
   }
 }
 
+const isPin = (pin: { name: string; id: string }): boolean =>
+  isName(pin.name) && isDeviceId(pin.id);
+
 t.test('pins.json: read or refused', async (t) => {
   fuzz(
     t,
@@ -119,9 +122,6 @@ t.test('pins.json: read or refused', async (t) => {
     (pins) => pins.length <= LIMITS.pinsMax && pins.every((each) => isPin(each)),
   );
 });
-
-const isPin = (pin: { name: string; id: string }): boolean =>
-  isName(pin.name) && isDeviceId(pin.id);
 
 t.test('approvals.json: read or refused', async (t) => {
   fuzz(
