@@ -269,7 +269,6 @@ export class Names {
     device.issuedAt = Math.max(device.issuedAt, issuedAt);
     return makeMembership(this.#context.options.key, {
       device: device.id,
-      name: device.name,
       keys: device.keys,
       issuedAt,
       expiresAt: issuedAt + LIMITS.membershipSeconds,

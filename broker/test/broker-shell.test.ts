@@ -24,8 +24,8 @@ import {
 } from './real-broker.ts';
 import { recordOf, requestOf } from './virtual-broker.ts';
 
-const TERM1 = makeTerminal(manager, 11, 'TERM1');
-const TERM3 = makeTerminal(manager, 13, 'TERM3');
+const TERM1 = makeTerminal(manager, 11);
+const TERM3 = makeTerminal(manager, 13);
 const PAYLOAD = Uint8Array.of(7, 7, 7);
 const HERE = { address: Uint8Array.of(10, 20, 30, 1), port: 4000, type: 'host' } as const;
 
@@ -141,7 +141,7 @@ t.test('a login that proves nothing is refused', async (t) => {
   const broker = await start();
   t.teardown(() => broker.close());
   const good = loginOf(TERM1);
-  const foreign = makeTerminal(makeManager(9), 11, 'TERM1');
+  const foreign = makeTerminal(makeManager(9), 11);
   const stale = Buffer.from(TERM1.password(nowSeconds() - 3600));
   const table = [
     ['another terminal as client ID', { ...good, clientId: TERM3.device }, 2],

@@ -47,9 +47,9 @@ t.test('a pace lets a burst through, and then its rate and no more', async (t) =
 t.test('a terminal that floods is read at its pace, and another is heard at once', async (t) => {
   const broker = await start();
   t.teardown(() => broker.close());
-  const flooder = await attend(broker.port, makeTerminal(manager, 21, 'FLOOD'));
-  const quiet = await attend(broker.port, makeTerminal(manager, 22, 'QUIET'));
-  const of = (seed: number): ReturnType<typeof makeTerminal> => makeTerminal(manager, seed, 'X');
+  const flooder = await attend(broker.port, makeTerminal(manager, 21));
+  const quiet = await attend(broker.port, makeTerminal(manager, 22));
+  const of = (seed: number): ReturnType<typeof makeTerminal> => makeTerminal(manager, seed);
   const began = performance.now();
   const overBytes = BROKER_LIMITS.terminalBytesPerSecond / 2;
   const pieces = Math.ceil((BROKER_LIMITS.terminalBurstBytes + overBytes) / PIECE.length);
@@ -78,7 +78,7 @@ t.test('a crowd that floods cannot have a slow session manager thrown out', asyn
   const broker = await start();
   t.teardown(() => broker.close());
   const operator = await manage(broker.port);
-  const crowd = Array.from({ length: CROWD }, (_, at) => makeTerminal(manager, 30 + at, `C${at}`));
+  const crowd = Array.from({ length: CROWD }, (_, at) => makeTerminal(manager, 30 + at));
   const wires = await Promise.all(crowd.map((terminal) => attend(broker.port, terminal)));
   // MQTT.js resumes what it pipes from.
   operator.socket.unpipe();

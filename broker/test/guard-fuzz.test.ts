@@ -21,8 +21,8 @@ const CASES = dose(2_000, 50);
 const SEED = 20_261_123;
 const TOGETHER = 50;
 const MIB = 1024 * 1024;
-const TERM1 = makeTerminal(manager, 11, 'TERM1');
-const TERM3 = makeTerminal(manager, 13, 'TERM3');
+const TERM1 = makeTerminal(manager, 11);
+const TERM3 = makeTerminal(manager, 13);
 
 /** The first flight of Node's own TLS client. */
 const realHello = (): Promise<Uint8Array> =>
@@ -186,7 +186,7 @@ const cut = (bytes: fc.Arbitrary<Uint8Array>, count: number, seed: number): Uint
 t.test('strangers that say anything: refused, and at most 2 KiB kept', async (t) => {
   const broker = await start();
   t.teardown(() => broker.close());
-  const good = Uint8Array.from(terminalConnect(makeTerminal(manager, 15, 'TERM5')));
+  const good = Uint8Array.from(terminalConnect(makeTerminal(manager, 15)));
   const bytes = fc.oneof(
     { weight: 6, arbitrary: bent(good) },
     { weight: 1, arbitrary: fc.uint8Array({ maxLength: 6_000 }) },
@@ -200,9 +200,7 @@ t.test('strangers that say anything: refused, and at most 2 KiB kept', async (t)
 t.test('somebody who is let in says anything: nobody else pays', async (t) => {
   const broker = await start();
   t.teardown(() => broker.close());
-  const crowd = Array.from({ length: TOGETHER }, (_, at) =>
-    makeTerminal(manager, 100 + at, `X${at}`),
-  );
+  const crowd = Array.from({ length: TOGETHER }, (_, at) => makeTerminal(manager, 100 + at));
   const own = topic('up', crowd[0].device);
   const bytes = fc.oneof(
     bent(publish(own, Buffer.alloc(30), { qos: 1 })),

@@ -53,7 +53,7 @@ t.test('half-open connections by the thousand: honest terminals keep their rate'
   const attacker = new Attacker(t, port);
   const crowd: Honest[] = [];
   for (let at = 0; at < TERMINALS; at++) {
-    const terminal = makeTerminal(manager, 50 + at, `H${at}`);
+    const terminal = makeTerminal(manager, 50 + at);
     crowd.push({ wire: await attend(port, terminal, tls.pin), device: terminal.device });
   }
   const rates = { quiet: 0, flooded: 0 };
@@ -85,6 +85,6 @@ t.test('half-open connections by the thousand: honest terminals keep their rate'
     'nobody honest was dropped',
   );
   if (IS_PROOF) t.ok(share >= KEPT_SHARE, `${(share * 100).toFixed(1)} % of their rate`);
-  const late = makeTerminal(manager, 49, 'LATE');
+  const late = makeTerminal(manager, 49);
   t.ok((await attend(port, late, tls.pin)).up, 'and a newcomer gets in');
 });

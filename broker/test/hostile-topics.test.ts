@@ -19,8 +19,8 @@ const FILTERS_MAX = 100;
 /** Every one is tried in a proof; else every fifth, where each takes a login of its own. */
 const STRIDE = IS_PROOF ? 1 : 5;
 
-const ATTACKER = makeTerminal(manager, 11, 'TERM1');
-const VICTIM = makeTerminal(manager, 13, 'TERM3');
+const ATTACKER = makeTerminal(manager, 11);
+const VICTIM = makeTerminal(manager, 13);
 const PARTY: Party = { of: 'terminal', device: ATTACKER.device };
 const KINDS = ['address', 'up', 'allow-list', 'trigger', 'call', 'down'] as const;
 const OWN_CALL = topic('call', ATTACKER.device);

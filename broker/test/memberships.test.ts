@@ -16,8 +16,8 @@ import { VirtualBroker, WALL_START, recordOf } from './virtual-broker.ts';
 
 const manager = makeManager(1);
 const other = makeManager(2);
-const TERM1 = makeTerminal(manager, 11, 'TERM1');
-const TERM3 = makeTerminal(manager, 13, 'TERM3');
+const TERM1 = makeTerminal(manager, 11);
+const TERM3 = makeTerminal(manager, 13);
 const DAY = LIMITS.membershipSeconds;
 const MINUTE = 60;
 const FAR = 400 * DAY;
@@ -118,7 +118,7 @@ t.test('without a fresh revocation list no terminal is let in; who is in stays',
   door.passSeconds(LIMITS.revocationAgeSecondsMax);
   t.equal(door.enter(TERM3), 'in', 'sixty seconds old');
   door.pass(1);
-  const late = makeTerminal(manager, 14, 'TERM4');
+  const late = makeTerminal(manager, 14);
   t.equal(door.enter(late), 'no-list');
   t.strictSame(door.ended, []);
   t.equal(door.core.counters().connected, 2);
@@ -154,7 +154,7 @@ t.test('who is revoked between login and seat does not keep the seat', async (t)
 
 t.test('notBefore voids all older memberships of that manager, and no others', async (t) => {
   const door = new Door();
-  const foreign = makeTerminal(other, 15, 'TERM5');
+  const foreign = makeTerminal(other, 15);
   for (const by of [manager, other]) door.told(by);
   const old = TERM1.membership(door.seconds - MINUTE);
   t.equal(door.enter(TERM1, TERM1.password(door.seconds, { membership: old })), 'in');
@@ -238,7 +238,7 @@ t.test('a membership that is false, another’s, older or void prolongs nothing'
   const refused = [
     forged,
     TERM3.membership(door.seconds, far),
-    makeTerminal(other, 11, 'TERM1').membership(door.seconds, far),
+    makeTerminal(other, 11).membership(door.seconds, far),
     new Uint8Array(40),
   ];
   for (const each of refused) {

@@ -3,7 +3,7 @@
 
 import type { MessageOf } from '../../protocol/control/messages.ts';
 import type { SigningKey } from '../../protocol/crypto.ts';
-import type { DeviceId, ManagerId, Name } from '../../protocol/ids.ts';
+import type { DeviceId, ManagerId } from '../../protocol/ids.ts';
 import { deviceIdOf } from '../../protocol/identity/device-id.ts';
 import { managerClientId } from '../../protocol/identity/manager-id.ts';
 import { type RevocationList, makeRevocationList } from '../../protocol/identity/revocation.ts';
@@ -68,15 +68,14 @@ export function makeManager(seed: number): TestManager {
   };
 }
 
-export function makeTerminal(manager: TestManager, seed: number, name: string): TestTerminal {
+export function makeTerminal(manager: TestManager, seed: number): TestTerminal {
   const key = nodeSuite.signingKey(seedOf(seed));
   const keys = { ed25519: key.publicKey, x25519: nodeSuite.dhKey(seedOf(seed)).publicKey };
   const device = deviceIdOf(nodeSuite, keys);
   const membership = (
     issuedAt: number,
     expiresAt: number = issuedAt + LIMITS.membershipSeconds,
-  ): Uint8Array =>
-    makeMembership(manager.key, { device, name: name as Name, keys, issuedAt, expiresAt });
+  ): Uint8Array => makeMembership(manager.key, { device, keys, issuedAt, expiresAt });
   return {
     device,
     membership,

@@ -10,8 +10,8 @@ import { makeTerminal } from './parties.ts';
 import { attend, loginOf, manage, manager, start } from './real-broker.ts';
 import { recordOf } from './virtual-broker.ts';
 
-const TERM1 = makeTerminal(manager, 11, 'TERM1');
-const TERM3 = makeTerminal(manager, 13, 'TERM3');
+const TERM1 = makeTerminal(manager, 11);
+const TERM3 = makeTerminal(manager, 13);
 const FILTERS = 100;
 
 t.test('S3000: a terminal whose every byte comes alone is served like any other', async (t) => {

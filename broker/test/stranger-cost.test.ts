@@ -23,7 +23,7 @@ const CROWD = Math.min(dose(200, 5), BROKER_LIMITS.strangersMax - 24);
 const PATIENCE_MS = 60_000;
 const ROUNDS = 4;
 
-const TERM1 = makeTerminal(manager, 11, 'TERM1');
+const TERM1 = makeTerminal(manager, 11);
 const HALF_CONNECT = [0x10, 0xf0, 0x0f, ...new Uint8Array(1_900)];
 /** CONNECT with a remaining length of 256 MiB − 1, MQTT 3.1.1’s longest. */
 const ANNOUNCED = Buffer.of(0x10, 0xff, 0xff, 0xff, 0x7f);

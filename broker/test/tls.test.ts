@@ -26,8 +26,8 @@ import {
 } from './real-broker.ts';
 import { recordOf } from './virtual-broker.ts';
 
-const TERM1 = makeTerminal(manager, 11, 'TERM1');
-const TERM3 = makeTerminal(manager, 13, 'TERM3');
+const TERM1 = makeTerminal(manager, 11);
+const TERM3 = makeTerminal(manager, 13);
 
 /** Resolves when a connection is over, however. */
 function ended(socket: Socket): Promise<void> {

@@ -233,7 +233,7 @@ export function checkEnrolment(
   if (statement === undefined) {
     throw damagedFile(home.enrolment, 'its membership is not signed by its manager');
   }
-  if (statement.device !== identity.id || statement.name !== enrolment.name) {
+  if (statement.device !== identity.id) {
     throw damagedFile(home.enrolment, `it belongs to another terminal than ${home.identity}`);
   }
   if (serverKeys !== undefined && openServerKeys(suite, managerKey, serverKeys) === undefined) {

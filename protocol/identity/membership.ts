@@ -1,10 +1,10 @@
-// The manager's statement that a terminal belongs to it under a name: made at enrolment, good for a
-// day, renewed while the terminal is connected (design §3). A broker needs only the manager's
-// public key to believe it.
+// The manager's statement that a terminal belongs to it: made at enrolment, good for a day, renewed
+// while the terminal is connected (design §3). A broker needs only the manager's public key to
+// believe it, and learns no name from it.
 
 import { decodeCbor, encodeCbor } from '../control/cbor.ts';
 import { publicKeys } from '../control/messages.ts';
-import { type Infer, deviceId, exactly, field, name, record, uint } from '../control/schema.ts';
+import { type Infer, deviceId, exactly, field, record, uint } from '../control/schema.ts';
 import type { CryptoSuite, SigningKey } from '../crypto.ts';
 import { LIMITS } from '../limits.ts';
 import { deviceIdOf } from './device-id.ts';
@@ -16,10 +16,9 @@ const VERSION = 1;
 export const membership = record({
   version: field(0, exactly(VERSION)),
   device: field(1, deviceId),
-  name: field(2, name),
-  keys: field(3, publicKeys),
-  issuedAt: field(4, uint(LIMITS.unixSecondsMax)),
-  expiresAt: field(5, uint(LIMITS.unixSecondsMax)),
+  keys: field(2, publicKeys),
+  issuedAt: field(3, uint(LIMITS.unixSecondsMax)),
+  expiresAt: field(4, uint(LIMITS.unixSecondsMax)),
 });
 export type Membership = Infer<typeof membership>;
 

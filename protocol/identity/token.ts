@@ -6,7 +6,7 @@ import { sameBytes } from '../bytes.ts';
 import { decodeCbor, encodeCbor } from '../control/cbor.ts';
 import { bytes, deviceId, exactly, field, managerId, record, uint } from '../control/schema.ts';
 import { type CryptoSuite, KEY_BYTES, type SigningKey } from '../crypto.ts';
-import type { DeviceId, ManagerId, Name } from '../ids.ts';
+import type { DeviceId, ManagerId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { type Membership, openMembership } from './membership.ts';
 import { PIN_BYTES } from './server-keys.ts';
@@ -52,7 +52,6 @@ export type TokenFault =
 /** Who a terminal's token proves. */
 interface ProvenTerminal {
   readonly device: DeviceId;
-  readonly name: Name;
   readonly membership: Membership;
   /** Of this token alone: a broker takes each once. */
   readonly nonce: Uint8Array;
@@ -108,7 +107,7 @@ export function openToken(
   }
   if (check.clientId !== membership.device) return 'client-id';
   const { nonce } = body;
-  return { device: membership.device, name: membership.name, membership, nonce };
+  return { device: membership.device, membership, nonce };
 }
 
 /** Makes the manager's own MQTT password, signed by the key that is also its audience. */
