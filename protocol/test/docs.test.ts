@@ -14,6 +14,8 @@ const PAGES = [
   'docs/story.md',
   'docs/proof.md',
   'docs/log.md',
+  'docs/threat-model.md',
+  'SECURITY.md',
 ];
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
 
