@@ -46,6 +46,8 @@ export const LIMITS = {
   bootsPerDeviceMax: 4,
   /** Questions open at one callee; half of them kept for callers that it accepted before. */
   asksPerCalleeMax: 24,
+  /** The same of one caller that the callee never accepted: a third of what strangers have. */
+  asksPerStrangerMax: 4,
   /** Names whose IDs a terminal remembers. */
   pinsMax: 10_000,
   /** Peers that were refused since their ID is another: the newest are shown. */

@@ -1,8 +1,9 @@
 // Who may put questions to a callee, and how many at once (design §4): at most
 // LIMITS.asksPerCalleeMax are open at one callee, and callers that it never talked with, strangers,
-// have at most half of them, so that they cannot starve its friends. What finds no room waits its
-// turn, friends first, for as long as its caller waits: a crowd that calls at once is served one
-// after another.
+// have at most half of them, so that they cannot starve its friends; one stranger has at most
+// LIMITS.asksPerStrangerMax, so that it cannot starve the others where a callee sleeps. What finds
+// no room waits its turn, friends first, then one caller after another, for as long as its caller
+// waits: a crowd that calls at once is served one after another.
 
 import type { DeviceId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
@@ -40,17 +41,25 @@ interface Pair {
 
 const pairKey = ({ callerId, calleeId }: Pair): string => `${callerId}/${calleeId}`;
 
+/** What is put to a callee, by whom. */
+interface Question {
+  readonly callerId: DeviceId;
+}
+
 /** What is open at one callee, and what waits for room there. */
 interface Desk<T> {
-  /** Whether its caller is a friend. */
+  /** Whether its caller was a friend when it was put. */
   readonly open: Map<T, boolean>;
+  /** Open questions of strangers: in all, and of each who has any. */
   strangers: number;
+  readonly perStranger: Map<DeviceId, number>;
   readonly friendsWaiting: Set<T>;
-  readonly strangersWaiting: Set<T>;
+  /** By caller, whoever had its turn longest ago first; nobody without a question. */
+  readonly strangersWaiting: Map<DeviceId, Set<T>>;
 }
 
 /** The questions of all callees; bounded by the introductions under way. */
-export class Budgets<T> {
+export class Budgets<T extends Question> {
   readonly #desks = new Map<DeviceId, Desk<T>>();
 
   /** Callees that have questions. */
@@ -62,11 +71,12 @@ export class Budgets<T> {
   enter(callee: DeviceId, question: T, isFriend: boolean): boolean {
     const desk = this.#desks.get(callee) ?? emptyDesk<T>();
     this.#desks.set(callee, desk);
-    if (hasRoom(desk, isFriend)) {
+    if (hasRoomFor(desk, question, isFriend)) {
       open(desk, question, isFriend);
       return true;
     }
-    (isFriend ? desk.friendsWaiting : desk.strangersWaiting).add(question);
+    if (isFriend) desk.friendsWaiting.add(question);
+    else wait(desk, question);
     return false;
   }
 
@@ -75,14 +85,13 @@ export class Budgets<T> {
     const desk = this.#desks.get(callee);
     if (desk === undefined) return undefined;
     desk.friendsWaiting.delete(question);
-    desk.strangersWaiting.delete(question);
-    if (desk.open.get(question) === false) desk.strangers -= 1;
-    desk.open.delete(question);
-    const next = first(desk.friendsWaiting, hasRoom(desk, true));
-    const turn = next ?? first(desk.strangersWaiting, hasRoom(desk, false));
+    stopWaiting(desk, question);
+    close(desk, question);
+    const friend = hasRoom(desk) ? first(desk.friendsWaiting) : undefined;
+    const turn = friend ?? nextStranger(desk);
     if (turn !== undefined) {
-      (next === undefined ? desk.strangersWaiting : desk.friendsWaiting).delete(turn);
-      open(desk, turn, next !== undefined);
+      desk.friendsWaiting.delete(turn);
+      open(desk, turn, friend !== undefined);
     }
     // Whoever waits, waits for an open one: without those nobody is left.
     if (desk.open.size === 0) this.#desks.delete(callee);
@@ -99,7 +108,8 @@ export class Budgets<T> {
     const desk = this.#desks.get(callee);
     this.#desks.delete(callee);
     if (desk === undefined) return [];
-    return [...desk.open.keys(), ...desk.friendsWaiting, ...desk.strangersWaiting];
+    const strangers = [...desk.strangersWaiting.values()].flatMap((own) => [...own]);
+    return [...desk.open.keys(), ...desk.friendsWaiting, ...strangers];
   }
 }
 
@@ -107,23 +117,72 @@ function emptyDesk<T>(): Desk<T> {
   return {
     open: new Map(),
     strangers: 0,
+    perStranger: new Map(),
     friendsWaiting: new Set(),
-    strangersWaiting: new Set(),
+    strangersWaiting: new Map(),
   };
 }
 
-function hasRoom(desk: Desk<unknown>, isFriend: boolean): boolean {
-  if (desk.open.size >= LIMITS.asksPerCalleeMax) return false;
-  return isFriend || desk.strangers < LIMITS.asksPerCalleeMax / 2;
+const hasRoom = (desk: Desk<unknown>): boolean => desk.open.size < LIMITS.asksPerCalleeMax;
+
+const hasRoomForStrangers = (desk: Desk<unknown>): boolean =>
+  hasRoom(desk) && desk.strangers < LIMITS.asksPerCalleeMax / 2;
+
+const mayOpenMore = ({ perStranger }: Pick<Desk<unknown>, 'perStranger'>, stranger: DeviceId) =>
+  (perStranger.get(stranger) ?? 0) < LIMITS.asksPerStrangerMax;
+
+function hasRoomFor(desk: Desk<unknown>, { callerId }: Question, isFriend: boolean): boolean {
+  return isFriend ? hasRoom(desk) : hasRoomForStrangers(desk) && mayOpenMore(desk, callerId);
 }
 
-function open<T>(desk: Desk<T>, question: T, isFriend: boolean): void {
+function open<T extends Question>(desk: Desk<T>, question: T, isFriend: boolean): void {
   desk.open.set(question, isFriend);
-  if (!isFriend) desk.strangers += 1;
+  if (!isFriend) countStranger(desk, question, 1);
 }
 
-function first<T>(waiting: ReadonlySet<T>, isTheirTurn: boolean): T | undefined {
-  if (!isTheirTurn) return undefined;
+function close<T extends Question>(desk: Desk<T>, question: T): void {
+  if (desk.open.get(question) === false) countStranger(desk, question, -1);
+  desk.open.delete(question);
+}
+
+function countStranger(desk: Desk<unknown>, { callerId }: Question, change: 1 | -1): void {
+  const own = (desk.perStranger.get(callerId) ?? 0) + change;
+  desk.strangers += change;
+  if (own > 0) desk.perStranger.set(callerId, own);
+  else desk.perStranger.delete(callerId);
+}
+
+function wait<T extends Question>(desk: Desk<T>, question: T): void {
+  const own = desk.strangersWaiting.get(question.callerId) ?? new Set<T>();
+  desk.strangersWaiting.set(question.callerId, own.add(question));
+}
+
+function stopWaiting<T extends Question>(desk: Desk<T>, question: T): void {
+  const own = desk.strangersWaiting.get(question.callerId);
+  if (own?.delete(question) === true && own.size === 0) {
+    desk.strangersWaiting.delete(question.callerId);
+  }
+}
+
+/**
+ * Takes out the stranger's question whose turn it is. Few are passed over: those who have all that
+ * they may have open.
+ */
+function nextStranger<T extends Question>(desk: Desk<T>): T | undefined {
+  if (!hasRoomForStrangers(desk)) return undefined;
+  for (const [stranger, own] of desk.strangersWaiting) {
+    const question = mayOpenMore(desk, stranger) ? first(own) : undefined;
+    if (question === undefined) continue;
+    own.delete(question);
+    // Behind the others, if it has more.
+    desk.strangersWaiting.delete(stranger);
+    if (own.size > 0) desk.strangersWaiting.set(stranger, own);
+    return question;
+  }
+  return undefined;
+}
+
+function first<T>(waiting: ReadonlySet<T>): T | undefined {
   for (const question of waiting) return question;
   return undefined;
 }

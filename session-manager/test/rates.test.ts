@@ -150,53 +150,79 @@ t.test('a rate that is none is refused when it is set', async (t) => {
 
 const CALLEE = caller(77);
 const HALF = LIMITS.asksPerCalleeMax / 2;
+const OWN = LIMITS.asksPerStrangerMax;
 
-/** Puts `count` questions; returns how many were put at once. */
-function put(budgets: Budgets<string>, label: string, count: number, isFriend: boolean): number {
-  let open = 0;
-  for (let i = 0; i < count; i++) {
-    if (budgets.enter(CALLEE, `${label}${i}`, isFriend)) open += 1;
-  }
-  return open;
+interface Question {
+  readonly callerId: DeviceId;
+}
+let callers = 1_000;
+
+/** Puts `count` questions, each of another caller or all of one; returns them, and those put. */
+function put(
+  budgets: Budgets<Question>,
+  count: number,
+  isFriend: boolean,
+  callerId?: DeviceId,
+): { all: readonly Question[]; open: readonly Question[] } {
+  const all = Array.from({ length: count }, () => ({ callerId: callerId ?? caller(++callers) }));
+  return { all, open: all.filter((question) => budgets.enter(CALLEE, question, isFriend)) };
 }
 
 t.test('S2002: strangers have half of a callee’s questions, friends all of them', async (t) => {
-  const first = new Budgets<string>();
-  t.equal(put(first, 'stranger', 500, false), HALF);
-  t.equal(put(first, 'friend', 500, true), HALF, 'and friends find the other half');
-  const second = new Budgets<string>();
-  t.equal(put(second, 'friend', 500, true), LIMITS.asksPerCalleeMax);
-  t.equal(put(second, 'stranger', 500, false), 0);
+  const first = new Budgets<Question>();
+  t.equal(put(first, 500, false).open.length, HALF);
+  t.equal(put(first, 500, true).open.length, HALF, 'and friends find the other half');
+  const second = new Budgets<Question>();
+  t.equal(put(second, 500, true, caller(1)).open.length, LIMITS.asksPerCalleeMax);
+  t.equal(put(second, 500, false).open.length, 0);
   t.equal(second.open(CALLEE).length, LIMITS.asksPerCalleeMax);
   t.equal(second.open(caller(1)).length, 0);
 });
 
 t.test('S2002: who waits is asked in turn, friends first', async (t) => {
-  const budgets = new Budgets<string>();
-  put(budgets, 'stranger', HALF + 2, false);
-  put(budgets, 'friend', HALF + 2, true);
-  const second = `stranger${HALF + 1}`;
-  t.equal(budgets.leave(CALLEE, `stranger${HALF}`), undefined, 'one that waited gives no turn');
-  t.equal(budgets.leave(CALLEE, 'stranger0'), `friend${HALF}`);
-  t.equal(budgets.leave(CALLEE, 'friend0'), `friend${HALF + 1}`);
-  t.equal(budgets.leave(CALLEE, 'friend0'), undefined, 'gone is gone');
-  t.equal(budgets.leave(CALLEE, 'friend1'), second);
-  t.equal(budgets.leave(CALLEE, 'friend2'), undefined);
-  t.strictSame(
-    budgets.drop(CALLEE).filter((question) => question.startsWith('stranger')).length,
-    HALF,
-  );
+  const budgets = new Budgets<Question>();
+  const strangers = put(budgets, HALF + 2, false).all;
+  const friends = put(budgets, HALF + 2, true).all;
+  const leave = (question: Question) => budgets.leave(CALLEE, question);
+  t.equal(leave(strangers[HALF]), undefined, 'one that waited gives no turn');
+  t.equal(leave(strangers[0]), friends[HALF]);
+  t.equal(leave(friends[0]), friends[HALF + 1]);
+  t.equal(leave(friends[0]), undefined, 'gone is gone');
+  t.equal(leave(friends[1]), strangers[HALF + 1]);
+  t.equal(leave(friends[2]), undefined);
+  t.equal(budgets.drop(CALLEE).filter((one) => strangers.includes(one)).length, HALF);
   t.equal(budgets.size, 0);
 });
 
+t.test('S2002: one stranger has a few of them, whatever it asks for', async (t) => {
+  const budgets = new Budgets<Question>();
+  const greedy = put(budgets, 60, false, caller(1));
+  t.equal(greedy.open.length, OWN);
+  t.equal(put(budgets, 2, false).open.length, 2, 'others are asked beside it');
+  const full = put(budgets, HALF, false);
+  t.equal(full.open.length, HALF - OWN - 2);
+  const [waits, next] = full.all.filter((question) => !full.open.includes(question));
+  // It is over: one of those who wait, and then everybody in turn.
+  t.equal(budgets.leave(CALLEE, greedy.open[0]), greedy.all[OWN], 'whoever waited longest');
+  t.equal(budgets.leave(CALLEE, full.open[0]), waits, 'never more than its own');
+  t.equal(budgets.leave(CALLEE, greedy.open[1]), next, 'and not twice before the others');
+  t.equal(budgets.drop(CALLEE).length, 60 + 2 + HALF - 3, 'nobody is forgotten');
+});
+
 t.test('S2002: any order of comings and goings keeps the bounds and forgets nobody', async (t) => {
-  const step = fc.record({ isFriend: fc.boolean(), isLeaving: fc.boolean(), pick: fc.nat(999) });
+  const step = fc.record({
+    from: fc.integer({ min: 1, max: 6 }),
+    isFriend: fc.boolean(),
+    isLeaving: fc.constantFrom(false, false, true),
+    pick: fc.nat(999),
+  });
   const property = fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
-    const budgets = new Budgets<number>();
-    const open = new Map<number, boolean>();
-    const waiting = new Map<number, boolean>();
-    for (const [question, { isFriend, isLeaving, pick }] of steps.entries()) {
+    const budgets = new Budgets<Question>();
+    const open = new Map<Question, boolean>();
+    const waiting = new Map<Question, boolean>();
+    for (const { from, isFriend, isLeaving, pick } of steps) {
       if (!isLeaving) {
+        const question = { callerId: caller(from) };
         const into = budgets.enter(CALLEE, question, isFriend) ? open : waiting;
         into.set(question, isFriend);
       } else {
@@ -211,19 +237,39 @@ t.test('S2002: any order of comings and goings keeps the bounds and forgets nobo
         if (turn !== undefined) open.set(turn, wasFriend === true);
         if (turn !== undefined) waiting.delete(turn);
       }
-      const strangers = [...open.values()].filter((friend) => !friend).length;
-      const isFull = open.size === LIMITS.asksPerCalleeMax;
-      const waits = [...waiting.values()];
-      const isWithin = open.size <= LIMITS.asksPerCalleeMax && strangers <= HALF;
-      // Nobody waits where there is room for it.
-      const isIdle =
-        (waits.includes(true) && !isFull) || (waits.includes(false) && !isFull && strangers < HALF);
-      if (!isWithin || isIdle || budgets.open(CALLEE).length !== open.size) return false;
+      if (!isWithinBounds(open) || !isNobodyIdle(open, waiting)) return false;
+      if (budgets.open(CALLEE).length !== open.size) return false;
     }
-    return budgets.size === (open.size === 0 ? 0 : 1);
+    const left = budgets.drop(CALLEE).length;
+    return left === open.size + waiting.size && budgets.size === 0;
   });
   t.doesNotThrow(() => fc.assert(property, { numRuns: 500, seed: 5 }));
 });
+
+const strangersOf = (open: ReadonlyMap<Question, boolean>): readonly DeviceId[] =>
+  [...open].flatMap(([{ callerId }, isFriend]) => (isFriend ? [] : [callerId]));
+
+const countOf = (strangers: readonly DeviceId[], one: DeviceId): number =>
+  strangers.filter((each) => each === one).length;
+
+function isWithinBounds(open: ReadonlyMap<Question, boolean>): boolean {
+  const strangers = strangersOf(open);
+  const isGreedy = strangers.some((one) => countOf(strangers, one) > OWN);
+  return open.size <= LIMITS.asksPerCalleeMax && strangers.length <= HALF && !isGreedy;
+}
+
+/** Nobody waits where there is room for it. */
+function isNobodyIdle(
+  open: ReadonlyMap<Question, boolean>,
+  waiting: ReadonlyMap<Question, boolean>,
+): boolean {
+  const strangers = strangersOf(open);
+  if (open.size === LIMITS.asksPerCalleeMax) return true;
+  return [...waiting].every(
+    ([{ callerId }, isFriend]) =>
+      !isFriend && (strangers.length === HALF || countOf(strangers, callerId) === OWN),
+  );
+}
 
 t.test('S2002: a friend is a caller in this direction, and the oldest is forgotten', async (t) => {
   const friends = new Friends();

@@ -122,7 +122,8 @@ t.test('S2010: over the rate, over the budget, disk full: still the same', async
   const all = Array.from({ length: 25 }, () => asked(one, three.name, false));
   const unknown = Array.from({ length: 25 }, () => asked(one, 'NOBODY', false));
   const plain = asked(two, 'NOBODY', false);
-  t.equal(world.of('trigger').length, 1 + HALF, 'strangers have half of what a callee takes');
+  const triggers = world.of('trigger').length;
+  t.equal(triggers, 1 + LIMITS.asksPerStrangerMax, 'a stranger has a few of what a callee takes');
   t.equal(world.manager.counts.limited, 10, 'known and unknown names alike');
   world.advance(WAIT_MS);
   const look = (request: string): string => {
@@ -265,6 +266,28 @@ t.test('S2002: a crowd of strangers cannot keep a friend out', async (t) => {
   for (const stranger of crowd) world.connect(stranger, three.name, { waitMs: 60_000 });
   world.introduce(friend, three);
   t.equal(world.manager.sessions('open').length, 3, 'who is a friend is known after a restart');
+});
+
+t.test('S2002: one stranger cannot keep others from a callee that sleeps all day', async (t) => {
+  const world = new World();
+  const [greedy, other, asleep] = ['GREEDY', 'TERM1', 'ASLEEP'].map((name) => world.terminal(name));
+  world.reboot(asleep);
+  world.join(asleep, { pollSeconds: 86_400 });
+  const day = { waitMs: LIMITS.waitMsMax };
+  for (let i = 0; i < 60; i++) world.connect(greedy, asleep.name, day);
+  t.equal(world.of('trigger').length, LIMITS.asksPerStrangerMax);
+  world.advance(3_600_000);
+  world.connect(other, asleep.name, day);
+  t.equal(world.of('trigger').length, LIMITS.asksPerStrangerMax + 1, 'its question waits there');
+  world.advance(3_600_000);
+  world.answerList(asleep, world.asked(asleep, 'ask').request, [allow('*')]);
+  world.answerBoth(other, asleep);
+  t.equal(world.manager.sessions('open').length, 1, 'and is answered at the next poll');
+  // What the greedy one may ask beside them is asked in its turn, once it has room.
+  for (const question of world.questions(asleep).filter(({ callerId }) => callerId === greedy.id)) {
+    world.answerList(asleep, question.request, []);
+  }
+  t.equal(world.of('trigger').length, 2 * LIMITS.asksPerStrangerMax + 1);
 });
 
 t.test('S2002: strangers that call at once are asked for one after another', async (t) => {

@@ -333,18 +333,18 @@ t.test(
   'S2001: what a revoked caller had asked is dropped, and its turn is another’s',
   async (t) => {
     const { world, one, three } = pair();
-    const friend = world.terminal('TERM2');
-    const half = LIMITS.asksPerCalleeMax / 2;
-    for (let i = 0; i < half + 3; i++) world.connect(one, three.name);
-    world.connect(friend, three.name);
+    const [own, half] = [LIMITS.asksPerStrangerMax, LIMITS.asksPerCalleeMax / 2];
+    for (let i = 0; i < own + 3; i++) world.connect(one, three.name);
+    const others = Array.from({ length: half - own + 1 }, (_, at) => world.terminal(`S${at}`));
+    for (const other of others) world.connect(other, three.name);
     t.equal(world.of('trigger').length, half);
     world.command({ kind: 'revoke', name: one.name });
     t.equal(world.of('trigger').length, half + 1);
-    t.equal(world.asked(three, 'ask').callerId, friend.id);
+    t.equal(world.asked(three, 'ask').callerId, others.at(-1)?.id);
     world.advance(5_000);
     t.strictSame(
       world.of('refusal').map(({ topic }) => topic),
-      [down(friend)],
+      others.map(down),
       'nobody speaks to the one that is gone',
     );
   },
