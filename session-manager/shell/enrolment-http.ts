@@ -23,6 +23,8 @@ const PATHS: readonly string[] = [ENROL_PATH, '/nakodo/1/membership'];
 /** Where the statement about the TLS keys is read (protocol/identity/server-keys.ts). */
 const SERVER_KEYS_PATH = '/nakodo/1/server-keys';
 
+const BUSY: Reply = { kind: 'failed', code: 'busy' };
+
 /** Fault → HTTP status, what happened, what to do. */
 const FAULTS: Readonly<Record<ReplyFault, readonly [number, string, string]>> = {
   'bad-request': [400, 'the request cannot be read', 'bring both sides to the same release'],
@@ -101,14 +103,20 @@ export async function openEnrolment(where: {
   }
   let answers: Answers | undefined;
   let underWay = 0;
-  const take = (request: IncomingMessage, response: ServerResponse): void => {
-    const isFull = underWay >= SHELL_LIMITS.requestsMax;
-    if (isFull || answers === undefined) return sendFault(response, 'busy');
+  /** Counted when the body is here: one that never ends takes nobody's turn. */
+  const answer = async (body: Uint8Array): Promise<Reply> => {
+    if (answers === undefined || underWay >= SHELL_LIMITS.requestsMax) return BUSY;
     underWay += 1;
-    response.once('close', () => {
+    try {
+      return await answers.answer(body);
+    } finally {
       underWay -= 1;
-    });
-    void handle(request, response, answers);
+    }
+  };
+  const take = (request: IncomingMessage, response: ServerResponse): void => {
+    const serving = answers;
+    if (serving === undefined) return sendFault(response, 'busy');
+    void handle(request, response, { answer, serverKeys: () => serving.serverKeys() });
   };
   const server = newServer(tls, take);
   boundConnections(server);

@@ -8,7 +8,7 @@ export const SHELL_LIMITS = {
   headerBytesMax: 4 * 1024,
   /** Milliseconds for a whole HTTP request, and for an idle connection. */
   requestMs: 5_000,
-  /** HTTP requests answered at the same time; more are told to come again. */
+  /** HTTP requests, their bodies read, answered at the same time; more are told to come again. */
   requestsMax: 64,
   /** HTTP connections, from TCP on; one more drops the oldest. */
   connectionsMax: 256,

@@ -179,6 +179,23 @@ t.test('S2000: whoever holds connections open and says nothing keeps nobody out'
   t.ok(dropped >= 1 && dropped <= 3, `${dropped} of the silent ones made room`);
 });
 
+t.test('S2000: bodies that never end take no request’s turn', async (t) => {
+  const server = await open(t);
+  serving(server, () => ({ kind: 'membership', bytes: Uint8Array.of(7) }));
+  const slow = await Promise.all(
+    Array.from({ length: 2 * SHELL_LIMITS.requestsMax }, () => raw(t, server.port)),
+  );
+  for (const socket of slow) {
+    socket.resume();
+    socket.write(`${head(100)}ab`);
+  }
+  // Behind them: what comes on one more connection is read when theirs was.
+  for (let turn = 0; turn < 3; turn++) {
+    const answer = await fetch(`${server.url}${ENROL_PATH}`, { method: 'POST', body: 'x' });
+    t.equal(answer.status, 200);
+  }
+});
+
 t.test('without TLS it is opened on loopback only', async (t) => {
   for (const host of ['0.0.0.0', '::', '192.0.2.1', 'localhost']) {
     const opening = openEnrolment({ host, port: 0 });
