@@ -12,7 +12,15 @@ import type { RecordId, RequestId } from '../protocol/ids.ts';
 import { isName, randomRecordId, randomRequestId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Rng } from '../protocol/random.ts';
-import { type Micros, NEVER, after, earlier, ms, seconds } from '../protocol/time.ts';
+import {
+  MICROS_PER_MS,
+  type Micros,
+  NEVER,
+  after,
+  earlier,
+  ms,
+  seconds,
+} from '../protocol/time.ts';
 import {
   type Introduction,
   type NoticeOutcome,
@@ -43,7 +51,8 @@ interface Call {
   readonly record: RecordId;
   /** Undefined until the socket is open. */
   candidates: readonly Candidate[] | undefined;
-  deadline: Micros;
+  /** When the user's wait is over, counted from the call; the manager refuses then. */
+  readonly until: Micros;
   /** When the broker's copy of our addresses is renewed: it forgets them. */
   refreshAt: Micros;
 }
@@ -94,27 +103,17 @@ export class AddressResolution {
     }
     const request = randomRequestId(this.#rng);
     const record = randomRecordId(this.#rng);
-    this.#calls.set(input.call, {
+    const call: Call = {
       input,
       socket,
       request,
       record,
       candidates: undefined,
-      deadline: deadlineOf(now, input),
+      until: after(now, ms(input.waitMs)),
       refreshAt: NEVER,
-    });
-    const { callee, service, want, waitMs } = input;
-    this.#requests.send(now, request, 'up', {
-      kind: 'connect',
-      request,
-      callerName: this.#self.name,
-      calleeName: callee,
-      service,
-      want,
-      waitMs,
-      record,
-      signature: signRequest(this.#self.signingKey, this.#requestOf(request, input)),
-    });
+    };
+    this.#calls.set(input.call, call);
+    this.#ask(now, call);
   }
 
   /** False if there is no such call. */
@@ -141,10 +140,20 @@ export class AddressResolution {
     return true;
   }
 
-  /** A new link: the manager's wait begins now, and a broker that was restarted knows nobody. */
+  /**
+   * A new link. What could not be asked before is asked for the rest of its wait: whoever holds up
+   * the link does not hold up the user. A broker that was restarted knows nobody.
+   */
   onRegistered(now: Micros): void {
     for (const call of this.#calls.values()) {
-      if (!this.#requests.wasPublished(call.request)) call.deadline = deadlineOf(now, call.input);
+      if (!this.#requests.wasPublished(call.request)) {
+        if (now >= call.until) {
+          this.#fail(call, 'no-link');
+          continue;
+        }
+        this.#requests.settle(call.request);
+        this.#ask(now, call);
+      }
       if (call.candidates === undefined || this.#requests.has(call.record)) continue;
       this.#sendAddress(now, call);
     }
@@ -191,7 +200,7 @@ export class AddressResolution {
 
   handleTimeout(now: Micros): void {
     for (const call of this.#calls.values()) {
-      if (now >= call.deadline) {
+      if (now >= deadlineOf(call)) {
         // The manager answers every call at its time: one that hears nothing has not been refused.
         this.#fail(call, this.#requests.wasPublished(call.request) ? 'no-answer' : 'no-link');
       } else if (now >= call.refreshAt) {
@@ -202,8 +211,8 @@ export class AddressResolution {
 
   nextTimeout(): Micros {
     let next = NEVER;
-    for (const { deadline, refreshAt } of this.#calls.values()) {
-      next = earlier(next, earlier(deadline, refreshAt));
+    for (const call of this.#calls.values()) {
+      next = earlier(next, earlier(deadlineOf(call), call.refreshAt));
     }
     return next;
   }
@@ -215,6 +224,22 @@ export class AddressResolution {
       service: input.service,
       state: candidates === undefined ? 'opening' : 'waiting',
     }));
+  }
+
+  /** [S1003]: signed, and for as long as the user still waits. */
+  #ask(now: Micros, { input, request, record, until }: Call): void {
+    const { callee, service, want } = input;
+    this.#requests.send(now, request, 'up', {
+      kind: 'connect',
+      request,
+      callerName: this.#self.name,
+      calleeName: callee,
+      service,
+      want,
+      waitMs: Math.ceil((until - now) / MICROS_PER_MS),
+      record,
+      signature: signRequest(this.#self.signingKey, this.#requestOf(request, input)),
+    });
   }
 
   #sendAddress(now: Micros, call: Call): void {
@@ -279,8 +304,8 @@ export class AddressResolution {
 }
 
 /** The manager answers at the caller's own wait, so a little later nobody will. */
-function deadlineOf(now: Micros, { waitMs }: CallInput): Micros {
-  return after(now, ms(waitMs + LIMITS.answerGraceMs));
+function deadlineOf({ until }: Call): Micros {
+  return after(until, ms(LIMITS.answerGraceMs));
 }
 
 /** @throws UsageError `bad-name`, `bad-service`, `bad-terms`, `bad-wait` */

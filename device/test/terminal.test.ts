@@ -136,6 +136,32 @@ t.test('a call that never reached the manager failed for want of a link', async 
   t.equal(sentOf(node, 'connect').length, 0);
 });
 
+t.test('a call that had to wait for the link has the rest of its wait, and no more', async (t) => {
+  const world = new World();
+  const node = world.add('TERM1');
+  world.answers.connect = false;
+  world.link(node, false);
+  const began = world.now;
+  world.call(node, 'TERM3', { waitMs: 3_000 });
+  world.run(2);
+  world.link(node, true);
+  world.settle();
+  const [connect] = sentOf(node, 'connect');
+  t.equal(connect.waitMs, 1_000, 'the manager answers when the wait is over');
+  t.ok(world.run(10, () => eventsOf(node, 'callFailed').length === 1));
+  t.equal(Math.round((world.now - began) / 1e6), 5, 'wait and grace, from the call on');
+  t.match(eventsOf(node, 'callFailed'), [{ why: 'no-answer' }]);
+
+  world.link(node, false);
+  world.call(node, 'TERM3', { call: 2, waitMs: 1_000 });
+  world.run(2);
+  const asked = sentOf(node, 'connect').length;
+  world.link(node, true);
+  world.settle();
+  t.match(eventsOf(node, 'callFailed'), [{ call: 1 }, { call: 2, why: 'no-link' }]);
+  t.equal(sentOf(node, 'connect').length, asked, 'what nobody waits for is not asked');
+});
+
 t.test(
   'claim 1: a terminal registers, is asked, sends its list, resolves, and talks',
   async (t) => {
