@@ -86,6 +86,9 @@ export const extensionStatement = record({
   want: field(5, terms),
 });
 
+/** What a callee is asked about an extension: the talk, and the totals that are wanted. */
+export const extensionQuestion = record({ session: field(0, sessionId), want: field(1, terms) });
+
 /** Who asks whom, as a request says it. */
 export interface Request {
   /** The caller's `connect.request`. */
@@ -153,7 +156,6 @@ export function extensionHash(
 ): Uint8Array {
   return suite.blake2s(encodeCbor(extensionQuestion, asked));
 }
-const extensionQuestion = record({ session: field(0, sessionId), want: field(1, terms) });
 
 /** The bytes that a callee signs. */
 export function encodeVerdict(

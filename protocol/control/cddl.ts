@@ -1,10 +1,20 @@
 // The CDDL (RFC 8610) of everything that is CBOR on our wire, written from the declarations that
 // the code runs on, so that docs/wire.md cannot say something else. Pure: text in memory.
 
+import {
+  answerStatement,
+  extensionQuestion,
+  extensionStatement,
+  requestStatement,
+  verdictStatement,
+} from '../consent/statements.ts';
 import { AssertionFailed } from '../errors.ts';
 import { expiry, grant } from '../grant.ts';
 import { enrolRequest, enrolResponse, membershipRequest } from '../identity/enrolment.ts';
 import { membership } from '../identity/membership.ts';
+import { receipt } from '../identity/receipt.ts';
+import { revocationList } from '../identity/revocation.ts';
+import { serverKeys } from '../identity/server-keys.ts';
 import { envelope } from '../identity/signed.ts';
 import { ticket } from '../identity/ticket.ts';
 import { managerToken, terminalToken } from '../identity/token.ts';
@@ -41,6 +51,15 @@ const SHARED: readonly Rule[] = [
 ];
 
 const SIGNED: readonly Rule[] = [
+  rule('request', requestStatement, 'signed by the caller as `request`; made again, never sent'),
+  rule('answer', answerStatement, 'its BLAKE2s-256 stands in `verdict`; made again, never sent'),
+  rule('verdict', verdictStatement, 'signed by the callee as `verdict`'),
+  rule('extension', extensionStatement, 'signed by the asker as `extension`; never sent'),
+  rule(
+    'extension-question',
+    extensionQuestion,
+    'its BLAKE2s-256 is `request` in the `verdict` about an extension; never sent',
+  ),
   rule('grant', grant, 'signed as `grant`; its bytes are the prologue of the handshake'),
   rule('expiry', expiry, 'signed as `expiry`: cumulative totals, the higher revision holds'),
   rule('envelope', envelope, 'how a signed body travels by itself'),
@@ -55,6 +74,9 @@ const SIGNED: readonly Rule[] = [
     membershipRequest,
     'in an envelope, signed by the terminal as `membership-request`',
   ),
+  rule('server-keys', serverKeys, 'in an envelope, signed by the manager as `server-keys`'),
+  rule('revocation-list', revocationList, 'signed by the manager as `revocation`'),
+  rule('receipt', receipt, 'in an envelope, signed by the manager as `receipt`'),
 ];
 
 const NAMED = new Map<Type<unknown>, string>(
