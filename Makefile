@@ -5,7 +5,7 @@ INSTALLED := node_modules/.package-lock.json
 SOURCES := $(shell find protocol device broker session-manager sim bench cli -name '*.ts' 2>/dev/null)
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check build lint fmt trace wire bench prove clean
+.PHONY: demo test check build lint fmt trace wire bench bench-against prove clean
 
 $(INSTALLED): package.json package-lock.json .npmrc
 	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
@@ -52,6 +52,10 @@ wire: out/.built
 # Our own figures, with what each means; writes nothing.
 bench: out/.built
 	node out/bench/main.js
+
+# Set-up of this checkout against that of an earlier commit, in turn: make bench-against REF=main
+bench-against: out/.built
+	@node out/bench/against.js --ref "$(REF)" $(if $(JSON),--json)
 
 # The full doses of the tests; figures go to docs/proof.md.
 prove: out/.built .tap/plugins/node_modules

@@ -4,12 +4,14 @@
 // here.
 
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
-import { cpus, release, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Children } from '../cli/demo/children.ts';
 import { Agent } from '../device/agent.ts';
 import { sendFiles } from '../device/shell/file-service.ts';
 import { silentLog } from '../protocol/io/log.ts';
+import { type Figure, ascending, machine, quantile } from './figures.ts';
+import { enrolments, seals, signatures } from './trust.ts';
 
 /** V8 compiles what runs often: after this many calls the times no longer fall. */
 const WARM_UP_CALLS = 1_000;
@@ -18,13 +20,6 @@ const PAUSE_MS = 10;
 const BULK_BYTES = 128_000_000;
 const CHUNK_BYTES = 65_536;
 const FLUSHES = 200;
-
-interface Figure {
-  readonly name: string;
-  readonly value: number;
-  readonly unit: string;
-  readonly meaning: string;
-}
 
 interface SetUp {
   readonly introducedMs: number;
@@ -52,6 +47,7 @@ async function measure(): Promise<readonly Figure[]> {
   const proven = ascending(warm.map((call) => call.provenMs));
   const rate = await bulk(caller);
   await caller.stop();
+  const enrolled = await enrolments(children, { server: join(folder, 's'), folder });
   const consent = 'from asking by name to the address notice: consent, grant on disk';
   const meaning = 'from asking by name to a proven talk: the same, and the handshake';
   const first = calls[0].provenMs;
@@ -72,6 +68,9 @@ async function measure(): Promise<readonly Figure[]> {
       unit: 'MB/s',
       meaning: `${BULK_BYTES / 1e6} MB, hashed at both ends, on the callee's disk, acknowledged`,
     },
+    ...enrolled,
+    ...seals(),
+    ...signatures(),
   ];
 }
 
@@ -141,19 +140,6 @@ function flushes(): readonly number[] {
   });
   closeSync(file);
   return ascending(times);
-}
-
-function ascending(values: readonly number[]): readonly number[] {
-  return [...values].sort((a, b) => a - b);
-}
-
-function quantile(sorted: readonly number[], share: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
-}
-
-function machine(): string {
-  const [cpu] = cpus();
-  return `${cpus().length} × ${cpu.model.trim()}, Linux ${release()}, Node ${process.version}`;
 }
 
 function print(figures: readonly Figure[]): void {

@@ -29,6 +29,7 @@ export interface Finished {
 export interface Running {
   /** Its ready line. */
   readonly ready: Readonly<Record<string, unknown>>;
+  readonly pid: number | undefined;
   end(): Promise<void>;
 }
 
@@ -104,7 +105,7 @@ export class Children {
         resolve(value);
       });
     });
-    return { ready, end: () => endChild(child, ended) };
+    return { ready, pid: child.pid, end: () => endChild(child, ended) };
   }
 
   /** Ends every child that still runs. */

@@ -1,0 +1,104 @@
+// One built version of nakodo as it is measured: server, callee and caller, three processes on
+// loopback, started as a user of that version would start them. Two of these can stand side by
+// side, so that they are measured in turn on the same machine at the same time.
+
+import { type ChildProcess, fork } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Children, type Running } from '../cli/demo/children.ts';
+import type { SetUps } from './set-up-driver.ts';
+
+/** What some set-ups of one version took. */
+export interface Measured extends SetUps {
+  /** Microseconds of processor time that all three processes took; 0 where it cannot be known. */
+  readonly allCpuMicros: number;
+}
+
+/** Microseconds of a clock tick of /proc: 100 a second on every Linux that Node runs on. */
+const TICK_MICROS = 10_000;
+/** Fields of /proc/PID/stat behind the name: utime is the 12th of them, stime the 13th. */
+const USER_TIME = 11;
+const SYSTEM_TIME = 12;
+
+/** A version that runs. */
+export class Version {
+  readonly #children: Children;
+  readonly #servants: readonly Running[];
+  readonly #driver: ChildProcess;
+
+  private constructor(children: Children, servants: readonly Running[], driver: ChildProcess) {
+    this.#children = children;
+    this.#servants = servants;
+    this.#driver = driver;
+  }
+
+  /** Starts the version that is built in `root`; `folder`: an empty one for its homes. */
+  static async start(root: string, folder: string): Promise<Version> {
+    const children = new Children(join(root, 'out', 'cli', 'main.js'));
+    try {
+      const server = join(folder, 's');
+      const ports = ['--mqtt-port', '0', '--http-port', '0'];
+      const serving = await children.serve(['serve', '--home', server, ...ports, '--json']);
+      const homes = { CALLER: join(folder, '1'), CALLEE: join(folder, '3') };
+      for (const [name, home] of Object.entries(homes)) {
+        const { said } = await children.run(['ticket', '--name', name, '--home', server, '--json']);
+        const { ticket } = said as { ticket: string };
+        await children.run(['enroll', ticket, '--home', home, '--json']);
+      }
+      await children.run(['allow', 'CALLER', '--home', homes.CALLEE]);
+      const callee = await children.serve(['agent', '--home', homes.CALLEE, '--json']);
+      const driver = fork(join(import.meta.dirname, 'set-up-driver.js'), [root, homes.CALLER]);
+      await said(driver);
+      return new Version(children, [serving, callee], driver);
+    } catch (error) {
+      await children.endAll();
+      throw error;
+    }
+  }
+
+  /** Makes `count` calls, one after another. */
+  async measure(count: number): Promise<Measured> {
+    const before = this.#servantsCpu();
+    this.#driver.send(count);
+    const done = (await said(this.#driver)) as SetUps;
+    const servants = this.#servantsCpu() - before;
+    return { ...done, allCpuMicros: servants + done.cpuMicros };
+  }
+
+  async stop(): Promise<void> {
+    // Not `close`: it never comes once the channel was cut from this side.
+    const gone = new Promise((resolve) => this.#driver.once('exit', resolve));
+    if (this.#driver.connected) {
+      this.#driver.disconnect();
+      await gone;
+    }
+    await this.#children.endAll();
+  }
+
+  #servantsCpu(): number {
+    return this.#servants.reduce((sum, { pid }) => sum + cpuMicros(pid), 0);
+  }
+}
+
+/** The driver's next word. @throws Error if it ends without one. */
+function said(driver: ChildProcess): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const onExit = (): void => reject(new Error('the caller of a version ended'));
+    driver.once('exit', onExit);
+    driver.once('message', (message) => {
+      driver.off('exit', onExit);
+      resolve(message);
+    });
+  });
+}
+
+/** Processor time of a process since it began; 0 where there is no /proc. */
+function cpuMicros(pid: number | undefined): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return (Number(fields[USER_TIME]) + Number(fields[SYSTEM_TIME])) * TICK_MICROS;
+  } catch {
+    return 0;
+  }
+}
