@@ -41,6 +41,11 @@ export const BROKER_LIMITS = {
    */
   terminalBytesPerSecond: 1024 * 1024,
   terminalBurstBytes: 1024 * 1024,
+  /**
+   * Bytes that a packet counts for there beside its own: what the shortest cost is not their
+   * bytes. So at most 2,048 packets a second.
+   */
+  terminalPacketBytes: 512,
   /** Bytes that wait for a client that reads slowly; at the bound its connection is ended,
    * or, a session manager's, messages to it are dropped: each is asked again, and it serves all. */
   unreadBytesMax: 1024 * 1024,

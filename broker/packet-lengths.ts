@@ -19,10 +19,16 @@ export class PacketLengths {
   #headerBytes = 0;
   #length = 0;
   #verdict: LengthVerdict = 'ok';
+  #packets = 0;
 
   /** `packetBytesMax`: most bytes of one packet, fixed header included. */
   constructor(packetBytesMax: number) {
     this.#packetBytesMax = packetBytesMax;
+  }
+
+  /** Packets that have begun. */
+  get packets(): number {
+    return this.#packets;
   }
 
   /** Reads on; the first verdict that is not `ok` stays. `chunk`: borrowed, any length. */
@@ -43,7 +49,10 @@ export class PacketLengths {
 
   #header(byte: number): void {
     this.#headerBytes += 1;
-    if (this.#headerBytes === 1) return;
+    if (this.#headerBytes === 1) {
+      this.#packets += 1;
+      return;
+    }
     const lengthBytes = this.#headerBytes - 1;
     this.#length |= (byte & ~CONTINUES) << (LENGTH_BITS * (lengthBytes - 1));
     if ((byte & CONTINUES) !== 0) {

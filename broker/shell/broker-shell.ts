@@ -16,6 +16,7 @@ import { BROKER_LIMITS } from '../limits.ts';
 import type { Proven } from '../login.ts';
 import type { Ending } from '../memberships.ts';
 import type { Publication } from '../outbox.ts';
+import { Paces } from '../pace.ts';
 import { forBroker, mayPublish, mayReceive, maySubscribe } from '../rights.ts';
 import { type BrokerCounters, type BrokerInput, TriggerBroker } from '../trigger-broker.ts';
 import { Door, type DoorCounters } from './door.ts';
@@ -83,6 +84,10 @@ export class BrokerShell {
   readonly #seatOf = new WeakMap<Client, Seat>();
   /** Who sits there under a client ID: one connection each, the last one. */
   readonly #byClientId = new Map<string, Seat>();
+  readonly #paces = new Paces(
+    BROKER_LIMITS.terminalBytesPerSecond,
+    BROKER_LIMITS.terminalBurstBytes,
+  );
   #isDraining = false;
   readonly #counts: Record<ShellCounter, number> = {
     publishesForbidden: 0,
@@ -162,9 +167,10 @@ export class BrokerShell {
   /** Somebody is let in: from here on Aedes speaks MQTT with it, behind the guard. */
   #onProven(stream: Duplex, first: Uint8Array, proven: Proven): void {
     const { clock, log } = this.#options;
+    const { party } = proven;
     const connection: GuardedConnection = new GuardedConnection(stream, {
       clock,
-      isPaced: proven.party.of === 'terminal',
+      pace: party.of === 'terminal' ? this.#paces.enter(clock.now(), party.device) : undefined,
       onFault: (fault) => {
         this.#counts.badLengths += 1;
         log.debug('connection-ended', { fault });
@@ -248,8 +254,9 @@ export class BrokerShell {
     seat.gone = true;
     this.#seats.delete(seat);
     const { proven, seated } = seat;
-    if (!seated) return;
     const { party } = proven;
+    if (party.of === 'terminal') this.#paces.leave(party.device);
+    if (!seated) return;
     const clientId = party.of === 'terminal' ? party.device : party.client;
     if (this.#byClientId.get(clientId) === seat) this.#byClientId.delete(clientId);
     if (party.of === 'terminal') this.#feed({ kind: 'disconnected', device: party.device });

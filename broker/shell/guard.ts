@@ -7,7 +7,7 @@ import { Duplex } from 'node:stream';
 import type { Clock } from '../../protocol/io/clock.ts';
 import { MICROS_PER_MS } from '../../protocol/time.ts';
 import { BROKER_LIMITS } from '../limits.ts';
-import { Pace } from '../pace.ts';
+import type { Pace } from '../pace.ts';
 import { type LengthVerdict, PacketLengths } from '../packet-lengths.ts';
 
 /** Why the guard ended a connection. */
@@ -16,7 +16,7 @@ type GuardFault = Exclude<LengthVerdict, 'ok'>;
 interface GuardOptions {
   readonly clock: Clock;
   /** A terminal is read at its pace; a session manager speaks for all, and is not. */
-  readonly isPaced: boolean;
+  readonly pace: Pace | undefined;
   readonly onFault: (fault: GuardFault) => void;
   /** The connection is gone, for whatever reason; called once, before anything waits. */
   readonly onGone: () => void;
@@ -27,7 +27,6 @@ export class GuardedConnection extends Duplex {
   readonly #inner: Duplex;
   readonly #options: GuardOptions;
   readonly #lengths = new PacketLengths(BROKER_LIMITS.packetBytesMax);
-  readonly #pace: Pace | undefined;
   /** Set while it is not read for its pace. */
   #rest: NodeJS.Timeout | undefined;
   #isGone = false;
@@ -37,8 +36,6 @@ export class GuardedConnection extends Duplex {
     super({ writableHighWaterMark: BROKER_LIMITS.unansweredBytesMax });
     this.#inner = inner;
     this.#options = options;
-    if (options.isPaced)
-      this.#pace = new Pace(BROKER_LIMITS.terminalBytesPerSecond, BROKER_LIMITS.terminalBurstBytes);
     inner.once('end', () => {
       this.#gone();
       this.push(null);
@@ -90,12 +87,15 @@ export class GuardedConnection extends Duplex {
 
   #receive(chunk: Uint8Array): void {
     if (this.destroyed) return;
+    const before = this.#lengths.packets;
     const verdict = this.#lengths.feed(chunk);
     if (verdict !== 'ok') {
       this.#fault(verdict);
       return;
     }
-    const restMicros = this.#pace?.take(this.#options.clock.now(), chunk.length) ?? 0;
+    const packets = this.#lengths.packets - before;
+    const cost = chunk.length + packets * BROKER_LIMITS.terminalPacketBytes;
+    const restMicros = this.#options.pace?.take(this.#options.clock.now(), cost) ?? 0;
     if (restMicros > 0) this.#pauseFor(Math.ceil(restMicros / MICROS_PER_MS));
     if (!this.push(chunk)) this.#inner.pause();
   }

@@ -8,13 +8,15 @@ import { topic } from '../../protocol/control/topics.ts';
 import { micros } from '../../protocol/time.ts';
 import { until } from '../../protocol/test/until.ts';
 import { BROKER_LIMITS } from '../limits.ts';
-import { Pace } from '../pace.ts';
+import { Pace, Paces } from '../pace.ts';
 import { makeTerminal } from './parties.ts';
 import { attend, manage, manager, start } from './real-broker.ts';
 import { recordOf } from './virtual-broker.ts';
 
 const PIECE = Buffer.alloc(15_000);
 const CROWD = 12;
+/** PINGREQ (MQTT 3.1.1 §3.12). */
+const PING = Buffer.of(0xc0, 0);
 
 t.test('a pace lets a burst through, and then its rate and no more', async (t) => {
   const reads = fc.array(fc.record({ waitMicros: fc.nat(200_000), bytes: fc.nat(4_000) }));
@@ -72,6 +74,51 @@ t.test('a terminal that floods is read at its pace, and another is heard at once
   await flooder.next('addressRecorded');
   t.ok(performance.now() - began > 400, 'half a second’s worth came after the burst');
   t.notOk(flooder.closed, 'and it was not thrown out');
+});
+
+t.test('the shortest packets are paced as well, also by who connects anew', async (t) => {
+  const broker = await start();
+  t.teardown(() => broker.close());
+  const terminal = makeTerminal(manager, 23);
+  const { terminalBytesPerSecond, terminalBurstBytes, terminalPacketBytes } = BROKER_LIMITS;
+  const packets = (terminalBurstBytes + 1.5 * terminalBytesPerSecond) / terminalPacketBytes;
+  const flooder = await attend(broker.port, terminal);
+  let answered = 0;
+  flooder.client.on('packetreceive', ({ cmd }) => {
+    if (cmd === 'pingresp') answered += 1;
+  });
+  const began = performance.now();
+  flooder.socket.write(Buffer.alloc(2 * packets, PING));
+  // They came in a piece or two; what follows waits for its time, on another connection, too.
+  await until(() => answered === packets, 'an answer to each');
+  const anew = await attend(broker.port, terminal);
+  anew.say(topic('address', terminal.device), {
+    kind: 'address',
+    record: recordOf(3),
+    candidates: [],
+  });
+  await anew.next('addressRecorded');
+  t.ok(performance.now() - began > 1_200, 'what came after the burst has taken its time');
+});
+
+t.test('a pace is kept until its burst is whole again, and not longer', async (t) => {
+  const paces = new Paces(1_000, 1_000);
+  const [one, other, third] = [41, 42, 43].map((seed) => makeTerminal(manager, seed).device);
+  const pace = paces.enter(micros(0), one);
+  t.equal(pace.take(micros(0), 1_500), 500_000);
+  t.equal(paces.enter(micros(0), one), pace, 'a connection that takes over');
+  paces.leave(one);
+  t.equal(paces.enter(micros(0), other).take(micros(0), 900), 0, 'another has its own');
+  paces.leave(one);
+  paces.leave(other);
+  paces.leave(other);
+  t.equal(paces.enter(micros(1_000), one), pace, 'one that comes back');
+  paces.leave(one);
+  t.equal(paces.size, 2);
+  paces.enter(micros(1_499_000), third);
+  t.equal(paces.size, 2, 'who owes still, and who came');
+  paces.enter(micros(1_500_000), third);
+  t.equal(paces.size, 1);
 });
 
 t.test('a crowd that floods cannot have a slow session manager thrown out', async (t) => {
