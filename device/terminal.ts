@@ -14,6 +14,7 @@ import type { ConnectionConfig, Talk } from '../protocol/data/connection-types.t
 import { NO_COUNTS } from '../protocol/ends.ts';
 import { decodeExpiry } from '../protocol/grant.ts';
 import type { DeviceId, Name, SessionId } from '../protocol/ids.ts';
+import { LIMITS } from '../protocol/limits.ts';
 import type { Rng } from '../protocol/random.ts';
 import { MICROS_PER_SECOND, type Micros, NEVER, earlier, micros } from '../protocol/time.ts';
 import type { Introduction, NoticeOutcome, Self } from './address-notice.ts';
@@ -374,12 +375,16 @@ export class Terminal {
 
   #onQuestion(now: Micros, inner: Message, deadlineMs: number): void {
     switch (inner.kind) {
+      // The broker may say less, for what waited there, and never more.
       case 'ask':
-        this.#answers.onAsk(now, inner, deadlineMs);
+        this.#answers.onAsk(now, inner, Math.min(deadlineMs, inner.waitMs));
         return;
-      case 'askExtend':
-        this.#extension.onAskExtend(now, inner, this.#talks.find(inner.session), deadlineMs);
+      case 'askExtend': {
+        const talk = this.#talks.find(inner.session);
+        const leftMs = Math.min(deadlineMs, LIMITS.waitMsDefault);
+        this.#extension.onAskExtend(now, inner, talk, leftMs);
         return;
+      }
       case 'endRequest':
         // An end that is not acknowledged yet is on its way already.
         if (this.#talks.onEndRequest(now, inner) || this.#ending.has(inner.session)) return;

@@ -287,10 +287,11 @@ export class Introductions {
     const { connect, ask } = introduction;
     introduction.state = 'asked';
     introduction.why = 'away';
+    const waitMs = leftMs(now, introduction.until);
     this.#byAsk.set(ask, introduction);
     this.#context.sendTrigger(callee.id, {
       request,
-      deadlineMs: leftMs(now, introduction.until),
+      deadlineMs: waitMs,
       payload: {
         kind: 'ask',
         request: ask,
@@ -301,6 +302,7 @@ export class Introductions {
         nonce: connect.request,
         callerKeys: caller.keys,
         signature: connect.signature,
+        waitMs,
       },
     });
   }

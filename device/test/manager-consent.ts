@@ -42,9 +42,9 @@ export function askOf(
   }
   const { nonce, callerName, callerId, service, want } = asked;
   const { keys: callerKeys } = caller;
-  const { signature } = connect;
+  const { signature, waitMs } = connect;
   const who = { callerName, callerId, callerKeys };
-  return { kind: 'ask', request, ...who, service, want, nonce, signature };
+  return { kind: 'ask', request, ...who, service, want, nonce, signature, waitMs };
 }
 
 /** An answer that the callee signed; to a call, or (`extend`) to a wish for a later expiry. */

@@ -7,6 +7,7 @@ import type { Message, MessageOf } from '../../protocol/control/messages.ts';
 import type { ConnectionEvent } from '../../protocol/data/connection-types.ts';
 import type { Name, SessionId } from '../../protocol/ids.ts';
 import { randomRequestId } from '../../protocol/ids.ts';
+import { LIMITS } from '../../protocol/limits.ts';
 import type { TerminalEvent } from '../terminal-types.ts';
 import { type Node, World } from './world.ts';
 
@@ -67,7 +68,7 @@ export function question(
   };
   const { calleeName: _, ...told } = asked;
   const signature = signRequest(caller.signing, asked);
-  return { kind: 'ask', request, ...told, callerKeys, signature };
+  return { kind: 'ask', request, ...told, callerKeys, signature, waitMs: LIMITS.waitMsDefault };
 }
 
 /** What the connections of a terminal said. */

@@ -55,6 +55,24 @@ t.test(
   },
 );
 
+t.test(
+  'S4002: a yes waits for its notice as long as its caller does, whatever the broker says',
+  async (t) => {
+    const { world, callee } = two();
+    const DAY_MS = 86_400_000;
+    world.hand(callee, { ...question(world, world.nodes[0]), waitMs: 3_000 }, DAY_MS);
+    world.settle();
+    t.equal(callee.sockets.size, 1, 'the callee agrees');
+    world.run(4);
+    t.equal(callee.sockets.size, 1, 'a notice may be on its way');
+    world.run(2);
+    t.equal(callee.sockets.size, 0, 'nobody calls any more');
+    world.hand(callee, { ...question(world, world.nodes[0]), waitMs: DAY_MS }, 3_000);
+    world.run(6);
+    t.equal(callee.sockets.size, 0, 'what waited at the broker has less time left');
+  },
+);
+
 t.test('claim 8: a denied name is refused, without a socket or an address', async (t) => {
   const world = new World();
   const caller = world.add('TERM1');

@@ -243,6 +243,8 @@ const FIELDS = {
     nonce: field(7, requestId),
     callerKeys: field(8, publicKeys),
     signature: field(9, bytes(SIGNATURE_BYTES)),
+    /** How long the caller still waits: the deadline beside it is only the broker's word. */
+    waitMs: field(10, uint(LIMITS.waitMsMax)),
   },
   /** The same question for a later expiry of a running talk. */
   askExtend: {
