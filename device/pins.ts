@@ -16,6 +16,13 @@ interface Mismatch extends ChangedPeer {
   readonly role: Role;
 }
 
+/** A talk whose handshake is done. */
+interface Proven {
+  readonly peer: Pin;
+  readonly role: Role;
+  readonly pinned: DeviceId | undefined;
+}
+
 /** Who is behind which name; at most LIMITS.pinsMax names, LIMITS.changedPeersMax refused ones. */
 export class Pins {
   readonly #outbox: Outbox;
@@ -45,11 +52,20 @@ export class Pins {
 
   /**
    * A talk with this peer is established, so its key is proven: the first one is remembered. At
-   * LIMITS.pinsMax nobody new is, so that no flood of names can push out a pin.
+   * LIMITS.pinsMax nobody new is, so that no flood of names can push out a pin. False, and said
+   * loudly, if somebody else was pinned under this name since the notice was believed (`pinned`: the
+   * pin of then): by another talk that began beside this one, or by the owner.
    */
-  onProven({ name, id }: Pin): void {
-    if (this.#pins.has(name) || this.#pins.size >= LIMITS.pinsMax) return;
-    this.#set(name, id);
+  onProven({ peer, role, pinned: before }: Proven): boolean {
+    const { name, id: seen } = peer;
+    const pinned = this.#pins.get(name);
+    if (pinned === undefined) {
+      if (this.#pins.size < LIMITS.pinsMax) this.#set(name, seen);
+    } else if (pinned !== seen && pinned !== before) {
+      this.onMismatch({ name, pinned, seen, role });
+      return false;
+    }
+    return true;
   }
 
   /** Says loudly that a peer was refused, and remembers whom it showed. */

@@ -100,6 +100,8 @@ export class Talks {
       session,
       role,
       peer,
+      pinned: this.#options.pins.idOf(peer.name),
+      isRefused: false,
       service,
       socket,
       call: introduced.call,
@@ -256,12 +258,13 @@ export class Talks {
       case 'established':
         talk.path = event.path;
         // The handshake proves the key behind the peer's ID (Noise KK), so it is remembered.
-        this.#options.pins.onProven(talk.peer);
+        talk.isRefused = !this.#options.pins.onProven(talk);
+        if (talk.isRefused) talk.connection.close(now, 'protocol-error');
         break;
       default:
         break;
     }
-    outbox.event({ kind: 'talk', session, event });
+    if (!talk.isRefused) outbox.event({ kind: 'talk', session, event });
   }
 
   /**

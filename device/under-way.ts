@@ -41,6 +41,10 @@ export interface UnderWay {
   readonly session: SessionId;
   readonly role: Role;
   readonly peer: { readonly name: Name; readonly id: DeviceId };
+  /** Whom the pin of its name said when the notice was believed. */
+  readonly pinned: DeviceId | undefined;
+  /** Its key is not that of whom the pin says by now: nothing of it goes further. */
+  isRefused: boolean;
   readonly service: string;
   readonly socket: SocketId;
   /** The call of ours that it came of. */

@@ -4,11 +4,12 @@
 import t from 'tap';
 import { base32 } from '../../protocol/base32.ts';
 import type { AllowEntry } from '../../protocol/consent/allow-list.ts';
+import type { MessageOf } from '../../protocol/control/messages.ts';
 import type { DeviceId, Name } from '../../protocol/ids.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { Outbox } from '../outbox.ts';
 import { Pins } from '../pins.ts';
-import { eventsOf, introduced, sentOf, talkEvents } from './talking.ts';
+import { eventsOf, introduced, sentOf, talkEvents, two } from './talking.ts';
 import { type Node, World } from './world.ts';
 
 const ALLOW_TERM1 = { action: 'allow', pattern: 'TERM1' } as const;
@@ -158,6 +159,46 @@ t.test('S4004: an ID stated between question and notice is obeyed', async (t) =>
   t.match(eventsOf(callee, 'peerChanged'), [{ pinned: callee.id, seen: caller.id }]);
 });
 
+/** TERM1 believed a notice about TERM3, whose own notice is still on its way. */
+function halfway(): { world: World; caller: Node; callee: Node; goOn: () => void } {
+  const { world, caller, callee } = two();
+  let held: MessageOf<'addressNotice'> | undefined;
+  world.alter = (to, notice) => {
+    if (to === callee) held = notice;
+    return to === callee ? undefined : notice;
+  };
+  world.call(caller, 'TERM3');
+  const goOn = (): void => {
+    if (held !== undefined) world.tell(callee, 'down', held);
+    world.run(2);
+  };
+  return { world, caller, callee, goOn };
+}
+
+t.test('S1005: of two talks that begin side by side under one name, one is refused', async (t) => {
+  const { world, caller, callee, goOn } = halfway();
+  const other = world.add('TERM3', { list: [ALLOW_TERM1] });
+  world.nodes.reverse();
+  world.call(caller, 'TERM3', { call: 2 });
+  t.ok(world.run(2, () => talkEvents(caller, 'established').length === 1));
+  t.equal(caller.pins.get('TERM3' as Name), other.id);
+  goOn();
+  t.equal(talkEvents(caller, 'established').length, 1, 'the other is nobody to talk to');
+  t.match(eventsOf(caller, 'peerChanged'), [
+    { name: 'TERM3', pinned: other.id, seen: callee.id, role: 'caller' },
+  ]);
+  t.match(eventsOf(caller, 'ended'), [{ reason: 'protocol-error' }]);
+});
+
+t.test('S1005: what the owner trusts while a talk begins counts for that talk', async (t) => {
+  const { caller, callee, goOn } = halfway();
+  t.ok(caller.terminal.trust(callee.name, caller.id));
+  goOn();
+  t.equal(talkEvents(caller, 'established').length, 0);
+  t.match(eventsOf(caller, 'peerChanged'), [{ pinned: caller.id, seen: callee.id }]);
+  t.match(eventsOf(caller, 'ended'), [{ reason: 'protocol-error' }]);
+});
+
 t.test('at the bound nobody new is pinned, and no flood of names pushes out a pin', async (t) => {
   const outbox = new Outbox();
   const pins = new Pins(outbox);
@@ -167,11 +208,14 @@ t.test('at the bound nobody new is pinned, and no flood of names pushes out a pi
   }));
   pins.restore(full);
   t.equal(pins.idOf(nameOf(LIMITS.pinsMax)), undefined);
-  pins.onProven({ name: 'NEW' as Name, id: idOf(1) });
+  const proven = (name: Name, id: DeviceId): boolean =>
+    pins.onProven({ peer: { name, id }, role: 'caller', pinned: undefined });
+  t.ok(proven('NEW' as Name, idOf(1)));
   t.equal(pins.idOf('NEW' as Name), undefined);
   t.equal(outbox.shift(), undefined);
-  pins.onProven({ name: nameOf(7), id: idOf(8) });
+  t.notOk(proven(nameOf(7), idOf(8)));
   t.equal(pins.idOf(nameOf(7)), idOf(7), 'a talk moves no pin');
+  t.match(outbox.shift(), { event: { kind: 'peerChanged', name: nameOf(7), seen: idOf(8) } });
   t.equal(pins.trust('NEW' as Name, idOf(1)), idOf(1), "the owner's word makes room");
   t.strictSame(outbox.shift(), { kind: 'pin', name: nameOf(0), id: undefined });
   t.strictSame(outbox.shift(), { kind: 'pin', name: 'NEW', id: idOf(1) });
