@@ -4,14 +4,19 @@
 // there a socket and a record of addresses. When the notice comes, the list is asked again.
 
 import { sameBytes } from '../protocol/bytes.ts';
-import type { AllowEntry, AllowList, ListVerdict } from '../protocol/consent/allow-list.ts';
+import {
+  type AllowEntry,
+  type AllowList,
+  type ListVerdict,
+  decidingEntry,
+} from '../protocol/consent/allow-list.ts';
 import type { Candidate, MessageOf } from '../protocol/control/messages.ts';
 import type { Grant } from '../protocol/grant.ts';
 import type { RequestId } from '../protocol/ids.ts';
 import { randomRecordId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Rng } from '../protocol/random.ts';
-import { MICROS_PER_SECOND, type Micros, NEVER, after, earlier, ms } from '../protocol/time.ts';
+import { type Micros, NEVER, after, earlier, ms } from '../protocol/time.ts';
 import type { LocalMoment } from '../protocol/units.ts';
 import {
   type NoticeOutcome,
@@ -23,7 +28,7 @@ import {
 import type { ListReadings } from './list-readings.ts';
 import { type Answer, OpenAnswers } from './open-answers.ts';
 import type { Outbox } from './outbox.ts';
-import { type OwnVerdict, judgeOwn } from './own-list.ts';
+import { type OwnVerdict, judgeOwn, mostSeconds, ownEntries } from './own-list.ts';
 import type { OwnerQuestions } from './owner-questions.ts';
 import type { Pins } from './pins.ts';
 import type { Requests } from './requests.ts';
@@ -299,7 +304,7 @@ export class AllowListAnswers {
     this.#reply(answer, list);
   }
 
-  /** The owner may have changed the list since; `until` has come nearer by as long as it took. */
+  /** The owner may have changed the list since, and `until` has come nearer. */
   #stillAllows(
     now: Micros,
     answer: Answer,
@@ -307,14 +312,19 @@ export class AllowListAnswers {
     list: AllowList | undefined,
     at: LocalMoment,
   ): boolean {
-    const tookSeconds = Math.ceil((now - answer.judgedAt) / MICROS_PER_SECOND) + 1;
+    const { judgedAt } = answer;
     const own = this.#judge(now, answer, list, at);
-    if (own.kind !== 'allowed') {
+    if (own.kind !== 'allowed' || list === undefined) {
       if (own.kind === 'ask') this.#turnAway(answer.ask);
       return false;
     }
     const { seconds, bytes } = own.verdict;
-    const most = seconds === undefined ? undefined : seconds + tookSeconds;
+    const entry = decidingEntry(ownEntries(list, answer.ask, at), answer.ask);
+    const secondsWithoutUntil = Math.min(
+      entry?.seconds ?? Infinity,
+      answer.ask.want.seconds ?? Infinity,
+    );
+    const most = mostSeconds(now, { at: judgedAt, seconds, secondsWithoutUntil });
     if (isWithin(grant.seconds, most) && isWithin(grant.bytes, bytes)) return true;
     this.#turnAway(answer.ask);
     return false;

@@ -21,7 +21,7 @@ import type { LocalMoment } from '../protocol/units.ts';
 import { type Self, isWithin, readExpiry } from './address-notice.ts';
 import type { ListReadings } from './list-readings.ts';
 import type { Outbox } from './outbox.ts';
-import { judgeOwn, ownEntries } from './own-list.ts';
+import { judgeOwn, mostSeconds, ownEntries } from './own-list.ts';
 import type { OwnerQuestions } from './owner-questions.ts';
 import type { Pins } from './pins.ts';
 import type { Requests } from './requests.ts';
@@ -270,21 +270,6 @@ function isAgreed(now: Micros, talk: UnderWay, { revision, seconds, bytes }: Exp
   if (consented === undefined) return false;
   const agreed = { seconds: mostSeconds(now, consented), bytes: consented.bytes };
   return isRisen(terms, { seconds, bytes }, agreed);
-}
-
-/**
- * [claim 14]: where `until` binds, the manager adds what is left until then to the whole seconds
- * that it has counted itself: from a little before our notice came, until our answer was there. So
- * its total may be more than ours by as long as that took; a stated number of seconds never gives.
- */
-function mostSeconds(
-  now: Micros,
-  consented: NonNullable<UnderWay['consented']>,
-): number | undefined {
-  const { at, seconds, secondsWithoutUntil } = consented;
-  if (seconds === undefined) return undefined;
-  const tookSeconds = Math.ceil((now - at) / MICROS_PER_SECOND) + 1;
-  return Math.min(seconds + tookSeconds, secondsWithoutUntil ?? Infinity);
 }
 
 /** Whether each limit is where it was or within what was agreed. */

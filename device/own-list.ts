@@ -14,6 +14,8 @@ import {
 } from '../protocol/consent/allow-list.ts';
 import type { ListEntry } from '../protocol/control/messages.ts';
 import type { DeviceId, Name } from '../protocol/ids.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import { MICROS_PER_SECOND, type Micros } from '../protocol/time.ts';
 import type { LocalMoment } from '../protocol/units.ts';
 import type { Pins } from './pins.ts';
 
@@ -51,6 +53,27 @@ export function ownEntries(
   at: LocalMoment,
 ): readonly ListEntry[] {
   return toTravelling(reduceToCaller(list, ask), at);
+}
+
+/**
+ * [claim 14]: the most seconds that a manager may grant on what a list agreed to. Where `until`
+ * binds, two clocks see its moment a little apart, and the manager counts from when the answer came:
+ * its total may be more by as long as that took, at most LIMITS.untilSlackSeconds, so that nobody
+ * gains by holding a notice back. A stated number of seconds never gives.
+ */
+export function mostSeconds(
+  now: Micros,
+  agreed: {
+    readonly at: Micros;
+    readonly seconds: number | undefined;
+    readonly secondsWithoutUntil: number | undefined;
+  },
+): number | undefined {
+  const { at, seconds, secondsWithoutUntil } = agreed;
+  if (seconds === undefined) return undefined;
+  const tookSeconds = Math.ceil((now - at) / MICROS_PER_SECOND) + 1;
+  const slack = Math.min(tookSeconds, LIMITS.untilSlackSeconds);
+  return Math.min(seconds + slack, secondsWithoutUntil ?? Infinity);
 }
 
 /** The ID that should be behind the caller's name, if the caller shows another one. */

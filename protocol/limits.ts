@@ -91,6 +91,8 @@ export const LIMITS = {
   extendAtShare: 0.7,
   /** Milliseconds in which the callee of a refused extension is not asked again: our choice. */
   extendPauseMs: 5_000,
+  /** Seconds by which a talk may outlast `until`: what an answer and its notice take at most. */
+  untilSlackSeconds: 10,
   /** Milliseconds that the broker waits for the address record a query names (design §5). */
   recordWaitMs: 1_000,
   /** Milliseconds until an unanswered request of a terminal is sent again; doubles, jittered. */

@@ -45,3 +45,20 @@ t.test('S5006: a stated number of seconds is kept to the second', async (t) => {
   t.equal(askedAgain({ seconds: 8 }).told(8), 1);
   t.equal(askedAgain({ seconds: 8 }).told(9), 0);
 });
+
+t.test('S5006: who holds a new expiry back gains nothing by it', async (t) => {
+  const until = new Date(AT.wallMs + 60_000).toISOString();
+  const { world, callee } = introduced({ want: { seconds: 30 } }, { until, extend: true });
+  const [session] = world.sessions;
+  const { id: callerId, name: callerName } = world.nodes[0];
+  const request = randomRequestId(world.rng);
+  const ask = { request, callerName, callerId, service: 'pipe', want: { seconds: 1_000 } };
+  world.hand(callee, { ...ask, kind: 'askExtend', session: session.grant.session });
+  world.run(25);
+  world.tell(callee, 'down', world.newExpiry(session, request, { revision: 1, seconds: 80 }));
+  world.settle();
+  t.equal(eventsOf(callee, 'extended').length, 0, '25 s late, 20 s more than was agreed to');
+  world.tell(callee, 'down', world.newExpiry(session, request, { revision: 1, seconds: 60 }));
+  world.settle();
+  t.equal(eventsOf(callee, 'extended').length, 1);
+});

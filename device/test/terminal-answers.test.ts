@@ -2,9 +2,10 @@
 // when the address notice is there.
 
 import t from 'tap';
+import type { MessageOf } from '../../protocol/control/messages.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { eventsOf, question, sentOf, talkEvents, two } from './talking.ts';
-import { type Node, World } from './world.ts';
+import { AT, type Node, World } from './world.ts';
 
 const ALLOW_TERM1 = [{ action: 'allow', pattern: 'TERM1' }] as const;
 
@@ -211,3 +212,32 @@ t.test(
     t.equal(world.wireBytes.length, 0);
   },
 );
+
+t.test('S4004: who holds a notice back gains no time by it', async (t) => {
+  const inSeconds = (seconds: number): string =>
+    new Date(AT.wallMs + seconds * 1_000).toISOString();
+  for (const [lateSeconds, before, then, isLetIn] of [
+    // Until then 100 s were left when the owner's list agreed, and 40 are when the notice comes.
+    [60, { until: inSeconds(100) }, { until: inSeconds(40) }, false],
+    [2, { until: inSeconds(100) }, { until: inSeconds(98) }, true],
+    [60, { seconds: 100 }, { seconds: 50 }, false],
+    [60, { seconds: 100 }, { seconds: 100 }, true],
+  ] as const) {
+    const { world, caller, callee } = two(new World(), before);
+    let held: MessageOf<'addressNotice'> | undefined;
+    world.alter = (to, notice) => {
+      if (to === callee) held = notice;
+      return to === callee ? undefined : notice;
+    };
+    world.call(caller, 'TERM3', { waitMs: 3_600_000 });
+    world.run(lateSeconds);
+    callee.list = {
+      version: 'v2',
+      mode: 'verdict',
+      entries: [{ action: 'allow', pattern: 'TERM1', ...then }],
+    };
+    if (held !== undefined) world.tell(callee, 'down', held);
+    world.settle();
+    t.equal(eventsOf(callee, 'introduced').length, isLetIn ? 1 : 0, JSON.stringify([before, then]));
+  }
+});

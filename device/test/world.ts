@@ -442,7 +442,7 @@ export class World {
     if (callee === undefined) return;
     const payload = askOf(caller, connect, randomRequestId(this.rng));
     this.#asked.set(payload.request, { caller, connect });
-    if (callee.isLinkUp) this.hand(callee, payload);
+    if (callee.isLinkUp) this.hand(callee, payload, connect.waitMs);
     else this.#waiting.push({ to: callee, payload });
   }
 
