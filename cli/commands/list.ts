@@ -36,7 +36,7 @@ export function declareList(program: Command): void {
     .option('--extend', 'a talk may be extended up to these limits')
     .option('--ask', 'ask me at every call: it waits for nakodo approve')
     .option('--ask-command <command>', 'ask by running this (no shell); exit code 0 is a yes')
-    .option('--remember <time>', 'with --ask: a yes counts for the next calls as well, like 8h');
+    .option('--remember <time>', 'a yes counts so long, like 8h, or until the entry is changed');
   runs<EntryOptions>(allow, (output, options, [who]) =>
     store(output, { home: options.home, action: 'allow', who, options }),
   );

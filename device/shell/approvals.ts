@@ -1,24 +1,31 @@
 // The file approvals.json: the owner's yes that still counts (`remember` in an allow-list entry,
-// `approve --remember`): for one caller, by its device ID, and one service, until a moment of wall
-// time. The agent's corrected clock judges; a moment further away than any approval lasts counts
-// for nothing, since it was written, or is read, by a clock that is wrong.
+// `approve --remember`): for one caller, by its device ID, one service and the entry that asked, as
+// it stood then, until a moment of wall time. Whoever changes the entry is asked again. The agent's
+// corrected clock judges; a moment further away than any approval lasts counts for nothing, since
+// it was written, or is read, by a clock that is wrong.
 
+import { createHash } from 'node:crypto';
 import * as v from 'valibot';
+import type { AllowEntry } from '../../protocol/consent/allow-list.ts';
 import { errorMessage } from '../../protocol/errors.ts';
 import { type DeviceId, isDeviceId } from '../../protocol/ids.ts';
 import type { Clock } from '../../protocol/io/clock.ts';
 import { damagedFile, readJson } from '../../protocol/io/files.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { LIMITS } from '../../protocol/limits.ts';
+import { MS_PER_SECOND } from '../../protocol/time.ts';
 import { WholeFile } from './whole-file.ts';
 
-/** Bytes of an approval: ID, service, moment and the JSON around them come to less than 256. */
+/** Bytes of an approval: ID, service, mark, moment and the JSON around them: less than 256. */
 const FILE_BYTES_MAX = LIMITS.approvalsMax * 256;
-const WALL_MS_PER_SECOND = 1_000;
+/** Hex digits of an entry's mark. */
+const MARK_DIGITS = 32;
 
 const approval = v.strictObject({
   id: v.custom<DeviceId>((text) => typeof text === 'string' && isDeviceId(text)),
   service: v.pipe(v.string(), v.minLength(1), v.maxLength(LIMITS.serviceNameMax)),
+  /** Of the entry that asked; see `markOf`. */
+  entry: v.pipe(v.string(), v.regex(/^[0-9a-f]+$/), v.length(MARK_DIGITS)),
   /** Unix milliseconds. */
   until: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
 });
@@ -27,6 +34,13 @@ const approvalsFile = v.strictObject({
   approvals: v.pipe(v.array(approval), v.maxLength(LIMITS.approvalsMax)),
 });
 type Approval = v.InferOutput<typeof approval>;
+
+/** What a yes is for. `entry`: that of the allow-list which asked. */
+interface Approved {
+  readonly id: DeviceId;
+  readonly service: string;
+  readonly entry: AllowEntry;
+}
 
 /** What a parsed file of approvals says. @throws NakodoError `file-damaged` for anything else. */
 export function approvalsIn(path: string, found: unknown): readonly Approval[] {
@@ -59,19 +73,20 @@ export class Approvals {
     for (const each of approvals) this.#approvals.set(keyOf(each), each);
   }
 
-  /** Whether a yes for this caller and service still counts. */
-  holds(id: DeviceId, service: string): boolean {
+  /** Whether a yes for this caller and service still counts: the entry is the same as then. */
+  holds({ id, service, entry }: Approved): boolean {
     const found = this.#approvals.get(keyOf({ id, service }));
-    if (found === undefined) return false;
+    if (found === undefined || found.entry !== markOf(entry)) return false;
     const leftMs = found.until - this.#clock.wall();
-    return leftMs > 0 && leftMs <= LIMITS.approvalSecondsMax * WALL_MS_PER_SECOND;
+    return leftMs > 0 && leftMs <= LIMITS.approvalSecondsMax * MS_PER_SECOND;
   }
 
   /** Remembers a yes, for at most LIMITS.approvalSecondsMax seconds; on disk in a moment. */
-  remember(id: DeviceId, service: string, seconds: number): void {
+  remember({ id, service, entry }: Approved, seconds: number): void {
     const bounded = Math.min(seconds, LIMITS.approvalSecondsMax);
-    const until = Math.floor(this.#clock.wall() + bounded * WALL_MS_PER_SECOND);
-    this.#approvals.set(keyOf({ id, service }), { id, service, until });
+    const until = Math.floor(this.#clock.wall() + bounded * MS_PER_SECOND);
+    const mark = markOf(entry);
+    this.#approvals.set(keyOf({ id, service }), { id, service, entry: mark, until });
     this.#makeRoom();
     this.#file.changed();
   }
@@ -104,3 +119,11 @@ export class Approvals {
 
 /** No ID holds a blank. */
 const keyOf = ({ id, service }: Pick<Approval, 'id' | 'service'>): string => `${id} ${service}`;
+
+/** Tells an entry from what its owner may make of it later: any change is another mark. */
+function markOf(entry: AllowEntry): string {
+  const { action, pattern, id, services, seconds, bytes, until, extend, ask, remember } = entry;
+  const all = [action, pattern, id, services, seconds, bytes, until, extend, ask, remember];
+  const digest = createHash('sha256').update(JSON.stringify(all)).digest('hex');
+  return digest.slice(0, MARK_DIGITS);
+}

@@ -66,7 +66,7 @@ export class Owner {
   ask(question: OwnerQuestion): void {
     const { ask, caller, service, entry } = question;
     const { approvals, answer, log } = this.#options;
-    if (approvals.holds(caller.id, service)) {
+    if (approvals.holds({ id: caller.id, service, entry })) {
       log.info('approved-before', { caller: caller.name, service });
       answer(ask, true);
     } else if (this.#byHand.size + this.#byCommand.size >= LIMITS.ownerAsksMax) {
@@ -154,10 +154,10 @@ export class Owner {
   }
 
   #settle(question: OwnerQuestion, approved: boolean, rememberSeconds: number | undefined): void {
-    const { ask, caller, service } = question;
+    const { ask, caller, service, entry } = question;
     const { approvals, answer, log } = this.#options;
     if (approved && rememberSeconds !== undefined) {
-      approvals.remember(caller.id, service, rememberSeconds);
+      approvals.remember({ id: caller.id, service, entry }, rememberSeconds);
     }
     if (!approved) approvals.forget(caller.id, service);
     log.info(approved ? 'owner-approved' : 'owner-denied', { caller: caller.name, service });

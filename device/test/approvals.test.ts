@@ -5,6 +5,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import type { AllowEntry } from '../../protocol/consent/allow-list.ts';
 import type { DeviceId } from '../../protocol/ids.ts';
 import { CorrectedClock } from '../../protocol/io/clock.ts';
 import { callLocal } from '../../protocol/io/local-socket.ts';
@@ -16,6 +17,8 @@ import { Approvals } from '../shell/approvals.ts';
 import { pair } from './real-world.ts';
 
 const ID = 'a'.repeat(32) as DeviceId;
+const ENTRY: AllowEntry = { action: 'allow', pattern: 'TERM1', ask: true };
+const of = (service: string, id = ID, entry = ENTRY) => ({ id, service, entry });
 const T0_MS = 1_750_000_000_000;
 const HOUR_MS = 3_600_000;
 
@@ -43,46 +46,46 @@ t.test(
     const path = await file(t);
     const clock = clockAt(T0_MS);
     const first = await opened(path, clock);
-    t.notOk(first.holds(ID, 'file'));
-    first.remember(ID, 'file', 8 * 3_600);
-    t.ok(first.holds(ID, 'file'));
+    t.notOk(first.holds(of('file')));
+    first.remember(of('file'), 8 * 3_600);
+    t.ok(first.holds(of('file')));
     await first.settled();
     t.equal((await stat(path)).mode & 0o777, 0o600);
 
     const again = await opened(path, clock);
-    t.ok(again.holds(ID, 'file'));
-    t.notOk(again.holds(ID, 'port:22'), 'another service');
-    t.notOk(again.holds('b'.repeat(32) as DeviceId, 'file'), 'another caller');
+    t.ok(again.holds(of('file')));
+    t.notOk(again.holds(of('port:22')), 'another service');
+    t.notOk(again.holds(of('file', 'b'.repeat(32) as DeviceId)), 'another caller');
     clock.correct(T0_MS + 7 * HOUR_MS);
-    t.ok(again.holds(ID, 'file'));
+    t.ok(again.holds(of('file')));
     clock.correct(T0_MS + 9 * HOUR_MS);
-    t.notOk(again.holds(ID, 'file'), 'over');
+    t.notOk(again.holds(of('file')), 'over');
     clock.correct(0);
-    t.notOk(again.holds(ID, 'file'), 'a clock that was never set makes no approval last for years');
+    t.notOk(again.holds(of('file')), 'a clock that was never set makes no approval last for years');
     clock.correct(T0_MS + HOUR_MS);
     again.forget(ID, 'file');
     await again.settled();
-    t.notOk((await opened(path, clock)).holds(ID, 'file'), 'taken back');
+    t.notOk((await opened(path, clock)).holds(of('file')), 'taken back');
   },
 );
 
 t.test('approvals are bounded: the one that ends first makes room', async (t) => {
   const clock = clockAt(T0_MS);
   const approvals = await opened(await file(t), clock);
-  approvals.remember(ID, 'short', 60);
-  approvals.remember(ID, 'ever', 2 * LIMITS.approvalSecondsMax);
-  for (let at = 0; at < LIMITS.approvalsMax - 1; at++) approvals.remember(ID, `port:${at}`, 3_600);
-  t.notOk(approvals.holds(ID, 'short'));
-  t.ok(approvals.holds(ID, 'port:0') && approvals.holds(ID, 'ever'));
+  approvals.remember(of('short'), 60);
+  approvals.remember(of('ever'), 2 * LIMITS.approvalSecondsMax);
+  for (let at = 0; at < LIMITS.approvalsMax - 1; at++) approvals.remember(of(`port:${at}`), 3_600);
+  t.notOk(approvals.holds(of('short')));
+  t.ok(approvals.holds(of('port:0')) && approvals.holds(of('ever')));
   clock.correct(T0_MS + (LIMITS.approvalSecondsMax + 1) * 1_000);
-  t.notOk(approvals.holds(ID, 'ever'), 'no approval lasts for longer than the longest');
+  t.notOk(approvals.holds(of('ever')), 'no approval lasts for longer than the longest');
   await approvals.settled();
 });
 
 t.test('a file of approvals is read or refused by name, whatever is in it', async (t) => {
   const path = await file(t);
   const clock = clockAt(T0_MS);
-  const one = { id: ID, service: 'file', until: T0_MS + HOUR_MS };
+  const one = { id: ID, service: 'file', entry: '0'.repeat(32), until: T0_MS + HOUR_MS };
   const good = { version: 1, approvals: [one] };
   const bad: readonly unknown[] = [
     [],
@@ -92,6 +95,8 @@ t.test('a file of approvals is read or refused by name, whatever is in it', asyn
     { version: 1, approvals: [{ ...one, until: '2030' }] },
     { version: 1, approvals: [{ ...one, until: -1 }] },
     { version: 1, approvals: [{ ...one, service: '' }] },
+    { version: 1, approvals: [{ ...one, entry: '' }] },
+    { version: 1, approvals: [{ ...one, entry: undefined }] },
     { version: 1, approvals: Array.from({ length: LIMITS.approvalsMax + 1 }, () => one) },
   ];
   for (const content of bad) {
@@ -99,13 +104,37 @@ t.test('a file of approvals is read or refused by name, whatever is in it', asyn
     await t.rejects(opened(path, clock), { code: 'file-damaged', message: /approvals\.json/ });
   }
   await writeFile(path, JSON.stringify(good));
-  t.ok((await opened(path, clock)).holds(ID, 'file'));
+  t.notOk((await opened(path, clock)).holds(of('file')), 'read, and of another entry');
+});
+
+t.test('claim 8: a yes counts for the entry that asked, as its owner wrote it then', async (t) => {
+  const approvals = await opened(await file(t), clockAt(T0_MS));
+  const remembering = { ...ENTRY, remember: 8 * 3_600 };
+  approvals.remember(of('file', ID, remembering), 8 * 3_600);
+  t.ok(approvals.holds(of('file', ID, { ...remembering })), 'the list was read anew');
+  const others: readonly Partial<AllowEntry>[] = [
+    { remember: undefined },
+    { remember: 3_600 },
+    { ask: '/usr/local/bin/ask' },
+    { pattern: '*' },
+    { id: ID },
+    { services: ['file'] },
+    { seconds: 60 },
+    { bytes: 1 },
+    { until: '18:00' },
+    { extend: true },
+  ];
+  for (const change of others) {
+    const changed = { ...remembering, ...change };
+    t.notOk(approvals.holds(of('file', ID, changed)), JSON.stringify(change));
+  }
+  await approvals.settled();
 });
 
 const ASKING = '[[allow]]\nname = "TERM1"\nask = true\n';
 
 t.test('S4003: the owner is asked, and the call waits for nakodo approve', async (t) => {
-  const { caller, callee } = await pair(t, ASKING);
+  const { world, caller, callee } = await pair(t, ASKING);
   const served = await serveAgent(callee, silentLog);
   t.teardown(() => served.close());
   const ask = (request: object): Promise<Record<string, unknown>> =>
@@ -132,6 +161,10 @@ t.test('S4003: the owner is asked, and the call waits for nakodo approve', async
   again.finish('done');
   t.equal((await again.ended).reason, 'done', 'the yes is remembered');
   await until(async () => (await readFile(callee.home.approvals, 'utf8')).includes(caller.id));
+
+  await world.setList('TERM3', `${ASKING}bytes = "1MB"\n`);
+  const changed = caller.call({ to: 'TERM3', service: 'file', waitMs: 500 });
+  await t.rejects(changed, { code: 'refused' }, 'the entry is another: its owner is asked again');
 
   const other = caller.call({ to: 'TERM3', service: 'pipe', waitMs: 1_000 });
   await ask({ op: 'questions', name: 'TERM1', waitMs: 20_000 });

@@ -55,7 +55,10 @@ const GOOD = {
     serverKeys: base64(makeServerKeys(signingKey, { sequence: 1, pins: [SEED] })),
   },
   pins: { version: 1, pins: [{ name, id }] },
-  approvals: { version: 1, approvals: [{ id, service: 'file', until: 1_750_000_000_000 }] },
+  approvals: {
+    version: 1,
+    approvals: [{ id, service: 'file', entry: '0'.repeat(32), until: 1_750_000_000_000 }],
+  },
 } as const;
 
 /** A text with up to three places cut out and written over. */
