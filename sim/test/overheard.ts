@@ -50,7 +50,7 @@ export async function overheard(
   const home = await town.enrol(options.name, options.allowList);
   const opened: Buffer[] = [];
   const sealed: Buffer[] = [];
-  const suite = noting(opened, sealed);
+  const suite = listening(noteIn(opened), noteIn(sealed));
   const agent = await town.start(home, { ...options.agent, suite, brokerUrl: proxy.url });
   const incoming: Session[] = [];
   agent.onIncoming((session) => {
@@ -69,28 +69,37 @@ export async function overheard(
   };
 }
 
-/** node:crypto, with a note of every control message that is opened or sealed. */
-function noting(opened: Buffer[], sealed: Buffer[]): CryptoSuite {
-  const note = (into: Buffer[], bytes: Uint8Array): void => {
-    // What the data plane protects is none.
-    if (decodeMessage(bytes) !== undefined) into.push(Buffer.from(bytes));
-  };
+/**
+ * node:crypto, whose user is told of all that it opened, or is about to seal; the
+ * bytes are borrowed.
+ */
+export function listening(
+  onOpened: (message: Uint8Array) => void,
+  onSealed: (message: Uint8Array) => void,
+): CryptoSuite {
   const importKey = (bytes: Uint8Array): AeadKey => {
     const key = nodeSuite.aead.importKey(bytes);
     return {
       seal(nonce, aad, buffer, start, length) {
-        note(sealed, buffer.subarray(start, start + length));
+        onSealed(buffer.subarray(start, start + length));
         key.seal(nonce, aad, buffer, start, length);
       },
       open(nonce, aad, buffer, start, length) {
         const isOpen = key.open(nonce, aad, buffer, start, length);
-        if (isOpen) note(opened, buffer.subarray(start, start + length - TAG_BYTES));
+        if (isOpen) onOpened(buffer.subarray(start, start + length - TAG_BYTES));
         return isOpen;
       },
     };
   };
   return { ...nodeSuite, aead: { name: nodeSuite.aead.name, importKey } };
 }
+
+/** Keeps control messages; what the data plane protects is none. */
+const noteIn =
+  (into: Buffer[]) =>
+  (bytes: Uint8Array): void => {
+    if (decodeMessage(bytes) !== undefined) into.push(Buffer.from(bytes));
+  };
 
 function messagesOf<K extends Kind>(payloads: readonly Buffer[], kind: K): readonly MessageOf<K>[] {
   return payloads
