@@ -12,6 +12,7 @@ import { openMembership } from '../../protocol/identity/membership.ts';
 import { openServerKeys } from '../../protocol/identity/server-keys.ts';
 import { type DeviceId, type Name, isName } from '../../protocol/ids.ts';
 import { NakodoError } from '../../protocol/errors.ts';
+import { fromBase64, toBase64 } from '../../protocol/io/base64.ts';
 import { damagedFile, makeFolder, readJson, writeFileAtomic } from '../../protocol/io/files.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
@@ -82,11 +83,7 @@ export async function openHome(folder: string): Promise<Home> {
   return home;
 }
 
-const base64 = v.pipe(
-  v.string(),
-  v.regex(/^[A-Za-z0-9_-]*$/),
-  v.transform((text): Uint8Array => Uint8Array.from(Buffer.from(text, 'base64url'))),
-);
+const base64 = v.pipe(v.string(), v.transform(fromBase64), v.instance(Uint8Array));
 const key = v.pipe(
   base64,
   v.check((bytes) => bytes.length === KEY_BYTES),
@@ -252,5 +249,4 @@ function identityOf(
   return { id: deviceIdOf(suite, keys), keys, signingKey, dhKey };
 }
 
-const toBase64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 const jsonText = (value: object): string => `${JSON.stringify(value, undefined, 2)}\n`;

@@ -17,6 +17,7 @@ import {
 } from 'node:crypto';
 
 import { assert } from '../assert.ts';
+import { toBase64 } from './base64.ts';
 import {
   type Aead,
   type AeadKey,
@@ -49,10 +50,6 @@ type Curve = 'X25519' | 'Ed25519';
 /** A plain Uint8Array on the same memory: a Buffer's `slice` and JSON behave otherwise. */
 function view(buffer: Buffer): Uint8Array {
   return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
-}
-
-function base64url(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64url');
 }
 
 function importAeadKey(bytes: Uint8Array): AeadKey {
@@ -88,9 +85,9 @@ function importAeadKey(bytes: Uint8Array): AeadKey {
 function importPrivateKey(curve: Curve, secret: Uint8Array): KeyObject {
   assert(secret.length === KEY_BYTES, 'a private key has 32 bytes');
   // `x` has to be there and is not looked at: OpenSSL derives the public key by itself.
-  const x = base64url(new Uint8Array(KEY_BYTES));
+  const x = toBase64(new Uint8Array(KEY_BYTES));
   return createPrivateKey({
-    key: { kty: 'OKP', crv: curve, x, d: base64url(secret) },
+    key: { kty: 'OKP', crv: curve, x, d: toBase64(secret) },
     format: 'jwk',
   });
 }
@@ -105,7 +102,7 @@ function importPublicKey(curve: Curve, bytes: Uint8Array): KeyObject | undefined
   if (bytes.length !== KEY_BYTES) return undefined;
   try {
     return createPublicKey({
-      key: { kty: 'OKP', crv: curve, x: base64url(bytes) },
+      key: { kty: 'OKP', crv: curve, x: toBase64(bytes) },
       format: 'jwk',
     });
   } catch {
@@ -150,7 +147,7 @@ class KnownKeys {
 
   /** The key of these 32 bytes; undefined, and not remembered, for bytes that are no key. */
   find(bytes: Uint8Array): KeyObject | undefined {
-    const name = base64url(bytes);
+    const name = toBase64(bytes);
     const known = this.#keys.get(name);
     if (known !== undefined) return known;
     const key = this.#bring(bytes);

@@ -7,6 +7,7 @@
 //   key <base64url>      public keys of a terminal that enrolled before the span; any number
 //   entry <base64url>    the entries in their order
 
+import { fromBase64, toBase64 } from '../../protocol/io/base64.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import type { SignedSpan } from '../log-head.ts';
 import type { LogVerifier } from '../log-verify.ts';
@@ -18,7 +19,7 @@ const LINE_CHARACTERS_MAX = 2 * LIMITS.sealedBytesMax;
 
 /** One line of a log, with its line feed. */
 export function logLine(kind: 'head' | 'key' | 'entry', bytes: Uint8Array): string {
-  return `${kind} ${Buffer.from(bytes).toString('base64url')}\n`;
+  return `${kind} ${toBase64(bytes)}\n`;
 }
 
 /** Feeds a text, chunk by chunk, into a verifier: one reader for each file. */
@@ -57,12 +58,14 @@ export class LogReader {
       return isLog || this.#verifier.reject('this is no log of a version that is known here');
     }
     const [kind, text = ''] = line.split(' ', 2);
-    const bytes = Buffer.from(text, 'base64url');
-    // The decoder passes over what it does not know; there is exactly one way to write a line.
-    const isExact =
-      line.length <= LINE_CHARACTERS_MAX && `${kind} ${bytes.toString('base64url')}` === line;
+    const bytes = line.length > LINE_CHARACTERS_MAX ? undefined : fromBase64(text);
     const isHead = this.#lines === 2;
-    if (!isExact || isHead !== (kind === 'head')) {
+    // The decoder passes over spare bits; there is exactly one way to write a line.
+    if (
+      bytes === undefined ||
+      `${kind} ${toBase64(bytes)}` !== line ||
+      isHead !== (kind === 'head')
+    ) {
       return this.#verifier.reject(`line ${this.#lines} cannot be read`);
     }
     if (kind === 'head') return this.#verifier.begin(bytes, this.#use);

@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { type CryptoSuite, type DhKey, KEY_BYTES, type SigningKey } from '../../protocol/crypto.ts';
+import { fromBase64, toBase64 } from '../../protocol/io/base64.ts';
 import { damagedFile, makeFolder, readJson, writeFileAtomic } from '../../protocol/io/files.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
 
@@ -14,8 +15,9 @@ const PUBLIC_MODE = 0o644;
 
 const secret = v.pipe(
   v.string(),
-  v.regex(/^[A-Za-z0-9_-]{43}$/),
-  v.transform((text): Uint8Array => Uint8Array.from(Buffer.from(text, 'base64url'))),
+  v.transform(fromBase64),
+  v.instance(Uint8Array),
+  v.check((bytes) => bytes.length === KEY_BYTES),
 );
 const identityFile = v.variant('version', [
   // Of releases before the seal.
@@ -51,14 +53,13 @@ export async function loadManagerKeys(
   if (known?.agreementSecret === undefined) {
     const identity = {
       version: 2,
-      signingSeed: Buffer.from(signingSeed).toString('base64url'),
-      agreementSecret: Buffer.from(agreementSecret).toString('base64url'),
+      signingSeed: toBase64(signingSeed),
+      agreementSecret: toBase64(agreementSecret),
     };
     await writeFileAtomic(path, `${JSON.stringify(identity, undefined, 2)}\n`, PRIVATE_MODE);
   }
   const key = suite.signingKey(signingSeed);
-  const publicKey = Buffer.from(key.publicKey).toString('base64url');
-  await writeFileAtomic(join(home, 'manager.pub'), `${publicKey}\n`, PUBLIC_MODE);
+  await writeFileAtomic(join(home, 'manager.pub'), `${toBase64(key.publicKey)}\n`, PUBLIC_MODE);
   return { key, agreementKey: suite.dhKey(agreementSecret) };
 }
 
