@@ -10,7 +10,7 @@ import { membership, openMembership } from '../protocol/identity/membership.ts';
 import { unwrap } from '../protocol/identity/signed.ts';
 import type { DeviceId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
-import { type Micros, NEVER, type WallMs, after, ms } from '../protocol/time.ts';
+import { MS_PER_SECOND, type Micros, NEVER, type WallMs, after, ms } from '../protocol/time.ts';
 import { BROKER_LIMITS } from './limits.ts';
 import {
   type Held,
@@ -23,8 +23,6 @@ import {
 } from './login.ts';
 import { Revocations } from './revocations.ts';
 import { UsedNonces } from './used-nonces.ts';
-
-const MS_PER_SECOND = 1_000;
 
 /** Why a login is refused: `no-list` is the broker's own trouble, and passes. */
 export type LoginFault = ProofFault | 'replayed' | 'revoked' | 'no-list';

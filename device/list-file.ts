@@ -27,6 +27,7 @@ import { isPattern } from '../protocol/consent/allow-list.ts';
 import { UsageError, errorMessage } from '../protocol/errors.ts';
 import { type DeviceId, isDeviceId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
+import { MS_PER_SECOND } from '../protocol/time.ts';
 import { isUntil, parseDuration, parseSize } from '../protocol/units.ts';
 
 /** What was read: a list, or a sentence for its owner that says where and what. */
@@ -45,7 +46,6 @@ export interface EntryOptions {
   readonly remember?: string | undefined;
 }
 
-const MS_PER_SECOND = 1_000;
 const SECONDS_PER_HOUR = 3_600;
 const SECONDS_PER_DAY = 86_400;
 const SERVICE = /^[!-~]+$/;

@@ -59,8 +59,12 @@ export interface CryptoSuite {
   hmacBlake2s(key: Uint8Array, message: Uint8Array): Uint8Array;
 }
 
-/** Bytes of a key (RFC 8439, 7748), a tag and a nonce (RFC 8439), an Ed25519 signature. */
+/**
+ * Bytes of a key (RFC 8439, 7748), a tag and a nonce (RFC 8439), an Ed25519 signature, a BLAKE2s
+ * hash.
+ */
 export const KEY_BYTES = 32;
 export const TAG_BYTES = 16;
 export const NONCE_BYTES = 12;
 export const SIGNATURE_BYTES = 64;
+export const HASH_BYTES = 32;

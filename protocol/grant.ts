@@ -16,6 +16,7 @@ import {
   sessionId,
   uint,
 } from './control/schema.ts';
+import { HASH_BYTES } from './crypto.ts';
 import { LIMITS } from './limits.ts';
 
 const seconds = uint(LIMITS.grantSecondsMax);
@@ -32,7 +33,7 @@ export const grant = record({
   service: field(6, ascii(LIMITS.serviceNameMax)),
   seconds: field(7, seconds),
   bytes: optional(8, quota),
-  verdict: field(9, bytes(32)),
+  verdict: field(9, bytes(HASH_BYTES)),
 });
 export type Grant = Infer<typeof grant>;
 

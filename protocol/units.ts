@@ -4,7 +4,7 @@
 
 import { UsageError } from './errors.ts';
 import { LIMITS } from './limits.ts';
-import type { WallMs } from './time.ts';
+import { MS_PER_SECOND, type WallMs } from './time.ts';
 
 /** A moment as the callee's clock on the wall shows it. */
 export interface LocalMoment {
@@ -26,7 +26,6 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
   GiB: 2 ** 30,
   TiB: 2 ** 40,
 };
-const MS_PER_SECOND = 1_000;
 const SECONDS_PER_MINUTE = 60;
 const SECONDS_PER_HOUR = 3_600;
 const SECONDS_PER_DAY = 86_400;

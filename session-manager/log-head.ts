@@ -6,12 +6,16 @@
 import { sameBytes } from '../protocol/bytes.ts';
 import { decodeCbor, encodeCbor } from '../protocol/control/cbor.ts';
 import { bytes, field, oneOf, record, uint } from '../protocol/control/schema.ts';
-import { type CryptoSuite, SIGNATURE_BYTES, type SigningKey } from '../protocol/crypto.ts';
+import {
+  type CryptoSuite,
+  HASH_BYTES,
+  SIGNATURE_BYTES,
+  type SigningKey,
+} from '../protocol/crypto.ts';
 import { signed, verifySigned } from '../protocol/identity/signed.ts';
 import { EMPTY_LOG, type LogHead, decodeLogEntry } from './log.ts';
 import type { Row } from './manager-types.ts';
 
-const HASH_BYTES = 32;
 /** Row of the table `meta` that holds the signed head of the log. */
 export const HEAD_KEY = 'log-head';
 
@@ -95,8 +99,8 @@ export function samePlace(a: LogHead, b: LogHead): boolean {
 
 /**
  * What is wrong with the end of a stored log, in words; undefined if nothing is. Quick, for a
- * start: the head is signed by this manager, and the last entry is the one that it names. `isEmpty`: no
- * table holds anything that came with an entry, so that there may be no head yet.
+ * start: the head is signed by this manager, and the last entry is the one that it names.
+ * `isEmpty`: no table holds anything that came with an entry, so that there may be no head yet.
  */
 export function checkLogHead(
   suite: CryptoSuite,

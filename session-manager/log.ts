@@ -19,14 +19,13 @@ import {
   uint,
 } from '../protocol/control/schema.ts';
 import { publicKeys } from '../protocol/control/messages.ts';
-import { type CryptoSuite, SIGNATURE_BYTES } from '../protocol/crypto.ts';
+import { type CryptoSuite, HASH_BYTES, SIGNATURE_BYTES } from '../protocol/crypto.ts';
 import { END_REASONS, type EndReason } from '../protocol/ends.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { WallMs } from '../protocol/time.ts';
 import { MANAGER_LIMITS } from './limits.ts';
 
 const LOG_VERSION = 1;
-const HASH_BYTES = 32;
 const NO_HASH = new Uint8Array(HASH_BYTES);
 /** Digits of a key in the store: text order is number order up to 2^53. */
 const KEY_DIGITS = 16;

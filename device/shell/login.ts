@@ -10,11 +10,10 @@ import { TOKEN_NONCE_BYTES, makeToken } from '../../protocol/identity/token.ts';
 import type { CorrectedClock } from '../../protocol/io/clock.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
+import { MS_PER_SECOND } from '../../protocol/time.ts';
 import { renewMembership } from './enrol.ts';
 import { type Enrolment, type Home, type Identity, saveEnrolment } from './home.ts';
 import { ServerTrust } from './server-trust.ts';
-
-const MS_PER_SECOND = 1_000;
 
 interface LoginOptions {
   readonly home: Home;

@@ -30,14 +30,13 @@ import {
   sessionId,
   uint,
 } from '../control/schema.ts';
-import type { CryptoSuite, SigningKey } from '../crypto.ts';
+import { type CryptoSuite, HASH_BYTES, type SigningKey } from '../crypto.ts';
 import { deviceIdOf } from '../identity/device-id.ts';
 import { signed, verifySigned } from '../identity/signed.ts';
 import type { DeviceId, Name, RequestId, SessionId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 
 const VERSION = 1;
-const HASH_BYTES = 32;
 const service = ascii(LIMITS.serviceNameMax);
 
 /** What a caller signs: who asks whom, for what; `nonce`: its own request ID, new each time. */

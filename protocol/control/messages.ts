@@ -77,8 +77,8 @@ export type ListEntry = Infer<typeof listEntry>;
 
 /** The two public keys of a terminal; the device ID is their hash (design §3). */
 export const publicKeys = record({
-  ed25519: field(0, bytes(32)),
-  x25519: field(1, bytes(32)),
+  ed25519: field(0, bytes(KEY_BYTES)),
+  x25519: field(1, bytes(KEY_BYTES)),
 });
 export type PublicKeys = Infer<typeof publicKeys>;
 
@@ -290,8 +290,8 @@ const FIELDS = {
   addressNotice: {
     request: field(2, requestId),
     grant: field(3, bytes(1, LIMITS.grantMessageBytesMax)),
-    signature: field(4, bytes(64)),
-    key: field(5, bytes(32)),
+    signature: field(4, bytes(SIGNATURE_BYTES)),
+    key: field(5, bytes(KEY_BYTES)),
     peerKeys: field(6, publicKeys),
     peerCandidates: field(7, list(candidate, LIMITS.candidatesMax)),
     /** To the caller: what the callee signed (`verdictStatement`); its hash stands in the grant. */
@@ -302,7 +302,7 @@ const FIELDS = {
   newExpiry: {
     request: field(2, requestId),
     expiry: field(3, bytes(1, LIMITS.grantMessageBytesMax)),
-    signature: field(4, bytes(64)),
+    signature: field(4, bytes(SIGNATURE_BYTES)),
   },
   /** Answer to `endNotice`: it is in the log and may be forgotten. */
   ended: {

@@ -2,13 +2,13 @@
 // while the terminal is connected (design §3). A broker needs only the manager's public key to
 // believe it, and learns no name from it.
 
-import { decodeCbor, encodeCbor } from '../control/cbor.ts';
+import { encodeCbor } from '../control/cbor.ts';
 import { publicKeys } from '../control/messages.ts';
 import { type Infer, deviceId, exactly, field, record, uint } from '../control/schema.ts';
 import type { CryptoSuite, SigningKey } from '../crypto.ts';
 import { LIMITS } from '../limits.ts';
 import { deviceIdOf } from './device-id.ts';
-import { unwrap, verifySigned, wrap } from './signed.ts';
+import { openWrapped, wrap } from './signed.ts';
 
 const VERSION = 1;
 
@@ -39,11 +39,12 @@ export function openMembership(
   managerKey: Uint8Array,
   encoded: Uint8Array,
 ): Membership | undefined {
-  if (encoded.length > LIMITS.membershipBytesMax) return undefined;
-  const parts = unwrap(encoded);
-  if (parts === undefined) return undefined;
-  if (!verifySigned(suite, managerKey, 'membership', parts.body, parts.signature)) return undefined;
-  const statement = decodeCbor(membership, parts.body);
+  const statement = openWrapped(suite, encoded, {
+    publicKey: managerKey,
+    label: 'membership',
+    type: membership,
+    bytesMax: LIMITS.membershipBytesMax,
+  });
   if (statement === undefined) return undefined;
   return deviceIdOf(suite, statement.keys) === statement.device ? statement : undefined;
 }

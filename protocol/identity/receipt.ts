@@ -2,14 +2,13 @@
 // signed by the manager. Terminals keep the newest: a log that lacks this entry, or has another in
 // its place, was cut or changed afterwards.
 
-import { decodeCbor, encodeCbor } from '../control/cbor.ts';
+import { encodeCbor } from '../control/cbor.ts';
 import { type Infer, bytes, exactly, field, record, uint } from '../control/schema.ts';
-import type { CryptoSuite, SigningKey } from '../crypto.ts';
+import { type CryptoSuite, HASH_BYTES, type SigningKey } from '../crypto.ts';
 import { LIMITS } from '../limits.ts';
-import { unwrap, verifySigned, wrap } from './signed.ts';
+import { openWrapped, wrap } from './signed.ts';
 
 const VERSION = 1;
-const HASH_BYTES = 32;
 
 /** `hash`: BLAKE2s of entry number `sequence`; `at`: Unix milliseconds. */
 export const receipt = record({
@@ -31,10 +30,10 @@ export function openReceipt(
   managerKey: Uint8Array,
   encoded: Uint8Array,
 ): Receipt | undefined {
-  if (encoded.length > LIMITS.receiptBytesMax) return undefined;
-  const parts = unwrap(encoded);
-  if (parts === undefined) return undefined;
-  const { body, signature } = parts;
-  if (!verifySigned(suite, managerKey, 'receipt', body, signature)) return undefined;
-  return decodeCbor(receipt, body);
+  return openWrapped(suite, encoded, {
+    publicKey: managerKey,
+    label: 'receipt',
+    type: receipt,
+    bytesMax: LIMITS.receiptBytesMax,
+  });
 }

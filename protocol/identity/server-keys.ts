@@ -3,11 +3,11 @@
 // higher sequence only; one that comes back after the key was changed fetches the statement over
 // the very connection it does not trust yet: what counts is the signature.
 
-import { decodeCbor, encodeCbor } from '../control/cbor.ts';
+import { encodeCbor } from '../control/cbor.ts';
 import { type Infer, bytes, exactly, field, list, record, uint } from '../control/schema.ts';
 import type { CryptoSuite, SigningKey } from '../crypto.ts';
 import { LIMITS } from '../limits.ts';
-import { unwrap, verifySigned, wrap } from './signed.ts';
+import { openWrapped, wrap } from './signed.ts';
 
 const VERSION = 1;
 /** Bytes of a pin: SHA-256 over the key's SubjectPublicKeyInfo (RFC 7469 §2.4). */
@@ -35,10 +35,10 @@ export function openServerKeys(
   managerKey: Uint8Array,
   encoded: Uint8Array,
 ): ServerKeys | undefined {
-  if (encoded.length > LIMITS.serverKeysBytesMax) return undefined;
-  const parts = unwrap(encoded);
-  if (parts === undefined) return undefined;
-  const { body, signature } = parts;
-  if (!verifySigned(suite, managerKey, 'server-keys', body, signature)) return undefined;
-  return decodeCbor(serverKeys, body);
+  return openWrapped(suite, encoded, {
+    publicKey: managerKey,
+    label: 'server-keys',
+    type: serverKeys,
+    bytesMax: LIMITS.serverKeysBytesMax,
+  });
 }

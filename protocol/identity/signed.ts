@@ -3,8 +3,8 @@
 // two (label, body) pairs give the same message.
 
 import { asciiBytes, concatBytes } from '../bytes.ts';
-import { bytes, field, record } from '../control/schema.ts';
 import { decodeCbor, encodeCbor } from '../control/cbor.ts';
+import { type Type, bytes, field, record } from '../control/schema.ts';
 import { type CryptoSuite, SIGNATURE_BYTES, type SigningKey } from '../crypto.ts';
 import { LIMITS } from '../limits.ts';
 
@@ -58,6 +58,29 @@ export function unwrap(
   encoded: Uint8Array,
 ): { readonly body: Uint8Array; readonly signature: Uint8Array } | undefined {
   return decodeCbor(envelope, encoded);
+}
+
+/** Whose word for what is wanted, in what form, and how many bytes it may have, wrapped. */
+interface Wrapped<T> {
+  /** Ed25519, 32 bytes. */
+  readonly publicKey: Uint8Array;
+  readonly label: SignedLabel;
+  readonly type: Type<T>;
+  readonly bytesMax: number;
+}
+
+/** Reads a wrapped record that this key signed for this purpose; undefined for anything else. */
+export function openWrapped<T>(
+  suite: CryptoSuite,
+  encoded: Uint8Array,
+  { publicKey, label, type, bytesMax }: Wrapped<T>,
+): T | undefined {
+  const parts = encoded.length > bytesMax ? undefined : unwrap(encoded);
+  if (parts === undefined) return undefined;
+  const { body, signature } = parts;
+  return verifySigned(suite, publicKey, label, body, signature)
+    ? decodeCbor(type, body)
+    : undefined;
 }
 
 function labelled(label: SignedLabel, body: Uint8Array): Uint8Array {

@@ -17,6 +17,7 @@ import { type LinkOptions, type MqttLink, openLink } from '../../protocol/io/mqt
 import { type ServerCertificate, readPin } from '../../protocol/io/server-certificate.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
+import { MS_PER_SECOND } from '../../protocol/time.ts';
 import { RATE_DEFAULTS } from '../limits.ts';
 import type {
   Command,
@@ -38,8 +39,6 @@ import { type Operations, makeOperations } from './operations.ts';
 import { openLmdbStore } from './store-lmdb.ts';
 import type { Store } from './store.ts';
 import { checkStoredLog } from './stored-log.ts';
-
-const MS_PER_SECOND = 1_000;
 
 /** Settings of a session manager. */
 export interface ManagerShellOptions {
