@@ -7,18 +7,18 @@ import { createInterface } from 'node:readline/promises';
 import { Argument, type Command } from 'commander';
 import type { WaitingQuestion } from '../../device/shell/owner.ts';
 import { EXIT, type ExitCode, NakodoError, errorCode } from '../../protocol/errors.ts';
-import { type DeviceId, type Name, isDeviceId } from '../../protocol/ids.ts';
+import type { DeviceId, Name } from '../../protocol/ids.ts';
 import { LIMITS } from '../../protocol/limits.ts';
+import { MS_PER_SECOND } from '../../protocol/time.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
 import { askAgent } from '../ask.ts';
 import { homeFolder, makeHome } from '../home.ts';
 import { withLock } from '../lock.ts';
-import { terminalName } from '../names.ts';
+import { terminalId, terminalName } from '../names.ts';
 import { type Output, table } from '../output.ts';
 import { type CommonOptions, boundedDurationOption, declare, runs } from './command.ts';
 
 const PINS_FILE = 'pins.json';
-const MS_PER_SECOND = 1_000;
 
 interface ApproveOptions extends CommonOptions {
   readonly deny?: true;
@@ -184,7 +184,7 @@ async function runTrust(
 ): Promise<ExitCode> {
   const hash = who.indexOf('#');
   const name = terminalName(hash < 0 ? who : who.slice(0, hash));
-  const id = hash < 0 ? undefined : deviceId(who.slice(hash + 1));
+  const id = hash < 0 ? undefined : terminalId(who.slice(hash + 1));
   const trusted = await trustedId(options, name, id);
   output.result(
     { name, id: trusted },
@@ -231,14 +231,4 @@ async function storePin(path: string, name: Name, id: DeviceId): Promise<void> {
     await store.settled();
     if (failure !== undefined) throw failure;
   });
-}
-
-function deviceId(text: string): DeviceId {
-  if (isDeviceId(text)) return text;
-  throw new NakodoError(
-    'bad-id',
-    `'${text.replace(/\p{C}/gu, '?')}' is not a terminal's ID`,
-    'an ID has 32 characters a-z and 2-7: see `nakodo status` there',
-    EXIT.usage,
-  );
 }
