@@ -15,6 +15,11 @@ export const MANAGER_LIMITS = {
   firesPerTurnMax: 256,
   /** Answers kept for a request that is repeated, until its caller's own wait is over. */
   answersMax: 20_000,
+  /**
+   * Sessions that one terminal has not reported as ended, so that a few that begin talks and never
+   * end them do not fill LIMITS.sessionsMax: sixteen times what it can have at once.
+   */
+  unreportedPerDeviceMax: 1_024,
   /** Closed sessions kept in memory, so that a late report still finds its session. */
   closedSessionsMax: 10_000,
   /** Operators who wait for the end of one session. */
@@ -46,8 +51,6 @@ export const MANAGER_LIMITS = {
   ticketUsesMax: 10_000,
   /** Seconds that a ticket is good for: a year. */
   ticketSecondsMax: 366 * 86_400,
-  /** Bytes of one record in the store: an introduction, all at its longest, comes to 900. */
-  recordBytesMax: 4_096,
 } as const;
 
 /**

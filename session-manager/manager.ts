@@ -1,9 +1,8 @@
 // The session manager: the go-between who knows names, asks the callee, and introduces only on a
 // yes [means 41–45, claim 9, claim 20]. This file takes inputs apart, opens what terminals have
 // sealed, and hands each to the part that it concerns: registrations, introductions, sessions,
-// extensions, revocations. Pure: the shell brings time, the
-// broker and the disk. One change → drain `poll` → arm one timer for `nextTimeout`
-// (protocol/core.ts).
+// extensions, revocations. Pure: the shell brings time, the broker and the disk. One change → drain
+// `poll` → arm one timer for `nextTimeout` (protocol/core.ts).
 
 import { decodeMessage } from '../protocol/control/codec.ts';
 import type { Message, MessageOf } from '../protocol/control/messages.ts';

@@ -1,7 +1,7 @@
 // How often a caller may ask in vain (design §4): one bucket of tokens for each caller, one for
 // each caller and name, whether anybody has that name or not. A request takes a token of both; one
-// that led to an introduction gives them back, so that only vain requests count. What a bucket holds
-// depends on nothing that a caller does not know already: its own requests and their outcomes.
+// that led to an introduction gives them back, so that only vain requests count. What a bucket
+// holds depends on nothing that a caller does not know already: its own requests and outcomes.
 //
 // A bucket is one number: the instant at which it will be full again (the virtual scheduling of
 // ITU-T I.371's generic cell rate algorithm). Taking a token moves it on by one interval.

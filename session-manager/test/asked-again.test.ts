@@ -4,25 +4,8 @@
 
 import t from 'tap';
 import { decodeMessage } from '../../protocol/control/codec.ts';
-import { type Terminal, World, allow, deny, down } from './virtual-manager.ts';
-
-interface Pair {
-  readonly world: World;
-  readonly one: Terminal;
-  readonly three: Terminal;
-}
-
-function pair(): Pair {
-  const world = new World();
-  return { world, one: world.terminal('TERM1'), three: world.terminal('TERM3') };
-}
-
-/** What the manager has told a terminal since, by kind. */
-const told = ({ world }: Pair, to: Terminal, from = 0): string[] =>
-  world.sent
-    .slice(from)
-    .filter((sent) => sent.topic === down(to))
-    .map(({ message }) => message.kind);
+import { pair, told } from './pair.ts';
+import { allow, deny } from './virtual-manager.ts';
 
 t.test(
   'S2002: a terminal without a channel is woken plainly, and asked once it has one',

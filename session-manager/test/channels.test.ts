@@ -10,6 +10,7 @@ import { type RequestId, randomRecordId, randomRequestId } from '../../protocol/
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { MANAGER_LIMITS } from '../limits.ts';
+import { pair, told } from './pair.ts';
 import {
   CALLEE_ADDRESS,
   CALLER_ADDRESS,
@@ -20,24 +21,6 @@ import {
   down,
   holds,
 } from './virtual-manager.ts';
-
-interface Pair {
-  readonly world: World;
-  readonly one: Terminal;
-  readonly three: Terminal;
-}
-
-function pair(): Pair {
-  const world = new World();
-  return { world, one: world.terminal('TERM1'), three: world.terminal('TERM3') };
-}
-
-/** What the manager has told a terminal since, by kind. */
-const told = ({ world }: Pair, to: Terminal, from = 0): string[] =>
-  world.sent
-    .slice(from)
-    .filter((sent) => sent.topic === down(to))
-    .map(({ message }) => message.kind);
 
 function bytesOf(sealed: Uint8Array): Extract<Message, { kind: 'sealed' }> {
   const message = decodeMessage(sealed);

@@ -10,6 +10,7 @@ import { verifySigned } from '../../protocol/identity/signed.ts';
 import { randomRecordId, randomRequestId } from '../../protocol/ids.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { LIMITS } from '../../protocol/limits.ts';
+import { pair } from './pair.ts';
 import {
   CALLEE_ADDRESS,
   CALLER_ADDRESS,
@@ -22,11 +23,6 @@ import {
   down,
   holds,
 } from './virtual-manager.ts';
-
-function pair(): { world: World; one: Terminal; three: Terminal } {
-  const world = new World();
-  return { world, one: world.terminal('TERM1'), three: world.terminal('TERM3') };
-}
 
 function register(world: World, from: Terminal, name = from.name): void {
   world.up(from, world.registerMessage(from, { name }));

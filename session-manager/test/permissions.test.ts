@@ -1,6 +1,6 @@
-// Tables of permissions in virtual time: fifty terminals, each with a list of its own that its owner
-// keeps editing, and every one calls every one. Who may talk to whom is worked out here a second
-// time, rule by rule, without the evaluator that the product uses.
+// Tables of permissions in virtual time: fifty terminals, each with a list of its own that its
+// owner keeps editing, and every one calls every one. Who may talk to whom is worked out here a
+// second time, rule by rule, without the evaluator that the product uses.
 
 import t from 'tap';
 import { encodeMessage } from '../../protocol/control/codec.ts';
