@@ -364,7 +364,7 @@ export class Introductions {
   #begin(now: Micros, introduction: Introduction, found: Found): void {
     const { rng, key, policy, suite } = this.#context.options;
     const { caller, callee, answer } = found;
-    if (!this.#sessions.hasRoom()) {
+    if (!this.#sessions.hasRoom(caller.id, callee.id)) {
       introduction.state = 'waiting';
       this.#context.counts.overBound += 1;
       return;
@@ -398,7 +398,7 @@ export class Introductions {
       closed: false,
     };
     introduction.state = 'writing';
-    const release = this.#sessions.reserve();
+    const release = this.#sessions.reserve(row);
     this.#context.ledger.add(now, {
       entries: [{ kind: 'introduced', ...facts, ...consentProof(answer.request, answer.verdict) }],
       writes: () => [

@@ -3,6 +3,7 @@
 // terminals have reported, or LIMITS.unreportedSeconds after its last granted expiry.
 // The expiry runs on the monotonic clock; only a restart computes what is left from wall time.
 // A terminal that was revoked is not waited for.
+// Over 400 lines: the one life of a session, from its grant to its last report.
 
 import type { MessageOf } from '../protocol/control/messages.ts';
 import type { EndReason } from '../protocol/ends.ts';
@@ -36,6 +37,7 @@ import {
   sessionKey,
   sideOf,
 } from './records.ts';
+import { Unreported } from './unreported.ts';
 
 /** One session in memory. */
 export interface Session {
@@ -65,6 +67,7 @@ export class Sessions {
   readonly #closed = new Map<SessionId, Session>();
   /** Grants that are being written. */
   #reserved = 0;
+  readonly #unreported = new Unreported();
   /** Called when a terminal's report is on disk, or a session is closed. */
   onReported: (now: Micros) => void = () => {};
 
@@ -75,16 +78,22 @@ export class Sessions {
     this.#isRevoked = isRevoked;
   }
 
-  /** Whether LIMITS.sessionsMax lets one more begin. */
-  hasRoom(): boolean {
-    return this.#open.size + this.#reserved < LIMITS.sessionsMax;
+  /** Whether one more may begin between these two: by LIMITS.sessionsMax, and by their reports. */
+  hasRoom(callerId: DeviceId, calleeId: DeviceId): boolean {
+    return (
+      this.#open.size + this.#reserved < LIMITS.sessionsMax &&
+      !this.#unreported.isFull(callerId) &&
+      !this.#unreported.isFull(calleeId)
+    );
   }
 
   /** Keeps room for a session that is being written; returns how to give it back. */
-  reserve(): () => void {
+  reserve(row: SessionRecord): () => void {
     this.#reserved += 1;
+    this.#unreported.add(row);
     return () => {
       this.#reserved -= 1;
+      this.#unreported.remove(row);
     };
   }
 
@@ -104,6 +113,7 @@ export class Sessions {
         this.#closed.set(row.session, session);
       } else {
         this.#open.set(row.session, session);
+        this.#unreported.add(row);
         if (row.forced) this.orders.restore(session);
         this.#armClosing(session);
       }
@@ -118,6 +128,7 @@ export class Sessions {
   begin(now: Micros, row: SessionRecord): void {
     const session = this.#make(row, now);
     this.#open.set(row.session, session);
+    this.#unreported.add(row);
     this.#armClosing(session);
     this.#tell('begun', session);
     if (!SIDES.some((side) => this.#isRevoked(row[`${side}Id`]))) return;
@@ -188,7 +199,9 @@ export class Sessions {
     }
     const { reason, sentBytes, receivedBytes, lostBytes, wireBytes, durationMs } = notice;
     const report: Report = { reason, sentBytes, receivedBytes, lostBytes, wireBytes, durationMs };
-    session.row = { ...session.row, [`${side}Report`]: report };
+    const { row } = session;
+    session.row = { ...row, [`${side}Report`]: report };
+    if (!row.closed) this.#unreported.report(row[`${side}Id`]);
     const decided = this.#decide(now, session, reason, side);
     const isLast = this.#isOver(session);
     if (isLast && !session.row.closed) this.#close(session);
@@ -318,6 +331,7 @@ export class Sessions {
   #close(session: Session): void {
     const { row, closing } = session;
     session.row = { ...row, closed: true };
+    this.#unreported.remove(row);
     this.#context.deadlines.stop(closing);
     this.#open.delete(row.session);
     this.orders.drop(session);

@@ -7,6 +7,7 @@ import { verifySigned } from '../../protocol/identity/signed.ts';
 import { topic } from '../../protocol/control/topics.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { LIMITS } from '../../protocol/limits.ts';
+import { MANAGER_LIMITS } from '../limits.ts';
 import { POLICY, type Terminal, World, allow, deny, down } from './virtual-manager.ts';
 import type { SessionId } from '../../protocol/ids.ts';
 
@@ -269,6 +270,35 @@ t.test('claim 13: a terminal that does not answer an end request is named', asyn
   world.advance(700_000);
   t.equal(world.manager.sessions('open').length, 0);
   t.equal(world.logged('ended').length, 1);
+});
+
+t.test('S2007: two that begin talks and report no end keep room for the others', async (t) => {
+  const { world, one, three, session } = talk();
+  const most = MANAGER_LIMITS.unreportedPerDeviceMax;
+  const again = (caller: Terminal, callee: Terminal): void => {
+    world.sent.length = 0;
+    world.introduce(caller, callee, { want: { seconds: 7_200 } });
+  };
+  for (let at = 1; at < most; at++) again(one, three);
+  const begun = (): number => world.manager.counts.introduced;
+  t.equal(begun(), most);
+  again(one, three);
+  t.equal(begun(), most, 'one more waits out its time');
+  world.end(one, session, 'done');
+  again(one, three);
+  t.equal(begun(), most, 'each has to report');
+  const other = world.terminal('TERM2');
+  again(one, other);
+  t.equal(begun(), most + 1, 'the one that did begins others');
+  world.end(three, session, 'done');
+  world.end(three, session, 'done');
+  world.restart(1_000);
+  again(other, three);
+  again(other, three);
+  t.equal(begun(), 1, 'one report, one place, also after a restart');
+  world.advance((7_200 + LIMITS.unreportedSeconds) * 1_000);
+  again(one, three);
+  t.equal(begun(), 2, 'what is over is over');
 });
 
 t.test('claim 13: a forced end does not wait for a full disk', async (t) => {
