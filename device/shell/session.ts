@@ -1,5 +1,5 @@
 // One talk as an application sees it: streams in and out, an end. Each stream begins with an
-// opening that names its service (docs/ARCHITECTURE.md); only the service that was granted is
+// opening that names its service (docs/wire.md); only the service that was granted is
 // served.
 
 import { concatBytes } from '../../protocol/bytes.ts';

@@ -1,4 +1,4 @@
-// The three packets of a talk; a datagram is one packet (docs/ARCHITECTURE.md "The data plane"):
+// The three packets of a talk; a datagram is one packet (docs/wire.md, "The talk"):
 //
 //   initiation  1: 0x01 | receiver index (4) | e (32) + tag (16)            = 53 bytes
 //   response    1: 0x02 | receiver index (4) | e (32) + tag (16)            = 53 bytes

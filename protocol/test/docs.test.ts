@@ -35,6 +35,6 @@ t.test('every file that a page names is there', async (t) => {
 
 t.test('every scene of the story has its test, by its title', async (t) => {
   const shown = [...read('docs/story.md').matchAll(/ · test `([^`]+)`: (.+)$/gm)];
-  t.equal(shown.length, 10);
+  t.equal(shown.length, 11);
   for (const [, path, title] of shown) t.ok(read(path).includes(`'${title}'`), `${path}: ${title}`);
 });

@@ -1,4 +1,4 @@
-// The packet layouts of docs/ARCHITECTURE.md, byte by byte, and what is not a packet. Numbers are
+// The packet layouts of docs/wire.md, byte by byte, and what is not a packet. Numbers are
 // big endian, apart from the nonce, which is Noise's.
 
 import fc from 'fast-check';
