@@ -8,7 +8,7 @@ import type { Name, RecordId, RequestId } from '../protocol/ids.ts';
 import { randomRecordId, randomRequestId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Rng } from '../protocol/random.ts';
-import { type Micros, after, seconds } from '../protocol/time.ts';
+import { MICROS_PER_MS, type Micros, after, micros, seconds } from '../protocol/time.ts';
 import type { Outbox } from './outbox.ts';
 import type { Requests } from './requests.ts';
 
@@ -27,6 +27,8 @@ export class Registration {
   readonly #boot: RequestId;
   #record: RecordId | undefined;
   #request: RequestId | undefined;
+  /** When the newest request left for the first time. */
+  #askedAt: Micros = micros(0);
   #isPresent = false;
   #isNamed = false;
   #isComplete = false;
@@ -88,7 +90,8 @@ export class Registration {
       return true;
     }
     const { membership, time, serverKeys } = message;
-    outbox.push({ kind: 'membership', bytes: membership, time, serverKeys });
+    const tookMs = (now - this.#askedAt) / MICROS_PER_MS;
+    outbox.push({ kind: 'membership', bytes: membership, time, tookMs, serverKeys });
     this.#renewedAt = now;
     this.#showMembership(now, membership);
     this.#isNamed = true;
@@ -129,6 +132,7 @@ export class Registration {
     const { rng, requests, name, pollSeconds } = this.#options;
     if (this.#request !== undefined) requests.settle(this.#request);
     this.#request = randomRequestId(rng);
+    this.#askedAt = now;
     requests.send(
       now,
       this.#request,

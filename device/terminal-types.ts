@@ -122,12 +122,14 @@ export type TerminalOutput =
   | { readonly kind: 'forgetOwner'; readonly ask: number }
   /**
    * The manager registered this terminal: its renewed membership, to be kept for the next login,
-   * the manager's time in Unix milliseconds, and the server's TLS keys as it signed them.
+   * the manager's time in Unix milliseconds at some moment of the last `tookMs`, and the server's
+   * TLS keys as it signed them.
    */
   | {
       readonly kind: 'membership';
       readonly bytes: Uint8Array;
       readonly time: number;
+      readonly tookMs: number;
       readonly serverKeys: Uint8Array | undefined;
     }
   /** Remember (or, with `id` undefined, forget) who is behind a name. */

@@ -10,6 +10,7 @@ import { deviceIdOf } from '../protocol/identity/device-id.ts';
 import {
   makeEnrolResponse,
   openEnrolRequest,
+  makeMembershipResponse,
   openMembershipRequest,
 } from '../protocol/identity/enrolment.ts';
 import { makeMembership } from '../protocol/identity/membership.ts';
@@ -54,6 +55,8 @@ export interface Device {
   alarmFrom: Micros | undefined;
   /** Unix seconds of its last membership, since this manager started. */
   issuedAt: number;
+  /** The newest membership: all that are asked for within one second are this one. */
+  membership: { readonly issuedAt: number; readonly bytes: Uint8Array } | undefined;
 }
 
 /** Names, devices and tickets of one manager. */
@@ -168,10 +171,11 @@ export class Names {
   }
 
   /**
-   * Enrols a terminal that shows a ticket and proves its keys. One use of the ticket is taken
-   * before anything else happens, so that of two that race for the last use exactly one gets it.
-   * Repeating the request of a terminal that is enrolled already costs no use. A body that asks for
-   * a new membership is told apart by what it is signed as.
+   * Enrols a terminal that shows a ticket and proves its keys [S2000]: its name is its device ID's
+   * from now on. One use of the ticket is taken before anything else happens, so that of two that
+   * race for the last use exactly one gets it. Repeating the request of a terminal that is enrolled
+   * already costs no use. A body that asks for a new membership is told apart by what it is signed
+   * as.
    */
   onEnrol(now: Micros, to: number, body: Uint8Array): void {
     const { options, wall } = this.#context;
@@ -225,7 +229,10 @@ export class Names {
     if (this.#revocations.has(id)) return this.#fail(to, 'revoked');
     const known = this.#byId.get(id);
     if (known === undefined) return this.#fail(to, 'not-enrolled');
-    this.#context.reply(to, { kind: 'membership', bytes: this.membership(now, known) });
+    const { nonce } = request;
+    const membership = this.membership(now, known);
+    const bytes = makeMembershipResponse(options.key, { nonce, membership });
+    this.#context.reply(to, { kind: 'membership', bytes });
   }
 
   /** Answers an enrolment once it is on disk; the device may be gone again if that failed. */
@@ -263,16 +270,19 @@ export class Names {
     });
   }
 
-  /** A membership from now on, signed. */
+  /** A membership from now on, signed: once a second, however often a terminal asks. */
   membership(now: Micros, device: Device): Uint8Array {
     const issuedAt = Math.floor(this.#context.wall.at(now) / MS_PER_SECOND);
+    if (device.membership?.issuedAt === issuedAt) return device.membership.bytes;
     device.issuedAt = Math.max(device.issuedAt, issuedAt);
-    return makeMembership(this.#context.options.key, {
+    const bytes = makeMembership(this.#context.options.key, {
       device: device.id,
       keys: device.keys,
       issuedAt,
       expiresAt: issuedAt + LIMITS.membershipSeconds,
     });
+    device.membership = { issuedAt, bytes };
+    return bytes;
   }
 
   #bind(made: Device): void {
@@ -315,6 +325,7 @@ function device(known: Pick<Device, 'id' | 'name' | 'keys' | 'enrolled' | 'clone
     boots: [],
     alarmFrom: undefined,
     issuedAt: 0,
+    membership: undefined,
   };
 }
 

@@ -7,13 +7,15 @@ import type { CryptoSuite } from '../../protocol/crypto.ts';
 import { EXIT, NakodoError } from '../../protocol/errors.ts';
 import {
   makeEnrolRequest,
+  MEMBERSHIP_NONCE_BYTES,
   makeMembershipRequest,
   openEnrolResponse,
+  openMembershipResponse,
 } from '../../protocol/identity/enrolment.ts';
 import { type Membership, openMembership } from '../../protocol/identity/membership.ts';
 import { type TicketFault, parseTicket } from '../../protocol/identity/ticket.ts';
 import type { Name } from '../../protocol/ids.ts';
-import type { Rng } from '../../protocol/random.ts';
+import { type Rng, randomBytes } from '../../protocol/random.ts';
 import { type Enrolment, type Identity, openHome, ownIdentity, saveEnrolment } from './home.ts';
 import { machineMark } from './machine-mark.ts';
 import { ServerTrust } from './server-trust.ts';
@@ -98,18 +100,21 @@ export async function enrol(
 
 /**
  * Fetches a new membership for a terminal that was off for longer than the old one lasted, or whose
- * clock is wrong: `issuedAt` is the server's time.
+ * clock is wrong: `issuedAt` is the server's time. Only an answer to this very request counts.
  * @throws NakodoError as the server says it (`revoked`, `not-enrolled`), `server-unreachable` …
  */
 export async function renewMembership(
   { managerKey, enrolUrl }: Enrolment,
   identity: Identity,
-  suite: CryptoSuite,
-  trust: ServerTrust,
+  tools: { readonly suite: CryptoSuite; readonly rng: Rng; readonly trust: ServerTrust },
 ): Promise<{ readonly bytes: Uint8Array; readonly membership: Membership }> {
+  const { suite, rng, trust } = tools;
   const { keys, signingKey } = identity;
-  const bytes = await trust.post(makeMembershipRequest(signingKey, { url: enrolUrl, keys }));
-  const membership = openMembership(suite, managerKey, bytes);
-  if (membership?.device !== identity.id) throw trust.untrusted();
+  const nonce = randomBytes(rng, MEMBERSHIP_NONCE_BYTES);
+  const request = makeMembershipRequest(signingKey, { url: enrolUrl, keys, nonce });
+  const answer = await trust.post(request);
+  const bytes = openMembershipResponse(suite, answer, { managerKey, nonce });
+  const membership = bytes && openMembership(suite, managerKey, bytes);
+  if (bytes === undefined || membership?.device !== identity.id) throw trust.untrusted();
   return { bytes, membership };
 }

@@ -10,7 +10,7 @@ import { TOKEN_NONCE_BYTES, makeToken } from '../../protocol/identity/token.ts';
 import type { CorrectedClock } from '../../protocol/io/clock.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
-import { MS_PER_SECOND } from '../../protocol/time.ts';
+import { MICROS_PER_MS, MS_PER_SECOND } from '../../protocol/time.ts';
 import { renewMembership } from './enrol.ts';
 import { type Enrolment, type Home, type Identity, saveEnrolment } from './home.ts';
 import { ServerTrust } from './server-trust.ts';
@@ -30,6 +30,8 @@ interface Renewal {
   readonly bytes: Uint8Array;
   /** The manager's time, Unix milliseconds. */
   readonly time: number;
+  /** Milliseconds since the answer was asked for. */
+  readonly tookMs: number;
   readonly serverKeys: Uint8Array | undefined;
 }
 
@@ -72,9 +74,9 @@ export class Login {
    * Keeps what the manager sent, for this login and those after a restart, and takes its time. A
    * membership or a statement that is not what it should be is left, the old one kept.
    */
-  keep({ bytes, time, serverKeys }: Renewal): void {
+  keep({ bytes, time, tookMs, serverKeys }: Renewal): void {
     const { clock, identity, log, suite } = this.#options;
-    clock.correct(time);
+    clock.correct(time, tookMs);
     const membership = openMembership(suite, this.#enrolment.managerKey, bytes);
     if (membership?.device === identity.id) this.#keep({ membership: bytes });
     else log.warn('membership-not-ours');
@@ -88,11 +90,14 @@ export class Login {
   async renew(): Promise<string | undefined> {
     if (this.#isRenewing) return undefined;
     this.#isRenewing = true;
-    const { clock, identity, log, suite } = this.#options;
+    const { clock, identity, log, rng, suite } = this.#options;
     const known = this.#trust.statement;
+    const begun = clock.now();
     try {
-      const renewed = await renewMembership(this.#enrolment, identity, suite, this.#trust);
-      clock.correct(renewed.membership.issuedAt * MS_PER_SECOND);
+      const tools = { suite, rng, trust: this.#trust };
+      const renewed = await renewMembership(this.#enrolment, identity, tools);
+      const tookMs = (clock.now() - begun) / MICROS_PER_MS;
+      clock.correct(renewed.membership.issuedAt * MS_PER_SECOND, tookMs + MS_PER_SECOND);
       this.#keep({ membership: renewed.bytes });
       return undefined;
     } catch (error) {

@@ -1,12 +1,29 @@
 // A terminal whose clock is wrong (a Pi has none at boot, and says 1970) joins all the same: the
 // server's time comes with the first answer over the pinned TLS, the system's clock is left alone.
 
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import t from 'tap';
+import {
+  makeMembershipResponse,
+  openMembershipRequest,
+} from '../../protocol/identity/enrolment.ts';
+import { makeMembership } from '../../protocol/identity/membership.ts';
+import type { Name } from '../../protocol/ids.ts';
 import { CorrectedClock } from '../../protocol/io/clock.ts';
 import { silentLog } from '../../protocol/io/log.ts';
+import { entropy } from '../../protocol/io/entropy.ts';
+import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { type WallMs, wallMs } from '../../protocol/time.ts';
 import { Agent } from '../agent.ts';
+import { openHome, ownIdentity } from '../shell/home.ts';
+import { Login } from '../shell/login.ts';
 import { RealWorld } from './real-world.ts';
+import { sentOf } from './talking.ts';
+import { AT, World } from './world.ts';
 
 /** A machine whose clock is off, and may be set while the terminal runs. */
 class WrongClock extends CorrectedClock {
@@ -48,3 +65,63 @@ for (const [which, shiftMs] of [
     t.equal(agent.status().link, 'up', 'and cuts no link');
   });
 }
+
+t.test('an old membership, shown again in answer, turns back no clock', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'nk-clock-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const home = await openHome(folder);
+  const tools = { suite: nodeSuite, rng: entropy };
+  const identity = await ownIdentity(home, { ...tools, machine: undefined });
+  const manager = nodeSuite.signingKey(new Uint8Array(32).fill(3));
+  let nowSeconds = 1_900_000_000;
+  let recorded: Uint8Array | undefined;
+  let replays = false;
+  const { id: device, keys } = identity;
+  const membershipNow = (): Uint8Array =>
+    makeMembership(manager, { device, keys, issuedAt: nowSeconds, expiresAt: nowSeconds + 86_400 });
+  const server = createServer((request, response) => {
+    request.once('data', (body: Buffer) => {
+      const asked = openMembershipRequest(nodeSuite, Uint8Array.from(body));
+      if (asked === undefined) throw new Error('a terminal asks for a membership');
+      const membership = membershipNow();
+      const fresh = makeMembershipResponse(manager, { nonce: asked.nonce, membership });
+      recorded ??= fresh;
+      response.end(replays ? recorded : fresh);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()));
+  t.teardown(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const clock = new CorrectedClock();
+  const enrolment = {
+    name: 'TERM1' as Name,
+    managerKey: manager.publicKey,
+    agreementKey: keys.x25519,
+    brokerUrl: 'mqtt://127.0.0.1:1883',
+    enrolUrl: `http://127.0.0.1:${port}/`,
+    membership: membershipNow(),
+    serverKeys: undefined,
+  };
+  const login = new Login({ ...tools, home, identity, enrolment, clock, log: silentLog });
+  t.equal(await login.renew(), undefined);
+  nowSeconds += 40_000;
+  t.equal(await login.renew(), undefined);
+  t.ok(clock.wall() >= nowSeconds * 1_000, 'it follows the server');
+  replays = true;
+  t.match(await login.renew(), /is not the server/);
+  t.ok(clock.wall() >= nowSeconds * 1_000, 'and nobody who repeats what the server once said');
+  await login.settled();
+});
+
+t.test('S1001: an answer to a registration that was held back says so', async (t) => {
+  const world = new World();
+  world.answers.register = false;
+  const node = world.add('TERM1');
+  const [{ request, name }] = sentOf(node, 'register');
+  world.run(3_600);
+  const membership = Uint8Array.of(1);
+  world.tell(node, 'down', { kind: 'registered', request, name, membership, time: AT.wallMs });
+  world.settle();
+  const told = node.outputs.find(({ kind }) => kind === 'membership');
+  t.match(told, { time: AT.wallMs, tookMs: 3_600_000 });
+});

@@ -10,7 +10,12 @@ import {
 } from '../consent/statements.ts';
 import { AssertionFailed } from '../errors.ts';
 import { expiry, grant } from '../grant.ts';
-import { enrolRequest, enrolResponse, membershipRequest } from '../identity/enrolment.ts';
+import {
+  enrolRequest,
+  enrolResponse,
+  membershipRequest,
+  membershipResponse,
+} from '../identity/enrolment.ts';
 import { membership } from '../identity/membership.ts';
 import { receipt } from '../identity/receipt.ts';
 import { revocationList } from '../identity/revocation.ts';
@@ -73,6 +78,11 @@ const SIGNED: readonly Rule[] = [
     'membership-request',
     membershipRequest,
     'in an envelope, signed by the terminal as `membership-request`',
+  ),
+  rule(
+    'membership-response',
+    membershipResponse,
+    'in an envelope, signed by the manager as `membership-response`',
   ),
   rule('server-keys', serverKeys, 'in an envelope, signed by the manager as `server-keys`'),
   rule('revocation-list', revocationList, 'signed by the manager as `revocation`'),

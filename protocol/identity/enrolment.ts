@@ -1,7 +1,7 @@
 // Enrolment, over HTTP on the --http-port (design §3): the terminal shows the ticket's secret and
 // proves both the keys it brings and that it means this very server; the manager answers, signed by
 // the key that the ticket names, with the name and the first membership. Renewal needs no ticket.
-//   POST enrolRequest → enrolResponse        POST membershipRequest → a membership (membership.ts)
+//   POST enrolRequest → enrolResponse        POST membershipRequest → membershipResponse
 
 import { sameBytes } from '../bytes.ts';
 import { decodeCbor, encodeCbor } from '../control/cbor.ts';
@@ -19,7 +19,7 @@ import {
 import { type CryptoSuite, KEY_BYTES, type SigningKey } from '../crypto.ts';
 import { LIMITS } from '../limits.ts';
 import { openMembership } from './membership.ts';
-import { unwrap, verifySigned, wrap } from './signed.ts';
+import { openWrapped, unwrap, verifySigned, wrap } from './signed.ts';
 import { TICKET_SECRET_BYTES } from './ticket.ts';
 
 const VERSION = 1;
@@ -48,6 +48,9 @@ export const enrolResponse = record({
 });
 type EnrolResponse = Omit<Infer<typeof enrolResponse>, 'version'>;
 
+/** Bytes of what tells one request for a membership from the others. */
+export const MEMBERSHIP_NONCE_BYTES = 16;
+
 /**
  * The body of a request for a new membership. It carries no time: a terminal without a clock asks
  * it to learn the time, and whoever repeats it gets nothing that is of use without the key.
@@ -56,8 +59,20 @@ export const membershipRequest = record({
   version: field(0, exactly(VERSION)),
   url: field(1, url),
   keys: field(2, publicKeys),
+  nonce: field(3, bytes(MEMBERSHIP_NONCE_BYTES)),
 });
 type MembershipRequest = Omit<Infer<typeof membershipRequest>, 'version'>;
+
+/**
+ * The body of the answer: a membership made for this very request. An older one, shown again by
+ * whoever stands in the server's place, would turn back the clock of a terminal that takes the time
+ * from it.
+ */
+export const membershipResponse = record({
+  version: field(0, exactly(VERSION)),
+  nonce: field(1, bytes(MEMBERSHIP_NONCE_BYTES)),
+  membership: field(2, bytes(1, LIMITS.membershipBytesMax)),
+});
 
 /** Signs a request to be enrolled with the terminal's own key. */
 export function makeEnrolRequest(key: SigningKey, request: EnrolRequest): Uint8Array {
@@ -126,6 +141,31 @@ export function openMembershipRequest(
   const label = 'membership-request';
   if (!verifySigned(suite, ed25519, label, parts.body, parts.signature)) return undefined;
   return withoutVersion(request);
+}
+
+/** Signs the manager's answer to the request with this nonce. */
+export function makeMembershipResponse(
+  key: SigningKey,
+  answer: { readonly nonce: Uint8Array; readonly membership: Uint8Array },
+): Uint8Array {
+  const body = encodeCbor(membershipResponse, { version: VERSION, ...answer });
+  return wrap(key, 'membership-response', body);
+}
+
+/** The membership in an answer that this manager made to the request with this nonce. */
+export function openMembershipResponse(
+  suite: CryptoSuite,
+  encoded: Uint8Array,
+  expected: { readonly managerKey: Uint8Array; readonly nonce: Uint8Array },
+): Uint8Array | undefined {
+  const { managerKey, nonce } = expected;
+  const answer = openWrapped(suite, encoded, {
+    publicKey: managerKey,
+    label: 'membership-response',
+    type: membershipResponse,
+    bytesMax: LIMITS.signedBodyBytesMax,
+  });
+  return answer !== undefined && sameBytes(answer.nonce, nonce) ? answer.membership : undefined;
 }
 
 function withoutVersion<T extends { readonly version: number }>(whole: T): Omit<T, 'version'> {

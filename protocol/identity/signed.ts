@@ -14,6 +14,7 @@ type SignedLabel =
   | 'expiry'
   | 'membership'
   | 'membership-request'
+  | 'membership-response'
   | 'token'
   | 'manager-token'
   | 'enrol'

@@ -30,9 +30,15 @@ export class CorrectedClock extends Clock {
     return wallMs(Math.floor(this.#wallAtZero + this.now() / MICROS_PER_MS));
   }
 
-  /** From now on wall time is `unixMs` and what the monotonic clock adds to it. */
-  correct(unixMs: number): void {
-    this.#wallAtZero = unixMs - this.now() / MICROS_PER_MS;
+  /**
+   * Somebody who knows it said that it was `unixMs` at some moment of the last `withinMs`
+   * milliseconds. So it may be later by now, by so much: a clock that shows such a time is right and
+   * only follows the monotonic clock from now on, any other is set to the nearest. An answer that
+   * was held back turns back no clock.
+   */
+  correct(unixMs: number, withinMs = 0): void {
+    const wall = Math.min(Math.max(this.wall(), unixMs), unixMs + withinMs);
+    this.#wallAtZero = wall - this.now() / MICROS_PER_MS;
   }
 }
 

@@ -16,10 +16,13 @@ import { deviceIdOf } from '../identity/device-id.ts';
 import {
   makeEnrolRequest,
   makeEnrolResponse,
+  MEMBERSHIP_NONCE_BYTES,
   makeMembershipRequest,
+  makeMembershipResponse,
   openEnrolRequest,
   openEnrolResponse,
   openMembershipRequest,
+  openMembershipResponse,
 } from '../identity/enrolment.ts';
 import { makeMembership, openMembership } from '../identity/membership.ts';
 import { makeReceipt, openReceipt } from '../identity/receipt.ts';
@@ -258,7 +261,8 @@ t.test('S1001: an enrolment is answered by the manager that the ticket names', a
 });
 
 t.test('a membership is renewed for whoever holds the keys, whatever their clock', async (t) => {
-  const body = { url: URL, keys: terminal.keys };
+  const nonce = new Uint8Array(MEMBERSHIP_NONCE_BYTES).fill(7);
+  const body = { url: URL, keys: terminal.keys, nonce };
   const renewal = makeMembershipRequest(terminal.signing, body);
   const open = (bytes: Uint8Array): unknown => openMembershipRequest(suite, bytes);
   t.same(open(renewal), body);
@@ -266,6 +270,23 @@ t.test('a membership is renewed for whoever holds the keys, whatever their clock
   t.equal(open(makeEnrolRequest(terminal.signing, request)), undefined, 'signed for another use');
   t.equal(
     anyFlipAccepted(renewal, (bytes) => open(bytes) !== undefined),
+    false,
+  );
+  const made = makeMembership(manager, statement);
+  const answered = makeMembershipResponse(manager, { nonce, membership: made });
+  const read = (
+    bytes: Uint8Array,
+    by: Partial<{ managerKey: Uint8Array; nonce: Uint8Array }> = {},
+  ) => openMembershipResponse(suite, bytes, { managerKey: manager.publicKey, nonce, ...by });
+  t.same(read(answered), made);
+  t.equal(read(answered, { managerKey: stranger.publicKey }), undefined);
+  t.equal(
+    read(answered, { nonce: nonce.map((byte) => byte + 1) }),
+    undefined,
+    'of another request',
+  );
+  t.equal(
+    anyFlipAccepted(answered, (bytes) => read(bytes) !== undefined),
     false,
   );
 });

@@ -285,6 +285,12 @@ t.test('a corrected clock follows the server from then on, not the system', (t) 
   t.ok(clock.wall() >= begun, 'it goes on');
   clock.correct(5_000);
   t.ok(clock.wall() < 6_000, 'and back, if it was wrong');
+  clock.correct(2_000, 60_000);
+  t.ok(clock.wall() >= 5_000, 'not by an answer that was held back, and says what may be so');
+  clock.correct(2_000, 1_000);
+  t.ok(clock.wall() < 4_000, 'to what it can be at most');
+  clock.correct(1_900_000_000_000, 60_000);
+  t.ok(clock.wall() < 1_900_000_001_000, 'or at least');
   t.end();
 });
 

@@ -2,10 +2,16 @@
 // who may have a name [41].
 
 import t from 'tap';
-import { makeEnrolRequest, openEnrolResponse } from '../../protocol/identity/enrolment.ts';
-import { makeMembershipRequest } from '../../protocol/identity/enrolment.ts';
+import {
+  MEMBERSHIP_NONCE_BYTES,
+  makeEnrolRequest,
+  makeMembershipRequest,
+  openEnrolResponse,
+  openMembershipResponse,
+} from '../../protocol/identity/enrolment.ts';
 import { openMembership } from '../../protocol/identity/membership.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
+import { randomBytes, seededRng } from '../../protocol/random.ts';
 import { ENROL_URL, World, holds } from './virtual-manager.ts';
 
 t.test(
@@ -112,14 +118,14 @@ t.test('a ticket without a use, or for no time or for ever, is not made', async 
 t.test('a membership is renewed for whoever proves its keys', async (t) => {
   const world = new World();
   const terminal = world.terminal('TERM1');
+  const nonce = randomBytes(seededRng(5), MEMBERSHIP_NONCE_BYTES);
   const ask = (of: typeof terminal): number =>
-    world.enrolBody(
-      makeMembershipRequest(of.key, {
-        url: ENROL_URL,
-        keys: of.keys,
-      }),
-    );
+    world.enrolBody(makeMembershipRequest(of.key, { url: ENROL_URL, keys: of.keys, nonce }));
   const { bytes } = world.reply(ask(terminal), 'membership');
-  t.equal(openMembership(nodeSuite, world.key.publicKey, bytes)?.device, terminal.id);
+  const managerKey = world.key.publicKey;
+  const renewed = openMembershipResponse(nodeSuite, bytes, { managerKey, nonce });
+  t.equal(renewed && openMembership(nodeSuite, managerKey, renewed)?.device, terminal.id);
+  const other = { managerKey, nonce: nonce.toReversed() };
+  t.equal(openMembershipResponse(nodeSuite, bytes, other), undefined, 'for this request alone');
   t.equal(world.reply(ask(world.stranger('TERM2')), 'failed').code, 'not-enrolled');
 });

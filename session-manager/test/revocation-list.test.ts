@@ -3,7 +3,10 @@
 
 import t from 'tap';
 import { REVOKED_TOPIC } from '../../protocol/control/topics.ts';
-import { makeMembershipRequest } from '../../protocol/identity/enrolment.ts';
+import {
+  MEMBERSHIP_NONCE_BYTES,
+  makeMembershipRequest,
+} from '../../protocol/identity/enrolment.ts';
 import { type RevocationList, openRevocationList } from '../../protocol/identity/revocation.ts';
 import type { Name } from '../../protocol/ids.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
@@ -143,7 +146,8 @@ t.test('more than one list holds: all memberships until then are void', async (t
   world.restart(1_000);
   world.input({ kind: 'linkUp' });
   t.match(newest(world), { notBefore, devices: [last.id] }, 'and it stays so');
-  const request = makeMembershipRequest(kept.key, { url: ENROL_URL, keys: kept.keys });
+  const nonce = new Uint8Array(MEMBERSHIP_NONCE_BYTES);
+  const request = makeMembershipRequest(kept.key, { url: ENROL_URL, keys: kept.keys, nonce });
   t.ok(world.reply(world.enrolBody(request), 'membership'), 'who is welcome renews');
 });
 

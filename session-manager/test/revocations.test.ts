@@ -3,7 +3,10 @@
 
 import t from 'tap';
 import { topic } from '../../protocol/control/topics.ts';
-import { makeMembershipRequest } from '../../protocol/identity/enrolment.ts';
+import {
+  MEMBERSHIP_NONCE_BYTES,
+  makeMembershipRequest,
+} from '../../protocol/identity/enrolment.ts';
 import { openRevocationList } from '../../protocol/identity/revocation.ts';
 import type { Name } from '../../protocol/ids.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
@@ -55,7 +58,8 @@ t.test('who is revoked is gone: its name is free, its ID is not', async (t) => {
     t.notOk(world.table('devices').has(one.id));
     const again = world.enrol(one, world.ticket());
     t.equal(world.reply(again, 'failed').code, 'revoked');
-    const renewal = makeMembershipRequest(one.key, { url: ENROL_URL, keys: one.keys });
+    const nonce = new Uint8Array(MEMBERSHIP_NONCE_BYTES);
+    const renewal = makeMembershipRequest(one.key, { url: ENROL_URL, keys: one.keys, nonce });
     t.equal(world.reply(world.enrolBody(renewal), 'failed').code, 'revoked');
   }
   const heir = world.terminal('TERM1');
