@@ -20,7 +20,7 @@ import type { Self } from './address-notice.ts';
 /** The list as it goes to the manager. */
 export type Travelling = Pick<MessageOf<'allowList'>, 'mode' | 'version' | 'entries' | 'reduced'>;
 
-/** Default deny: says yes to nobody and names nobody [S4003]. */
+/** Default deny: says yes to nobody and names nobody (S4003). */
 export const EMPTY_VERDICT: Travelling = {
   mode: 'verdict',
   version: 'none',

@@ -73,7 +73,7 @@ export class Ledger {
   }
 
   /**
-   * A receipt for the log on disk, for a terminal to keep [S6001]; undefined while it is empty.
+   * A receipt for the log on disk, for a terminal to keep (S6001); undefined while it is empty.
    * Signed once for all who are answered behind the same batch.
    */
   receipt(now: Micros): Uint8Array | undefined {

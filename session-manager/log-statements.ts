@@ -1,4 +1,4 @@
-// What the entries of a log say about terminals, judged by the terminals' own signatures [S6001]:
+// What the entries of a log say about terminals, judged by the terminals' own signatures (S6001):
 // an ID is the hash of its keys, a request was the caller's, a verdict the callee's. Keeps the keys
 // of terminals and the sessions that are open in the log, both bounded.
 

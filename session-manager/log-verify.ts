@@ -1,4 +1,4 @@
-// Verifies a log with public keys only [S6001], entry by entry: the chain, the manager's signatures
+// Verifies a log with public keys only (S6001), entry by entry: the chain, the manager's signatures
 // (checkpoints, beginning and end), the terminals' own signatures on requests and verdicts
 // (log-statements.ts), and the receipts that terminals hold. Memory is bounded, however long the
 // log. What it finds, and what it cannot find: docs/log.md.

@@ -266,7 +266,7 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     }
   }
 
-  /** A part of the log lies in a file now [S6001]: what is kept of it begins behind that part. */
+  /** A part of the log lies in a file now (S6001): what is kept of it begins behind that part. */
   #onArchived(now: Micros, to: number, through: LogHead): void {
     const { ledger } = this.#context;
     const { base, head } = ledger.span;

@@ -1,5 +1,5 @@
 // The file `receipt`: where the manager's log stood at the newest end that it acknowledged, signed
-// by it. Whoever verifies that log later with this file finds a tail that was cut [S6001]. A log
+// by it. Whoever verifies that log later with this file finds a tail that was cut (S6001). A log
 // that went back while we were looking is told at once.
 
 import type { CryptoSuite } from '../../protocol/crypto.ts';

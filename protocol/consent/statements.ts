@@ -61,7 +61,7 @@ export const answerStatement = record({
 });
 
 /**
- * What a callee signs [S4003]: to which question (`ask`, and the hash of the caller's request),
+ * What a callee signs (S4003): to which question (`ask`, and the hash of the caller's request),
  * with which nonce of its own, whom it answers about, and the hash of the answer.
  */
 export const verdictStatement = record({

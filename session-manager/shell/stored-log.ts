@@ -8,7 +8,7 @@ import type { Stored } from '../manager-types.ts';
 import type { Store } from './store.ts';
 
 /**
- * Checks that the store's log ends where the manager of this key signed that it ends [S6001].
+ * Checks that the store's log ends where the manager of this key signed that it ends (S6001).
  * `folder`: of the store, for words; `stored`: what it loaded.
  * @throws NakodoError `store-damaged`.
  */
