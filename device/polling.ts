@@ -18,6 +18,9 @@ export class Polling {
   #handed = 0;
   /** After a new channel: what is open for us is asked again. */
   #stayUntil: Micros = NEVER;
+  /** What is not there by then does not come on this link: it was lost, or somebody lied. */
+  #handedUntil: Micros = NEVER;
+  #isHandedOver = false;
 
   /** Asks for the link at once: a terminal comes up at start. */
   constructor(outbox: Outbox, pollSeconds: number | undefined) {
@@ -38,6 +41,8 @@ export class Polling {
     this.#announced = undefined;
     this.#handed = 0;
     this.#stayUntil = NEVER;
+    this.#handedUntil = NEVER;
+    this.#isHandedOver = false;
   }
 
   /** The manager may ask again, in the new channel, what we could not open before. */
@@ -62,6 +67,10 @@ export class Polling {
    */
   update(now: Micros, { isRegistered, isBusy }: { isRegistered: boolean; isBusy: boolean }): void {
     if (this.#pollSeconds === undefined) return;
+    if (now >= this.#handedUntil) {
+      this.#handedUntil = NEVER;
+      this.#isHandedOver = true;
+    }
     if (this.#isAsleep) {
       if (isBusy || now >= this.#wakeAt) this.#wake();
       return;
@@ -70,12 +79,14 @@ export class Polling {
       if (now < this.#stayUntil) return;
       this.#stayUntil = NEVER;
     }
+    if (!isRegistered || isBusy) return;
     const isAnswered = this.#announced !== undefined && this.#handed >= this.#announced;
-    if (isRegistered && isAnswered && !isBusy) this.#sleep(now, this.#pollSeconds);
+    if (isAnswered || this.#isHandedOver) this.#sleep(now, this.#pollSeconds);
+    else if (this.#handedUntil === NEVER) this.#handedUntil = after(now, ms(LIMITS.handedWaitMs));
   }
 
   nextTimeout(): Micros {
-    return earlier(this.#wakeAt, this.#stayUntil);
+    return earlier(this.#wakeAt, earlier(this.#stayUntil, this.#handedUntil));
   }
 
   #wake(): void {
@@ -87,6 +98,7 @@ export class Polling {
 
   #sleep(now: Micros, pollSeconds: number): void {
     this.#isAsleep = true;
+    this.#handedUntil = NEVER;
     this.#wakeAt = after(now, seconds(pollSeconds));
     this.#outbox.push({ kind: 'link', want: 'down' });
   }

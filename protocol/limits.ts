@@ -40,10 +40,15 @@ export const LIMITS = {
   helloAnswerMs: 5_000,
   /** Milliseconds that a polling terminal stays after a new channel: questions are asked again. */
   resealStayMs: 1_000,
+  /** Milliseconds that it waits for requests that the broker announced, or for that word itself. */
+  handedWaitMs: 5_000,
   /** Sequence numbers of a channel that are told apart: the highest and those below, bit by bit. */
   sealWindow: 32,
-  /** Boots of one terminal that the manager remembers, to tell a clone from a restart. */
-  bootsPerDeviceMax: 4,
+  /**
+   * Boots of one terminal that the manager remembers, to tell a clone from a restart: as many as a
+   * thief can register in the seconds in which the terminal that it displaced is back.
+   */
+  bootsPerDeviceMax: 16,
   /** Questions open at one callee; half of them kept for callers that it accepted before. */
   asksPerCalleeMax: 24,
   /** The same of one caller that the callee never accepted: a third of what strangers have. */

@@ -337,6 +337,28 @@ t.test('a terminal that polls says no and sleeps again', async (t) => {
   t.equal(callee.isLinkUp, false);
 });
 
+t.test('a terminal that polls does not wait for ever for what never comes', async (t) => {
+  const world = new World();
+  const node = world.add('TERM3', { pollSeconds: 60 });
+  const isAwake = (): boolean => node.isLinkUp;
+  const waits = LIMITS.handedWaitMs / 1_000;
+  world.answers.polled = false;
+  t.ok(world.run(61, isAwake), 'it polls');
+  world.run(waits - 1);
+  t.ok(isAwake(), 'the broker has not said whether something waits');
+  world.run(2);
+  t.notOk(isAwake(), 'and never does');
+  t.ok(world.run(61, isAwake));
+  world.tell(node, 'call', { kind: 'polled', handed: 3 });
+  world.run(waits - 1);
+  t.ok(isAwake(), 'three requests are announced');
+  world.run(2);
+  t.notOk(isAwake(), 'and never come');
+  world.answers.polled = true;
+  world.run(61);
+  t.ok((node.terminal.status(world.now).nextPollSeconds ?? 0) > 0, 'it polls on');
+});
+
 t.test('a terminal that polls connects for a call of its own, and for an end notice', async (t) => {
   const world = new World();
   const callee = world.add('TERM3', { list: [{ action: 'allow', pattern: 'TERM1' }] });
