@@ -179,18 +179,16 @@ export class Sessions {
   onEndNotice(now: Micros, from: DeviceId, notice: MessageOf<'endNotice'>): void {
     const session = this.#open.get(notice.session) ?? this.#closed.get(notice.session);
     const side = session && sideOf(session.row, from);
-    const acknowledge = (then: Micros): void =>
-      this.#context.sendDown(from, {
-        kind: 'ended',
-        request: notice.request,
-        session: notice.session,
-        receipt: this.#context.ledger.receipt(then),
-      });
+    const { request, session: id } = notice;
+    const ended = { kind: 'ended', request, session: id } as const;
     if (session === undefined || side === undefined) {
       this.#context.counts.unknownSession += 1;
-      acknowledge(now);
+      // Without a receipt: how long the log is tells what others do.
+      this.#context.sendDown(from, ended);
       return;
     }
+    const acknowledge = (then: Micros): void =>
+      this.#context.sendDown(from, { ...ended, receipt: this.#context.ledger.receipt(then) });
     if (session.row[`${side}Report`] !== undefined) {
       // Behind the first one in the queue: what is acknowledged is on disk.
       const nothing = { entries: [], writes: () => [], failed: () => {} };
@@ -205,7 +203,6 @@ export class Sessions {
     const decided = this.#decide(now, session, reason, side);
     const isLast = this.#isOver(session);
     if (isLast && !session.row.closed) this.#close(session);
-    const { session: id } = notice;
     const counts = { sentBytes, receivedBytes, lostBytes, wireBytes, durationMs };
     const difference = differenceBytes(session.row);
     this.#write(now, session, {

@@ -73,6 +73,19 @@ t.test('A, B, A is one identity twice: alarm, and the later one is kept out', as
   t.equal(world.logged('cloned').length, 1, 'one entry an hour');
 });
 
+t.test('a thief that starts anew in haste is found all the same', async (t) => {
+  const { world, one, a, run } = twins();
+  run(a);
+  // As many hellos as the manager answers while the terminal that lost its link comes back.
+  for (let start = 0; start < 2 * MANAGER_LIMITS.hellosPerSecondMax; start++) {
+    world.reboot(one);
+    run(world.line(one));
+  }
+  t.strictSame(world.alarms, [], 'a terminal that cannot start, as far as anybody knows');
+  run(a);
+  t.match(world.alarms, [{ alarm: 'cloned', device: one.id }]);
+});
+
 t.test(
   'what the later one of two says is dropped, also while it is in charge of nothing',
   async (t) => {

@@ -38,6 +38,11 @@ t.test(
     world.end(stranger, session, 'local');
     world.end(three, 'a'.repeat(26) as SessionId, 'local');
     t.equal(world.of('ended').length, 4);
+    t.strictSame(
+      world.of('ended').map(({ message }) => message.receipt !== undefined),
+      [true, true, false, false],
+      'how long the log is, is told only to who takes part',
+    );
     t.equal(world.manager.counts.unknownSession, 2);
     t.equal(world.logged('report').length, 1);
   },
