@@ -35,16 +35,17 @@ import { checkEnrolment, loadEnrolment, loadIdentity, openHome } from './shell/h
 import { allowListReader } from './shell/list-reader.ts';
 import { Login } from './shell/login.ts';
 import { Owner } from './shell/owner.ts';
+import { peerTrouble } from './shell/peer-trouble.ts';
 import { PinsStore } from './shell/pins-store.ts';
 import { ReceiptStore } from './shell/receipt-store.ts';
 import { Session, type SessionHost } from './shell/session.ts';
 import { Sockets, configFor } from './shell/sockets.ts';
 import type {
   CallId,
+  Pin,
   TerminalEvent,
   TerminalInput,
   TerminalOutput,
-  TerminalStatus,
 } from './terminal-types.ts';
 import { Terminal } from './terminal.ts';
 
@@ -249,8 +250,9 @@ export class Agent {
   /** What `nakodo status` shows. */
   status(): AgentStatus {
     const status = this.#terminal.status(this.#clock.now());
-    const [changed] = status.changedPeers.slice(-1);
-    const peer = changed === undefined ? undefined : changedPeerWords(changed);
+    const { list } = this.#readListFile();
+    const isKnown = (peer: Pin): boolean => this.#pins.isKnown(peer);
+    const peer = peerTrouble(status.changedPeers, { list, isKnown });
     const questions = this.#owner.questions();
     return { ...status, questions, troubles: { ...this.#troubles, peer } };
   }
@@ -464,9 +466,11 @@ export class Agent {
       case 'registerRefused':
         this.#onRegisterRefused(event.code);
         break;
-      case 'peerChanged':
-        this.#log.warn('peer-changed', { peer: event.name, role: event.role });
+      case 'peerChanged': {
+        const { name: peer, role } = event;
+        this.#log.warn('peer-changed', { peer, role, next: 'see nakodo status' });
         break;
+      }
       case 'callFailed': {
         const calling = this.#calls.get(event.call);
         calling?.reject(callError(event.why, calling.wish.to, event.reason));
@@ -546,11 +550,4 @@ function terminalOf(parts: Parts, pollSeconds: number | undefined): Terminal {
     if (!(error instanceof UsageError)) throw error;
     throw damagedFile(home.enrolment, "its manager's agreement key is none");
   }
-}
-
-function changedPeerWords({ name, pinned, seen }: TerminalStatus['changedPeers'][number]): string {
-  return (
-    `${name} was refused: it shows the key of ${seen}, and ${pinned} is known under that name; ` +
-    `if its owner says that this is right: nakodo trust ${name}`
-  );
 }

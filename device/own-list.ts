@@ -29,7 +29,7 @@ export type OwnVerdict =
   | { readonly kind: 'peerChanged'; readonly pinned: DeviceId };
 
 /**
- * Judges a caller by the owner's own list [S4003, claim 8]. `ask.approved`: the owner was asked and
+ * Judges a caller by the owner's own list [claim 8]. `ask.approved`: the owner was asked and
  * said yes. A name with a stated ID (`TERM1#ID`) is nobody else, whatever wider entries allow; a
  * name without one is whom its pin says.
  */
@@ -76,15 +76,20 @@ export function mostSeconds(
   return Math.min(seconds + slack, secondsWithoutUntil ?? Infinity);
 }
 
+/** The IDs that a list states for a name (`TERM1#ID`); none: whoever its pin says. */
+export function statedIds(list: AllowList, name: Name): readonly DeviceId[] {
+  return list.entries.flatMap(({ action, pattern, id }) =>
+    action === 'allow' && pattern === name && id !== undefined ? [id] : [],
+  );
+}
+
 /** The ID that should be behind the caller's name, if the caller shows another one. */
 function otherBehind(
   list: AllowList,
   pins: Pins,
   { callerName, callerId }: Pick<ListAsk, 'callerName' | 'callerId'>,
 ): DeviceId | undefined {
-  const stated = list.entries.flatMap(({ action, pattern, id }) =>
-    action === 'allow' && pattern === callerName && id !== undefined ? [id] : [],
-  );
+  const stated = statedIds(list, callerName);
   const pin = pins.idOf(callerName);
   const wanted = stated.length > 0 ? stated : pin === undefined ? [] : [pin];
   return wanted.length === 0 || wanted.includes(callerId) ? undefined : wanted[0];

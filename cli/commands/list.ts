@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { Argument, type Command } from 'commander';
 import type { AllowEntry, AllowList } from '../../protocol/consent/allow-list.ts';
 import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
+import type { Name } from '../../protocol/ids.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
 import type { EntryOptions } from '../../device/list-file.ts';
 import { homeFolder, makeHome } from '../home.ts';
@@ -124,6 +125,13 @@ async function show(output: Output, home: string | undefined): Promise<ExitCode>
   const { entries } = list;
   output.result(entries.map(fields), entries.length === 0 ? nobody : table(entries.map(words)));
   return EXIT.done;
+}
+
+/** The IDs that the list of a home states for a name. @throws NakodoError `list-unreadable` */
+export async function listedIds(home: string | undefined, name: Name): Promise<readonly string[]> {
+  const { statedIds } = await import('../../device/own-list.ts');
+  const { list } = await readList(join(homeFolder(home), LIST_FILE));
+  return statedIds(list, name);
 }
 
 /** @throws NakodoError `list-unreadable` if the file is there and says nothing sensible. */

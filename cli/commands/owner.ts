@@ -12,11 +12,12 @@ import { LIMITS } from '../../protocol/limits.ts';
 import { MS_PER_SECOND } from '../../protocol/time.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
 import { askAgent } from '../ask.ts';
-import { homeFolder, makeHome } from '../home.ts';
+import { homeFolder, homeWords, makeHome } from '../home.ts';
 import { withLock } from '../lock.ts';
 import { terminalId, terminalName } from '../names.ts';
 import { type Output, table } from '../output.ts';
 import { type CommonOptions, boundedDurationOption, declare, runs } from './command.ts';
+import { listedIds } from './list.ts';
 
 const PINS_FILE = 'pins.json';
 
@@ -67,7 +68,8 @@ export function declareOwner(program: Command): void {
     summary: 'Accept that another key stands behind a name, after its owner told you so.',
     details:
       'Without an ID: the one that was last refused by the agent that runs. The ID is what\n' +
-      "`nakodo status` shows at the peer's.",
+      "`nakodo status` shows at the peer's. An ID that the allow-list states is changed there:\n" +
+      'nakodo allow NAME#ID.',
     examples: ['nakodo trust TERM3', 'nakodo trust TERM3#abcdefghijklmnopqrstuvwxyz234567'],
     exits: [EXIT.unreachable],
   });
@@ -190,6 +192,13 @@ async function runTrust(
     { name, id: trusted },
     `From now on ${trusted} is the one behind ${name}; anybody else is refused.`,
   );
+  const listed = await listedIds(options.home, name);
+  if (listed.length > 0 && !listed.includes(trusted)) {
+    output.warn(
+      `The allow-list states ${listed[0]} for ${name}, and decides who may call; to change it: ` +
+        `nakodo allow ${name}#${trusted}${homeWords(options.home)}, with that entry's limits`,
+    );
+  }
   return EXIT.done;
 }
 

@@ -73,6 +73,16 @@ t.test('trust without an agent writes the pin itself, and says what it cannot kn
     'TERM4',
     'TERM5',
   ]);
+  await run(['allow', `TERM6#${ID}`, '--home', home]);
+  const OTHER = 'z'.repeat(32);
+  const listed = await run(['trust', `TERM6#${OTHER}`, '--home', home]);
+  t.match(listed.stderr, `The allow-list states ${ID} for TERM6`);
+  t.match(
+    listed.stderr,
+    `nakodo allow TERM6#${OTHER} --home`,
+    'trust changes no list, and says so',
+  );
+  t.equal((await run(['trust', `TERM6#${ID}`, '--home', home])).stderr, '');
   const blind = await trust('TERM3');
   t.equal(blind.exit, 1);
   t.match(blind.said, { error: { code: 'nothing-to-trust', next: /TERM3#ID/ } });

@@ -63,6 +63,11 @@ export class PinsStore {
     this.#file.changed();
   }
 
+  /** Whether this very terminal is known under this name. */
+  isKnown({ name, id }: Pin): boolean {
+    return this.#pins.get(name) === id;
+  }
+
   /** Resolves when everything kept is on disk. */
   settled(): Promise<void> {
     return this.#file.settled();

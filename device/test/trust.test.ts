@@ -132,6 +132,29 @@ t.test(
   },
 );
 
+t.test(
+  'S4003: an ID that the list states is changed by the list, and status says so',
+  async (t) => {
+    const { world, caller, callee } = await pair(t);
+    await world.setList('TERM3', `[[allow]]\nname = "TERM1"\nid = "${OTHER}"\n`);
+    const refused = async (): Promise<void> => {
+      const call = caller.call({ to: 'TERM3', service: 'file', waitMs: 500 });
+      await t.rejects(call, { code: 'refused' });
+    };
+    await refused();
+    const wanted = `nakodo allow TERM1#${caller.id}`;
+    t.match(callee.status().troubles.peer, `${OTHER} is stated in the allow-list`);
+    t.match(callee.status().troubles.peer, wanted);
+    t.equal(callee.trust('TERM1' as Name, undefined), caller.id);
+    await refused();
+    t.match(callee.status().troubles.peer, wanted, 'trust alone changes no list');
+    await world.setList('TERM3', `[[allow]]\nname = "TERM1"\nid = "${caller.id}"\n`);
+    t.equal(callee.status().troubles.peer, undefined, 'said no more once it is so');
+    callee.onIncoming(() => {});
+    await talk(caller);
+  },
+);
+
 t.test('a terminal with damaged pins does not start', async (t) => {
   const world = await RealWorld.start(t);
   await world.enrol('TERM1');
