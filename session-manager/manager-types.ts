@@ -70,6 +70,8 @@ export interface ManagerOptions {
   readonly agreementKey: DhKey;
   /** SHA-256 pins of the TLS keys that terminals meet; empty: no TLS. */
   readonly pins: readonly Uint8Array[];
+  /** Former TLS keys are believed no longer: one of them was stolen. Default false. */
+  readonly forgetKeys?: boolean;
   readonly suite: CryptoSuite;
   readonly rng: Rng;
   readonly policy: OperatorLimits;

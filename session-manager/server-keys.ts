@@ -1,7 +1,8 @@
 // The manager's statement about the server's TLS keys (protocol/identity/server-keys.ts): made anew
 // when the server starts with another key, each with a higher sequence, and on disk before anybody
 // hears of it: terminals believe no sequence twice. The last keys stay in it, behind those in use,
-// so that a broker on its own machine may change later than its manager.
+// so that a broker on its own machine may change later than its manager, unless the operator says
+// that they are to be forgotten: whoever stole one could stand in the server's place with it.
 
 import { sameBytes } from '../protocol/bytes.ts';
 import {
@@ -49,11 +50,13 @@ export class ServerKeyStatements {
 
   /** These keys are in use from now on: of a broker apart, say, that was given another one. */
   change(now: Micros, pins: readonly Uint8Array[]): void {
-    const { key, suite } = this.#context.options;
+    const { key, suite, forgetKeys = false } = this.#context.options;
     const known = this.#newest;
     const { sequence, pins: last } = known ?? { sequence: 0, pins: [] };
-    if (pins.every((pin, at) => at < last.length && sameBytes(pin, last[at]))) return;
-    const before = last.filter((pin) => !pins.some((one) => sameBytes(one, pin)));
+    const others = last.filter((pin) => !pins.some((one) => sameBytes(one, pin)));
+    const before = forgetKeys ? [] : others;
+    const isFirst = pins.every((pin, at) => at < last.length && sameBytes(pin, last[at]));
+    if (isFirst && before.length === others.length) return;
     const statement = makeServerKeys(key, {
       // Terminals believe a higher one only: it rises also where the store is an old backup.
       sequence: Math.max(sequence + 1, this.#seconds(now)),

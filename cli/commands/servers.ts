@@ -39,6 +39,7 @@ interface ManagerOptions extends ListenOptions {
   readonly httpPort: number;
   readonly publicUrl?: string;
   readonly explain?: boolean;
+  readonly forgetKeys?: boolean;
 }
 type ServeOptions = Omit<ManagerOptions, 'broker' | 'brokerPin'> & { readonly mqttPort?: number };
 
@@ -50,6 +51,9 @@ const PIN_SHOWN = 16;
 const TLS =
   'TLS 1.3 with a certificate of its own, made at the first start. Terminals know its key by\n' +
   'their ticket; a certificate that runs out, or another key, needs nobody to enrol again.';
+const APART =
+  'In two processes the session manager starts first: it makes the manager.pub that the broker\n' +
+  'needs, and waits for the tls.pin that the broker makes.';
 
 /** Adds `serve`, `broker` and `session-manager`. */
 export function declareServers(program: Command): void {
@@ -71,7 +75,7 @@ export function declareServers(program: Command): void {
   const broker = declare(program, {
     usage: 'broker',
     summary: 'Run the trigger broker alone.',
-    details: TLS,
+    details: `${TLS}\n${APART}`,
     examples: ['nakodo broker --manager-pub ./manager/manager.pub --home ./broker'],
   });
   listening(broker);
@@ -82,7 +86,7 @@ export function declareServers(program: Command): void {
   const manager = declare(program, {
     usage: 'session-manager',
     summary: 'Run the session manager alone; ready when its broker is.',
-    details: TLS,
+    details: `${TLS}\n${APART}`,
     examples: [
       'nakodo session-manager --broker mqtts://127.0.0.1:8883 --broker-pin ./broker/tls.pin',
     ],
@@ -113,7 +117,8 @@ const enrolment = (command: Command): Command =>
   command
     .addOption(portOption('--http-port <n>', 'for enrolment; 0: any free one', HTTP_PORT))
     .option('--public-url <url>', 'how terminals reach --http-port; stands in tickets')
-    .option('--explain', 'tell refused callers why: it also tells them who exists');
+    .option('--explain', 'tell refused callers why: it also tells them who exists')
+    .option('--forget-keys', 'believe no former TLS key: with a new one, after a theft');
 
 /** What was opened, to be closed in reverse order. */
 type Opened = { close(): Promise<void> }[];
@@ -291,7 +296,7 @@ async function openManager(
   parts: ServerParts,
 ): Promise<RunningManager> {
   const { startManager } = await import('../../session-manager/shell/manager-shell.ts');
-  const { listen: httpListen, httpPort, publicUrl, explain = false } = options;
+  const { listen: httpListen, httpPort, publicUrl, explain = false, forgetKeys } = options;
   return startManager({
     home,
     broker,
@@ -299,6 +304,7 @@ async function openManager(
     httpListen,
     httpPort,
     explain,
+    forgetKeys: forgetKeys === true,
     ...(publicUrl === undefined ? {} : { publicUrl }),
     ...parts,
   });

@@ -55,6 +55,8 @@ export interface ManagerShellOptions {
   readonly policy?: OperatorLimits;
   /** Let reasons out with refusals; default false. */
   readonly explain?: boolean;
+  /** Former TLS keys are believed no longer; default false. */
+  readonly forgetKeys?: boolean;
   /** How often callers may ask in vain; default RATE_DEFAULTS. */
   readonly rates?: RateLimits;
   readonly suite: CryptoSuite;
@@ -168,6 +170,7 @@ class ManagerShell implements RunningManager {
       id: this.#id,
       ...keys,
       pins: this.#pins(),
+      forgetKeys: options.forgetKeys ?? false,
       suite,
       rng: options.rng,
       policy: options.policy ?? POLICY_DEFAULT,

@@ -72,6 +72,29 @@ t.test(
   },
 );
 
+t.test('after a theft former keys are forgotten: no statement names them any more', async (t) => {
+  const world = started(pin(1));
+  const seen = [statement(world)?.sequence ?? 0];
+  const start = (forgetKeys: boolean, inUse: Uint8Array, expected: readonly Uint8Array[]): void => {
+    world.settings = { pins: [inUse], forgetKeys };
+    world.restart(1_000);
+    t.strictSame(statement(world)?.pins, expected);
+    seen.push(statement(world)?.sequence ?? 0);
+  };
+  start(true, pin(2), [pin(2)]);
+  start(false, pin(3), [pin(3), pin(2)]);
+  start(true, pin(3), [pin(3)]);
+  t.strictSame(
+    seen,
+    [...new Set(seen)].sort((a, b) => a - b),
+    'each is a newer statement',
+  );
+  start(true, pin(3), [pin(3)]);
+  t.equal(seen.at(-1), seen.at(-2), 'and nothing new to say is no new statement');
+  world.input({ kind: 'pins', pins: [pin(4)] });
+  t.strictSame(statement(world)?.pins, [pin(4)], 'nor is one kept that changes while it runs');
+});
+
 t.test('a key that changes while the manager runs is told from then on', async (t) => {
   const world = started(pin(1), pin(2));
   const before = statement(world)?.sequence ?? 0;

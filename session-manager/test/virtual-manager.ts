@@ -81,7 +81,9 @@ const NO_RATES: RateLimits = {
   perCaller: { burst: 1_000_000, perSecond: 1_000_000 },
   perName: { burst: 1_000_000, perSecond: 1_000_000 },
 };
-type Settings = Partial<Pick<ManagerOptions, 'suite' | 'rates' | 'explain' | 'pins' | 'policy'>>;
+type Settings = Partial<
+  Pick<ManagerOptions, 'suite' | 'rates' | 'explain' | 'pins' | 'forgetKeys' | 'policy'>
+>;
 
 type Unwalled<T> = T extends ManagerInput ? Omit<T, 'wall'> : never;
 
