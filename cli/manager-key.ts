@@ -15,6 +15,6 @@ export async function readManagerKey(path: string): Promise<Uint8Array> {
   throw new NakodoError(
     'no-manager-key',
     bytes === undefined ? `there is no file ${path}` : `${path} does not hold a manager's key`,
-    'start the session manager once, its home then holds manager.pub',
+    'name it with --manager-pub FILE: it lies in the home of a session manager that was started',
   );
 }

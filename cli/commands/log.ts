@@ -1,4 +1,4 @@
-// The operator's record [S6001]: show it, verify that nobody changed it, take it out, move its past
+// The operator's record (S6001): show it, verify that nobody changed it, take it out, move its past
 // away. Verifying is done here and not by the server, with the manager's public key alone, so that
 // it can be done on another machine and by somebody who trusts neither.
 
@@ -264,21 +264,27 @@ const alreadyThere = (path: string): NakodoError =>
 function wholeWords(view: Extract<VerifyView, { readonly ok: true }>): string {
   const { entries, from, head, signatures, receipts } = view;
   const tail = from > 1 ? ` from number ${from} on` : '';
-  const signed = `${signatures.checked} signatures of terminals checked`;
+  const signed = `${counted(signatures.checked, 'signature')} of terminals checked`;
   const unknown =
     signatures.unknown === 0
       ? ''
       : `, ${signatures.unknown} not, for their keys stand in an archive`;
-  const held = receipts.checked === 0 ? '' : `, ${receipts.checked} receipts agree`;
+  const held =
+    receipts.checked === 0 ? '' : `, ${counted(receipts.checked, 'receipt')} checked and true`;
   const other =
     receipts.elsewhere === 0 ? '' : `, ${receipts.elsewhere} are about entries that are not here`;
   const checked = `${signed}${unknown}${held}${other}`;
-  return `The log is whole: ${entries} entries${tail}, ${checked}, head ${head}.`;
+  return `The log is whole: ${counted(entries, 'entry')}${tail}, ${checked}, head ${head}.`;
 }
+
+/** `1 entry`, `2 entries`. */
+const counted = (count: number, noun: string): string =>
+  count === 1 ? `1 ${noun}` : `${count} ${noun.replace(/y$/, 'ie')}s`;
 
 const damaged = ({ at, why }: Extract<VerifyView, { readonly ok: false }>): NakodoError =>
   new NakodoError(
     'log-damaged',
     `the log is not what was written: ${why} (entry ${at})`,
-    'keep a copy of the store, or the file, as it is, and compare it with a backup',
+    'name archives first, in their order; else keep a copy of the store, or the file, as it is, ' +
+      'and compare it with a backup',
   );

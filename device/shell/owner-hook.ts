@@ -85,7 +85,7 @@ export class OwnerHooks {
       // A group of its own, so that it can be killed with what it started.
       child = spawn(program, words, { shell: false, detached: true, stdio: 'ignore', env });
     } catch (error) {
-      this.#log.warn('ask-command-failed', { code: errorCode(error) });
+      this.#log.warn('ask-command-failed', { program, code: errorCode(error) });
       answer(false);
       return;
     }
@@ -99,7 +99,7 @@ export class OwnerHooks {
       this.#next();
     };
     child.once('error', (error) => {
-      this.#log.warn('ask-command-failed', { code: errorCode(error) });
+      this.#log.warn('ask-command-failed', { program, code: errorCode(error) });
       ended(false);
     });
     child.once('exit', (code, signal) => {

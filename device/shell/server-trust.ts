@@ -8,6 +8,7 @@ import type { CryptoSuite } from '../../protocol/crypto.ts';
 import { EXIT, NakodoError, errorMessage } from '../../protocol/errors.ts';
 import { type ServerKeys, openServerKeys } from '../../protocol/identity/server-keys.ts';
 import { IO_LIMITS } from '../../protocol/io/limits.ts';
+import { hostOf, isLoopback } from '../../protocol/io/loopback.ts';
 import { PinMismatch, requestPinned } from '../../protocol/io/pinned-tls.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 
@@ -130,7 +131,9 @@ export class ServerTrust {
       throw new NakodoError(
         'server-unreachable',
         `the server at ${url} does not answer: ${errorMessage(error)}`,
-        'check that it runs (nakodo serve) and that this machine reaches it',
+        isLoopback(hostOf(new URL(url)))
+          ? 'check that it runs on this very machine; for others it needs --listen, --public-url'
+          : 'check that it runs (nakodo serve) and that this machine reaches it',
         EXIT.unreachable,
       );
     }

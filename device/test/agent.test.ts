@@ -295,11 +295,14 @@ t.test('a ticket is used once; a bad one and an absent server are said', async (
   await t.rejects(enrolAs('b', ticket), { code: 'ticket-invalid' });
   await t.rejects(enrolAs('b', 'nonsense'), { code: 'not-a-ticket', exit: EXIT.usage });
   await t.rejects(enrolAs('b', `${ticket.slice(0, -9)}`), { code: 'ticket-damaged' });
+  const { ticket: taken } = await world.manager.operations.ticket({ ...ask, name: 'TERM1' });
+  await t.rejects(enrolAs('b', taken), { code: 'name-taken', next: /nakodo revoke NAME/ });
   const { ticket: second } = await world.manager.operations.ticket({ ...ask, name: 'TERM2' });
   await world.manager.close();
   await t.rejects(enrolAs('b', second), {
     code: 'server-unreachable',
     exit: EXIT.unreachable,
+    next: /this very machine.*--public-url/,
   });
 });
 

@@ -40,7 +40,11 @@ const FAULTS: Readonly<Record<ReplyFault, readonly [number, string, string]>> = 
     'the ticket is for another name',
     'leave --name out, or ask for a new ticket',
   ],
-  'name-taken': [409, 'another terminal has that name', 'choose another name'],
+  'name-taken': [
+    409,
+    'another terminal has that name',
+    'choose another name; or, to replace it, the operator says: nakodo revoke NAME',
+  ],
   'already-enrolled': [
     409,
     'this terminal is enrolled under another name',
