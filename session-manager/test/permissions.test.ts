@@ -6,16 +6,23 @@ import t from 'tap';
 import { encodeMessage } from '../../protocol/control/codec.ts';
 import type { ListEntry } from '../../protocol/control/messages.ts';
 import { type DeviceId, type RequestId, randomRecordId } from '../../protocol/ids.ts';
-import { randomBelow, seededRng } from '../../protocol/random.ts';
+import { type Rng, seededRng } from '../../protocol/random.ts';
 import { dose } from '../../protocol/test/dose.ts';
+import {
+  Draw,
+  RULES,
+  SERVICES,
+  edited,
+  mayTalk,
+  nameOf,
+  randomList,
+} from '../../protocol/test/permission-tables.ts';
 import { RATE_DEFAULTS } from '../limits.ts';
 import { type Terminal, World, down } from './virtual-manager.ts';
 
 const SIZE = 50;
 const TABLES = dose(1);
 const WAIT_MS = 1_000;
-const SERVICES = ['file', 'pipe', 'chat', 'port:22'];
-const RULES = ['deny', 'pattern', 'id', 'services', 'until', 'ask'] as const;
 
 /** What happened in one cell of a table, and what should have. */
 interface Cell {
@@ -30,17 +37,16 @@ class Table {
   readonly world = new World({ rates: RATE_DEFAULTS });
   readonly rulesThatMattered = new Set<string>();
   edits = 0;
-  readonly #rng;
+  readonly #rng: Rng;
+  readonly #draw: Draw;
   readonly #all: readonly Terminal[];
   readonly #lists = new Map<DeviceId, readonly ListEntry[]>();
 
   constructor(seed: number) {
     this.#rng = seededRng(seed);
-    this.#all = Array.from({ length: SIZE }, (_, at) => {
-      const group = ['lab', 'home', 'field'][at % 3];
-      return this.world.terminal(`${group}.${String(at).padStart(2, '0')}@site${at % 4}.net`);
-    });
-    for (const { id } of this.#all) this.#lists.set(id, this.#randomList());
+    this.#draw = new Draw(this.#rng);
+    this.#all = Array.from({ length: SIZE }, (_, at) => this.world.terminal(nameOf(at)));
+    for (const { id } of this.#all) this.#lists.set(id, randomList(this.#draw, this.#all));
   }
 
   /**
@@ -51,13 +57,17 @@ class Table {
     this.world.sent.length = 0;
     const calls = this.#all.map((caller, at) => {
       const callee = this.#all[(at + shift) % SIZE];
-      const service = this.#pick(SERVICES);
+      const service = this.#draw.pick(SERVICES);
       const { request } = this.world.connect(caller, callee.name, { service, waitMs: WAIT_MS });
-      const approved = this.#chance(1 / 2);
+      const approved = this.#draw.chance(1 / 2);
       return { caller, callee, request, service, approved };
     });
-    for (const { id } of this.#all) if (this.#chance(1 / 5)) this.#edit(id);
-    const cells = this.#shuffled(calls).map((call) => this.#answer(call));
+    for (const { id } of this.#all) {
+      if (!this.#draw.chance(1 / 5)) continue;
+      this.#lists.set(id, edited(this.#draw, this.#all, this.#lists.get(id) ?? []));
+      this.edits += 1;
+    }
+    const cells = this.#draw.shuffled(calls).map((call) => this.#answer(call));
     this.world.advance(WAIT_MS);
     return cells;
   }
@@ -96,7 +106,7 @@ class Table {
       const answer = this.world.signedAnswer(callee, {
         request: ask,
         entries: list,
-        mode: this.#pick(['list', 'verdict']),
+        mode: this.#draw.pick(['list', 'verdict']),
         record: randomRecordId(this.#rng),
         approved,
       });
@@ -106,96 +116,6 @@ class Table {
     }
     return { caller, callee, request, permitted };
   }
-
-  #edit(id: DeviceId): void {
-    this.edits += 1;
-    const list = this.#lists.get(id) ?? [];
-    const at = randomBelow(this.#rng, list.length + 1);
-    const added = this.#chance(1 / 2) ? [this.#randomEntry()] : [];
-    this.#lists.set(
-      id,
-      this.#chance(1 / 8) ? this.#randomList() : list.toSpliced(at, added.length ? 0 : 1, ...added),
-    );
-  }
-
-  #randomList(): readonly ListEntry[] {
-    return Array.from({ length: randomBelow(this.#rng, 9) }, () => this.#randomEntry());
-  }
-
-  #randomEntry(): ListEntry {
-    const one = this.#pick(this.#all);
-    const [group, number] = one.name.split(/[.@]/);
-    const action = this.#chance(1 / 6) ? 'deny' : 'allow';
-    const broad = action === 'allow' ? ['*', `${group}.*`, '*.net', 'l*b.*@*'] : [];
-    const pattern = this.#pick([
-      ...broad,
-      one.name,
-      `${group}.*@site1.net`,
-      `*${number[1]}@*`,
-      `${group}.${number[0]}*`,
-      '*.*.*.*',
-      'nobody.*',
-    ]);
-    const services = [
-      this.#pick(SERVICES),
-      this.#pick(SERVICES),
-      ...(this.#chance(1 / 9) ? ['*'] : []),
-    ];
-    return {
-      action,
-      pattern,
-      id: this.#chance(1 / 8) ? this.#pick(this.#all).id : undefined,
-      services: this.#chance(1 / 3) ? services : undefined,
-      seconds: this.#chance(1 / 4) ? 60 : undefined,
-      bytes: this.#chance(1 / 4) ? 1_000 : undefined,
-      untilSeconds: action === 'allow' && this.#chance(1 / 4) ? this.#pick([0, 0, 90]) : undefined,
-      ask: action === 'allow' && this.#chance(1 / 5) ? true : undefined,
-    };
-  }
-
-  #chance(share: number): boolean {
-    return randomBelow(this.#rng, 1_000) < share * 1_000;
-  }
-
-  #pick<T>(of: readonly T[]): T {
-    return of[randomBelow(this.#rng, of.length)];
-  }
-
-  #shuffled<T>(of: readonly T[]): readonly T[] {
-    return of
-      .map((item) => ({ item, order: this.#rng.next() }))
-      .toSorted((a, b) => a.order - b.order)
-      .map(({ item }) => item);
-  }
-}
-
-/**
- * The rules as docs say them, one by one; `without`: as if this one did not exist. A deny counts
- * whatever else it says beside whom it concerns; of the allows the first that is not past decides.
- */
-function mayTalk(
-  list: readonly ListEntry[],
-  asker: { name: string; id: DeviceId; service: string; approved: boolean },
-  without: (typeof RULES)[number] | 'all rules',
-): boolean {
-  const holds = (rule: (typeof RULES)[number], condition: boolean): boolean =>
-    rule === without || condition;
-  let verdict: boolean | undefined;
-  for (const { action, pattern, id, services, untilSeconds, ask } of list) {
-    const letters = pattern.replaceAll(/[.+]/g, String.raw`\$&`).replaceAll('*', '.*');
-    const isNamed = new RegExp(`^${letters}$`).test(asker.name);
-    if (!holds('pattern', isNamed)) continue;
-    if (!holds('id', id === undefined || id === asker.id)) continue;
-    const isServed = services?.some((one) => one === '*' || one === asker.service) ?? true;
-    if (!holds('services', isServed)) continue;
-    if (action === 'deny') {
-      if (without !== 'deny') return false;
-      continue;
-    }
-    if (!holds('until', untilSeconds !== 0)) continue;
-    verdict ??= holds('ask', ask !== true || asker.approved);
-  }
-  return verdict ?? false;
 }
 
 t.test('S2004, S2005, claim 8: every cell of tables 50 × 50 is as the lists say', async (t) => {

@@ -2,7 +2,7 @@
 // enrolled agents, each in a home of its own below one temporary folder, over TLS as in earnest.
 // The fleet and the story's tests live in it.
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -87,8 +87,12 @@ export async function openTown(options: TownOptions = {}): Promise<Town> {
   });
   await manager.ready;
   const agents: Agent[] = [];
-  const allow = (home: string, allowList: string): Promise<void> =>
-    writeFile(join(home, 'allow-list.toml'), allowList);
+  const allow = async (home: string, allowList: string): Promise<void> => {
+    // At once, as an editor does it: a question reads the old list or the new one.
+    const path = join(home, 'allow-list.toml');
+    await writeFile(`${path}.new`, allowList);
+    await rename(`${path}.new`, path);
+  };
   const begin: Town['begin'] = async (home, more = {}) => {
     const agent = await Agent.start({ home, log, ...more });
     agents.push(agent);
