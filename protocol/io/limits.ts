@@ -25,6 +25,8 @@ export const IO_LIMITS = {
   socketPathBytesMax: 100,
   /** Messages of one MQTT link that the server has not acknowledged; beyond it they are dropped. */
   linkQueueMax: 1_024,
+  /** Bytes that a link takes of one MQTT packet: ours have 16 KiB, and come in chunks of 64 KiB. */
+  linkUnparsedBytesMax: 256 * 1024,
   /** Milliseconds until the first reconnect of an MQTT link; doubles, with jitter. */
   linkRetryFirstMs: 200,
   linkRetryMaxMs: 30_000,

@@ -211,6 +211,7 @@ export class MqttLink {
     this.#client = client;
     this.#stream = stream;
     this.#unwritten = 0;
+    boundIncoming(client, stream);
     let trouble: LinkTrouble | undefined;
     client.on('connect', () => this.#onConnect(client));
     client.on('message', (topic, bytes) => {
@@ -267,6 +268,22 @@ export class MqttLink {
     const lost = { refusedCode: undefined, code: 'lost', message: 'the connection was closed' };
     this.#options.onDown(trouble ?? lost, wasUp);
   }
+}
+
+/**
+ * MQTT.js keeps what it is sent of a packet until it is whole, up to 256 MiB, and of QoS 2 until it
+ * is released. Our brokers do neither (ADR 0006): one that does is left.
+ */
+function boundIncoming(client: MqttClient, stream: Duplex): void {
+  let unparsed = 0;
+  stream.on('data', (chunk: Uint8Array) => {
+    unparsed += chunk.length;
+    if (unparsed > IO_LIMITS.linkUnparsedBytesMax) stream.destroy();
+  });
+  client.on('packetreceive', (packet) => {
+    unparsed = 0;
+    if (packet.cmd === 'publish' && packet.qos !== 0) stream.destroy();
+  });
 }
 
 /**

@@ -91,7 +91,12 @@ async function certificate(test: Test): Promise<ServerCertificate> {
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
-function link(test: Test, broker: Broker, heard: Heard, more: Partial<LinkOptions> = {}): MqttLink {
+function link(
+  test: Test,
+  broker: Pick<Broker, 'url'>,
+  heard: Heard,
+  more: Partial<LinkOptions> = {},
+): MqttLink {
   let tokens = 0;
   const opened = openLink({
     url: broker.url,
@@ -266,3 +271,72 @@ t.test("what is no broker's URL is said at once", async (t) => {
     isTls: false,
   });
 });
+
+/** A broker in an attacker's hands: lets anybody in, then says `what`, over and over. */
+async function hostileBroker(
+  test: Test,
+  what: (turn: number) => Buffer,
+): Promise<Pick<Broker, 'url'> & { readonly taken: () => number }> {
+  let taken = 0;
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    let turn = 0;
+    const flood = (): void => {
+      while (!socket.destroyed && turn < 4_096) {
+        const said = what(turn++);
+        taken += said.length;
+        if (!socket.write(said)) return;
+      }
+    };
+    socket.on('error', () => {});
+    socket.on('drain', flood);
+    socket.once('data', () => {
+      socket.write(Buffer.of(0x20, 2, 0, 0));
+      socket.once('data', (subscribe) => {
+        const [high, low] = subscribe.subarray(2, 4);
+        socket.write(Buffer.of(0x90, 4, high, low, 0, 0), flood);
+      });
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  test.teardown(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  const { port } = server.address() as { port: number };
+  const url = `mqtt://127.0.0.1:${port}`;
+  return { url, taken: () => taken };
+}
+
+/** A PUBLISH to `down/a` of 16 KiB; with QoS 2 it has to be kept until its release. */
+function publish(qos: number, id: number): Buffer {
+  const head = Buffer.of(0x30 | (qos << 1), 0x80, 0x80, 0x01, 0, 6, ...Buffer.from('down/a'));
+  const packetId = qos === 0 ? [] : [(id >> 8) & 0xff, id & 0xff];
+  return Buffer.concat([head, Buffer.of(...packetId), Buffer.alloc(16_376 - packetId.length)]);
+}
+
+const ANNOUNCED = Buffer.of(0x30, 0xff, 0xff, 0xff, 0x7f);
+
+for (const [which, what, isLost] of [
+  ['announces 256 MiB', (turn) => (turn === 0 ? ANNOUNCED : Buffer.alloc(16_384)), true],
+  ['sends what would have to be kept', (turn) => publish(2, turn + 1), true],
+  ['sends much, as it may', () => publish(0, 0), false],
+] as const satisfies readonly (readonly [string, (turn: number) => Buffer, boolean])[]) {
+  t.test(`of a broker that ${which}, a link holds little`, async (t) => {
+    const broker = await hostileBroker(t, what);
+    const heard = new Heard();
+    let messages = 0;
+    link(t, broker, heard, {
+      onMessage: () => {
+        messages += 1;
+        if (messages === 1_000) heard.say('enough');
+      },
+    });
+    await heard.until('up');
+    await heard.until(isLost ? 'down  true' : 'enough');
+    // What the kernel takes for both ends is in it.
+    t.ok(!isLost || broker.taken() < 32 * 1_024 * 1_024, `${broker.taken()} bytes`);
+    t.equal(messages >= 1_000, !isLost);
+  });
+}
