@@ -267,9 +267,12 @@ export async function refuseIfAnswered(path: string): Promise<void> {
 function listen(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
+    // Made here, before this returns: nobody else's from the first moment, whatever is inherited.
+    const inherited = process.umask(0o177);
     server.listen(path, () => {
       server.off('error', reject);
       resolve();
     });
+    process.umask(inherited);
   });
 }

@@ -2,6 +2,7 @@
 // A command and an agent in one process, each test with a socket of its own.
 
 import { createHash } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { createConnection, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -51,6 +52,18 @@ t.test('a request gets events and its result; the socket is 0600', async (t) => 
   const result = await callLocal(path, { word: 'hi' }, { onEvent: (event) => events.push(event) });
   t.strictSame(result, { echo: 'hi' });
   t.strictSame(events, [{ step: 1 }, { step: 2 }]);
+});
+
+t.test('the socket is nobody else’s from its first moment, whatever is inherited', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'nk-ls-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const path = join(folder, 'agent.sock');
+  const before = process.umask(0);
+  const opening = serveLocal(path, { mode: 0o600, handle: async () => ({}) });
+  const { mode } = statSync(path);
+  t.equal(process.umask(before), 0, 'and what is inherited stays');
+  t.equal(mode & 0o777, 0o600);
+  await (await opening).close();
 });
 
 t.test('errors keep code, message, next step and exit code', async (t) => {

@@ -8,6 +8,7 @@ import type { Log } from '../../protocol/io/log.ts';
 import { hostOf, isLoopback } from '../../protocol/io/loopback.ts';
 import { brokerAddress } from '../../protocol/io/mqtt-link.ts';
 import { readPin } from '../../protocol/io/server-certificate.ts';
+import { LIMITS } from '../../protocol/limits.ts';
 import { ENROL_PATH } from './enrolment-http.ts';
 import { SHELL_LIMITS } from './limits.ts';
 
@@ -87,7 +88,10 @@ export function enrolUrlOf(publicUrl: string, isTls: boolean): string {
   const isFit = isTls
     ? parsed?.protocol === 'https:' && parsed.hostname !== ''
     : parsed?.protocol === 'http:' && isLoopback(hostOf(parsed));
-  if (parsed === undefined || !isFit) {
+  const url = parsed && new URL(ENROL_PATH, parsed).href;
+  // It stands in every ticket: with nobody's password, and no longer than a ticket can say it.
+  const isSayable = parsed?.username === '' && parsed.password === '';
+  if (url === undefined || !isFit || !isSayable || url.length > LIMITS.urlMax) {
     throw new NakodoError(
       'bad-public-url',
       `"${publicUrl}" is not a URL that terminals can reach`,
@@ -97,5 +101,5 @@ export function enrolUrlOf(publicUrl: string, isTls: boolean): string {
       EXIT.usage,
     );
   }
-  return new URL(ENROL_PATH, parsed).href;
+  return url;
 }

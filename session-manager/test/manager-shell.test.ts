@@ -364,7 +364,9 @@ t.test('what keeps a manager from starting is said with the next step', async (t
   });
   const plain = { tls: undefined, httpListen: '192.0.2.1' };
   await t.rejects(starting(plain), { code: 'plain-not-loopback', next: /--plain/ });
-  for (const url of ['nonsense', 'http://127.0.0.1:1', 'mqtts://127.0.0.1:1']) {
+  const bad = ['nonsense', 'http://127.0.0.1:1', 'mqtts://127.0.0.1:1'];
+  bad.push('https://me:secret@nakodo.example', `https://${'a.'.repeat(120)}example`);
+  for (const url of bad) {
     await t.rejects(starting({ publicUrl: url }), { code: 'bad-public-url', exit: 2 }, url);
   }
   await t.rejects(starting({ broker: { url: there.broker.url } }), { code: 'no-broker-pin' });
