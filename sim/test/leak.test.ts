@@ -55,6 +55,7 @@ t.test('S2010: a refused call moves no byte of either address, and no key', asyn
     const passed = [...proxy.received(), ...proxy.sent()];
     t.equal(places(passed, key), 0, `the broker saw no key on ${agent.name}’s connection`);
     t.equal(places(passed, Buffer.from(other.agent.name)), 0, 'nor whom it talks to');
+    t.equal(places(passed, Buffer.from(agent.name)), 0, 'nor its own name');
     t.ok(places(passed, Buffer.from(agent.id)) > 0, 'the same search finds the ID in its topics');
   }
   const server = join(town.folder, 'server');
