@@ -10,12 +10,12 @@ import { encodeExpiry } from '../protocol/grant.ts';
 import { signed } from '../protocol/identity/signed.ts';
 import { type DeviceId, type RequestId, type SessionId, randomRequestId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
-import { MICROS_PER_MS, type Micros, after, ms } from '../protocol/time.ts';
+import { MICROS_PER_MS, type Micros, after, ms, seconds } from '../protocol/time.ts';
 import { type Signed, consentProof, verdictOf } from './consent.ts';
 import type { Context } from './context.ts';
 import type { Deadline } from './deadlines.ts';
 import { MANAGER_LIMITS } from './limits.ts';
-import type { Names } from './names.ts';
+import type { Device, Names } from './names.ts';
 import { sideOf } from './records.ts';
 import { type Session, type Sessions, elapsedSeconds } from './sessions.ts';
 
@@ -43,6 +43,8 @@ export class Extensions {
   readonly #names: Names;
   readonly #sessions: Sessions;
   readonly #bySession = new Map<SessionId, Extension>();
+  /** How often each terminal has asked in its last second. */
+  readonly #asked = new WeakMap<Device, { readonly from: Micros; readonly times: number }>();
   /** Open questions. */
   readonly #byAsk = new Map<RequestId, Extension>();
 
@@ -71,7 +73,12 @@ export class Extensions {
     }
     // Who waits already has signed; a repetition is not verified again.
     if (underWay?.askers.get(from) === request) return;
-    if (!this.#isSigned(from, message)) {
+    const asker = this.#names.byId(from);
+    if (asker === undefined || !this.#isWithinRate(now, asker)) {
+      this.#context.counts.overBound += 1;
+      return;
+    }
+    if (!this.#isSigned(asker, message)) {
       this.#context.counts.badSignature += 1;
       this.#refuse(from, request, 'refused');
       return;
@@ -180,11 +187,18 @@ export class Extensions {
     });
   }
 
-  #isSigned(from: DeviceId, message: MessageOf<'extend'>): boolean {
-    const asker = this.#names.byId(from);
-    if (asker === undefined) return false;
+  /** Counts a wish; what is too much for one second is dropped, and comes again if it is meant. */
+  #isWithinRate(now: Micros, asker: Device): boolean {
+    const last = this.#asked.get(asker);
+    const second = last !== undefined && now < after(last.from, seconds(1)) ? last : undefined;
+    const { from, times } = second ?? { from: now, times: 0 };
+    this.#asked.set(asker, { from, times: times + 1 });
+    return times < MANAGER_LIMITS.extendsPerSecondMax;
+  }
+
+  #isSigned(asker: Device, message: MessageOf<'extend'>): boolean {
     const { suite } = this.#context.options;
-    const asked = { ...message, askerId: from };
+    const asked = { ...message, askerId: asker.id };
     return isExtensionOf(suite, asker.keys.ed25519, asked, message.signature);
   }
 

@@ -28,6 +28,8 @@ export const MANAGER_LIMITS = {
   revokeWaitersMax: 64,
   /** Hellos of one terminal that are answered within a second. */
   hellosPerSecondMax: 4,
+  /** Wishes for more time of one terminal that are looked at within a second: each a signature. */
+  extendsPerSecondMax: 2 * LIMITS.callsMax,
   /** Extensions under way: at most one for each live session, and no more than this. */
   extensionsMax: 20_000,
   /** Names that the refusals of one caller are folded under in an hour; further ones share one. */

@@ -2,6 +2,7 @@
 // extensions, forced ends, restarts [45].
 
 import t from 'tap';
+import type { MessageOf } from '../../protocol/control/messages.ts';
 import { decodeExpiry } from '../../protocol/grant.ts';
 import { verifySigned } from '../../protocol/identity/signed.ts';
 import { topic } from '../../protocol/control/topics.ts';
@@ -9,7 +10,7 @@ import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { MANAGER_LIMITS } from '../limits.ts';
 import { POLICY, type Terminal, World, allow, deny, down } from './virtual-manager.ts';
-import type { SessionId } from '../../protocol/ids.ts';
+import { type SessionId, randomRequestId } from '../../protocol/ids.ts';
 
 interface Talk {
   readonly world: World;
@@ -275,6 +276,26 @@ t.test('claim 13: a terminal that does not answer an end request is named', asyn
   world.advance(700_000);
   t.equal(world.manager.sessions('open').length, 0);
   t.equal(world.logged('ended').length, 1);
+});
+
+t.test('S6002: a flood of wishes costs some signatures a second, and delays nobody', async (t) => {
+  const { world, one, three, session } = talk();
+  const { extendsPerSecondMax } = MANAGER_LIMITS;
+  const forged: MessageOf<'extend'> = {
+    kind: 'extend',
+    request: randomRequestId(world.rng),
+    session,
+    revision: 1,
+    want: { seconds: 1_200 },
+    signature: new Uint8Array(64),
+  };
+  for (let at = 0; at < 2 * extendsPerSecondMax; at++) world.up(one, forged);
+  t.equal(world.manager.counts.badSignature, extendsPerSecondMax);
+  world.extend(three, session, 1, { seconds: 1_200 });
+  t.ok(world.asked(three, 'askExtend'), 'the other end is heard');
+  world.advance(1_000);
+  world.up(one, forged);
+  t.equal(world.manager.counts.badSignature, extendsPerSecondMax + 1);
 });
 
 t.test('S2007: two that begin talks and report no end keep room for the others', async (t) => {
