@@ -252,9 +252,9 @@ export class AllowListAnswers {
   #askOwner(answer: Answer, entry: AllowEntry): void {
     const { questions, outbox } = this.#options;
     const { callerName: name, callerId: id, service, want } = answer.ask;
+    const { isKnown, until } = answer;
     answer.ownerAsk = questions.ask(
-      { caller: { name, id }, service, want, entry, isExtension: false, until: answer.until },
-      answer.isKnown,
+      { caller: { name, id }, isKnown, service, want, entry, isExtension: false, until },
       (_, approved) => this.#onWord(answer, approved),
     );
     if (answer.ownerAsk !== undefined) {

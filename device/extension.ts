@@ -212,8 +212,7 @@ export class Extension {
     const { service, want } = ask;
     const { until } = question;
     question.ownerAsk = questions.ask(
-      { caller: talk.peer, service, want, entry, isExtension: true, until },
-      true,
+      { caller: talk.peer, isKnown: true, service, want, entry, isExtension: true, until },
       (_, approved) => this.#onWord(ask, talk, question, approved),
     );
     if (question.ownerAsk !== undefined) return;

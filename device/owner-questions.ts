@@ -31,14 +31,11 @@ export class OwnerQuestions {
   }
 
   /**
-   * Asks the owner; `isKnown`: the caller is pinned. Returns the question's number, or undefined,
-   * and nobody is asked, at LIMITS.ownerAsksMax, of which strangers get at most half.
+   * Asks the owner. Returns the question's number, or undefined, and nobody is asked, at
+   * LIMITS.ownerAsksMax, of which strangers get at most half.
    */
-  ask(
-    question: Omit<OwnerQuestion, 'ask'>,
-    isKnown: boolean,
-    onWord: OnWord,
-  ): OwnerQuestion['ask'] | undefined {
+  ask(question: Omit<OwnerQuestion, 'ask'>, onWord: OnWord): OwnerQuestion['ask'] | undefined {
+    const { isKnown } = question;
     if (this.#open.size >= LIMITS.ownerAsksMax) return undefined;
     if (!isKnown && this.#strangers() >= LIMITS.ownerAsksMax / 2) return undefined;
     const ask = ++this.#last;

@@ -81,6 +81,8 @@ export interface OwnerQuestion {
   /** The core's number for it; the same call is asked about once. */
   readonly ask: number;
   readonly caller: { readonly name: Name; readonly id: DeviceId };
+  /** The caller is pinned, or talks already. */
+  readonly isKnown: boolean;
   readonly service: string;
   readonly want: Terms;
   /** The entry that decides; `ask` is true or a command, `remember` how long a yes holds. */

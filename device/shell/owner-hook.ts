@@ -10,7 +10,10 @@ import type { Log } from '../../protocol/io/log.ts';
 import { MICROS_PER_MS } from '../../protocol/time.ts';
 import type { OwnerQuestion } from '../terminal-types.ts';
 
-/** Commands that run at the same time; further questions wait for their turn. */
+/**
+ * Commands that run at the same time; further questions wait for their turn. Strangers get at most
+ * half: a command may wait for somebody to press a button, for as long as a stranger waits.
+ */
 const HOOKS_MAX = 4;
 
 interface Job {
@@ -20,6 +23,7 @@ interface Job {
 }
 
 interface Run {
+  readonly isKnown: boolean;
   readonly child: ChildProcess;
   readonly deadline: NodeJS.Timeout;
   /** Undefined: nobody waits for it any more. */
@@ -65,14 +69,17 @@ export class OwnerHooks {
 
   #next(): void {
     while (this.#running.size < HOOKS_MAX) {
-      const job = this.#waiting.shift();
-      if (job === undefined) return;
+      const strangers = [...this.#running.values()].filter((run) => !run.isKnown).length;
+      const isTurn = (job: Job): boolean => job.question.isKnown || strangers < HOOKS_MAX / 2;
+      const at = this.#waiting.findIndex(isTurn);
+      if (at < 0) return;
+      const [job] = this.#waiting.splice(at, 1);
       this.#start(job);
     }
   }
 
   #start({ question, command, answer }: Job): void {
-    const { ask, until } = question;
+    const { ask, isKnown, until } = question;
     const leftMs = (until - this.#clock.now()) / MICROS_PER_MS;
     const [program, ...words] = command.trim().split(/\s+/);
     if (leftMs <= 0 || program === '') {
@@ -90,7 +97,7 @@ export class OwnerHooks {
       return;
     }
     const deadline = setTimeout(() => kill(child), leftMs);
-    const run: Run = { child, deadline, answer };
+    const run: Run = { isKnown, child, deadline, answer };
     this.#running.set(ask, run);
     const ended = (approved: boolean): void => {
       if (!this.#running.delete(ask)) return;

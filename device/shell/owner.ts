@@ -118,7 +118,7 @@ export class Owner {
 
   /**
    * Carries out the owner's word about everything that this caller waits for.
-   * @throws NakodoError `nobody-waits`, `several-services`
+   * @throws NakodoError `nobody-waits`, `several-services`, `several-callers`
    */
   decide(decision: Decision): readonly WaitingQuestion[] {
     const { name, service, ask, approved, rememberSeconds } = decision;
@@ -134,7 +134,16 @@ export class Owner {
       throw new NakodoError(
         'several-services',
         `${name} waits for ${services.join(' and ')}`,
-        `say which: nakodo approve ${name} --service ${services[0]}`,
+        // The services are words of the caller's choice: none stands in what is copied to a shell.
+        `say which, in single quotes: nakodo approve ${name} --service 'SERVICE'`,
+      );
+    }
+    const [first] = meant;
+    if (approved && meant.some((each) => each.id !== first.id)) {
+      throw new NakodoError(
+        'several-callers',
+        `more than one terminal calls itself ${name}`,
+        `refuse them (nakodo approve ${name} --deny), and state which: nakodo allow ${name}#ID`,
       );
     }
     for (const each of meant) {

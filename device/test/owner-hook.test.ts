@@ -17,10 +17,11 @@ import type { OwnerQuestion } from '../terminal-types.ts';
 const clock = new Clock();
 const CALLER = { name: 'TERM1' as Name, id: 'a'.repeat(32) as DeviceId };
 
-function question(ask: number, waitMs = 20_000): OwnerQuestion {
+function question(ask: number, waitMs = 20_000, isKnown = true): OwnerQuestion {
   return {
     ask,
     caller: CALLER,
+    isKnown,
     service: 'file',
     want: { bytes: 5_000, seconds: undefined },
     entry: { action: 'allow', pattern: 'TERM1', ask: 'command' },
@@ -116,3 +117,15 @@ t.test(
     made.stop();
   },
 );
+
+t.test('strangers whose questions nobody answers keep no friend waiting', async (t) => {
+  const made = hooks(t);
+  const isStranger = false;
+  for (let ask = 1; ask <= 8; ask++) {
+    made.run(question(ask, 20_000, isStranger), 'sleep 300', () => {});
+  }
+  t.equal(await answerOf(made, question(9), 'true'), true);
+  const next = answerOf(made, question(10, 20_000, isStranger), 'true');
+  for (let ask = 1; ask <= 7; ask++) made.forget(ask);
+  t.equal(await next, true, 'and each other only until they go');
+});
