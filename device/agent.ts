@@ -3,7 +3,6 @@
 // agents live in one process (a fleet), so nothing here is shared between them. Long because the
 // one drain loop serves every output of the core.
 
-import { topic } from '../protocol/control/topics.ts';
 import type { CryptoSuite } from '../protocol/crypto.ts';
 import { DATA_LIMITS } from '../protocol/data/limits.ts';
 import type { ConnectionConfig } from '../protocol/data/connection-types.ts';
@@ -15,12 +14,7 @@ import { damagedFile } from '../protocol/io/files.ts';
 import { refuseIfAnswered } from '../protocol/io/local-socket.ts';
 import type { Log } from '../protocol/io/log.ts';
 import { isLoopback } from '../protocol/io/loopback.ts';
-import {
-  type LinkOptions,
-  type MqttLink,
-  brokerAddress,
-  openLink,
-} from '../protocol/io/mqtt-link.ts';
+import { brokerAddress } from '../protocol/io/mqtt-link.ts';
 import { nodeSuite } from '../protocol/io/node-crypto.ts';
 import { BufferPool } from '../protocol/io/udp.ts';
 import { LIMITS } from '../protocol/limits.ts';
@@ -38,6 +32,7 @@ import { Owner } from './shell/owner.ts';
 import { peerTrouble } from './shell/peer-trouble.ts';
 import { PinsStore } from './shell/pins-store.ts';
 import { ReceiptStore } from './shell/receipt-store.ts';
+import { ServerLink } from './shell/server-link.ts';
 import { Session, type SessionHost } from './shell/session.ts';
 import { Sockets, configFor } from './shell/sockets.ts';
 import type {
@@ -73,15 +68,6 @@ interface Parts {
   readonly approvals: Approvals;
 }
 
-/** The broker does not believe who we are (MQTT 3.1.1 §3.2.2.3): 4 and 5. */
-const NOT_LET_IN: readonly number[] = [4, 5];
-const UNKNOWN_KEY =
-  'the server shows a key that our manager did not sign for: ask the operator whether it was ' +
-  'changed, and that this network leads to the real one';
-const CLONED =
-  'another terminal runs with this identity, and was there first: this one stays off the server ' +
-  'until it is started again; stop the other one, or enrol this one from a home of its own';
-
 /** One running terminal. */
 export class Agent {
   readonly home: Home;
@@ -92,7 +78,7 @@ export class Agent {
   readonly #log: Log;
   readonly #clock: CorrectedClock;
   readonly #terminal: Terminal;
-  readonly #link: MqttLink;
+  readonly #link: ServerLink;
   readonly #login: Login;
   readonly #readListFile: ReturnType<typeof allowListReader>;
   readonly #ends: EndsStore;
@@ -110,9 +96,7 @@ export class Agent {
   #nextCall = 1;
   #isDraining = false;
   #isStopped = false;
-  /** Once told so by the manager: another one runs with our identity, and we stay away. */
-  #isCloned = false;
-  #troubles: Omit<AgentTroubles, 'peer'> = { link: undefined, list: undefined, disk: undefined };
+  #troubles: Pick<AgentTroubles, 'list' | 'disk'> = { list: undefined, disk: undefined };
 
   private constructor(options: AgentOptions, parts: Parts) {
     const { home, identity, enrolment, connection, suite, clock } = parts;
@@ -156,7 +140,13 @@ export class Agent {
       onInput: (input) => this.#input(input),
       onError: (error) => log.warn('udp-error', { why: error.message }),
     });
-    this.#link = this.#openLink(options.brokerUrl ?? enrolment.brokerUrl);
+    this.#link = new ServerLink({
+      id: this.id,
+      url: options.brokerUrl ?? enrolment.brokerUrl,
+      login: this.#login,
+      log,
+      onInput: (input) => this.#input(input),
+    });
   }
 
   /**
@@ -254,7 +244,11 @@ export class Agent {
     const isKnown = (peer: Pin): boolean => this.#pins.isKnown(peer);
     const peer = peerTrouble(status.changedPeers, { list, isKnown });
     const questions = this.#owner.questions();
-    return { ...status, questions, troubles: { ...this.#troubles, peer } };
+    return {
+      ...status,
+      questions,
+      troubles: { ...this.#troubles, link: this.#link.trouble, peer },
+    };
   }
 
   /** The questions that wait for the owner's word (`nakodo approve`). */
@@ -287,48 +281,9 @@ export class Agent {
     await this.#link.close();
     await this.#sockets.closeAll();
     await this.#ends.settled();
-    await this.#login.settled();
     await this.#owner.stop();
     await this.#pins.settled();
     await this.#receipts.settled();
-  }
-
-  #openLink(url: string): MqttLink {
-    const down = topic('down', this.id);
-    const { isTls } = brokerAddress(url);
-    return openLink({
-      url,
-      ...(isTls ? { isPinned: (pin) => this.#login.isPinned(pin) } : {}),
-      clientId: this.id,
-      username: 'terminal',
-      password: (server) => this.#login.token(server),
-      subscriptions: [topic('call', this.id), down],
-      onUp: () => {
-        this.#troubles = { ...this.#troubles, link: undefined };
-        this.#input({ kind: 'linkUp' });
-      },
-      onDown: (trouble, wasUp) => {
-        this.#log.warn('link-down', { code: trouble.code, why: trouble.message });
-        void this.#onTrouble(trouble);
-        if (wasUp) this.#input({ kind: 'linkDown' });
-      },
-      onMessage: (name, bytes) => {
-        this.#input({ kind: 'message', via: name === down ? 'down' : 'call', bytes });
-      },
-    });
-  }
-
-  /** Puts right what can be put right, and says the rest in `nakodo status`. */
-  async #onTrouble(trouble: Parameters<LinkOptions['onDown']>[0]): Promise<void> {
-    const { refusedCode, pin, message } = trouble;
-    let why = message;
-    if (pin !== undefined) {
-      if (await this.#login.follow(pin)) return this.#link.retryNow();
-      why = UNKNOWN_KEY;
-    } else if (refusedCode !== undefined && NOT_LET_IN.includes(refusedCode)) {
-      why = (await this.#login.renew()) ?? message;
-    }
-    if (!this.#link.isUp) this.#troubles = { ...this.#troubles, link: why };
   }
 
   #input(input: TerminalInput): void {
@@ -378,11 +333,10 @@ export class Agent {
   #perform(output: TerminalOutput): void {
     switch (output.kind) {
       case 'link':
-        if (output.want === 'down') this.#disconnect();
-        else if (!this.#isCloned) this.#link.up();
+        this.#link.want(output.want);
         break;
       case 'publish':
-        this.#link.publish(topic(output.topic, this.id), output.bytes);
+        this.#link.publish(output);
         break;
       case 'openSocket':
         this.#sockets.open(output.socket);
@@ -417,28 +371,6 @@ export class Agent {
     }
   }
 
-  #disconnect(): void {
-    this.#link.down();
-    this.#input({ kind: 'linkDown' });
-  }
-
-  /**
-   * A clone that goes on connecting would throw out the one that may stay, since a broker knows
-   * both by one ID; and it would never be let in: the ban is for this boot.
-   */
-  #onRegisterRefused(code: string): void {
-    const isCloned = code === 'cloned';
-    const link = isCloned ? CLONED : `the manager refused: ${code}`;
-    this.#troubles = { ...this.#troubles, link };
-    if (!isCloned) {
-      this.#log.warn('register-refused', { code });
-      return;
-    }
-    this.#isCloned = true;
-    this.#log.error('cloned', { why: CLONED });
-    this.#disconnect();
-  }
-
   #readList(ask: number): void {
     const { list, problem, at } = this.#readListFile();
     if (problem !== undefined) this.#log.warn('list-unreadable', { why: problem });
@@ -460,11 +392,11 @@ export class Agent {
     switch (event.kind) {
       case 'registered':
         this.#log.info('registered', { name: event.name });
-        this.#troubles = { ...this.#troubles, link: undefined };
+        this.#link.onRegistered();
         this.#onRegistered();
         break;
       case 'registerRefused':
-        this.#onRegisterRefused(event.code);
+        this.#link.onRegisterRefused(event.code);
         break;
       case 'peerChanged': {
         const { name: peer, role } = event;

@@ -1,0 +1,148 @@
+// The terminal's way to its servers: the MQTT link, the login that opens it, and what can be put
+// right when it does not open (a new TLS key, a membership that ran out, a wrong clock). What
+// cannot is said in `nakodo status`. A terminal that was told that it is a clone stays away.
+
+import { topic } from '../../protocol/control/topics.ts';
+import type { DeviceId } from '../../protocol/ids.ts';
+import type { Log } from '../../protocol/io/log.ts';
+import {
+  type LinkOptions,
+  type MqttLink,
+  brokerAddress,
+  openLink,
+} from '../../protocol/io/mqtt-link.ts';
+import type { TerminalInput, TerminalOutput } from '../terminal-types.ts';
+import type { Login } from './login.ts';
+
+type Trouble = Parameters<LinkOptions['onDown']>[0];
+type Publication = Extract<TerminalOutput, { kind: 'publish' }>;
+type Wanted = Extract<TerminalOutput, { kind: 'link' }>['want'];
+/** What a link tells the core. */
+type LinkInput = Extract<TerminalInput, { kind: 'linkUp' | 'linkDown' | 'message' }>;
+
+/** The broker does not believe who we are (MQTT 3.1.1 §3.2.2.3): 4 and 5. */
+const NOT_LET_IN: readonly number[] = [4, 5];
+const UNKNOWN_KEY =
+  'the server shows a key that our manager did not sign for: ask the operator whether it was ' +
+  'changed, and that this network leads to the real one';
+const CLONED =
+  'another terminal runs with this identity, and was there first: this one stays off the server ' +
+  'until it is started again; stop the other one, or enrol this one from a home of its own';
+
+interface ServerLinkOptions {
+  readonly id: DeviceId;
+  /** The broker's. */
+  readonly url: string;
+  readonly login: Login;
+  readonly log: Log;
+  readonly onInput: (input: LinkInput) => void;
+}
+
+/** One terminal's connection to the broker, and through it to its manager. */
+export class ServerLink {
+  readonly #options: ServerLinkOptions;
+  readonly #link: MqttLink;
+  /** Once told so by the manager: another one runs with our identity, and we stay away. */
+  #isCloned = false;
+  #trouble: string | undefined;
+
+  /** Connects. @throws NakodoError `bad-broker-url`, `plain-not-loopback`. */
+  constructor(options: ServerLinkOptions) {
+    const { id, url, login } = options;
+    this.#options = options;
+    const down = topic('down', id);
+    const { isTls } = brokerAddress(url);
+    this.#link = openLink({
+      url,
+      ...(isTls ? { isPinned: (pin) => login.isPinned(pin) } : {}),
+      clientId: id,
+      username: 'terminal',
+      password: (server) => login.token(server),
+      subscriptions: [topic('call', id), down],
+      onUp: () => {
+        this.#trouble = undefined;
+        options.onInput({ kind: 'linkUp' });
+      },
+      onDown: (trouble, wasUp) => this.#onDown(trouble, wasUp),
+      onMessage: (name, bytes) =>
+        options.onInput({ kind: 'message', via: name === down ? 'down' : 'call', bytes }),
+    });
+  }
+
+  get isUp(): boolean {
+    return this.#link.isUp;
+  }
+
+  /** This end's address of the TCP connection, while there is one. */
+  get localAddress(): string | undefined {
+    return this.#link.localAddress;
+  }
+
+  /** Why the broker cannot be reached, or does not let us in, in words; undefined: nothing. */
+  get trouble(): string | undefined {
+    return this.#trouble;
+  }
+
+  /** Publishes at QoS 0; dropped while the link is down. */
+  publish(publication: Publication): void {
+    this.#link.publish(topic(publication.topic, this.#options.id), publication.bytes);
+  }
+
+  /** Connects or disconnects, as a terminal wants that sleeps. */
+  want(want: Wanted): void {
+    if (want === 'down') this.#disconnect();
+    else if (!this.#isCloned) this.#link.up();
+  }
+
+  /** Both servers know this terminal. */
+  onRegistered(): void {
+    this.#trouble = undefined;
+  }
+
+  /**
+   * A clone that goes on connecting would throw out the one that may stay, since a broker knows
+   * both by one ID; and it would never be let in: the ban is for this boot.
+   */
+  onRegisterRefused(code: string): void {
+    const { log } = this.#options;
+    const isCloned = code === 'cloned';
+    this.#trouble = isCloned ? CLONED : `the manager refused: ${code}`;
+    if (!isCloned) {
+      log.warn('register-refused', { code });
+      return;
+    }
+    this.#isCloned = true;
+    log.error('cloned', { why: CLONED });
+    this.#disconnect();
+  }
+
+  /** Closes for good; resolves when the connection is closed and what was learnt is on disk. */
+  async close(): Promise<void> {
+    await this.#link.close();
+    await this.#options.login.settled();
+  }
+
+  #disconnect(): void {
+    this.#link.down();
+    this.#options.onInput({ kind: 'linkDown' });
+  }
+
+  #onDown(trouble: Trouble, wasUp: boolean): void {
+    this.#options.log.warn('link-down', { code: trouble.code, why: trouble.message });
+    void this.#mend(trouble);
+    if (wasUp) this.#options.onInput({ kind: 'linkDown' });
+  }
+
+  /** Puts right what can be put right, and remembers the rest for `nakodo status`. */
+  async #mend({ refusedCode, pin, message }: Trouble): Promise<void> {
+    const { login } = this.#options;
+    let why = message;
+    if (pin !== undefined) {
+      if (await login.follow(pin)) return this.#link.retryNow();
+      why = UNKNOWN_KEY;
+    } else if (refusedCode !== undefined && NOT_LET_IN.includes(refusedCode)) {
+      why = (await login.renew()) ?? message;
+    }
+    if (!this.#link.isUp) this.#trouble = why;
+  }
+}
