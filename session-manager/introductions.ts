@@ -110,11 +110,16 @@ export class Introductions {
    * A connect request [S2001, claim 9]. Its number is bounded first, in all and per caller: what is
    * over the bound is dropped, and the caller's own wait refuses it. Then it is counted, by caller
    * and by name: what is over the rate asks nobody and is refused at its time. A request that is
-   * repeated gets the answer it had, or goes on waiting: it never triggers twice.
+   * repeated gets the answer it had, or goes on waiting: it never triggers twice, nor later, when
+   * its terminal repeats it no more.
    */
   onConnect(now: Micros, from: DeviceId, connect: MessageOf<'connect'>): void {
     const key = callKey(from, connect.request);
     if (this.#underWay.has(key) || this.#repeat(now, from, key)) return;
+    if (this.#kept.isOver(now, key)) {
+      this.#context.counts.unexpected += 1;
+      return;
+    }
     const mine = this.#perCaller.get(from) ?? 0;
     if (
       this.#underWay.size >= LIMITS.introductionsMax ||

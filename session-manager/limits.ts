@@ -15,6 +15,8 @@ export const MANAGER_LIMITS = {
   firesPerTurnMax: 256,
   /** Answers kept for a request that is repeated, until its caller's own wait is over. */
   answersMax: 20_000,
+  /** Requests of which is known that they had an answer: chosen by us, 14 MB when it is full. */
+  overMax: 100_000,
   /**
    * Sessions that one terminal has not reported as ended, so that a few that begin talks and never
    * end them do not fill LIMITS.sessionsMax: sixteen times what it can have at once.

@@ -129,6 +129,26 @@ t.test('S2001: one request ID in the hands of two callers is two requests', asyn
   t.equal(world.sent.filter((sent) => sent.topic === down(one)).length, toOne.length);
 });
 
+t.test('S2001: a copy that was held back leads nowhere when its request is over', async (t) => {
+  const { world, one, three } = town();
+  const asked = world.connect(one, three.name, { waitMs: 1_000 }).message;
+  const refused = world.connect(one, 'NOBODY', { waitMs: 1_000 }).message;
+  // As the terminal sends them again, sealed anew; somebody in between keeps them.
+  const copies = [asked, refused].map((message) => world.seal(one, encodeMessage(message)));
+  world.answerList(three, world.asked(three, 'ask').request, [allow(one.name)]);
+  world.answerBoth(one, three);
+  world.advance(60_000);
+  world.connect(one, three.name, { waitMs: 1_000 });
+  world.advance(60_000);
+  const before = { asks: world.questions(three).length, refusals: world.of('refusal').length };
+  for (const copy of copies) world.raw(one, copy);
+  world.advance(10_000);
+  t.equal(world.manager.counts.unexpected, 2);
+  t.equal(world.questions(three).length, before.asks, 'nobody is asked');
+  t.equal(world.of('refusal').length, before.refusals, 'nobody is told');
+  t.equal(world.logged('introduced').length, 1, 'one session of one request');
+});
+
 t.test('S2002: 100 callers at once, one callee: each gets its own answer', async (t) => {
   const world = new World();
   const callee = world.terminal('CALLEE');
