@@ -11,6 +11,8 @@ import {
   createPublicKey,
   generateKeyPairSync,
   randomBytes,
+  sign,
+  verify,
   webcrypto,
 } from 'node:crypto';
 import { join } from 'node:path';
@@ -31,6 +33,8 @@ const RENEW_DAYS = 30;
 const SERIAL_BYTES = 15;
 const SERIAL_FIRST = '4e';
 const CURVE = 'P-256';
+/** What is signed to see whether a key works. */
+const PROBE = new Uint8Array(1);
 
 /** What a TLS server shows. `key`, `cert`: PEM; `pin`: 32 bytes, see `pinOfKey`. */
 export interface ServerCertificate {
@@ -132,10 +136,23 @@ function damaged(path: string, why: string, next: string): NakodoError {
 }
 
 function parseKey(path: string, pem: string, next: string): KeyObject {
+  let key: KeyObject;
   try {
-    return createPrivateKey(pem);
+    key = createPrivateKey(pem);
   } catch {
     throw damaged(path, 'it does not hold a private key in PEM', next);
+  }
+  if (isWhole(key)) return key;
+  throw damaged(path, 'its private key does not belong to the public key beside it', next);
+}
+
+/** A file holds both halves of a key, and OpenSSL believes them: every handshake would fail. */
+function isWhole(key: KeyObject): boolean {
+  try {
+    const signature = sign(null, PROBE, key);
+    return verify(null, PROBE, createPublicKey(key), signature);
+  } catch {
+    return false;
   }
 }
 

@@ -63,7 +63,8 @@ export async function loadManagerKeys(
   return { key, agreementKey: suite.dhKey(agreementSecret) };
 }
 
-function secretsIn(
+/** What a parsed identity file says. @throws NakodoError `file-damaged` for anything else. */
+export function secretsIn(
   path: string,
   found: unknown,
 ): { readonly signingSeed: Uint8Array; readonly agreementSecret?: Uint8Array } {
