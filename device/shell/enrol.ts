@@ -15,6 +15,7 @@ import {
 import { type Membership, openMembership } from '../../protocol/identity/membership.ts';
 import { type TicketFault, parseTicket } from '../../protocol/identity/ticket.ts';
 import type { Name } from '../../protocol/ids.ts';
+import { refuseIfAnswered } from '../../protocol/io/local-socket.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
 import { type Enrolment, type Identity, openHome, ownIdentity, saveEnrolment } from './home.ts';
 import { machineMark } from './machine-mark.ts';
@@ -51,7 +52,8 @@ interface EnrolOptions {
  * has none of its own yet. Whether a ticket has expired is the server's to say: a terminal without
  * a clock cannot know.
  * @throws NakodoError as the server says it (`ticket-invalid`, `name-taken`, `revoked` …),
- *   `server-unreachable` (exit 5), `server-untrusted`, `plain-not-loopback`, or what files say.
+ *   `server-unreachable` (exit 5), `server-untrusted`, `plain-not-loopback`, `already-running`, or
+ *   what files say.
  */
 export async function enrol(
   options: EnrolOptions,
@@ -64,6 +66,8 @@ export async function enrol(
   }
   const { url, managerKey, agreementKey, pin, secret } = inside;
   const home = await openHome(options.home);
+  // An agent at work keeps its enrolment in memory, and writes it over this one at its next renewal.
+  await refuseIfAnswered(home.socket);
   const identity = await ownIdentity(home, {
     suite,
     rng,

@@ -16,6 +16,8 @@ import { LIMITS } from '../../protocol/limits.ts';
 const ANSWER_MS_MAX = 10_000;
 const SERVER_KEYS_PATH = '/nakodo/1/server-keys';
 const STATUS_DONE = 200;
+/** Characters of a sentence that a server says: chosen by us, ours have under 100. */
+const WORDS_MAX = 300;
 
 interface TrustOptions {
   readonly suite: CryptoSuite;
@@ -160,7 +162,9 @@ function serverError(status: number, answer: Uint8Array): NakodoError {
     // Not our server's answer; the status has to do.
   }
   const word = (value: unknown, otherwise: string): string =>
-    typeof value === 'string' && !/\p{Cc}/u.test(value) ? value : otherwise;
+    typeof value === 'string' && value.length <= WORDS_MAX && !/\p{C}/u.test(value)
+      ? value
+      : otherwise;
   return new NakodoError(
     word(said.code, 'server-refused'),
     word(said.message, `the server refused (HTTP status ${status})`),

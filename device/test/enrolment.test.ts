@@ -19,6 +19,7 @@ import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { loadServerCertificate } from '../../protocol/io/server-certificate.ts';
 import { randomBytes } from '../../protocol/random.ts';
 import { Agent } from '../agent.ts';
+import { serveAgent } from '../shell/agent-operations.ts';
 import { enrol } from '../shell/enrol.ts';
 import { loadIdentity, openHome, ownIdentity } from '../shell/home.ts';
 import { machineMark } from '../shell/machine-mark.ts';
@@ -157,6 +158,7 @@ t.test('files of a home that were tampered with are refused by name', async (t) 
 async function impostor(
   test: Test,
   answer: (method: string) => Uint8Array | undefined,
+  status = 200,
 ): Promise<{ url: string; pin: Uint8Array; heard: string[] }> {
   const home = await folder(test);
   const { key, cert, pin } = await loadServerCertificate({ home, clock: new Clock() });
@@ -166,7 +168,7 @@ async function impostor(
     request.on('data', () => heard.push(method));
     request.resume();
     const body = answer(method);
-    response.writeHead(body === undefined ? 404 : 200).end(body);
+    response.writeHead(body === undefined ? 404 : status).end(body);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   test.teardown(() => {
@@ -236,6 +238,43 @@ t.test(
     t.notOk(trust.learn(known), 'and never goes back');
   },
 );
+
+t.test('a home whose agent is at work is not enrolled anew under it', async (t) => {
+  const world = await RealWorld.start(t);
+  await world.enrol('TERM1');
+  const agent = await world.agent('TERM1');
+  const served = await serveAgent(agent, silentLog);
+  const before = await readFile(agent.home.enrolment, 'utf8');
+  const ask = { uses: 1, forSeconds: 60, name: 'TERM1' };
+  const { ticket } = await world.manager.operations.ticket(ask);
+  const options = { home: agent.home.folder, ticket, name: undefined, ...TOOLS };
+  await t.rejects(enrol(options), { code: 'already-running' });
+  t.equal(await readFile(agent.home.enrolment, 'utf8'), before);
+  await served.close();
+  await agent.stop();
+  t.match(await enrol(options), { name: 'TERM1' });
+});
+
+t.test('what a server says is shown if it is a sentence', async (t) => {
+  const said = async (message: string): Promise<string> => {
+    const body = Buffer.from(JSON.stringify({ code: 'no', message, next: 'wait' }));
+    const server = await impostor(t, () => body, 403);
+    const trust = new ServerTrust({
+      suite: nodeSuite,
+      managerKey: MANAGER.publicKey,
+      enrolUrl: server.url,
+      ticketPin: server.pin,
+    });
+    return trust.post(Uint8Array.of(1)).then(
+      () => '',
+      (error: NakodoError) => error.message,
+    );
+  };
+  t.equal(await said('not now'), 'not now');
+  for (const odd of ['a\u001b[2J', 'a\u202eb', 'a'.repeat(60_000)]) {
+    t.equal(await said(odd), 'the server refused (HTTP status 403)');
+  }
+});
 
 t.test('a ticket leads to the server whose key it names, to no other', async (t) => {
   const world = await RealWorld.start(t);

@@ -5,6 +5,7 @@
 import { KEY_BYTES, SIGNATURE_BYTES, TAG_BYTES } from '../crypto.ts';
 import { END_REASONS, type EndReason } from '../ends.ts';
 import { LIMITS } from '../limits.ts';
+import { MS_PER_SECOND } from '../time.ts';
 import {
   type Infer,
   type Shape,
@@ -268,7 +269,7 @@ const FIELDS = {
     name: field(3, name),
     membership: field(4, bytes(1, LIMITS.membershipBytesMax)),
     /** The manager's time, Unix milliseconds: a terminal without a clock takes it. */
-    time: field(5, uint(Number.MAX_SAFE_INTEGER)),
+    time: field(5, uint(LIMITS.unixSecondsMax * MS_PER_SECOND)),
     /** The server's TLS keys, signed (identity/server-keys.ts); absent where there is no TLS. */
     serverKeys: optional(6, bytes(1, LIMITS.serverKeysBytesMax)),
   },

@@ -269,10 +269,16 @@ function listen(server: Server, path: string): Promise<void> {
     server.once('error', reject);
     // Made here, before this returns: nobody else's from the first moment, whatever is inherited.
     const inherited = process.umask(0o177);
-    server.listen(path, () => {
-      server.off('error', reject);
-      resolve();
-    });
+    // It is made in this call: others must not get in before its mode is set.
+    const umask = process.umask(0o177);
+    try {
+      server.listen(path, () => {
+        server.off('error', reject);
+        resolve();
+      });
+    } finally {
+      process.umask(umask);
+    }
     process.umask(inherited);
   });
 }

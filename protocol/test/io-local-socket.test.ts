@@ -273,3 +273,19 @@ async function staleSocket(path: string): Promise<void> {
   await link(`${path}.live`, path).catch(() => writeFile(path, ''));
   await new Promise((resolve) => server.close(resolve));
 }
+
+t.test('nobody else gets in, not even in the moment in which the socket is made', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'nk-ls-'));
+  const path = join(folder, 'agent.sock');
+  const umask = process.umask(0);
+  try {
+    const serving = serveLocal(path, { mode: 0o600, handle: async () => ({}) });
+    t.equal(statSync(path).mode & 0o777, 0o600);
+    t.equal(process.umask(), 0, 'and files are made as before');
+    const server = await serving;
+    await server.close();
+  } finally {
+    process.umask(umask);
+    await rm(folder, { recursive: true, force: true });
+  }
+});
