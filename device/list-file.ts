@@ -49,6 +49,8 @@ export interface EntryOptions {
 const SECONDS_PER_HOUR = 3_600;
 const SECONDS_PER_DAY = 86_400;
 const SERVICE = /^[!-~]+$/;
+/** What only a shell understands: `check && log` would be a yes as soon as `check` is one. */
+const SHELL_WORDS = /["'`;|<>]|&&|\$\(/;
 const CONTROL = /\p{C}/u;
 // Characters of the version that travels with a list: 80 bits of its text's hash.
 const VERSION_LENGTH = 16;
@@ -176,6 +178,7 @@ export function parseEntryOptions(
   if (action === 'allow') {
     const { bytes, for: span, until, extend, remember } = options;
     const ask = options.askCommand ?? options.ask;
+    if (typeof ask === 'string') refuseShellWords(ask);
     const limits = { bytes, for: span, until, extend, ask, remember };
     return allowEntry({ name: pattern, id, services, ...limits });
   }
@@ -247,6 +250,16 @@ function command(text: string): string {
   if (isFit) return text;
   const wanted = `true or a command of at most ${LIMITS.askCommandMax} characters`;
   throw new UsageError('bad-command', `ask: got '${printable(text)}', wanted ${wanted}`);
+}
+
+/** Somebody who types it thinks of a shell; in a file it may stand, and is passed on as it is. */
+function refuseShellWords(text: string): void {
+  if (!SHELL_WORDS.test(text)) return;
+  throw new UsageError(
+    'bad-command',
+    `ask: got '${printable(text)}', and no shell runs it: quotes, && and | would be passed on as ` +
+      'they are; put it into a script',
+  );
 }
 
 function approvalSeconds(text: string, ask: AllowTable['ask']): number {

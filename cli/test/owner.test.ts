@@ -104,6 +104,8 @@ t.test('what approve and allow --ask do not take is wrong use', async (t) => {
     [['approve', 'TERM/1'], /TERM\/1.*\nnext: /],
     [['allow', 'TERM1', '--remember', '8h'], /remember.*\nnext: /],
     [['allow', 'TERM1', '--ask-command', ' '], /command.*\nnext: /],
+    [['allow', 'TERM1', '--ask-command', 'true || false'], /no shell.*script\nnext: /],
+    [['allow', 'TERM1', '--ask-command', '"/my ask.sh"'], /no shell.*script\nnext: /],
   ];
   await Promise.all(
     wrong.map(async ([args, expected]) => {
