@@ -87,12 +87,12 @@ export class Extensions {
       underWay.askers.set(from, request);
       return;
     }
-    if (revision >= 1 && revision <= session.row.revision && underWay?.state !== 'writing') {
-      this.#sendExpiry(session, new Map([[from, request]]), [from]);
-      return;
-    }
     if (session.row.reason !== undefined) {
       this.#refuse(from, request, 'no-session');
+      return;
+    }
+    if (revision >= 1 && revision <= session.row.revision && underWay?.state !== 'writing') {
+      this.#sendExpiry(session, new Map([[from, request]]), [from]);
       return;
     }
     const isNext = revision === session.row.revision + 1 && underWay === undefined;
@@ -260,6 +260,8 @@ export class Extensions {
       entries: [{ kind: 'extended', ...this.#facts(extension, granted) }],
       writes: () => this.#sessions.writes(session),
       persisted: () => {
+        // Ended meanwhile, or its end is ordered: nobody may go on by it.
+        if (session.row.reason !== undefined) return this.#fail(extension, 'no-session');
         this.#forget(extension);
         const { callerId, calleeId } = session.row;
         this.#sendExpiry(session, extension.askers, [callerId, calleeId]);

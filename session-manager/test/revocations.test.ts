@@ -234,6 +234,28 @@ t.test('a grant that is being written when a terminal is revoked reaches nobody'
   t.match(world.of('refusal'), [{ topic: down(one), message: { code: 'refused' } }]);
 });
 
+t.test(
+  'an extension that is being written when a terminal is revoked reaches nobody',
+  async (t) => {
+    for (const end of ['revoke', 'end'] as const) {
+      const { world, one, three } = town();
+      const { session } = world.introduce(one, three, { want: { seconds: 60 } });
+      world.extend(one, session, 1, { seconds: 600 });
+      world.disk = 'hold';
+      world.answerList(three, world.asked(three, 'askExtend').request, [allow(one.name)]);
+      if (end === 'revoke') revoke(world, three.name);
+      else world.command({ kind: 'end', session });
+      world.disk = 'works';
+      while (world.batches.length > 0) world.flush();
+      t.equal(world.logged('extended').length, 1, 'what was granted stands in the log');
+      t.match(world.last('refusal'), { code: 'no-session' }, 'who asked is told');
+      world.extend(one, session, 1, { seconds: 600 });
+      t.match(world.last('refusal'), { code: 'no-session' }, 'also when it asks again');
+      t.strictSame(world.of('newExpiry'), [], end);
+    }
+  },
+);
+
 t.test('the operator is told once it is on disk; a full disk delays nothing else', async (t) => {
   const { world, one, three } = town();
   const { session } = world.introduce(one, three);
