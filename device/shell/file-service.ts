@@ -28,11 +28,13 @@ const ANSWER_BYTES_MAX = 512;
 const SAME_NAME_MAX = 9_999;
 const PARTIAL = '.part-';
 
-const parameters = record({
+/** What the opening of a file's stream says of it. */
+export const parameters = record({
   name: field(0, text(FILE_NAME_BYTES_MAX)),
   size: field(1, uint(Number.MAX_SAFE_INTEGER)),
 });
-const answer = record({
+/** What its receiver says at its end. */
+export const answer = record({
   code: field(0, text(32)),
   sha256: optional(1, bytes(HASH_BYTES)),
   savedAs: optional(2, text(FILE_NAME_BYTES_MAX + 8)),

@@ -26,7 +26,8 @@ const OPENING_HEAD_BYTES = 2;
 const OPENING_BYTES_MAX = PARAMETERS_BYTES_MAX + LIMITS.serviceNameMax + 16;
 const REFUSED_STREAM = 2;
 
-const opening = record({
+/** What a stream begins with: a length, then this. */
+export const opening = record({
   service: field(0, text(LIMITS.serviceNameMax)),
   parameters: field(1, bytes(0, PARAMETERS_BYTES_MAX)),
 });
