@@ -57,9 +57,9 @@ export function ownEntries(
 
 /**
  * [claim 14]: the most seconds that a manager may grant on what a list agreed to. Where `until`
- * binds, two clocks see its moment a little apart, and the manager counts from when the answer came:
- * its total may be more by as long as that took, at most LIMITS.untilSlackSeconds, so that nobody
- * gains by holding a notice back. A stated number of seconds never gives.
+ * binds, two clocks see its moment a little apart, and the manager counts from when the answer
+ * came: its total may be more by as long as that took, at most LIMITS.untilSlackSeconds, so that
+ * nobody gains by holding a notice back. A stated number of seconds never gives.
  */
 export function mostSeconds(
   now: Micros,

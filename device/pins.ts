@@ -53,8 +53,8 @@ export class Pins {
   /**
    * A talk with this peer is established, so its key is proven: the first one is remembered. At
    * LIMITS.pinsMax nobody new is, so that no flood of names can push out a pin. False, and said
-   * loudly, if somebody else was pinned under this name since the notice was believed (`pinned`: the
-   * pin of then): by another talk that began beside this one, or by the owner.
+   * loudly, if somebody else was pinned under this name since the notice was believed (`pinned`:
+   * the pin of then): by another talk that began beside this one, or by the owner.
    */
   onProven({ peer, role, pinned: before }: Proven): boolean {
     const { name, id: seen } = peer;

@@ -66,7 +66,7 @@ export async function enrol(
   }
   const { url, managerKey, agreementKey, pin, secret } = inside;
   const home = await openHome(options.home);
-  // An agent at work keeps its enrolment in memory, and writes it over this one at its next renewal.
+  // An agent at work has its enrolment in memory, and writes it over this one when it renews it.
   await refuseIfAnswered(home.socket);
   const identity = await ownIdentity(home, {
     suite,

@@ -32,9 +32,9 @@ export class CorrectedClock extends Clock {
 
   /**
    * Somebody who knows it said that it was `unixMs` at some moment of the last `withinMs`
-   * milliseconds. So it may be later by now, by so much: a clock that shows such a time is right and
-   * only follows the monotonic clock from now on, any other is set to the nearest. An answer that
-   * was held back turns back no clock.
+   * milliseconds. So it may be later by now, by so much: a clock that shows such a time is right
+   * and only follows the monotonic clock from now on, any other is set to the nearest. An answer
+   * that was held back turns back no clock.
    */
   correct(unixMs: number, withinMs = 0): void {
     const wall = Math.min(Math.max(this.wall(), unixMs), unixMs + withinMs);

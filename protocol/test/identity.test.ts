@@ -1,6 +1,6 @@
 // Device IDs, memberships, login tokens, tickets, enrolment, and the manager's statements about
 // server keys, revocations and its log: what is made is read back, and what is changed in a single
-// byte, meant for somebody else or too old is not.
+// byte, meant for somebody else or too old is not. Long because all share their keys.
 
 import fc from 'fast-check';
 import t from 'tap';

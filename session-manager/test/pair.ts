@@ -1,5 +1,5 @@
-// Two terminals that are enrolled at a virtual manager, each with a sealed channel, and what each of
-// them was told.
+// Two terminals that are enrolled at a virtual manager, each with a sealed channel, and what each
+// of them was told.
 
 import { type Terminal, World, down } from './virtual-manager.ts';
 
