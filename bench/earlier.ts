@@ -1,7 +1,7 @@
 // An earlier commit, checked out outside of this repository, built, and gone again.
 
 import { execFileSync } from 'node:child_process';
-import { readFileSync, symlinkSync } from 'node:fs';
+import { existsSync, readFileSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { NakodoError } from '../protocol/errors.ts';
 
@@ -29,15 +29,17 @@ export function commitOf(ref: string): string {
 
 /** Checks the commit out into `folder`, which is not there yet, and builds it. */
 export function checkOut(commit: string, folder: string): void {
+  // What a bench left behind that was killed.
+  git('worktree', 'prune');
   git('worktree', 'add', '--quiet', '--detach', folder, commit);
   if (isSatisfied(folder)) symlinkSync(join(HERE, MODULES), join(folder, MODULES), 'dir');
   else run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--silent'], folder);
   run(process.execPath, [join(MODULES, '.bin', 'tsc'), '-p', '.'], folder);
 }
 
-/** Forgets the worktree; the repository is as it was. */
+/** Forgets the worktree, if it came to one; the repository is as it was. */
 export function remove(folder: string): void {
-  git('worktree', 'remove', '--force', folder);
+  if (existsSync(folder)) git('worktree', 'remove', '--force', folder);
 }
 
 /** Whether all that the commit wants is installed here in that very version. */
