@@ -18,7 +18,7 @@ const PROOF_CASES = 100_000;
 const SEED = 20_261_123;
 const MIB = 1024 * 1024;
 /** Bytes that a run may hold on top of what there was: a lie about a length would be far more. */
-const HELD_BYTES_MAX = 128 * MIB;
+const HELD_BYTES_MAX = 256 * MIB;
 /** Cases between two looks at the memory. */
 const LOOK_EVERY = 64;
 const MADE_UP_BYTES_MAX = 400;
