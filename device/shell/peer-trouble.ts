@@ -23,7 +23,8 @@ export function peerTrouble(
     if (!isByList && isKnown({ name, id: seen })) continue;
     const [where, next] = isByList
       ? ['is stated in the allow-list', `nakodo allow ${name}#${seen}, with that entry's limits`]
-      : ['is known under that name', `nakodo trust ${name}`];
+      : // With its ID: somebody else may show another key before the owner has asked.
+        ['is known under that name', `nakodo trust ${name}#${seen}`];
     return (
       `${name} was refused: it shows the key of ${seen}, and ${pinned} ${where}; ` +
       `if its owner says that this is right: ${next}`
