@@ -7,6 +7,7 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type FirstBytes, judgeClientHello, judgeConnect } from '../first-bytes.ts';
 import { BROKER_LIMITS } from '../limits.ts';
+import type { Handshakes } from './handshakes.ts';
 import type { Secure } from './listener.ts';
 
 /** Why a stranger was sent away. */
@@ -15,6 +16,8 @@ type ArrivalFault = Exclude<FirstBytes, 'whole' | 'more'>;
 interface ArrivalOptions {
   /** Undefined where there is no TLS. */
   readonly secure: Secure | undefined;
+  /** Where it waits for its turn, with its ClientHello. */
+  readonly handshakes: Handshakes;
   /** So many bytes are kept of it. */
   readonly onHeld: (bytes: number) => void;
   readonly onFault: (fault: ArrivalFault) => void;
@@ -42,7 +45,7 @@ export class Arrival {
     this.#watch(inner);
     const { secure } = options;
     if (secure === undefined || !(inner instanceof Socket)) this.#awaitConnect(inner);
-    else this.#collect(inner, judgeClientHello, (hello) => this.#secure(secure, inner, hello));
+    else this.#awaitHello(secure, inner);
   }
 
   /** Bytes kept of it now. */
@@ -77,6 +80,13 @@ export class Arrival {
     stream.once('end', () => this.destroy());
   }
 
+  #awaitHello(secure: Secure, socket: Socket): void {
+    this.#collect(socket, judgeClientHello, (stop) => {
+      const begin = (): void => this.#secure(secure, socket, stop());
+      this.#options.handshakes.add({ isOver: () => this.#isOver, begin });
+    });
+  }
+
   #secure(secure: Secure, socket: Socket, hello: Uint8Array): void {
     socket.unshift(hello);
     this.#held = NOTHING;
@@ -92,15 +102,24 @@ export class Arrival {
   }
 
   #awaitConnect(stream: Duplex): void {
-    this.#collect(stream, judgeConnect, (first) => this.#options.onConnect(first));
+    this.#collect(stream, judgeConnect, (stop) => this.#options.onConnect(stop()));
   }
 
-  /** Reads until `judge` sees the whole of it; `onWhole` gets all bytes so far, `stream` paused. */
+  /**
+   * Reads until `judge` sees the whole of it, and on, within the same bound, until `stop` is called
+   * by whoever `onWhole` told; that gives all bytes so far, and `stream` is paused.
+   */
   #collect(
     stream: Duplex,
     judge: (held: Uint8Array) => FirstBytes,
-    onWhole: (bytes: Uint8Array) => void,
+    onWhole: (stop: () => Uint8Array) => void,
   ): void {
+    let isWhole = false;
+    const stop = (): Uint8Array => {
+      stream.off('data', read);
+      stream.pause();
+      return this.#held;
+    };
     const read = (chunk: Uint8Array): void => {
       if (this.#isOver) return;
       if (this.#held.length + chunk.length > BROKER_LIMITS.strangerBytesMax) {
@@ -111,15 +130,15 @@ export class Arrival {
       }
       this.#held = this.#joined(chunk);
       this.#options.onHeld(this.#held.length);
+      if (isWhole) return;
       const verdict = judge(this.#held);
       if (verdict === 'more') return;
       if (verdict !== 'whole') {
         this.#fault(verdict);
         return;
       }
-      stream.off('data', read);
-      stream.pause();
-      onWhole(this.#held);
+      isWhole = true;
+      onWhole(stop);
     };
     stream.on('data', read);
   }

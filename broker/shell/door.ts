@@ -10,6 +10,7 @@ import type { Login, Proven } from '../login.ts';
 import type { LoginFault } from '../memberships.ts';
 import { Strangers } from '../strangers.ts';
 import { Arrival } from './arrival.ts';
+import { Handshakes } from './handshakes.ts';
 import type { Secure } from './listener.ts';
 
 /** What became of strangers since the start. */
@@ -53,6 +54,7 @@ export class Door {
   /** Each with its deadline. Bounded by `#strangers`; within the process there is the manager. */
   readonly #waiting = new Map<Arrival, NodeJS.Timeout>();
   readonly #strangers = new Strangers<Arrival>();
+  readonly #handshakes = new Handshakes();
   readonly #counts = {
     connectsRefused: 0,
     loginsRefused: 0,
@@ -89,6 +91,7 @@ export class Door {
     const { secure, loginMs } = this.#options;
     const arrival: Arrival = new Arrival(inner, {
       secure,
+      handshakes: this.#handshakes,
       onHeld: (bytes) => {
         const most = Math.max(this.#counts.strangerBytesHeldMost, bytes);
         this.#counts.strangerBytesHeldMost = most;

@@ -6,7 +6,12 @@
 import { X509Certificate } from 'node:crypto';
 import { request as httpRequest } from 'node:http';
 import { type Socket, createConnection, isIP } from 'node:net';
-import { type TLSSocket, connect as tlsConnect } from 'node:tls';
+import {
+  type SecureContext,
+  type TLSSocket,
+  createSecureContext,
+  connect as tlsConnect,
+} from 'node:tls';
 import { EXIT, NakodoError } from '../errors.ts';
 import { NO_PIN } from '../identity/token.ts';
 import { IO_LIMITS } from './limits.ts';
@@ -53,6 +58,14 @@ interface ConnectOptions {
   readonly signal?: AbortSignal;
 }
 
+let shared: SecureContext | undefined;
+
+/** One for all connections of the process: making it costs more than a handshake. */
+function context(): SecureContext {
+  shared ??= createSecureContext({ minVersion: 'TLSv1.3' });
+  return shared;
+}
+
 /**
  * Connects with TLS 1.3 and checks the server's key; no application data is sent before. The socket
  * is the caller's. Rejects with PinMismatch, or with an Error that has a `code`.
@@ -65,7 +78,7 @@ export function connectPinned(
     const socket = tlsConnect({
       host,
       port,
-      minVersion: 'TLSv1.3',
+      secureContext: context(),
       // The pin below is the whole check.
       rejectUnauthorized: false,
       ...(isIP(host) === 0 ? { servername: host } : {}),
