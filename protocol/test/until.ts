@@ -7,12 +7,13 @@ const PATIENCE_MS = 10_000;
 const LOOK_MS = 2;
 const STILL_MS = 100;
 
-/** Resolves when the condition holds; throws `waited in vain` after ten seconds. */
+/** Resolves when the condition holds; throws `waited in vain` after ten seconds, or `patienceMs`. */
 export async function until(
   condition: () => boolean | Promise<boolean>,
   what = 'a condition',
+  patienceMs = PATIENCE_MS,
 ): Promise<void> {
-  const patience = performance.now() + PATIENCE_MS;
+  const patience = performance.now() + patienceMs;
   while (!(await condition())) {
     if (performance.now() > patience) throw new Error(`waited in vain: ${what}`);
     await delay(LOOK_MS);

@@ -1,0 +1,104 @@
+// A server and a crowd of terminals, each in a process of its own, on real TLS: the server's can be
+// killed as a power cut does, and started again on the same home and ports.
+
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import type { BrokerStats } from '../../broker/shell/broker-shell.ts';
+import { Child } from '../../broker/test/broker-child.ts';
+import type { ManagerCounts } from '../../session-manager/manager-types.ts';
+
+export interface Ports {
+  readonly mqtt: number;
+  readonly http: number;
+}
+
+export type ServerOrder =
+  | { readonly kind: 'start'; readonly home: string; readonly ports: Ports }
+  | { readonly kind: 'ticket'; readonly uses: number; readonly forSeconds: number }
+  | { readonly kind: 'gauges' };
+
+/** What a server says of itself. */
+export interface ServerGauges {
+  readonly broker: BrokerStats;
+  readonly manager: ManagerCounts;
+  /** Terminals that registered since its start, and those of them that were seen twice at once. */
+  readonly named: number;
+  readonly cloned: number;
+  /** User and system time since it started, microseconds. */
+  readonly cpuMicros: number;
+  readonly rssBytes: number;
+}
+
+export type CrowdOrder =
+  | {
+      readonly kind: 'start';
+      readonly folder: string;
+      readonly count: number;
+      readonly ticket: string;
+    }
+  | { readonly kind: 'forget' }
+  | { readonly kind: 'state' };
+
+/** How a crowd stands. */
+export interface CrowdState {
+  readonly running: number;
+  readonly registered: number;
+  /** Of each terminal that was registered since `forget`: when last, Unix milliseconds. */
+  readonly registeredAt: readonly number[];
+  /** Links that went or did not come about since then, by why. */
+  readonly troubles: Readonly<Record<string, number>>;
+  readonly cpuMicros: number;
+}
+
+/** A server that loses its power without a word. */
+export class ServerApart {
+  readonly #t: Test;
+  readonly #home: string;
+  #child: Child | undefined;
+  #ports: Ports = { mqtt: 0, http: 0 };
+
+  constructor(t: Test, home: string) {
+    this.#t = t;
+    this.#home = home;
+  }
+
+  async start(): Promise<void> {
+    const child = new Child(this.#t, join(import.meta.dirname, 'server-process.js'));
+    this.#child = child;
+    const order: ServerOrder = { kind: 'start', home: this.#home, ports: this.#ports };
+    this.#ports = await child.ask<Ports>(order);
+  }
+
+  /** SIGKILL; resolves when the process is gone. */
+  async cutPower(): Promise<void> {
+    await this.#child?.kill();
+    this.#child = undefined;
+  }
+
+  async ticket(uses: number): Promise<string> {
+    const order: ServerOrder = { kind: 'ticket', uses, forSeconds: 3_600 };
+    return (await this.#ask<{ ticket: string }>(order)).ticket;
+  }
+
+  gauges(): Promise<ServerGauges> {
+    return this.#ask<ServerGauges>({ kind: 'gauges' });
+  }
+
+  #ask<Answer>(order: ServerOrder): Promise<Answer> {
+    if (this.#child === undefined) throw new Error('it has no power');
+    return this.#child.ask<Answer>(order);
+  }
+}
+
+/** Terminals behind one address. */
+export class Crowd {
+  readonly #child: Child;
+
+  constructor(t: Test) {
+    this.#child = new Child(t, join(import.meta.dirname, 'crowd-process.js'));
+  }
+
+  ask(order: CrowdOrder): Promise<CrowdState> {
+    return this.#child.ask<CrowdState>(order);
+  }
+}

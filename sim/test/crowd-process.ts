@@ -1,0 +1,68 @@
+// Many terminals in a process of their own (`apart.ts`): enrolled with one ticket, started, and
+// watched: when each was registered last, and what kept the others. Ends with its parent.
+
+import { join } from 'node:path';
+import { Agent } from '../../device/agent.ts';
+import { enrol } from '../../device/shell/enrol.ts';
+import type { Name } from '../../protocol/ids.ts';
+import { entropy } from '../../protocol/io/entropy.ts';
+import { type Log, silentLog } from '../../protocol/io/log.ts';
+import { nodeSuite } from '../../protocol/io/node-crypto.ts';
+import type { CrowdOrder, CrowdState } from './apart.ts';
+
+/** Enrolments under way at once. */
+const AT_ONCE = 8;
+
+const agents: Agent[] = [];
+/** By terminal: when it was registered last, Unix milliseconds. */
+const registeredAt = new Map<string, number>();
+const troubles: Record<string, number> = {};
+
+/** What an agent says of itself, read: `registered`, and why a link went or did not come. */
+function ear(name: string): Log {
+  return {
+    ...silentLog,
+    info: (event) => {
+      if (event === 'registered') registeredAt.set(name, Date.now());
+    },
+    warn: (event, fields) => {
+      const code = `${event} ${String(fields?.code)}`;
+      troubles[code] = (troubles[code] ?? 0) + 1;
+    },
+  };
+}
+
+async function joinIn(folder: string, name: string, ticket: string): Promise<void> {
+  const home = join(folder, name);
+  await enrol({ home, ticket, name: name as Name, suite: nodeSuite, rng: entropy });
+  agents.push(await Agent.start({ home, log: ear(name) }));
+}
+
+async function begin({ folder, count, ticket }: CrowdOrder & { kind: 'start' }): Promise<void> {
+  const names = Array.from({ length: count }, (_, at) => `C${at}`).values();
+  const work = async (): Promise<void> => {
+    for (const name of names) await joinIn(folder, name, ticket);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+}
+
+function state(): CrowdState {
+  const { user, system } = process.cpuUsage();
+  return {
+    running: agents.length,
+    registered: agents.filter((agent) => agent.status().registered).length,
+    registeredAt: [...registeredAt.values()],
+    troubles: { ...troubles },
+    cpuMicros: user + system,
+  };
+}
+
+process.on('message', (order: CrowdOrder) => {
+  if (order.kind === 'start') void begin(order);
+  if (order.kind === 'forget') {
+    registeredAt.clear();
+    for (const code of Object.keys(troubles)) delete troubles[code];
+  }
+  process.send?.(state());
+});
+process.on('disconnect', () => process.exit());
