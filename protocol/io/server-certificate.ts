@@ -96,7 +96,12 @@ async function ownCertificate(home: string, wall: WallMs): Promise<ServerCertifi
   const found = await readText(certPath);
   const isGood = found !== undefined && isCurrent(certPath, found, parsed, wall);
   const cert = isGood ? found : await makeCertificate(certPath, parsed, wall);
-  return { key, cert, pin: pinOfKey(createPublicKey(parsed)) };
+  return { key, cert, pin: pinShownBy(cert) };
+}
+
+/** The pin that terminals see: of the certificate, as one key can be written in several ways. */
+function pinShownBy(cert: string): Uint8Array {
+  return pinOfKey(new X509Certificate(cert).publicKey);
 }
 
 /** Whether our certificate is good for long enough. @throws NakodoError `file-damaged`. */
@@ -120,7 +125,7 @@ async function givenCertificate(keyFile: string, certFile: string): Promise<Serv
   } catch (error) {
     throw damaged(certFile, `TLS cannot use it: ${errorMessage(error)}`, NEXT_GIVEN);
   }
-  return { key, cert, pin: pinOfKey(createPublicKey(parsed)) };
+  return { key, cert, pin: pinShownBy(cert) };
 }
 
 const NEXT_OWN_KEY =

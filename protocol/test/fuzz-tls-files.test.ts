@@ -48,7 +48,9 @@ t.test('any text for tls.crt: used, made anew when it ends soon, or refused', as
     path: cert,
     valid: [good],
     read: async () => {
-      if (!isFirst(await loadServerCertificate(options))) throw new Error('of another key');
+      const { cert: used, pin: told } = await loadServerCertificate(options);
+      const shown = pinOfKey(new X509Certificate(used).publicKey);
+      if (!sameBytes(shown, told)) throw new Error('terminals would see another key');
     },
   });
   await writeFile(cert, good);
@@ -75,4 +77,16 @@ t.test('a private key with the public key of another is refused, not served', as
   await t.rejects(loadServerCertificate(options), { code: 'file-damaged', message: /tls\.key/ });
   await writeFile(key, good);
   t.ok(isFirst(await loadServerCertificate(options)));
+});
+
+t.test('the pin is that of the certificate, however the key is written', async (t) => {
+  const good = await readFile(key, 'utf8');
+  const der = createPrivateKey(good).export({ type: 'pkcs8', format: 'der' });
+  // The same point in the hybrid form (SEC 1 §2.3.3, X9.62): 6 or 7 for 4, by the last bit of y.
+  der[der.indexOf(Buffer.from('034200', 'hex')) + 3] = 6 | (der[der.length - 1] & 1);
+  const body = der.toString('base64');
+  const label = 'PRIVATE KEY-----';
+  await writeFile(key, `-----BEGIN ${label}\n${body}\n-----END ${label}\n`);
+  t.ok(isFirst(await loadServerCertificate(options)));
+  await writeFile(key, good);
 });

@@ -69,25 +69,26 @@ export interface FuzzedFile {
 export async function fuzzFile(t: Test, { path, valid, read, cases }: FuzzedFile): Promise<void> {
   const what = basename(path);
   const run = new Run(t, { what, valid, ...(cases !== undefined && { cases }) });
-  // Never cut to nothing first: a file system may write such a file to its disk each time.
   closeSync(openSync(path, 'a'));
-  const file = openSync(path, 'r+');
-  try {
-    for (const bytes of run.cases()) {
-      writeSync(file, bytes, 0, bytes.length, 0);
-      ftruncateSync(file, bytes.length);
-      try {
-        await read();
-        run.onRead();
-      } catch (error) {
-        const isSaid = error instanceof NakodoError && error.next !== '';
-        if (!isSaid || !error.message.includes(what)) return run.fail(String(error), bytes);
-      }
+  for (const bytes of run.cases()) {
+    overwrite(path, bytes);
+    try {
+      await read();
+      run.onRead();
+    } catch (error) {
+      const isSaid = error instanceof NakodoError && error.next !== '';
+      if (!isSaid || !error.message.includes(what)) return run.fail(String(error), bytes);
     }
-    run.finish();
-  } finally {
-    closeSync(file);
   }
+  run.finish();
+}
+
+/** Never cuts to nothing first: a file system may write such a file to its disk each time. */
+function overwrite(path: string, bytes: Uint8Array): void {
+  const file = openSync(path, 'r+');
+  writeSync(file, bytes, 0, bytes.length, 0);
+  ftruncateSync(file, bytes.length);
+  closeSync(file);
 }
 
 /** The cases of one decoder, and what came of them. */
