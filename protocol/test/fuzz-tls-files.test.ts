@@ -11,6 +11,7 @@ import { Clock } from '../io/clock.ts';
 import {
   type ServerCertificate,
   loadServerCertificate,
+  pinOfKey,
   readPin,
 } from '../io/server-certificate.ts';
 import { fuzzFile } from './fuzz.ts';
