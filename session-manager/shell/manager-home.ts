@@ -9,6 +9,7 @@ import { type CryptoSuite, type DhKey, KEY_BYTES, type SigningKey } from '../../
 import { fromBase64, toBase64 } from '../../protocol/io/base64.ts';
 import { damagedFile, makeFolder, readJson, writeFileAtomic } from '../../protocol/io/files.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
+import { storeKeyOf } from '../row-seal.ts';
 
 const PRIVATE_MODE = 0o600;
 const PUBLIC_MODE = 0o644;
@@ -25,12 +26,14 @@ const identityFile = v.variant('version', [
   v.strictObject({ version: v.literal(2), signingSeed: secret, agreementSecret: secret }),
 ]);
 
-/** The manager's two private keys. */
+/** The manager's private keys. */
 export interface ManagerKeys {
   /** Ed25519. */
   readonly key: SigningKey;
   /** X25519. */
   readonly agreementKey: DhKey;
+  /** Seals the rows of the store; made of the signing seed. */
+  readonly storeKey: Uint8Array;
 }
 
 /**
@@ -60,7 +63,8 @@ export async function loadManagerKeys(
   }
   const key = suite.signingKey(signingSeed);
   await writeFileAtomic(join(home, 'manager.pub'), `${toBase64(key.publicKey)}\n`, PUBLIC_MODE);
-  return { key, agreementKey: suite.dhKey(agreementSecret) };
+  const storeKey = storeKeyOf(suite, signingSeed);
+  return { key, agreementKey: suite.dhKey(agreementSecret), storeKey };
 }
 
 /** What a parsed identity file says. @throws NakodoError `file-damaged` for anything else. */

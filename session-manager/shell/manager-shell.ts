@@ -31,6 +31,7 @@ import type {
   Write,
 } from '../manager-types.ts';
 import { Manager } from '../manager.ts';
+import { authenticatedStore } from './authenticated-store.ts';
 import { type EnrolmentServer, faultError, openEnrolment } from './enrolment-http.ts';
 import { SHELL_LIMITS } from './limits.ts';
 import { type ManagerKeys, loadManagerKeys } from './manager-home.ts';
@@ -112,16 +113,17 @@ export async function startManager(options: ManagerShellOptions): Promise<Runnin
   const keys = await loadManagerKeys(home, suite, rng);
   const brokerPin = await pinOfBroker(options);
   const folder = join(home, 'store');
-  const store = options.store ?? (await openLmdbStore({ folder }));
+  const rows = options.store ?? (await openLmdbStore({ folder }));
   let enrolment: EnrolmentServer | undefined;
   try {
+    const store = authenticatedStore(rows, { suite, key: keys.storeKey, folder });
     const stored = store.load();
     checkStoredLog(suite, keys.key.publicKey, store, { folder, stored });
     enrolment = await openEnrolment({ host, port, tls });
     return new ManagerShell(options, { keys, brokerPin, store, stored, enrolment });
   } catch (error) {
     await enrolment?.close();
-    await store.close();
+    await rows.close();
     throw error;
   }
 }
@@ -158,7 +160,7 @@ class ManagerShell implements RunningManager {
   constructor(options: ManagerShellOptions, opened: Opened) {
     const { suite, clock, broker } = options;
     const { keys, enrolment, store, stored } = opened;
-    const { key } = keys;
+    const { key, agreementKey } = keys;
     this.#options = options;
     this.#opened = opened;
     this.#brokerPin = opened.brokerPin;
@@ -168,7 +170,8 @@ class ManagerShell implements RunningManager {
     const enrolUrl = enrolUrlOf(options.publicUrl ?? enrolment.url, options.tls !== undefined);
     this.#core = new Manager({
       id: this.#id,
-      ...keys,
+      key,
+      agreementKey,
       pins: this.#pins(),
       forgetKeys: options.forgetKeys ?? false,
       suite,
@@ -189,7 +192,7 @@ class ManagerShell implements RunningManager {
       store,
       suite,
       key,
-      agreementKey: keys.agreementKey.publicKey,
+      agreementKey: agreementKey.publicKey,
       pin: options.tls?.pin,
       enrolUrl,
       command: (command) => this.#command(command),

@@ -3,7 +3,7 @@
 // hashes. Never on a network file system; copied with its own backup, not with cp (toolchain.md
 // §3).
 
-import { statfsSync } from 'node:fs';
+import { closeSync, fchmodSync, openSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { getSystemErrorName } from 'node:util';
 import { type Database, type RootDatabase, open } from 'lmdb';
@@ -22,6 +22,7 @@ const MAP_BYTES_DEFAULT = 16 * 1024 ** 3;
 const PAGE_ROWS = 1_000;
 /** Bytes free below which LMDB is not opened: it maps what it makes, and dies of a full disk. */
 const FREE_BYTES_MIN = 1024 * 1024;
+const FILE_MODE = 0o600;
 /** Behind every key that we make: keys are ASCII. */
 const LAST_CHARACTER = '\u007f';
 
@@ -43,9 +44,12 @@ export async function openLmdbStore(options: LmdbOptions): Promise<Store> {
   await makeFolder(folder);
   refuseFullDisk(folder);
   const unlock = lockStore(folder);
+  const path = join(folder, 'manager.mdb');
   try {
+    // LMDB makes them as open as the umask lets it; empty ones it takes for its own.
+    for (const file of [path, `${path}-lock`]) makePrivate(file);
     const root = open<Buffer, string>({
-      path: join(folder, 'manager.mdb'),
+      path,
       encoding: 'binary',
       compression: false,
       mapSize: options.mapBytes ?? MAP_BYTES_DEFAULT,
@@ -54,27 +58,46 @@ export async function openLmdbStore(options: LmdbOptions): Promise<Store> {
       // thread and back, which costs more than the flush: 11 ms against 0.4 ms on a busy machine.
       overlappingSync: false,
     });
-    return new LmdbStore(root, unlock);
+    return new LmdbStore(root, { folder, unlock });
   } catch (error) {
     unlock();
     const known = fileError(named(error), folder, 'open');
     if (known.code !== 'file-error') throw known;
-    throw new NakodoError(
-      'store-damaged',
-      `the store in ${folder} cannot be opened: ${errorMessage(error)}`,
-      'restore it from a backup, or move the folder away and begin anew',
-    );
+    throw damaged(folder, errorMessage(error));
+  }
+}
+
+function damaged(folder: string, why: string): NakodoError {
+  return new NakodoError(
+    'store-damaged',
+    `the store in ${folder} cannot be opened: ${why}`,
+    'restore it from a backup, or move the folder away and begin anew',
+  );
+}
+
+/** Makes a file 0600, whatever the umask is and whoever put it there. */
+function makePrivate(path: string): void {
+  const file = openSync(path, 'a', FILE_MODE);
+  try {
+    fchmodSync(file, FILE_MODE);
+  } finally {
+    closeSync(file);
   }
 }
 
 class LmdbStore implements Store {
   readonly #root: RootDatabase<Buffer, string>;
   readonly #tables = new Map<Table, Database<Buffer, string>>();
+  readonly #folder: string;
   readonly #unlock: () => void;
   #isOpen = true;
 
-  constructor(root: RootDatabase<Buffer, string>, unlock: () => void) {
+  constructor(
+    root: RootDatabase<Buffer, string>,
+    { folder, unlock }: { readonly folder: string; readonly unlock: () => void },
+  ) {
     this.#root = root;
+    this.#folder = folder;
     this.#unlock = unlock;
     for (const name of TABLES) {
       this.#tables.set(name, root.openDB<Buffer, string>({ name, encoding: 'binary' }));
@@ -122,6 +145,8 @@ class LmdbStore implements Store {
       limit: after === undefined ? limit : limit + 1,
     });
     for (const { key, value } of found) {
+      // LMDB knows other keys than text, and somebody else may have put them there.
+      if (typeof key !== 'string') throw damaged(this.#folder, 'a key in it is no text');
       if (key === after || !key.startsWith(prefix) || rows.length >= limit) continue;
       rows.push({ key, value: Uint8Array.from(value) });
     }
