@@ -37,16 +37,22 @@ export type CrowdOrder =
       readonly ticket: string;
     }
   | { readonly kind: 'forget' }
-  | { readonly kind: 'state' };
+  | { readonly kind: 'state' }
+  | { readonly kind: 'report' };
 
-/** How a crowd stands. */
+/** How a crowd stands; the answer to every order but `report`. */
 export interface CrowdState {
   readonly running: number;
   readonly registered: number;
-  /** Of each terminal that was registered since `forget`: when last, Unix milliseconds. */
+}
+
+/** What has happened to a crowd since `forget`. */
+export interface CrowdReport {
+  /** Of each terminal that was registered since then: when last, Unix milliseconds. */
   readonly registeredAt: readonly number[];
-  /** Links that went or did not come about since then, by why. */
+  /** Links that went or did not come about, by why. */
   readonly troubles: Readonly<Record<string, number>>;
+  /** User and system time of its process since it started, microseconds. */
   readonly cpuMicros: number;
 }
 
@@ -98,7 +104,11 @@ export class Crowd {
     this.#child = new Child(t, join(import.meta.dirname, 'crowd-process.js'));
   }
 
-  ask(order: CrowdOrder): Promise<CrowdState> {
+  ask(order: Exclude<CrowdOrder, { kind: 'report' }>): Promise<CrowdState> {
     return this.#child.ask<CrowdState>(order);
+  }
+
+  report(): Promise<CrowdReport> {
+    return this.#child.ask<CrowdReport>({ kind: 'report' });
   }
 }

@@ -8,12 +8,14 @@ import type { Name } from '../../protocol/ids.ts';
 import { entropy } from '../../protocol/io/entropy.ts';
 import { type Log, silentLog } from '../../protocol/io/log.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
-import type { CrowdOrder, CrowdState } from './apart.ts';
+import type { CrowdOrder, CrowdReport, CrowdState } from './apart.ts';
 
 /** Enrolments under way at once. */
 const AT_ONCE = 8;
 
-const agents: Agent[] = [];
+let running = 0;
+/** Those who are registered now: kept as they tell, as it is asked often. */
+const registered = new Set<string>();
 /** By terminal: when it was registered last, Unix milliseconds. */
 const registeredAt = new Map<string, number>();
 const troubles: Record<string, number> = {};
@@ -23,9 +25,12 @@ function ear(name: string): Log {
   return {
     ...silentLog,
     info: (event) => {
-      if (event === 'registered') registeredAt.set(name, Date.now());
+      if (event !== 'registered') return;
+      registered.add(name);
+      registeredAt.set(name, Date.now());
     },
     warn: (event, fields) => {
+      if (event === 'link-down') registered.delete(name);
       const code = `${event} ${String(fields?.code)}`;
       troubles[code] = (troubles[code] ?? 0) + 1;
     },
@@ -35,7 +40,8 @@ function ear(name: string): Log {
 async function joinIn(folder: string, name: string, ticket: string): Promise<void> {
   const home = join(folder, name);
   await enrol({ home, ticket, name: name as Name, suite: nodeSuite, rng: entropy });
-  agents.push(await Agent.start({ home, log: ear(name) }));
+  await Agent.start({ home, log: ear(name) });
+  running += 1;
 }
 
 async function begin({ folder, count, ticket }: CrowdOrder & { kind: 'start' }): Promise<void> {
@@ -46,11 +52,9 @@ async function begin({ folder, count, ticket }: CrowdOrder & { kind: 'start' }):
   await Promise.all(Array.from({ length: AT_ONCE }, work));
 }
 
-function state(): CrowdState {
+function report(): CrowdReport {
   const { user, system } = process.cpuUsage();
   return {
-    running: agents.length,
-    registered: agents.filter((agent) => agent.status().registered).length,
     registeredAt: [...registeredAt.values()],
     troubles: { ...troubles },
     cpuMicros: user + system,
@@ -63,6 +67,7 @@ process.on('message', (order: CrowdOrder) => {
     registeredAt.clear();
     for (const code of Object.keys(troubles)) delete troubles[code];
   }
-  process.send?.(state());
+  const state: CrowdState = { running, registered: registered.size };
+  process.send?.(order.kind === 'report' ? report() : state);
 });
 process.on('disconnect', () => process.exit());
