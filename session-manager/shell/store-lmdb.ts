@@ -13,6 +13,7 @@ import { LIMITS } from '../../protocol/limits.ts';
 import { MANAGER_LIMITS } from '../limits.ts';
 import { type Row, type Stored, TABLES, type Table, type Write } from '../manager-types.ts';
 import { LIVE_PREFIX, PAST_PREFIX } from '../records.ts';
+import { storeFileFault } from './store-file.ts';
 import { lockStore } from './store-lock.ts';
 import type { Range, Store } from './store.ts';
 
@@ -48,6 +49,8 @@ export async function openLmdbStore(options: LmdbOptions): Promise<Store> {
   try {
     // LMDB makes them as open as the umask lets it; empty ones it takes for its own.
     for (const file of [path, `${path}-lock`]) makePrivate(file);
+    const fault = storeFileFault(path);
+    if (fault !== undefined) throw damaged(folder, `manager.mdb: ${fault}`);
     const root = open<Buffer, string>({
       path,
       encoding: 'binary',

@@ -2,7 +2,7 @@
 // believes is found, in every table and every way; and what the manager itself writes, fails to
 // write or leaves half done never looks like that.
 
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -354,6 +354,35 @@ t.test('on the disk: rows that another hand wrote with LMDB itself', async (t) =
     await by([], [key]);
     await (await start()).close();
   }
+});
+
+t.test('on the disk: a file that was cut, or whose first pages were changed', async (t) => {
+  const folder = await temporaryFolder(t);
+  const store = await openSealedStore(folder);
+  for (let at = 0; at < 100; at++)
+    await store.write(
+      WHOLE.map(({ table }) => ({ table, key: `live/${at}`, value: new Uint8Array(300) })),
+    );
+  await store.close();
+  const file = join(folder, 'manager.mdb');
+  const whole = await readFile(file);
+  const changed = (at: number): Buffer => {
+    const bytes = Buffer.from(whole);
+    bytes[at] ^= 0x5a;
+    return bytes;
+  };
+  const cuts = [10, 159, 4_096, 8_192, Math.floor(whole.length / 4)];
+  const files = [
+    ...cuts.map((length) => whole.subarray(0, length)),
+    ...[24, 28, 4_120].map(changed),
+  ];
+  for (const [at, bytes] of files.entries()) {
+    await writeFile(file, bytes);
+    const why = { code: 'store-damaged', message: /manager\.mdb: i/, next: /backup/ };
+    await t.rejects(openSealedStore(folder), why, String(at));
+  }
+  await writeFile(file, whole);
+  await (await openSealedStore(folder)).close();
 });
 
 t.test("the store's files are 0600, even under a umask of 0", async (t) => {
