@@ -8,7 +8,7 @@ import { type Rng, randomBelow } from '../random.ts';
 
 /** Services that random calls are for, and random entries name. */
 export const SERVICES = ['file', 'pipe', 'chat', 'port:22'];
-/** What an entry can say that decides; each can be left out of `mayTalk`. */
+/** What an entry can say that decides; each can be left out of `lettingIn`. */
 export const RULES = ['deny', 'pattern', 'id', 'services', 'until', 'ask'] as const;
 
 type List = readonly ListEntry[];
@@ -95,18 +95,20 @@ function randomEntry(draw: Draw, all: readonly Party[]): ListEntry {
 }
 
 /**
- * The rules as docs say them, one by one; `without`: as if this one did not exist. A deny counts
- * whatever else it says beside whom it concerns; of the allows the first that is not past decides.
+ * The entry that lets this caller in, by the rules as docs say them, one by one; undefined: none
+ * does. `without`: as if this rule did not exist. A deny counts whatever else it says beside whom it
+ * concerns; of the allows the first that is not past decides.
  */
-export function mayTalk(
+export function lettingIn(
   list: List,
   asker: Party & { readonly service: string; readonly approved: boolean },
   without: (typeof RULES)[number] | 'all rules',
-): boolean {
+): ListEntry | undefined {
   const holds = (rule: (typeof RULES)[number], condition: boolean): boolean =>
     rule === without || condition;
-  let verdict: boolean | undefined;
-  for (const { action, pattern, id, services, untilSeconds, ask } of list) {
+  let deciding: ListEntry | undefined;
+  for (const entry of list) {
+    const { action, pattern, id, services, untilSeconds } = entry;
     const letters = pattern.replaceAll(/[.+]/g, String.raw`\$&`).replaceAll('*', '.*');
     const isNamed = new RegExp(`^${letters}$`).test(asker.name);
     if (!holds('pattern', isNamed)) continue;
@@ -114,11 +116,11 @@ export function mayTalk(
     const isServed = services?.some((one) => one === '*' || one === asker.service) ?? true;
     if (!holds('services', isServed)) continue;
     if (action === 'deny') {
-      if (without !== 'deny') return false;
+      if (without !== 'deny') return undefined;
       continue;
     }
     if (!holds('until', untilSeconds !== 0)) continue;
-    verdict ??= holds('ask', ask !== true || asker.approved);
+    deciding ??= entry;
   }
-  return verdict ?? false;
+  return holds('ask', deciding?.ask !== true || asker.approved) ? deciding : undefined;
 }

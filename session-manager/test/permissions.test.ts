@@ -13,7 +13,7 @@ import {
   RULES,
   SERVICES,
   edited,
-  mayTalk,
+  lettingIn,
   nameOf,
   randomList,
 } from '../../protocol/test/permission-tables.ts';
@@ -97,10 +97,11 @@ class Table {
     const list = this.#lists.get(callee.id) ?? [];
     const asker = { name: caller.name, id: caller.id, service, approved };
     // Nobody is asked whether it may talk to itself.
-    const permitted = caller !== callee && mayTalk(list, asker, 'all rules');
+    const permitted = caller !== callee && lettingIn(list, asker, 'all rules') !== undefined;
     if (caller !== callee) {
       for (const rule of RULES) {
-        if (mayTalk(list, asker, rule) !== permitted) this.rulesThatMattered.add(rule);
+        const isPermitted = lettingIn(list, asker, rule) !== undefined;
+        if (isPermitted !== permitted) this.rulesThatMattered.add(rule);
       }
       const { request: ask } = this.world.asked(callee, 'ask');
       const answer = this.world.signedAnswer(callee, {

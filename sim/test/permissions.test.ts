@@ -18,7 +18,7 @@ import {
   RULES,
   SERVICES,
   edited,
-  mayTalk,
+  lettingIn,
   nameOf,
   randomList,
 } from '../../protocol/test/permission-tables.ts';
@@ -29,7 +29,7 @@ const PARALLEL = 16;
 /** A permitted call waits as long as a busy machine may take; a forbidden one is refused at T. */
 const GENEROUS_MS = 60_000;
 const T_MS = 400;
-/** So often is a cell tried whose list changed, or whose callee had no time to say no; T doubles. */
+/** A cell is tried again if its list changed or its callee had no time to say no; T doubles. */
 const TRIES_MAX = 20;
 const DOUBLED_MAX = 5;
 const CALLS_PER_EDIT = 4;
@@ -37,6 +37,7 @@ const CALLS_PER_EDIT = 4;
 const APPROVED: readonly string[] = ['file', 'chat'];
 const ASK_COMMAND = '#!/bin/sh\n[ "$NAKODO_SERVICE" = file ] || [ "$NAKODO_SERVICE" = chat ]\n';
 
+const NO = 'no';
 /** What comes of a call; anything else says why it came to nothing. */
 const INTRODUCED = 'introduced';
 const DENIED = 'does not allow this call';
@@ -63,8 +64,8 @@ interface Cell {
 }
 
 interface Call extends Cell {
-  /** What the lists say that were in force since it began. */
-  readonly verdicts: Set<boolean>;
+  /** What the lists say that were in force since it began: `verdictOf`. */
+  readonly verdicts: Set<string>;
   readonly givesUp: AbortController;
 }
 
@@ -126,21 +127,22 @@ class Table {
   /** One call; false if it has to be made again to decide its cell. */
   async #decide(cell: Cell, waitMs: number): Promise<boolean> {
     const { caller, callee, service } = cell;
-    const verdicts = new Set(callee.lists.map((list) => isPermitted(cell, list)));
+    const verdicts = new Set(callee.lists.map((list) => verdictOf(cell, list)));
     const call: Call = { ...cell, verdicts, givesUp: new AbortController() };
-    const isForbidden = verdicts.has(false);
+    const isForbidden = verdicts.has(NO);
     callee.calls.add(call);
     const outcome = await this.#outcome(call, isForbidden ? waitMs : GENEROUS_MS);
     callee.calls.delete(call);
     callee.past.push(call);
     const label = `${caller.name} → ${callee.name}, ${service}: ${outcome}`;
-    if (outcome === INTRODUCED && !verdicts.has(true)) this.wrongIntroductions.push(label);
-    if (outcome !== INTRODUCED && !verdicts.has(false)) this.wrongRefusals.push(label);
+    const isDecided = verdicts.size === 1;
+    if (outcome === INTRODUCED && !mayBeIn(call)) this.wrongIntroductions.push(label);
+    if (outcome !== INTRODUCED && isDecided && !isForbidden) this.wrongRefusals.push(label);
     const isLate = outcome !== INTRODUCED && outcome !== DENIED;
-    if (verdicts.size > 1) this.sum.changedMeanwhile += 1;
+    if (!isDecided) this.sum.changedMeanwhile += 1;
     else if (isLate) this.sum.answeredLate += 1;
     else this.#count(call, outcome);
-    return verdicts.size === 1 && !isLate;
+    return isDecided && !isLate;
   }
 
   async #outcome({ caller, callee, service, givesUp }: Call, waitMs: number): Promise<string> {
@@ -161,7 +163,7 @@ class Table {
     this.sum[outcome === INTRODUCED ? 'permitted' : 'refused'] += 1;
     const [list] = call.callee.lists;
     for (const rule of RULES) {
-      const isOther = isPermitted(call, list, rule) !== isPermitted(call, list);
+      const isOther = (verdictOf(call, list, rule) === NO) !== (verdictOf(call, list) === NO);
       if (isOther) this.rulesThatMattered.add(rule);
     }
   }
@@ -169,7 +171,7 @@ class Table {
   /** A callee looks once more when it is told of a caller: only permitted ones come so far. */
   #onIncoming(callee: Party, caller: string, service: string): void {
     const isMeant = [...callee.calls, ...callee.past].some(
-      (call) => call.caller.name === caller && call.service === service && call.verdicts.has(true),
+      (call) => call.caller.name === caller && call.service === service && mayBeIn(call),
     );
     if (!isMeant) this.wrongIntroductions.push(`${callee.name} took ${caller}, ${service}`);
   }
@@ -185,10 +187,9 @@ class Table {
   async #replace(party: Party, list: List): Promise<void> {
     party.lists = [party.lists[0], list];
     for (const call of party.calls) {
-      const verdict = isPermitted(call, list);
-      call.verdicts.add(verdict);
+      call.verdicts.add(verdictOf(call, list));
       // It would wait for long, perhaps for a terminal that dropped the notice.
-      if (!verdict && call.verdicts.has(true)) call.givesUp.abort();
+      if (call.verdicts.size > 1) call.givesUp.abort();
     }
     await this.#town.allow(party.home, this.#textOf(list));
     party.lists = [list];
@@ -200,20 +201,28 @@ class Table {
   }
 }
 
-/** By the rules, and by two that only the callee itself can keep. */
-function isPermitted(
+/** Whether one of the lists that were in force lets it in. */
+const mayBeIn = ({ verdicts }: Call): boolean => verdicts.size > 1 || !verdicts.has(NO);
+
+/**
+ * What a list says of a call: a no, or on which terms. An owner who asks for a question, or gives
+ * less, between yes and notice has changed its mind: the callee drops that notice.
+ */
+function verdictOf(
   { caller, callee, service }: Cell,
   list: List,
-  without: Parameters<typeof mayTalk>[2] = 'all rules',
-): boolean {
-  if (caller === callee) return false;
-  // Whose name is listed with an ID is nobody else, whatever wider entries say.
+  without: Parameters<typeof lettingIn>[2] = 'all rules',
+): string {
+  if (caller === callee) return NO;
+  // Whose name is listed with an ID is nobody else, whatever wider entries say: the callee's rule.
   const stated = list.flatMap(({ action, pattern, id }) =>
     action === 'allow' && pattern === caller.name && id !== undefined ? [id] : [],
   );
-  if (without !== 'id' && stated.length > 0 && !stated.includes(caller.id)) return false;
-  const approved = APPROVED.includes(service);
-  return mayTalk(list, { name: caller.name, id: caller.id, service, approved }, without);
+  if (without !== 'id' && stated.length > 0 && !stated.includes(caller.id)) return NO;
+  const { name, id } = caller;
+  const asker = { name, id, service, approved: APPROVED.includes(service) };
+  const entry = lettingIn(list, asker, without);
+  return entry === undefined ? NO : JSON.stringify([entry.seconds, entry.bytes, entry.ask]);
 }
 
 /** An entry as its owner types it. */

@@ -1,8 +1,8 @@
-// The four refusals of design §4 on real sockets, timed where a caller is told: from the moment that
-// its connect request is sealed to the moment that it has opened the answer. All four kinds go on at
-// once, in random order and from several callers, so that whatever slows the machine slows them
-// alike; medians are compared, which a hiccup does not move, and each time is held against those
-// told around it, which are late by the same hiccup.
+// The four refusals of design §4 on real sockets, timed where a caller is told: from the moment
+// that its connect request is sealed to the moment that it has opened the answer. All four kinds go
+// on at once, in random order and from several callers, so that whatever slows the machine slows
+// them alike; medians are compared, which a hiccup does not move, and each time is held against
+// those told around it, which are late by the same hiccup.
 
 import t from 'tap';
 import type { Agent } from '../../device/agent.ts';
