@@ -32,8 +32,11 @@ export const IO_LIMITS = {
   linkRetryMaxMs: 30_000,
   /** The longest pause before a broker without a revocation list (CONNACK 3) is tried again. */
   linkUnavailableMsMax: 4_000,
-  /** Milliseconds for TCP and TLS, and again for MQTT on top of them. */
-  linkConnectMs: 5_000,
+  /**
+   * Milliseconds for TCP and TLS, and again for MQTT on top of them. Chosen by us: a broker that a
+   * whole fleet comes back to at once has a queue of so long; who leaves it too soon queues again.
+   */
+  linkConnectMs: 10_000,
   /** Bytes of the HTTP headers of an answer. */
   httpHeaderBytesMax: 8 * 1024,
   /** Seconds between MQTT pings of a quiet link. */

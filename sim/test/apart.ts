@@ -33,6 +33,8 @@ export type CrowdOrder =
   | {
       readonly kind: 'start';
       readonly folder: string;
+      /** Names are `C` and a number: so many from this one on. */
+      readonly from: number;
       readonly count: number;
       readonly ticket: string;
     }
@@ -40,9 +42,9 @@ export type CrowdOrder =
   | { readonly kind: 'state' }
   | { readonly kind: 'report' };
 
-/** How a crowd stands; the answer to every order but `report`. */
+/** How one process of a crowd stands; the answer to every order but `report`. */
 export interface CrowdState {
-  readonly running: number;
+  /** Terminals that are registered now. */
   readonly registered: number;
 }
 
@@ -96,19 +98,53 @@ export class ServerApart {
   }
 }
 
-/** Terminals behind one address. */
+/**
+ * Terminals behind one address, in several processes: each terminal has a processor of its own in
+ * earnest, so the server is not to be the one that waits.
+ */
 export class Crowd {
-  readonly #child: Child;
+  readonly #children: readonly Child[];
 
-  constructor(t: Test) {
-    this.#child = new Child(t, join(import.meta.dirname, 'crowd-process.js'));
+  constructor(t: Test, processes: number) {
+    const path = join(import.meta.dirname, 'crowd-process.js');
+    this.#children = Array.from({ length: processes }, () => new Child(t, path));
   }
 
-  ask(order: Exclude<CrowdOrder, { kind: 'report' }>): Promise<CrowdState> {
-    return this.#child.ask<CrowdState>(order);
+  /** Enrols and starts `count` terminals, which takes a while. */
+  async start(folder: string, ticket: string, count: number): Promise<void> {
+    const share = Math.ceil(count / this.#children.length);
+    await this.#askEach<CrowdState>((at) => ({
+      kind: 'start',
+      folder,
+      ticket,
+      from: at * share,
+      count: Math.max(0, Math.min(share, count - at * share)),
+    }));
   }
 
-  report(): Promise<CrowdReport> {
-    return this.#child.ask<CrowdReport>({ kind: 'report' });
+  async forget(): Promise<void> {
+    await this.#askEach<CrowdState>(() => ({ kind: 'forget' }));
+  }
+
+  /** Terminals that are registered now. */
+  async registered(): Promise<number> {
+    const states = await this.#askEach<CrowdState>(() => ({ kind: 'state' }));
+    return states.reduce((all, { registered }) => all + registered, 0);
+  }
+
+  async report(): Promise<CrowdReport> {
+    const reports = await this.#askEach<CrowdReport>(() => ({ kind: 'report' }));
+    const troubles: Record<string, number> = {};
+    for (const [why, times] of reports.flatMap((one) => Object.entries(one.troubles)))
+      troubles[why] = (troubles[why] ?? 0) + times;
+    return {
+      registeredAt: reports.flatMap(({ registeredAt }) => registeredAt),
+      troubles,
+      cpuMicros: reports.reduce((all, { cpuMicros }) => all + cpuMicros, 0),
+    };
+  }
+
+  #askEach<Answer>(order: (at: number) => CrowdOrder): Promise<Answer[]> {
+    return Promise.all(this.#children.map((child, at) => child.ask<Answer>(order(at))));
   }
 }

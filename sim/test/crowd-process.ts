@@ -13,7 +13,6 @@ import type { CrowdOrder, CrowdReport, CrowdState } from './apart.ts';
 /** Enrolments under way at once. */
 const AT_ONCE = 8;
 
-let running = 0;
 /** Those who are registered now: kept as they tell, as it is asked often. */
 const registered = new Set<string>();
 /** By terminal: when it was registered last, Unix milliseconds. */
@@ -41,11 +40,11 @@ async function joinIn(folder: string, name: string, ticket: string): Promise<voi
   const home = join(folder, name);
   await enrol({ home, ticket, name: name as Name, suite: nodeSuite, rng: entropy });
   await Agent.start({ home, log: ear(name) });
-  running += 1;
 }
 
-async function begin({ folder, count, ticket }: CrowdOrder & { kind: 'start' }): Promise<void> {
-  const names = Array.from({ length: count }, (_, at) => `C${at}`).values();
+async function begin(order: CrowdOrder & { kind: 'start' }): Promise<void> {
+  const { folder, from, count, ticket } = order;
+  const names = Array.from({ length: count }, (_, at) => `C${from + at}`).values();
   const work = async (): Promise<void> => {
     for (const name of names) await joinIn(folder, name, ticket);
   };
@@ -67,7 +66,7 @@ process.on('message', (order: CrowdOrder) => {
     registeredAt.clear();
     for (const code of Object.keys(troubles)) delete troubles[code];
   }
-  const state: CrowdState = { running, registered: registered.size };
+  const state: CrowdState = { registered: registered.size };
   process.send?.(order.kind === 'report' ? report() : state);
 });
 process.on('disconnect', () => process.exit());

@@ -8,9 +8,10 @@ import { join } from 'node:path';
 import t from 'tap';
 import { IS_PROOF } from '../../protocol/test/dose.ts';
 import { until } from '../../protocol/test/until.ts';
-import { Crowd, type CrowdState, ServerApart } from './apart.ts';
+import { Crowd, ServerApart } from './apart.ts';
 
 const TERMINALS = IS_PROOF ? 2_000 : 30;
+const PROCESSES = IS_PROOF ? 4 : 1;
 /** What the product promises; asserted in a proof. */
 const BACK_MS_MAX = 60_000;
 /** How long we wait before we say that somebody never comes. */
@@ -20,10 +21,10 @@ const OUTAGES_MS: readonly number[] = IS_PROOF ? [0, 2_000, 60_000] : [0];
 
 async function settled(
   crowd: Crowd,
-  isSo: (state: CrowdState) => boolean,
+  isSo: (registered: number) => boolean,
   what: string,
 ): Promise<void> {
-  await until(async () => isSo(await crowd.ask({ kind: 'state' })), what, PATIENCE_MS);
+  await until(async () => isSo(await crowd.registered()), what, PATIENCE_MS);
 }
 
 /** Why links did not come about, and how often. */
@@ -33,22 +34,22 @@ function told(troubles: Readonly<Record<string, number>>): string {
     .join(', ');
 }
 
-const areAll = ({ registered }: CrowdState): boolean => registered === TERMINALS;
-const isNone = ({ registered }: CrowdState): boolean => registered === 0;
+const areAll = (registered: number): boolean => registered === TERMINALS;
+const isNone = (registered: number): boolean => registered === 0;
 
 t.test('S1000, S1001: after a power cut everybody is back', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'nakodo-cut-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   const server = new ServerApart(t, join(folder, 'server'));
   await server.start();
-  const crowd = new Crowd(t);
+  const crowd = new Crowd(t, PROCESSES);
   const ticket = await server.ticket(TERMINALS);
-  await crowd.ask({ kind: 'start', folder, count: TERMINALS, ticket });
+  await crowd.start(folder, ticket, TERMINALS);
   await settled(crowd, areAll, 'everybody to be registered for the first time');
 
   for (const outageMs of OUTAGES_MS) {
     await t.test(`the power is away for ${outageMs} ms`, async (t) => {
-      await crowd.ask({ kind: 'forget' });
+      await crowd.forget();
       await server.cutPower();
       const powerAt = performance.now() + outageMs;
       await settled(crowd, isNone, 'everybody to notice');
