@@ -15,6 +15,9 @@ import { FAULTS, type Fault, Forger, type Place, placeOf } from './hostile-forge
 
 /** Those that befall a message on its way; the others come out of nothing. */
 const ON_THE_WAY = FAULTS.slice(0, FAULTS.indexOf('replay'));
+const MADE_UP: ReadonlySet<Fault> = new Set(
+  FAULTS.filter((fault) => /^(flip|truncate|grow|swap|splice|forge)/.test(fault)),
+);
 const INVENTED = FAULTS.slice(FAULTS.indexOf('replay'), FAULTS.indexOf('cut a link'));
 
 /** What the broker's surroundings do for it. */
@@ -25,6 +28,8 @@ export interface Surroundings {
     bytes: Uint8Array,
   ): { readonly isHeard: boolean; readonly isRefused: boolean };
   isListening(place: Place): boolean;
+  /** Whether the manager knows a terminal, and has not revoked it. */
+  isEnrolled(device: DeviceId): boolean;
   /** How often the party behind a place was started. */
   starts(place: Place): number;
   /** Ends a terminal's connection, or the manager's; false if it had none. */
@@ -53,6 +58,8 @@ export class HostileBroker {
   readonly tallies = new Map<Fault, Tally>(
     FAULTS.map((fault) => [fault, { tried: 0, hit: 0, refused: 0 }]),
   );
+  /** Forgeries that were heard and not counted as a fault. */
+  readonly believed: string[] = [];
   isHonest = true;
   core: TriggerBroker;
   readonly #forger: Forger;
@@ -84,6 +91,7 @@ export class HostileBroker {
       seed,
       rng: this.#rng,
       devices: () => around.devices,
+      isEnrolled: (device) => around.isEnrolled(device),
       startsOf: (place) => around.starts(place),
       managerKey: managerAgreementKey,
     });
@@ -203,6 +211,10 @@ export class HostileBroker {
     // A message that nothing overtook was not late.
     if (isHeard && (fault !== 'delay' || order < newest)) tally.hit += 1;
     if (isRefused) tally.refused += 1;
+    if (!isHeard || isRefused || fault === undefined || !MADE_UP.has(fault)) return;
+    if (this.#forger.isForgery({ place, bytes })) {
+      this.believed.push(`${fault}: ${place.via} of ${party} took ${decodeMessage(bytes)?.kind}`);
+    }
   }
 
   #tamper(now: Micros, wall: WallMs, fault: Fault, place: Place, bytes: Uint8Array): void {
@@ -263,7 +275,7 @@ export class HostileBroker {
   /** Mostly a moment, now and then minutes. */
   #someTime(): number {
     const dice = randomBelow(this.#rng, 20);
-    const most = dice < 14 ? seconds(1) : dice < 19 ? seconds(15) : seconds(200);
+    const most = dice < 10 ? seconds(1) : dice < 18 ? seconds(15) : seconds(200);
     return LATENCY + Math.floor(randomFraction(this.#rng) * most);
   }
 

@@ -3,7 +3,7 @@
 // one pen for all kinds of messages.
 
 import fc from 'fast-check';
-import { concatBytes } from '../../protocol/bytes.ts';
+import { concatBytes, sameBytes } from '../../protocol/bytes.ts';
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
 import {
   type Candidate,
@@ -88,11 +88,14 @@ export class Forger {
   readonly #rng: Rng;
   readonly #devices: () => readonly DeviceId[];
   readonly #startsOf: (place: Place) => number;
+  readonly #isEnrolled: (device: DeviceId) => boolean;
   readonly #managerKey: Uint8Array;
   /** The attacker's own: good for nothing but a well-formed handshake. */
   readonly #ownKey: DhKey;
   readonly #samples: ReadonlyMap<Kind, readonly Message[]>;
   readonly #seen: Seen[] = [];
+  /** Payloads of calls, and the noise of hellos: what it may show in an envelope of its own. */
+  readonly #genuine = new Set<string>();
   readonly #sealed: { readonly place: Place; readonly message: MessageOf<'sealed'> }[] = [];
   readonly #hellos: { readonly device: DeviceId; readonly message: MessageOf<'hello'> }[] = [];
   readonly #requests: RequestId[] = [];
@@ -105,6 +108,7 @@ export class Forger {
     readonly devices: () => readonly DeviceId[];
     /** How often the party behind a place was started. */
     readonly startsOf: (place: Place) => number;
+    readonly isEnrolled: (device: DeviceId) => boolean;
     /** The manager's X25519 key: it is no secret. */
     readonly managerKey: Uint8Array;
   }) {
@@ -112,6 +116,7 @@ export class Forger {
     this.#rng = rng;
     this.#devices = options.devices;
     this.#startsOf = options.startsOf;
+    this.#isEnrolled = options.isEnrolled;
     this.#managerKey = options.managerKey;
     this.#ownKey = nodeSuite.dhKey(randomBytes(rng, 32));
     const kinds = Object.keys(KIND_NUMBERS) as Kind[];
@@ -131,10 +136,12 @@ export class Forger {
     if (message.kind === 'sealed') this.#sealed.push({ place, message });
     // What a communication request holds can be shown without it.
     if (message.kind === 'call' && place.to === 'terminal') {
+      this.#genuine.add(text(message.payload));
       this.learn({ ...place, via: 'down' }, message.payload);
     }
     if (message.kind === 'hello' && place.to === 'manager' && place.device !== undefined) {
       this.#hellos.push({ device: place.device, message });
+      this.#genuine.add(text(message.noise));
     }
   }
 
@@ -197,12 +204,38 @@ export class Forger {
     }
     const message = fault === 'flip' ? undefined : decodeMessage(bytes);
     const other = message && (fault === 'splice' ? this.#spliced(message) : this.#swapped(message));
-    if (other !== undefined) return encodeMessage(other);
+    const altered = other && encodeMessage(other);
+    if (altered !== undefined && !sameBytes(altered, bytes)) return altered;
     const flipped = bytes.slice();
-    for (let bits = 1 + randomBelow(rng, 3); bits > 0; bits--) {
+    // An odd number of flips leaves no message as it was.
+    for (let bits = this.#pick([1, 3]); bits > 0; bits--) {
       flipped[randomBelow(rng, flipped.length)] ^= 1 << randomBelow(rng, 8);
     }
     return flipped;
+  }
+
+  /**
+   * Whether only somebody else could have made these bytes: whoever is not that must not be
+   * believed. What is the broker's own to say, or plain by design, is no forgery; nor is what a
+   * terminal or the manager made, in another envelope.
+   */
+  isForgery({ place, bytes }: Forged): boolean {
+    const message = decodeMessage(bytes);
+    if (place.to === 'broker') return false;
+    if (message === undefined) return true;
+    if (place.to === 'manager') {
+      if (place.via === 'answer') return message.kind !== 'addressAnswer';
+      if (place.via === 'trigger-state') return message.kind !== 'triggerState';
+      if (message.kind !== 'hello' || place.via !== 'up') return true;
+      // Its request is not authenticated: it says only what the welcome has to echo.
+      // Who is not enrolled, or is revoked, is told so.
+      return this.#isEnrolled(place.device) && !this.#genuine.has(text(message.noise));
+    }
+    if (place.via === 'down') return message.kind !== 'reseal' && message.kind !== 'refusal';
+    if (message.kind === 'addressRecorded' || message.kind === 'polled') return false;
+    if (message.kind !== 'call') return true;
+    const inner = decodeMessage(message.payload);
+    return inner?.kind !== 'reseal' && !this.#genuine.has(text(message.payload));
   }
 
   /** One field of a message as it is in another, or as nobody would send it. */
@@ -332,7 +365,8 @@ export class Forger {
     const rng = this.#rng;
     const box = randomBytes(rng, 17 + randomBelow(rng, 400));
     const near = this.#sealed.findLast((one) => isSameParty(one.place, place))?.message;
-    const sequence = (near?.sequence ?? 0) + 1 + randomBelow(rng, 3);
+    const next = (near?.sequence ?? 0) + 1 + randomBelow(rng, 3);
+    const sequence = randomBelow(rng, 8) === 0 ? 2 ** 48 - 1 : next;
     return { kind: 'sealed', channel: near?.channel ?? randomBytes(rng, 8), sequence, box };
   }
 
@@ -409,6 +443,8 @@ export class Forger {
     return choices[randomBelow(this.#rng, choices.length)];
   }
 }
+
+const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
 
 /** Where a topic leads. */
 export function placeOf(topic: ParsedTopic | undefined): Place | undefined {

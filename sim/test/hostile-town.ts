@@ -271,6 +271,10 @@ export class HostileTown implements Surroundings, StationWorld, HouseWorld {
     return this.#station(place.device)?.isLinked ?? false;
   }
 
+  isEnrolled(device: DeviceId): boolean {
+    return this.#station(device)?.isRevoked === false;
+  }
+
   starts(place: Place): number {
     if (place.to === 'broker') return 0;
     if (place.to === 'manager') return this.house.restarts;
