@@ -30,14 +30,14 @@ const ASCII_MAX = 0x7f;
 const SHARE_BYTES = HASH_BYTES - TAG_BYTES;
 
 /** A row as it is stored, and what it adds to the total. */
-export interface SealedRow {
+interface SealedRow {
   /** Value and tag. */
   readonly stored: Uint8Array;
   readonly share: Uint8Array;
 }
 
 /** A row whose tag is right. */
-export interface OpenedRow {
+interface OpenedRow {
   readonly value: Uint8Array;
   readonly share: Uint8Array;
 }

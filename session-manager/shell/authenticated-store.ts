@@ -14,7 +14,7 @@ import type { Range, Store } from './store.ts';
 const PAGE_ROWS = 1_000;
 
 /** Who wrote a store, and where it lies. */
-export interface StoreSeal {
+interface StoreSeal {
   readonly suite: CryptoSuite;
   /** 32 bytes, of `storeKeyOf`. */
   readonly key: Uint8Array;
@@ -219,7 +219,7 @@ const ofAnotherKey = (folder: string): NakodoError =>
   new NakodoError(
     'store-damaged',
     `the store in ${folder} was not written with the identity.json of this home, or was changed`,
-    'put back the identity.json that belongs to it, restore both from one backup, or set up a new home',
+    'put back the identity.json that belongs to it, restore both from a backup, or set up anew',
   );
 
 const withoutTotal = (folder: string): NakodoError =>

@@ -1,6 +1,6 @@
-// A look at the store's file before LMDB maps it: LMDB trusts what it wrote, and a file that was cut
-// or whose first pages were changed ends the process without a word. What is wrong inside of
-// further pages this does not see; no row is believed for it (authenticated-store.ts).
+// A look at the store's file before LMDB maps it: LMDB trusts what it wrote, and a file that was
+// cut or whose first pages were changed ends the process without a word. What is wrong in further
+// pages this does not see; no row is believed for it (authenticated-store.ts).
 //
 // Layout of a 64-bit little-endian LMDB file (lmdb.h, MDB_DATA_VERSION 2): pages 0 and 1 each begin
 // with a page header of 24 bytes, then: magic 4, version 4, address 8, map size 8, and the trees of

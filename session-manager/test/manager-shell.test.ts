@@ -20,7 +20,7 @@ import { requestPinned } from '../../protocol/io/pinned-tls.ts';
 import { loadServerCertificate } from '../../protocol/io/server-certificate.ts';
 import { randomBytes } from '../../protocol/random.ts';
 import { until } from '../../protocol/test/until.ts';
-import type { ManagerEvent, Write } from '../manager-types.ts';
+import type { ManagerEvent } from '../manager-types.ts';
 import { managerPublicKey, startManager } from '../shell/manager-shell.ts';
 import { openLmdbStore } from '../shell/store-lmdb.ts';
 import type { Store } from '../shell/store.ts';
@@ -321,59 +321,6 @@ t.test('S6001: a manager does not write on behind a log that was cut', async (t)
   const starting = startManager({ ...parts, home: there.home, tls: there.tls, broker: place });
   await t.rejects(starting, { code: 'store-damaged', next: /backup/ });
 });
-
-t.test(
-  'a revocation is not lifted, and nobody enrolled, by who can only write the disk',
-  async (t) => {
-    const there = await house(t);
-    await enrolled(t, there, 'TERM1');
-    await enrolled(t, there, 'TERM2');
-    await there.manager.operations.revoke('TERM2');
-    await there.manager.close();
-    const folder = join(there.home, 'store');
-    const place = { url: there.broker.url, connect: (): Duplex => there.broker.connect() };
-    const start = (): ReturnType<typeof startManager> =>
-      startManager({ ...parts, home: there.home, tls: there.tls, broker: place });
-    /** Changes rows behind the manager's back, finds it refused, and puts them back. */
-    const refused = async (what: string, writes: readonly Write[]): Promise<void> => {
-      const store = await openLmdbStore({ folder });
-      const before = writes.map(({ table, key }) => {
-        const row = store
-          .range(table, { prefix: key, limit: 1 })
-          .find((found) => found.key === key);
-        return { table, key, value: row?.value };
-      });
-      await store.write(writes);
-      await store.close();
-      await t.rejects(start(), { code: 'store-damaged', message: new RegExp(folder) }, what);
-      const again = await openLmdbStore({ folder });
-      await again.write(before);
-      await again.close();
-    };
-    const store = await openLmdbStore({ folder });
-    const { revoked, devices, names } = store.load();
-    await store.close();
-    t.equal(revoked.length, 1);
-    const [{ key: id }] = revoked;
-    await refused('a revocation is taken out', [{ table: 'revoked', key: id, value: undefined }]);
-    await refused('a device is put in', [
-      { table: 'devices', key: id, value: devices[0].value },
-      { table: 'names', key: 'TERM2', value: names[0].value },
-    ]);
-    await refused('a name is another device', [
-      { table: 'names', key: 'TERM9', value: names[0].value },
-      { table: 'names', key: names[0].key, value: undefined },
-    ]);
-    const identity = join(there.home, 'identity.json');
-    const own = await readFile(identity, 'utf8');
-    await rm(identity);
-    await t.rejects(start(), { code: 'store-damaged', next: /put back the identity\.json/ });
-    await writeFile(identity, own);
-    const manager = await start();
-    t.teardown(() => manager.close());
-    t.equal(manager.operations.devices().length, 1, 'as it was left it starts');
-  },
-);
 
 t.test('an identity of the last release gets the key that it lacks', async (t) => {
   const home = await temporaryHome(t);
