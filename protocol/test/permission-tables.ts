@@ -96,8 +96,8 @@ function randomEntry(draw: Draw, all: readonly Party[]): ListEntry {
 
 /**
  * The entry that lets this caller in, by the rules as docs say them, one by one; undefined: none
- * does. `without`: as if this rule did not exist. A deny counts whatever else it says beside whom it
- * concerns; of the allows the first that is not past decides.
+ * does. `without`: as if this rule did not exist. A deny counts whatever else it says beside whom
+ * it concerns; of the allows the first that is not past decides.
  */
 export function lettingIn(
   list: List,
