@@ -11,6 +11,7 @@ import { FAULTS } from './hostile-forger.ts';
 import { HostileTown } from './hostile-town.ts';
 
 const ACTS = IS_PROOF ? 100_000 : 5_000;
+const ADDED = IS_PROOF ? 20_000 : 1_000;
 const SEED = 2_004;
 /** Enough for a look. */
 const FEW_ACTS = 400;
@@ -54,6 +55,17 @@ t.test(
     lookForKeys(t, town);
   },
 );
+
+t.test('T10: what a broker adds, new or old, costs nobody a call', async (t) => {
+  const town = new HostileTown(SEED);
+  town.suffer(ADDED, { onlyAdds: true });
+  const { witness, broker } = town;
+  t.strictSame([...witness.failures, ...broker.believed], []);
+  const { permittedCalls } = witness;
+  t.equal(witness.outcomes.get('introduced'), permittedCalls, 'every permitted call is accepted');
+  t.strictSame([...witness.outcomes.keys()].toSorted(), ['introduced', 'refused']);
+  t.comment(`${broker.acts} messages added, ${permittedCalls} permitted calls`);
+});
 
 t.test('the same seed does the same', async (t) => {
   const [one, two] = [1, 2].map(() => {

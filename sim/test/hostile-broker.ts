@@ -61,6 +61,8 @@ export class HostileBroker {
   /** Forgeries that were heard and not counted as a fault. */
   readonly believed: string[] = [];
   isHonest = true;
+  /** Withholds, alters and cuts nothing: it only adds. */
+  onlyAdds = false;
   core: TriggerBroker;
   readonly #forger: Forger;
   readonly #around: Surroundings;
@@ -111,7 +113,8 @@ export class HostileBroker {
   hear(now: Micros, wall: WallMs, place: Place, bytes: Uint8Array): void {
     this.memory.push(bytes);
     if (!this.isHonest) this.#forger.learn(place, bytes);
-    const fault = this.isHonest ? undefined : this.#chooseFault(now, place);
+    const isPassed = this.isHonest || this.onlyAdds;
+    const fault = isPassed ? undefined : this.#chooseFault(now, place);
     if (fault === undefined) this.#post(now, wall, place, bytes);
     else this.#tamper(now, wall, fault, place, bytes);
   }
@@ -134,7 +137,7 @@ export class HostileBroker {
   /** One message out of nothing, or one connection less. */
   strike(now: Micros, wall: WallMs): void {
     if (this.isHonest) return;
-    const dice = randomBelow(this.#rng, 2_000);
+    const dice = this.onlyAdds ? Infinity : randomBelow(this.#rng, 2_000);
     if (dice < 6) this.#cut('cut a link', this.#pick(this.#around.devices));
     else if (dice < 7) this.#cut('cut a link', 'manager');
     else if (dice < 8) this.#forgetEverything();

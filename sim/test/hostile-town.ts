@@ -57,6 +57,7 @@ const GRANT_SECONDS = 20;
 const REST_SECONDS = GRANT_SECONDS + 2 * LIMITS.unreportedSeconds;
 const WIRE = ms(0.3);
 const STRIKE_EVERY = ms(12);
+const CALL_EVERY = seconds(1.8);
 const SIZES_EVERY = 64;
 const STEPS_MAX = 50_000_000;
 const ATTACKER_HOST = '198.51.100.';
@@ -159,25 +160,27 @@ export class HostileTown implements Surroundings, StationWorld, HouseWorld {
     throw new Error('time does not pass');
   }
 
-  /** The broker is hostile for so many acts, while everybody calls everybody. */
-  suffer(acts: number): void {
+  /**
+   * The broker is hostile for so many acts, while everybody calls everybody, reboots and is given
+   * orders. `onlyAdds`: it passes everything on, and nothing else happens than calls.
+   */
+  suffer(acts: number, { onlyAdds = false } = {}): void {
     const { broker } = this;
     broker.isHonest = false;
+    broker.onlyAdds = onlyAdds;
     const isOver = (): boolean => broker.acts >= acts;
-    const every = (period: number, run: () => void): void => {
-      this.schedule(after(this.now, period * (0.5 + randomFraction(this.#rng))), () => {
-        if (isOver()) return;
-        run();
-        every(period, run);
-      });
-    };
-    every(STRIKE_EVERY, () => broker.strike(this.now, this.wall));
-    for (const station of this.stations) every(seconds(1.8), () => this.#callSomebody(station));
-    every(seconds(7), () => this.#reboot(this.#pick(this.stations)));
-    every(seconds(23), () => this.house.restart());
-    every(seconds(3), () => this.#orderAnEnd());
-    this.schedule(after(this.now, seconds(10)), () => this.#revoke(this.stations[DOOMED]));
+    this.#every(STRIKE_EVERY, isOver, () => broker.strike(this.now, this.wall));
+    for (const station of this.stations) {
+      this.#every(CALL_EVERY, isOver, () => this.#callSomebody(station));
+    }
+    if (!onlyAdds) {
+      this.#every(seconds(7), isOver, () => this.#reboot(this.#pick(this.stations)));
+      this.#every(seconds(23), isOver, () => this.house.restart());
+      this.#every(seconds(3), isOver, () => this.#orderAnEnd());
+      this.schedule(after(this.now, seconds(10)), () => this.#revoke(this.stations[DOOMED]));
+    }
     this.run(micros(Infinity), isOver);
+    if (onlyAdds) this.run(after(this.now, ms(2 * WAIT_MS)));
   }
 
   /** From now on the broker does what it should; what is not at rest after two minutes. */
@@ -196,8 +199,7 @@ export class HostileTown implements Surroundings, StationWorld, HouseWorld {
     for (const caller of this.welcome) {
       for (const callee of this.stations) {
         if (callee === caller) continue;
-        const isThere = !callee.isRevoked && this.witness.isPermitted(caller.id, callee.id);
-        if (isThere) permitted += 1;
+        if (this.#isPermitted(caller, callee.name)) permitted += 1;
         calls += 1;
         this.call(caller, callee.name);
       }
@@ -211,6 +213,7 @@ export class HostileTown implements Surroundings, StationWorld, HouseWorld {
     const call = ++this.#calls;
     if (caller.terminal === undefined) return;
     this.witness.onCall(this.now, caller.id, call, WAIT_MS);
+    if (this.#isPermitted(caller, callee)) this.witness.permittedCalls += 1;
     caller.terminal.handle(this.now, {
       kind: 'call',
       call,
@@ -374,6 +377,15 @@ export class HostileTown implements Surroundings, StationWorld, HouseWorld {
   nextPort(): number {
     this.#port = this.#port >= 60_000 ? 2_000 : this.#port + 1;
     return this.#port;
+  }
+
+  /** About every so often, until it is over. */
+  #every(period: number, isOver: () => boolean, run: () => void): void {
+    this.schedule(after(this.now, period * (0.5 + randomFraction(this.#rng))), () => {
+      if (isOver()) return;
+      run();
+      this.#every(period, isOver, run);
+    });
   }
 
   // --- time --------------------------------------------------------------------------------------
@@ -556,6 +568,12 @@ export class HostileTown implements Surroundings, StationWorld, HouseWorld {
     const names = [...this.stations.map(({ name }) => name), 'nobody-of-that-name'];
     const callee = this.#pick(names.filter((name) => name !== caller.name));
     this.call(caller, callee, randomBelow(this.#rng, 2) === 0);
+  }
+
+  #isPermitted(caller: Station, name: string): boolean {
+    const callee = this.stations.find((station) => station.name === name);
+    if (callee === undefined || caller.isRevoked || callee.isRevoked) return false;
+    return this.witness.isPermitted(caller.id, callee.id);
   }
 
   #carry(from: Path, to: Path, bytes: Uint8Array): void {

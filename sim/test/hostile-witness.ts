@@ -32,6 +32,8 @@ export class Witness {
   /** How calls ended. */
   readonly outcomes = new Map<CallFailure | 'introduced' | 'lost with its terminal', number>();
   established = 0;
+  /** Calls that should have led to a talk. */
+  permittedCalls = 0;
   /** Longest time from a call to its end, microseconds beyond its wait. */
   longestBeyond = 0;
   readonly #truth: GroundTruth;
