@@ -312,8 +312,7 @@ export class HostileTown implements Surroundings, StationWorld, HouseWorld {
 
   publish(station: Station, of: 'address' | 'up' | 'allow-list', bytes: Uint8Array): void {
     if (!station.isLinked) return;
-    const topic: ParsedTopic = { of, device: station.id };
-    const place = this.broker.placeFrom(station.id, topic);
+    const place = this.broker.placeFrom(station.id, { of, device: station.id });
     if (place !== undefined) this.broker.hear(this.now, this.wall, place, bytes);
   }
 
