@@ -1,6 +1,6 @@
 // `make bench-against REF=<commit>`: set-up by consent of this checkout against that of an earlier
 // commit. Both run side by side and make their calls in turn, a few each, so that whatever else the
-// machine does meets both alike; what counts is the ratio of the medians. `--json` prints one object.
+// machine does meets both alike; what counts is the ratio of the medians. `--json`: one object.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,5 @@
-// An earlier commit, checked out outside of this repository, built, and gone again.
+// An earlier commit, checked out outside of this repository, built, and gone again: with the
+// present node_modules if its lock file wants nothing else, with its own otherwise.
 
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, symlinkSync } from 'node:fs';

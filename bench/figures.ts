@@ -1,4 +1,5 @@
-// What the benches share: a figure, order statistics, and which machine it was.
+// What the benches share: a figure with its meaning, order statistics, and which machine it was.
+// Nothing here measures.
 
 import { cpus, release } from 'node:os';
 

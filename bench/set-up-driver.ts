@@ -1,6 +1,6 @@
-// The caller of one version, in a process of its own: `set-up-driver.js ROOT HOME`, told by messages
-// how many calls to make. It uses of that version only what every version has: the agent of
-// `ROOT/out/device/agent.js`, which starts, calls and stops.
+// The caller of one version, in a process of its own: `set-up-driver.js ROOT HOME`, told by
+// messages how many calls to make. It uses of that version only what every version has: the agent
+// of `ROOT/out/device/agent.js`, which starts, calls and stops.
 
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';

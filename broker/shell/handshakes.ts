@@ -15,7 +15,7 @@ interface Waiting {
 
 /** Begins handshakes one by one. */
 export class Handshakes {
-  /** The newest last; those that are over are cleared away before they can be more than the rest. */
+  /** The newest last; those that are over are cleared before they can be more than the rest. */
   #waiting: Waiting[] = [];
   /** Of this turn. */
   #fresh: Waiting[] = [];

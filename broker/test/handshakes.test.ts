@@ -1,10 +1,13 @@
 // The order of TLS handshakes when many knock at once: one in a turn of the event loop, the newest
 // first, and none for who has gone.
 
-import { setImmediate as turn } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import t from 'tap';
 import { BROKER_LIMITS } from '../limits.ts';
 import { Handshakes } from '../shell/handshakes.ts';
+
+/** One turn of the event loop, which is what is counted here. */
+const turn = promisify(setImmediate);
 
 /** Somebody whose beginning is written down; `leave`: gone before its turn. */
 function knocking(begun: string[], name: string) {

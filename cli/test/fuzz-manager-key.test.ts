@@ -1,4 +1,5 @@
-// `manager.pub`, spoiled: a key of 32 bytes, or refused with the name of the file.
+// `manager.pub`, spoiled: a key of 32 bytes, or refused with the name of the file. It comes from
+// another machine, copied by hand.
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

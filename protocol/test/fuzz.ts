@@ -1,7 +1,8 @@
-// One way to fuzz every decoder: valid bytes, seeded and spoiled (changed, cut, repeated, mixed, with
-// lengths that lie), some left as they are, some made up. What a decoder reads is written again and
-// has to be the very same bytes; all else it refuses. It throws nothing, changes nothing of what it
-// was given, and takes no memory to speak of. The decoders and their doses: docs/proof.md.
+// One way to fuzz every decoder: valid bytes, seeded and spoiled (changed, cut, repeated, mixed,
+// with lengths that lie), some left as they are, some made up. What a decoder reads is written
+// again and has to be the very same bytes; all else it refuses. It throws nothing, changes nothing
+// of what it was given, and takes no memory to speak of. The decoders and their doses:
+// docs/proof.md.
 
 import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { basename } from 'node:path';

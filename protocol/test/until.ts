@@ -7,7 +7,7 @@ const PATIENCE_MS = 10_000;
 const LOOK_MS = 2;
 const STILL_MS = 100;
 
-/** Resolves when the condition holds; throws `waited in vain` after ten seconds, or `patienceMs`. */
+/** Resolves when the condition holds; throws `waited in vain` after 10 s, or `patienceMs`. */
 export async function until(
   condition: () => boolean | Promise<boolean>,
   what = 'a condition',

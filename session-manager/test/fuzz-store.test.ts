@@ -1,6 +1,6 @@
-// What lies on a manager's disk, spoiled: rows of its store, entries and heads of its log, a log as a
-// file, its own keys. Each is read and written again byte for byte, or refused; of a log as a file
-// nothing passes but the very log.
+// What lies on a manager's disk, spoiled: rows of its store, entries and heads of its log, a log as
+// a file, its own keys. Each is read and written again byte for byte, or refused; of a log as a
+// file nothing passes but the very log.
 
 import fc from 'fast-check';
 import t from 'tap';
