@@ -13,7 +13,13 @@ import { openServerKeys } from '../../protocol/identity/server-keys.ts';
 import { type DeviceId, type Name, isName } from '../../protocol/ids.ts';
 import { NakodoError } from '../../protocol/errors.ts';
 import { fromBase64, toBase64 } from '../../protocol/io/base64.ts';
-import { damagedFile, makeFolder, readJson, writeFileAtomic } from '../../protocol/io/files.ts';
+import {
+  damagedFile,
+  makeFolder,
+  readJson,
+  writeFileAtomic,
+  writeFileOnce,
+} from '../../protocol/io/files.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
 
@@ -150,8 +156,13 @@ export async function ownIdentity(home: Home, options: IdentityOptions): Promise
     agreementSecret: toBase64(agreementSecret),
     machine: machine ?? null,
   };
-  await writeFileAtomic(home.identity, jsonText(content), 0o600);
-  return identity;
+  if (found !== undefined) {
+    await writeFileAtomic(home.identity, jsonText(content), 0o600);
+    return identity;
+  }
+  // Of two that enrol one home at once the second takes the first one's keys: it is one terminal.
+  if (await writeFileOnce(home.identity, jsonText(content), 0o600)) return identity;
+  return loadIdentity(home, suite);
 }
 
 interface StoredIdentity {

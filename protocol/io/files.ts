@@ -3,7 +3,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, link, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { NakodoError, errorCode, errorMessage } from '../errors.ts';
 import { IO_LIMITS } from './limits.ts';
@@ -13,10 +13,42 @@ import { IO_LIMITS } from './limits.ts';
  * `mode`: permission bits of the new file. The folder must exist.
  * @throws NakodoError `disk-full`, `no-permission`, `no-such-file` or `file-error`.
  */
-export async function writeFileAtomic(
+export function writeFileAtomic(
   path: string,
   content: Uint8Array | string,
   mode: number,
+): Promise<void> {
+  return place(path, content, mode, (temporary) => rename(temporary, path));
+}
+
+/**
+ * The same where nobody else must have been first: false, and nothing is written, if `path` is
+ * there. A file system without links cannot tell, and replaces it.
+ */
+export async function writeFileOnce(
+  path: string,
+  content: Uint8Array | string,
+  mode: number,
+): Promise<boolean> {
+  let isFirst = true;
+  await place(path, content, mode, async (temporary) => {
+    try {
+      await link(temporary, path);
+    } catch (error) {
+      isFirst = errorCode(error) !== 'EEXIST';
+      if (isFirst) await rename(temporary, path);
+    }
+    await rm(temporary, { force: true });
+  });
+  return isFirst;
+}
+
+/** Writes a file under another name, durably, and has it `put` in its place. */
+async function place(
+  path: string,
+  content: Uint8Array | string,
+  mode: number,
+  put: (temporary: string) => Promise<void>,
 ): Promise<void> {
   const folder = dirname(path);
   const temporary = join(folder, `.tmp-${randomUUID()}`);
@@ -27,7 +59,7 @@ export async function writeFileAtomic(
     await file.sync();
     await file.close();
     file = undefined;
-    await rename(temporary, path);
+    await put(temporary);
     await syncFolder(folder);
   } catch (error) {
     await file?.close().catch(() => {});

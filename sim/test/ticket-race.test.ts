@@ -156,3 +156,23 @@ t.test(
     t.equal(where.manager.operations.devices().length, 1);
   },
 );
+
+t.test('S1001: one home enrolled three times at once is one terminal, and whole', async (t) => {
+  const where = await town(t);
+  const runs = IS_PROOF ? 30 : 5;
+  for (let run = 0; run < runs; run++) {
+    const { ticket } = await where.manager.operations.ticket({ uses: 1, forSeconds: 600 });
+    const racer: Racer = { home: at(where, `r${run}`), name: `T${run}` as Name };
+    const finishes = await Promise.all([1, 2, 3].map(() => redeem(ticket, racer)));
+    t.ok(
+      finishes.every(({ code }) => code === undefined),
+      'each is told that it is in',
+    );
+    const agent = await where.start(racer.home);
+    t.ok(
+      finishes.every(({ id }) => id === agent.id),
+      'as the same one',
+    );
+  }
+  t.equal(where.manager.operations.devices().length, runs);
+});
