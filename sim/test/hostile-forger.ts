@@ -94,7 +94,7 @@ export class Forger {
   readonly #ownKey: DhKey;
   readonly #samples: ReadonlyMap<Kind, readonly Message[]>;
   readonly #seen: Seen[] = [];
-  /** Payloads of calls, and the noise of hellos: what it may show in an envelope of its own. */
+  /** Payloads of calls, noise of handshakes: what it may show in an envelope of its own. */
   readonly #genuine = new Set<string>();
   readonly #sealed: { readonly place: Place; readonly message: MessageOf<'sealed'> }[] = [];
   readonly #hellos: { readonly device: DeviceId; readonly message: MessageOf<'hello'> }[] = [];
@@ -134,6 +134,7 @@ export class Forger {
     if (message.kind === 'address') this.#records.push(message.record);
     if (message.kind === 'addressQuery') this.#queries.push(message);
     if (message.kind === 'sealed') this.#sealed.push({ place, message });
+    if (message.kind === 'welcome') this.#genuine.add(text(message.noise));
     // What a communication request holds can be shown without it.
     if (message.kind === 'call' && place.to === 'terminal') {
       this.#genuine.add(text(message.payload));
@@ -227,10 +228,12 @@ export class Forger {
       if (place.via === 'answer') return message.kind !== 'addressAnswer';
       if (place.via === 'trigger-state') return message.kind !== 'triggerState';
       if (message.kind !== 'hello' || place.via !== 'up') return true;
-      // Its request is not authenticated: it says only what the welcome has to echo.
+      // Its request is not authenticated: it says only what the welcome has to echo. (So one that
+      // was altered on its way, and the welcome altered back, make a good handshake.)
       // Who is not enrolled, or is revoked, is told so.
       return this.#isEnrolled(place.device) && !this.#genuine.has(text(message.noise));
     }
+    if (message.kind === 'welcome') return !this.#genuine.has(text(message.noise));
     if (place.via === 'down') return message.kind !== 'reseal' && message.kind !== 'refusal';
     if (message.kind === 'addressRecorded' || message.kind === 'polled') return false;
     if (message.kind !== 'call') return true;
