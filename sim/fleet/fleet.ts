@@ -13,8 +13,6 @@ import { type Town, allowing } from './town.ts';
 
 const SERVICE = 'echo-hash';
 const PER_CENT = 100;
-/** What a permitted call waits: on a busy machine too it is no refusal that it comes late. */
-const GENEROUS_MS = 60_000;
 /** A permitted call is answered at once; on a machine at its limit it may take its time. */
 const PERMITTED_WAIT_MS = 30_000;
 
@@ -28,7 +26,7 @@ interface FleetOptions {
   readonly permittedPercent: number;
   /** Bytes carried by a permitted call: up to this many. */
   readonly bytesMax: number;
-  /** Of calls that the table forbids: a refusal leaves at this time, so it is what one costs. */
+  /** A refusal leaves at this time, so it is what a refused call costs. */
   readonly waitMs: number;
 }
 
