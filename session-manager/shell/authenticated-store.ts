@@ -12,6 +12,11 @@ import type { Range, Store } from './store.ts';
 
 /** Rows read at a time while the total is checked. */
 const PAGE_ROWS = 1_000;
+/**
+ * Tables that a talk changes: what their rows add to the total is kept, so that nobody waits for a
+ * set-up until a row was read. At most LIMITS.sessionsMax live sessions, 16 bytes and a key each.
+ */
+const KEPT: readonly Table[] = ['meta', 'sessions'];
 
 /** Who wrote a store, and where it lies. */
 interface StoreSeal {
@@ -39,8 +44,13 @@ export function authenticatedStore(inner: Store, { suite, key, folder }: StoreSe
   }
 }
 
+/** What rows add to the total, by table and key; undefined: there is no such row. */
+type Shares = Map<string, Uint8Array | undefined>;
+
 interface Checked {
   readonly sum: ShareSum;
+  /** Of all rows of the tables that are KEPT. */
+  readonly shares: Shares;
   /** Whether the total is stored: a new store has none yet. */
   readonly hasTotal: boolean;
 }
@@ -49,6 +59,7 @@ class AuthenticatedStore implements Store {
   readonly #inner: Store;
   readonly #seal: RowSeal;
   readonly #folder: string;
+  readonly #shares: Shares;
   #sum: ShareSum;
   #hasTotal: boolean;
   #isOpen = true;
@@ -56,12 +67,14 @@ class AuthenticatedStore implements Store {
 
   constructor(
     inner: Store,
-    { seal, folder, sum, hasTotal }: Checked & { readonly seal: RowSeal; readonly folder: string },
+    checked: Checked & { readonly seal: RowSeal; readonly folder: string },
   ) {
+    const { seal, folder, sum, shares, hasTotal } = checked;
     this.#inner = inner;
     this.#seal = seal;
     this.#folder = folder;
     this.#sum = sum;
+    this.#shares = shares;
     this.#hasTotal = hasTotal;
   }
 
@@ -101,7 +114,8 @@ class AuthenticatedStore implements Store {
 
   async #write(writes: readonly Write[]): Promise<void> {
     const sum = new ShareSum(this.#sum.bytes);
-    const sealed = this.#sealed(writes, sum);
+    const changed: Shares = new Map();
+    const sealed = this.#sealed(writes, sum, changed);
     const total = this.#seal.total(sum);
     // Rows of the log alone leave the total as it is.
     if (!this.#hasTotal || writes.some(({ table, key }) => isInTotal(table, key))) {
@@ -111,38 +125,46 @@ class AuthenticatedStore implements Store {
       await this.#inner.write(sealed);
     } catch (error) {
       // A disk may fail after it wrote: what is there says which of both totals holds.
-      if (this.#isStored(total)) this.#goOnFrom(sum);
+      if (this.#isStored(total)) this.#goOnFrom(sum, changed);
       throw error;
     }
-    this.#goOnFrom(sum);
+    this.#goOnFrom(sum, changed);
   }
 
-  #goOnFrom(sum: ShareSum): void {
+  #goOnFrom(sum: ShareSum, changed: Shares): void {
     this.#sum = sum;
     this.#hasTotal = true;
+    for (const [place, share] of changed) {
+      if (share === undefined) this.#shares.delete(place);
+      else if (KEPT.some((table) => place.startsWith(placeOf(table, '')))) {
+        this.#shares.set(place, share);
+      }
+    }
   }
 
-  /** The rows as they are stored; `sum` becomes what it is behind them. */
-  #sealed(writes: readonly Write[], sum: ShareSum): Write[] {
-    /** What rows that this batch wrote before add to the sum. */
-    const known = new Map<string, Uint8Array | undefined>();
+  /**
+   * The rows as they are stored; `sum` becomes what it is behind them, and `changed` what the rows
+   * that were written add to it.
+   */
+  #sealed(writes: readonly Write[], sum: ShareSum, changed: Shares): Write[] {
     return writes.map((write) => {
       const { table, key, value } = write;
       if (!isSealed(table)) return write;
       assert(table !== 'meta' || key !== TOTAL_KEY, 'the total is not written by hand');
       const row = value === undefined ? undefined : this.#seal.seal(table, { key, value });
       if (isInTotal(table, key)) {
-        const place = `${table}\0${key}`;
-        sum.mix(known.has(place) ? known.get(place) : this.#storedShare(table, key));
+        const place = placeOf(table, key);
+        sum.mix(changed.has(place) ? changed.get(place) : this.#shareOf(table, key));
         sum.mix(row?.share);
-        known.set(place, row?.share);
+        changed.set(place, row?.share);
       }
       return { table, key, value: row?.stored };
     });
   }
 
   /** What the row that is stored under a key adds to the sum; undefined if there is none. */
-  #storedShare(table: Table, key: string): Uint8Array | undefined {
+  #shareOf(table: Table, key: string): Uint8Array | undefined {
+    if (KEPT.includes(table)) return this.#shares.get(placeOf(table, key));
     const [row] = this.#inner.range(table, { prefix: key, limit: 1 });
     if (row?.key !== key) return undefined;
     const opened = this.#seal.open(table, row);
@@ -170,9 +192,10 @@ class AuthenticatedStore implements Store {
 function checkedSum(inner: Store, seal: RowSeal, folder: string): Checked {
   const total = storedTotal(inner);
   const sum = new ShareSum();
+  const shares: Shares = new Map();
   if (total === undefined) {
     if (TABLES.every((table) => inner.range(table, { limit: 1 }).length === 0)) {
-      return { sum, hasTotal: false };
+      return { sum, shares, hasTotal: false };
     }
     throw withoutTotal(folder);
   }
@@ -183,13 +206,17 @@ function checkedSum(inner: Store, seal: RowSeal, folder: string): Checked {
       const opened = seal.open(table, row);
       if (opened === undefined) throw damaged(folder, changedRow(table));
       sum.mix(opened.share);
+      if (KEPT.includes(table)) shares.set(placeOf(table, row.key), opened.share);
     }
   }
   if (!seal.isTotal(total, sum)) {
     throw damaged(folder, 'rows of it were put in, taken out or set back');
   }
-  return { sum, hasTotal: true };
+  return { sum, shares, hasTotal: true };
 }
+
+/** No table's name holds a zero byte. */
+const placeOf = (table: Table, key: string): string => `${table}\0${key}`;
 
 function storedTotal(inner: Store): Uint8Array | undefined {
   const [row] = inner.range('meta', { prefix: TOTAL_KEY, limit: 1 });

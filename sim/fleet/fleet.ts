@@ -33,6 +33,8 @@ interface FleetOptions {
 interface FleetReport {
   readonly introduced: number;
   readonly refused: number;
+  /** Forbidden calls whose refusal came too late to be one: a machine at its limit. */
+  readonly unanswered: number;
   /** Introductions that the table forbids: must be 0. */
   readonly wrongIntroductions: readonly string[];
   /** Permitted calls that came to nothing: must be 0. */
@@ -61,6 +63,7 @@ export async function runFleet(town: Town, options: FleetOptions): Promise<Fleet
   const report = {
     introduced: 0,
     refused: 0,
+    unanswered: 0,
     wrongIntroductions: [] as string[],
     wrongRefusals: [] as string[],
     damaged: [] as string[],
@@ -90,9 +93,10 @@ export async function runFleet(town: Town, options: FleetOptions): Promise<Fleet
         report.bytes += bytes.length;
       } catch (error) {
         const isRefusal = error instanceof NakodoError && error.exit === EXIT.refused;
-        if (isRefusal) report.refused += 1;
-        if (permitted[caller][callee] || !isRefusal)
+        if (permitted[caller][callee]) {
           report.wrongRefusals.push(`${label}: ${errorMessage(error)}`);
+        } else if (isRefusal) report.refused += 1;
+        else report.unanswered += 1;
       }
     }
   };

@@ -7,6 +7,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { RecordingProxy } from '../../cli/demo/recording-proxy.ts';
+import { errorCode } from '../../protocol/errors.ts';
 import { allowing, openTown } from '../fleet/town.ts';
 import { type Overheard, addressBytes, overheard, places } from './overheard.ts';
 
@@ -105,8 +106,18 @@ const keysIn = (terminal: Overheard): readonly string[] =>
 async function holds(folder: string, needle: Buffer): Promise<boolean> {
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue;
-    const content = await readFile(join(entry.parentPath, entry.name));
+    const content = await readIfThere(join(entry.parentPath, entry.name));
     if (content.includes(needle)) return true;
   }
   return false;
+}
+
+/** A file's content; nothing of one that its owner has removed meanwhile. */
+async function readIfThere(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return Buffer.alloc(0);
+    throw error;
+  }
 }
