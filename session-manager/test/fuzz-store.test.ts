@@ -25,6 +25,7 @@ import {
   revokedRecord,
   ticketRecord,
 } from '../records.ts';
+import { RowSeal, storeKeyOf } from '../row-seal.ts';
 import { LOG_FILE_TITLE, LogReader, logLine } from '../shell/log-file.ts';
 import { secretsIn } from '../shell/manager-home.ts';
 import { WrittenLog } from './written-log.ts';
@@ -167,6 +168,23 @@ t.test('S6001: any text for a log: the very log, or refused', async (t) => {
       if (!verifier.finish().ok) return undefined;
       if (sameBytes(bytes, whole)) return bytes;
       throw new Error('a log that was changed was believed');
+    },
+  });
+});
+
+t.test('any bytes for a stored row under its seal: the very row, or none', async (t) => {
+  const seal = new RowSeal(nodeSuite, storeKeyOf(nodeSuite, log.key.publicKey));
+  const key = one.name;
+  const rows = [encodeSession(live as never), encodeSession(past as never), Uint8Array.of(1)];
+  const valid = rows.map((value) => seal.seal('names', { key, value }).stored);
+  fuzz(t, {
+    what: 'sealed row',
+    valid,
+    read: (value) => {
+      const opened = seal.open('names', { key, value });
+      if (opened === undefined) return undefined;
+      if (valid.some((each) => sameBytes(each, value))) return value;
+      throw new Error('a row that nobody sealed was opened');
     },
   });
 });
