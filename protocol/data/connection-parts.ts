@@ -2,8 +2,8 @@
 // builder, frame handler, settlement.
 
 import type { ConnectionConfig, ConnectionOptions } from './connection-types.ts';
-import type { Controller } from './congestion.ts';
-import { NewReno } from './congestion.ts';
+import type { Controller } from '../congestion/controller.ts';
+import { NewReno } from '../congestion/newreno.ts';
 import { Datagrams } from './datagrams.ts';
 import { Events } from './events.ts';
 import { Expiry } from './expiry.ts';
@@ -52,7 +52,7 @@ export function connectionParts(options: ConnectionOptions): ConnectionParts {
   const streams = new Streams(options.role, config, events, meter);
   const datagrams = new Datagrams(meter);
   const fate = new PacketFate({ received, streams, datagrams, meter, expiry });
-  const recovery = new Recovery(rtt, controller, fate);
+  const recovery = new Recovery(rtt, controller, fate, options.trace);
   const pacer = new Pacer(datagramBytes);
   return {
     config,

@@ -6,6 +6,7 @@ import type { Path } from '../core.ts';
 import type { Counts, EndReason } from '../ends.ts';
 import type { SessionId } from '../ids.ts';
 import type { Rng } from '../random.ts';
+import type { Trace } from '../trace/trace-event.ts';
 
 /** The caller is the Noise initiator and opens the even streams. */
 export type Role = 'caller' | 'callee';
@@ -39,16 +40,26 @@ export interface ConnectionOptions {
   readonly rng: Rng;
   /** The peer's candidates in order of preference; the callee sends to none before it is proven. */
   readonly paths: readonly Path[];
-  /** Overrides of CONNECTION_DEFAULTS (connection-config.ts). */
+  /** Overrides of CONNECTION_DEFAULTS (data/limits.ts). */
   readonly config?: Partial<ConnectionConfig>;
+  /** Hears of congestion control, recovery and path; costs something only when it is there. */
+  readonly trace?: Trace | undefined;
 }
 
 /** All fields have defaults in `data/limits.ts`, with their reasons. */
 export interface ConnectionConfig {
   /** Bytes of a whole datagram (header, frames, tag) once established. 1200 to 65 507. */
   readonly datagramBytes: number;
-  /** Bytes the peer may send on all streams beyond what was read: receive memory. */
+  /**
+   * Larger datagrams to try once established, ascending (RFC 8899); none above what the shell knows
+   * the first link to carry whole, since Linux fragments what is larger.
+   */
+  readonly datagramBytesProbes: readonly number[];
+  readonly congestionControl: 'bbr' | 'cubic';
+  /** Bytes the peer may send on all streams beyond what was read: receive memory, at first. */
   readonly windowBytes: number;
+  /** What that may grow to while a long path keeps it full; the same for one stream. */
+  readonly windowBytesMax: number;
   /** The same for one stream. */
   readonly streamWindowBytes: number;
   /** Bytes a stream holds for us, unsent or unacknowledged, before write() takes no more. */

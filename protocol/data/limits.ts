@@ -125,7 +125,10 @@ export const METER_LIMITS = {
 /** Defaults tuned for 100 Mbit/s at 50 ms; the shell raises datagram and window on loopback. */
 export const CONNECTION_DEFAULTS: ConnectionConfig = {
   datagramBytes: DATA_LIMITS.datagramBytesMin,
+  datagramBytesProbes: [],
+  congestionControl: 'bbr',
   windowBytes: 2 * 1024 * 1024,
+  windowBytesMax: 8 * 1024 * 1024,
   streamWindowBytes: 1024 * 1024,
   sendBufferBytes: 1024 * 1024,
   idleTimeoutMs: 45_000,

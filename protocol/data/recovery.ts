@@ -4,7 +4,8 @@
 
 import type { Micros } from '../time.ts';
 import { NEVER, after, earlier, micros, ms } from '../time.ts';
-import type { Controller, RateSample } from './congestion.ts';
+import type { Controller, LostPacket, RateSample } from '../congestion/controller.ts';
+import type { Trace } from '../trace/trace-event.ts';
 import type { AckFrame } from './frame.ts';
 import { DATA_LIMITS } from './limits.ts';
 import { PeerError } from './peer-error.ts';
@@ -23,7 +24,7 @@ export interface PacketOwner {
 }
 
 /** Lost a while ago: enough to see that it was not. */
-interface LostPacket {
+interface FormerlyLost {
   readonly packetNumber: number;
   readonly bytes: number;
   readonly datagramBytes: number;
@@ -34,8 +35,9 @@ export class Recovery {
   readonly #rtt: Rtt;
   readonly #controller: Controller;
   readonly #owner: PacketOwner;
+  readonly #trace: Trace | undefined;
   readonly #sent = new SentPackets();
-  #lost: LostPacket[] = [];
+  #lost: FormerlyLost[] = [];
   #bytesInFlight = 0;
   #elicitingInFlight = 0;
   #largestAcked = -1;
@@ -52,21 +54,37 @@ export class Recovery {
   #deliveredAt = micros(0);
   #firstSentAt = micros(0);
   #appLimitedUntil = 0;
+  #lostBytes = 0;
+  #newlyLostBytes = 0;
+  #phase = '';
   readonly #sample: RateSample = {
     ackedBytes: 0,
+    newlyLostBytes: 0,
     newestSentAt: micros(0),
+    priorDelivered: 0,
     deliveredBytes: 0,
     intervalMicros: 0,
     deliveredTotal: 0,
+    txInFlight: 0,
+    lostBytes: 0,
     rttMicros: 0,
     appLimited: false,
     bytesInFlight: 0,
   };
+  readonly #lostPacket: LostPacket = {
+    bytes: 0,
+    sentAt: micros(0),
+    priorDelivered: 0,
+    txInFlight: 0,
+    lostBytes: 0,
+    appLimited: false,
+  };
 
-  constructor(rtt: Rtt, controller: Controller, owner: PacketOwner) {
+  constructor(rtt: Rtt, controller: Controller, owner: PacketOwner, trace?: Trace) {
     this.#rtt = rtt;
     this.#controller = controller;
     this.#owner = owner;
+    this.#trace = trace;
   }
 
   get bytesInFlight(): number {
@@ -137,10 +155,12 @@ export class Recovery {
     packet.firstSentAt = this.#firstSentAt;
     packet.appLimited = this.#delivered < this.#appLimitedUntil;
     this.#bytesInFlight += bytes;
+    packet.lost = this.#lostBytes;
+    packet.txInFlight = this.#bytesInFlight;
     this.#elicitingInFlight++;
     this.#lastElicitingAt = now;
     if (this.#probes > 0) this.#probes--;
-    this.#controller.onPacketSent(now, bytes, this.#bytesInFlight);
+    this.#controller.onPacketSent(now, bytes, this.#bytesInFlight, packet.appLimited);
   }
 
   /** The window has room and there is nothing to fill it with. */
@@ -187,7 +207,11 @@ export class Recovery {
     this.#fillSample(newest, ackedBytes, rttMicros);
     this.#detectLost(now);
     this.#sample.bytesInFlight = this.#bytesInFlight;
+    this.#sample.newlyLostBytes = this.#newlyLostBytes;
+    this.#sample.lostBytes = this.#lostBytes - newest.lost;
+    this.#newlyLostBytes = 0;
     this.#controller.onAck(now, this.#sample);
+    if (this.#trace !== undefined) this.#traceMetrics(now);
   }
 
   /** The PTO backed off, plain; also the unit of the closing period (RFC 9000 §10.2). */
@@ -209,6 +233,7 @@ export class Recovery {
     }
     if (this.#elicitingInFlight === 0) return;
     this.#ptoCount++;
+    this.#trace?.({ kind: 'timeout', at: now, count: this.#ptoCount });
     this.#probes = DATA_LIMITS.probesPerPto;
     // A probe that carries what was not acknowledged repairs a lost tail in the same round trip.
     let left = DATA_LIMITS.probesPerPto;
@@ -230,13 +255,14 @@ export class Recovery {
   }
 
   #onLateAcks(now: Micros, ack: AckFrame): void {
-    const kept: LostPacket[] = [];
+    const kept: FormerlyLost[] = [];
     for (const lost of this.#lost) {
       if (!covers(ack, lost.packetNumber)) {
         kept.push(lost);
         continue;
       }
       this.#spuriousLosses++;
+      this.#trace?.({ kind: 'spuriousLoss', at: now, packetNumber: lost.packetNumber });
       if (lost.datagramBytes > 0) this.#owner.onLateDatagrams(lost.datagramBytes);
       this.#controller.onSpuriousLoss(now, lost.bytes);
     }
@@ -263,11 +289,13 @@ export class Recovery {
         this.#lossTime = earlier(this.#lossTime, lostAt);
         continue;
       }
-      lostBytes += packet.bytes;
-      newestSentAt = packet.sentAt;
+      if (!packet.isSizeProbe) {
+        lostBytes += packet.bytes;
+        newestSentAt = packet.sentAt;
+      }
       if (packet.sentAt > this.#firstSampleAt && runStart === NEVER) runStart = packet.sentAt;
       if (runStart !== NEVER) longest = Math.max(longest, packet.sentAt - runStart);
-      this.#onLost(packet);
+      this.#onLost(now, packet);
     }
     this.#sent.settle();
     if (lostBytes === 0) return;
@@ -279,15 +307,49 @@ export class Recovery {
     });
   }
 
-  #onLost(packet: SentPacket): void {
+  #onLost(now: Micros, packet: SentPacket): void {
     packet.state = 'lost';
     this.#bytesInFlight -= packet.bytes;
     this.#elicitingInFlight--;
     this.#lostPackets++;
     const { packetNumber, bytes, datagramBytes } = packet;
+    this.#trace?.({ kind: 'packetLost', at: now, packetNumber, bytes });
+    if (!packet.isSizeProbe) this.#tellLost(now, packet);
     this.#lost.push({ packetNumber, bytes, datagramBytes });
     if (this.#lost.length > DATA_LIMITS.lostPacketsKept) this.#lost.shift();
     packet.eachPart((kind, a, b, c) => this.#owner.onPartLost(kind, a, b, c));
+  }
+
+  #tellLost(now: Micros, packet: SentPacket): void {
+    this.#lostBytes += packet.bytes;
+    this.#newlyLostBytes += packet.bytes;
+    const lost = this.#lostPacket;
+    lost.bytes = packet.bytes;
+    lost.sentAt = packet.sentAt;
+    lost.priorDelivered = packet.delivered;
+    lost.txInFlight = packet.txInFlight;
+    lost.lostBytes = this.#lostBytes - packet.lost;
+    lost.appLimited = packet.appLimited;
+    this.#controller.onPacketLost(now, lost);
+  }
+
+  #traceMetrics(at: Micros): void {
+    const { congestionWindow, pacingRate, phase } = this.#controller;
+    const { deliveredBytes, intervalMicros } = this.#sample;
+    this.#trace?.({
+      kind: 'metrics',
+      at,
+      congestionWindow,
+      bytesInFlight: this.#bytesInFlight,
+      pacingRate,
+      deliveryRate: intervalMicros > 0 ? deliveredBytes / intervalMicros : undefined,
+      smoothedRtt: this.#rtt.smoothed,
+      latestRtt: this.#rtt.latest,
+      minimumRtt: this.#rtt.minimum,
+    });
+    if (phase === this.#phase) return;
+    this.#trace?.({ kind: 'phase', at, from: this.#phase, to: phase });
+    this.#phase = phase;
   }
 
   #fillSample(newest: SentPacket, ackedBytes: number, rttMicros: number): void {
@@ -297,6 +359,8 @@ export class Recovery {
     this.#firstSentAt = newest.sentAt;
     sample.ackedBytes = ackedBytes;
     sample.newestSentAt = newest.sentAt;
+    sample.priorDelivered = newest.delivered;
+    sample.txInFlight = newest.txInFlight;
     sample.deliveredBytes = this.#delivered - newest.delivered;
     sample.intervalMicros = Math.max(sendElapsed, ackElapsed);
     sample.deliveredTotal = this.#delivered;

@@ -47,6 +47,11 @@ export class SentPacket {
   deliveredAt: Micros = micros(0);
   firstSentAt: Micros = micros(0);
   appLimited = false;
+  /** All bytes declared lost when it left; bytes in flight then, itself included. */
+  lost = 0;
+  txInFlight = 0;
+  /** A datagram larger than any before: its loss says nothing of congestion (RFC 9000 §14.4). */
+  isSizeProbe = false;
   readonly #parts: number[] = [];
   #length = 0;
 
@@ -55,6 +60,7 @@ export class SentPacket {
     this.state = state;
     this.bytes = 0;
     this.eliciting = false;
+    this.isSizeProbe = false;
     this.#length = 0;
   }
 

@@ -2,8 +2,8 @@
 // on packets that never were.
 
 import t from 'tap';
-import type { Controller, RateSample } from '../data/congestion.ts';
-import { NewReno } from '../data/congestion.ts';
+import type { Controller, RateSample } from '../congestion/controller.ts';
+import { NewReno } from '../congestion/newreno.ts';
 import type { AckFrame } from '../data/frame.ts';
 import { DATA_LIMITS } from '../data/limits.ts';
 import { Pacer } from '../data/pacer.ts';
@@ -140,13 +140,18 @@ t.test('a delivery rate comes with each acknowledgement', async (t) => {
   const samples: RateSample[] = [];
   const controller: Controller = {
     name: 'listening',
+    phase: 'listening',
     congestionWindow: 100 * SIZE,
     pacingRate: undefined,
+    sendQuantum: undefined,
     inSlowStart: false,
     onPacketSent() {},
     onAck: (_now, sample) => void samples.push({ ...sample }),
+    onPacketLost() {},
     onLoss() {},
     onSpuriousLoss() {},
+    onDatagramBytes() {},
+    reset() {},
   };
   const owner = { onPartAcked() {}, onPartLost() {}, onPartProbed() {}, onLateDatagrams() {} };
   const recovery = new Recovery(new Rtt(), controller, owner);

@@ -1,57 +1,16 @@
-// How much may be in flight. `Controller` has the shape that model-based controllers (BBR) need, a
-// delivery rate sample with each acknowledgement; `NewReno` is RFC 9002 §7 and ignores it.
+// RFC 9002 §7: the QUIC form of NewReno. Loss-based, a window only: the pacer derives its rate from
+// window and round-trip time.
 
+import { DATA_LIMITS } from '../data/limits.ts';
 import type { Micros } from '../time.ts';
-import { DATA_LIMITS } from './limits.ts';
-
-/** What one acknowledgement tells (draft-ietf-ccwg-bbr §4.1, delivery rate estimation). */
-export interface RateSample {
-  /** Bytes this acknowledgement newly covers. */
-  ackedBytes: number;
-  /** Send time of the newest packet it covers. */
-  newestSentAt: Micros;
-  /** Bytes delivered since that packet was sent, and the microseconds they took; 0: no sample. */
-  deliveredBytes: number;
-  intervalMicros: number;
-  /** All bytes delivered so far. */
-  deliveredTotal: number;
-  /** Round-trip time of this acknowledgement; 0: none. */
-  rttMicros: number;
-  /** The sender had nothing to send when that packet left: the rate is a lower bound. */
-  appLimited: boolean;
-  /** After this acknowledgement. */
-  bytesInFlight: number;
-}
-
-/** What one loss detection found. */
-interface LossReport {
-  lostBytes: number;
-  /** Send time of the newest lost packet. */
-  newestSentAt: Micros;
-  bytesInFlight: number;
-  /** RFC 9002 §7.6. */
-  persistent: boolean;
-}
-
-/** A congestion controller; one per path. All sizes in bytes of UDP payload. */
-export interface Controller {
-  readonly name: string;
-  readonly congestionWindow: number;
-  /** Bytes per microsecond; undefined: the pacer takes window by rtt (RFC 9002 §7.7). */
-  readonly pacingRate: number | undefined;
-  readonly inSlowStart: boolean;
-  onPacketSent(now: Micros, bytes: number, bytesInFlight: number): void;
-  onAck(now: Micros, sample: RateSample): void;
-  onLoss(now: Micros, report: LossReport): void;
-  /** A packet declared lost was acknowledged after all. */
-  onSpuriousLoss(now: Micros, bytes: number): void;
-}
+import type { Controller, LossReport, RateSample } from './controller.ts';
 
 /** RFC 9002 §7, the QUIC form of NewReno. */
 export class NewReno implements Controller {
   readonly name = 'newreno';
   readonly pacingRate = undefined;
-  readonly #datagramBytes: number;
+  readonly sendQuantum = undefined;
+  #datagramBytes: number;
   #window: number;
   #threshold = Infinity;
   /** Packets sent before this are of the episode that was answered already. */
@@ -72,7 +31,24 @@ export class NewReno implements Controller {
     return this.#window < this.#threshold;
   }
 
+  get phase(): string {
+    return this.inSlowStart ? 'slow start' : 'congestion avoidance';
+  }
+
   onPacketSent(): void {}
+
+  onPacketLost(): void {}
+
+  onDatagramBytes(datagramBytes: number): void {
+    this.#datagramBytes = datagramBytes;
+  }
+
+  reset(): void {
+    this.#window = DATA_LIMITS.initialWindowDatagrams * this.#datagramBytes;
+    this.#threshold = Infinity;
+    this.#recoveryStart = -1;
+    this.#ackedInAvoidance = 0;
+  }
 
   onAck(_now: Micros, sample: RateSample): void {
     // An application that does not fill the window proves nothing about the path (RFC 9002 §7.8).
