@@ -73,8 +73,8 @@ export interface Controller {
   onLoss(now: Micros, report: LossReport): void;
   /** After the losses that the same acknowledgement revealed. */
   onAck(now: Micros, sample: RateSample): void;
-  /** A packet declared lost was acknowledged after all. */
-  onSpuriousLoss(now: Micros, bytes: number): void;
+  /** A packet of `bytes`, sent at `sentAt` and declared lost, was acknowledged after all. */
+  onSpuriousLoss(now: Micros, bytes: number, sentAt: Micros): void;
   /** The path's datagrams have another full size from now on. */
   onDatagramBytes(datagramBytes: number): void;
   /** Begins anew, for another path (RFC 9000 §9.4). */

@@ -31,6 +31,7 @@ import { TAG_BYTES } from '../crypto.ts';
 import { Settlement } from './settlement.ts';
 import { TIMER, Timers } from './timers.ts';
 import { Reader } from './varint.ts';
+import type { Trace } from '../trace/trace-event.ts';
 
 /** What a connection counts beside the bytes; for `status` and tests. */
 interface ConnectionStatistics {
@@ -53,6 +54,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   readonly #ending: Ending;
   readonly #settlement: Settlement;
   readonly #reader = new Reader();
+  readonly #trace: Trace | undefined;
   #now = micros(0);
   #started = false;
   /** Undefined until the handshake is done at both ends, as far as this one knows. */
@@ -72,6 +74,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#frames = new PeerFrames(this.#parts, this.#builder);
     this.#ending = new Ending(this.#timers);
     this.#settlement = new Settlement(this.#parts, this.#ending);
+    this.#trace = options.trace;
   }
 
   /** Begins: the caller knocks, the callee listens. The first input does it by itself. */
@@ -300,6 +303,10 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
       return false;
     }
     const { packetNumber, start, end } = opened;
+    if (this.#trace !== undefined) {
+      const { length } = bytes;
+      this.#trace({ kind: 'packetReceived', at: this.#now, packetNumber, bytes: length });
+    }
     if (this.#ending.isOver) {
       // A CLOSE is alone in its packet; after the end only it matters: whether the peer knows.
       this.#ending.onPacket(bytes[start] === FRAME.close);

@@ -28,6 +28,8 @@ interface FormerlyLost {
   readonly packetNumber: number;
   readonly bytes: number;
   readonly datagramBytes: number;
+  readonly sentAt: Micros;
+  readonly isSizeProbe: boolean;
 }
 
 /** One packet number space's recovery. */
@@ -140,6 +142,10 @@ export class Recovery {
     packet.sentAt = now;
     packet.bytes = bytes;
     packet.eliciting = eliciting;
+    if (this.#trace !== undefined) {
+      const { packetNumber } = packet;
+      this.#trace({ kind: 'packetSent', at: now, packetNumber, bytes, eliciting });
+    }
     if (!eliciting) {
       // Nobody will acknowledge it in time; it is not in flight, only its number was used.
       packet.state = 'acknowledged';
@@ -264,7 +270,7 @@ export class Recovery {
       this.#spuriousLosses++;
       this.#trace?.({ kind: 'spuriousLoss', at: now, packetNumber: lost.packetNumber });
       if (lost.datagramBytes > 0) this.#owner.onLateDatagrams(lost.datagramBytes);
-      this.#controller.onSpuriousLoss(now, lost.bytes);
+      if (!lost.isSizeProbe) this.#controller.onSpuriousLoss(now, lost.bytes, lost.sentAt);
     }
     this.#lost = kept;
   }
@@ -312,10 +318,10 @@ export class Recovery {
     this.#bytesInFlight -= packet.bytes;
     this.#elicitingInFlight--;
     this.#lostPackets++;
-    const { packetNumber, bytes, datagramBytes } = packet;
+    const { packetNumber, bytes, datagramBytes, sentAt, isSizeProbe } = packet;
     this.#trace?.({ kind: 'packetLost', at: now, packetNumber, bytes });
     if (!packet.isSizeProbe) this.#tellLost(now, packet);
-    this.#lost.push({ packetNumber, bytes, datagramBytes });
+    this.#lost.push({ packetNumber, bytes, datagramBytes, sentAt, isSizeProbe });
     if (this.#lost.length > DATA_LIMITS.lostPacketsKept) this.#lost.shift();
     packet.eachPart((kind, a, b, c) => this.#owner.onPartLost(kind, a, b, c));
   }
