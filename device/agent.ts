@@ -13,7 +13,6 @@ import { entropy } from '../protocol/io/entropy.ts';
 import { damagedFile } from '../protocol/io/files.ts';
 import { refuseIfAnswered } from '../protocol/io/local-socket.ts';
 import type { Log } from '../protocol/io/log.ts';
-import { isLoopback } from '../protocol/io/loopback.ts';
 import { brokerAddress } from '../protocol/io/mqtt-link.ts';
 import { nodeSuite } from '../protocol/io/node-crypto.ts';
 import { BufferPool } from '../protocol/io/udp.ts';
@@ -34,7 +33,7 @@ import { PinsStore } from './shell/pins-store.ts';
 import { ReceiptStore } from './shell/receipt-store.ts';
 import { ServerLink } from './shell/server-link.ts';
 import { Session, type SessionHost } from './shell/session.ts';
-import { Sockets, configFor } from './shell/sockets.ts';
+import { Sockets } from './shell/sockets.ts';
 import type {
   CallId,
   Pin,
@@ -99,7 +98,7 @@ export class Agent {
   #troubles: Pick<AgentTroubles, 'list' | 'disk'> = { list: undefined, disk: undefined };
 
   private constructor(options: AgentOptions, parts: Parts) {
-    const { home, identity, enrolment, connection, suite, clock } = parts;
+    const { home, identity, enrolment, suite, clock } = parts;
     const { log } = options;
     this.home = home;
     this.name = enrolment.name;
@@ -126,7 +125,7 @@ export class Agent {
       log,
       answer: (ask, approved) => this.#input({ kind: 'ownerAnswer', ask, approved }),
     });
-    this.#pool = new BufferPool(connection.datagramBytes ?? DATA_LIMITS.datagramBytesMax);
+    this.#pool = new BufferPool(DATA_LIMITS.datagramBytesMax);
     this.#wake = new WakeUp(clock, () => this.#onWake());
     this.#sockets = new Sockets({
       pool: this.#pool,
@@ -171,10 +170,9 @@ export class Agent {
     }
     const identity = await loadIdentity(home, suite);
     checkEnrolment(home, suite, identity, enrolment);
-    const { host } = brokerAddress(options.brokerUrl ?? enrolment.brokerUrl);
-    // From there talks go as well: see `bind` of the sockets.
-    const bind = options.udpBind ?? (isLoopback(host) && host !== '::1' ? '127.0.0.1' : host);
-    const connection = { ...(await configFor(bind)), ...options.connection };
+    // Before anything begins: it throws for a URL that cannot be meant.
+    brokerAddress(options.brokerUrl ?? enrolment.brokerUrl);
+    const connection = options.connection ?? {};
     const pinsStore = new PinsStore(home.pins, (error) =>
       log.error('pins-not-saved', { why: errorMessage(error) }),
     );

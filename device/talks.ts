@@ -52,6 +52,8 @@ export class Talks {
   readonly #early = new Map<SocketId, { readonly path: Path; readonly bytes: Uint8Array }>();
   /** Made while a call waits, when there is time; of wanted sockets only. */
   readonly #ephemerals = new Map<SocketId, DhKey>();
+  /** What the link of a wanted socket allows. */
+  readonly #links = new Map<SocketId, Partial<ConnectionConfig>>();
   /** Whose turn it is to send. */
   #turn = 0;
 
@@ -93,8 +95,9 @@ export class Talks {
       suite: self.suite,
       rng,
       paths: introduced.paths,
-      config,
+      config: { ...this.#links.get(socket), ...config },
     });
+    this.#links.delete(socket);
     connection.start(now);
     this.#talks.push({
       session,
@@ -288,19 +291,28 @@ export class Talks {
 
   /** Makes ahead what a talk on this socket will need, while somebody else is asked. */
   prepare(socket: SocketId): void {
-    const { self, rng, outbox } = this.#options;
-    for (const other of this.#ephemerals.keys()) {
-      if (!outbox.isWanted(other)) this.#ephemerals.delete(other);
-    }
+    const { self, rng } = this.#options;
+    this.#forgetUnwanted(this.#ephemerals);
     this.#ephemerals.set(socket, self.suite.dhKey(randomBytes(rng, KEY_BYTES)));
+  }
+
+  /** A socket is open, and this is what a talk on it may use. */
+  onLink(socket: SocketId, link: Partial<ConnectionConfig>): void {
+    this.#forgetUnwanted(this.#links);
+    this.#links.set(socket, link);
+  }
+
+  /** Sockets that nobody wants any more take nothing of these maps. */
+  #forgetUnwanted(map: Map<SocketId, unknown>): void {
+    for (const socket of map.keys()) {
+      if (!this.#options.outbox.isWanted(socket)) map.delete(socket);
+    }
   }
 
   #keepEarly(socket: SocketId, path: Path, bytes: Uint8Array): boolean {
     const isInitiation = packetKind(bytes) === 'initiation';
     if (!isInitiation || !this.#options.outbox.isWanted(socket)) return false;
-    for (const other of this.#early.keys()) {
-      if (!this.#options.outbox.isWanted(other)) this.#early.delete(other);
-    }
+    this.#forgetUnwanted(this.#early);
     // A copy: `slice` of a Node buffer would be a view of bytes that are only lent.
     this.#early.set(socket, { path, bytes: Uint8Array.from(bytes) });
     return true;

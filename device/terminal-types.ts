@@ -5,7 +5,12 @@
 import type { AllowEntry, AllowList } from '../protocol/consent/allow-list.ts';
 import type { Candidate, MessageOf, Terms } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
-import type { ConnectionEvent, Role, TalkState } from '../protocol/data/connection-types.ts';
+import type {
+  ConnectionConfig,
+  ConnectionEvent,
+  Role,
+  TalkState,
+} from '../protocol/data/connection-types.ts';
 import type { Counts, EndReason } from '../protocol/ends.ts';
 import type { DeviceId, Name, SessionId } from '../protocol/ids.ts';
 import type { Micros } from '../protocol/time.ts';
@@ -37,11 +42,15 @@ export type TerminalInput =
   | { readonly kind: 'cancel'; readonly call: CallId }
   /** The user, or a service that is done, ends a talk. `done` delivers what is in flight first. */
   | { readonly kind: 'end'; readonly session: SessionId; readonly reason: 'done' | 'local' }
-  /** Answer to `openSocket`; candidates are where this socket can be reached. */
+  /**
+   * Answer to `openSocket`; candidates are where this socket can be reached. `link`: what a talk
+   * through it may use, overridden by `TerminalOptions.connection`.
+   */
   | {
       readonly kind: 'socketOpen';
       readonly socket: SocketId;
       readonly candidates: readonly Candidate[];
+      readonly link?: Partial<ConnectionConfig>;
     }
   | { readonly kind: 'socketFailed'; readonly socket: SocketId; readonly code: string }
   /**

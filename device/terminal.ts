@@ -276,7 +276,8 @@ export class Terminal {
   }
 
   #onSocketOpen(now: Micros, input: Extract<TerminalInput, { kind: 'socketOpen' }>): void {
-    const { socket, candidates } = input;
+    const { socket, candidates, link } = input;
+    if (link !== undefined) this.#talks.onLink(socket, link);
     // A socket that nobody wants any more was told to close before it was open.
     if (this.#resolution.onSocketOpen(now, socket, candidates)) this.#talks.prepare(socket);
     else this.#answers.onSocketOpen(now, socket, candidates);

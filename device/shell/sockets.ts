@@ -4,20 +4,11 @@
 
 import type { Candidate } from '../../protocol/control/messages.ts';
 import type { Path } from '../../protocol/core.ts';
-import { CONNECTION_DEFAULTS } from '../../protocol/data/limits.ts';
-import type { ConnectionConfig } from '../../protocol/data/connection-types.ts';
 import { errorCode } from '../../protocol/errors.ts';
-import { isLoopback } from '../../protocol/io/loopback.ts';
-import { BufferPool, type UdpSocket, openUdp } from '../../protocol/io/udp.ts';
+import { type BufferPool, type UdpSocket, openUdp } from '../../protocol/io/udp.ts';
 import type { SocketId, TerminalInput } from '../terminal-types.ts';
 import { addressBytes } from './addresses.ts';
-
-/** Bytes of a datagram on loopback: chosen by us, a tenth of the least receive buffer of Linux. */
-const LOOPBACK_DATAGRAM_BYTES = 16 * 1024;
-/** A receive buffer below this holds too few of those to be worth it. */
-const LOOPBACK_BUFFER_BYTES_MIN = 256 * 1024;
-/** What the kernel charges for a datagram's bytes above 1472 (speed.md §6). */
-const KERNEL_CHARGE = 1.25;
+import { linkConfig, mtuOf } from './link-config.ts';
 
 interface SocketsOptions {
   readonly pool: BufferPool;
@@ -62,7 +53,9 @@ export class Sockets {
           return;
         }
         this.#open.set(socket, udp);
-        onInput({ kind: 'socketOpen', socket, candidates: [hostCandidate(udp)] });
+        const { host, receiveBufferBytes } = udp;
+        const link = linkConfig({ host, receiveBufferBytes, mtu: mtuOf(host) });
+        onInput({ kind: 'socketOpen', socket, candidates: [hostCandidate(udp)], link });
       },
       (error: unknown) => {
         if (!this.#opening.delete(socket)) return;
@@ -88,27 +81,6 @@ export class Sockets {
   async closeAll(): Promise<void> {
     await Promise.all([...this.#open.keys(), ...this.#opening].map((each) => this.close(each)));
   }
-}
-
-/**
- * What a talk bound to this address may be configured with: on loopback larger datagrams, and a
- * window that the kernel's real receive buffer holds; elsewhere the defaults.
- * @throws NakodoError `address-unusable`
- */
-export async function configFor(bind: string): Promise<Partial<ConnectionConfig>> {
-  if (!isLoopback(bind)) return {};
-  const nothing = (): void => {};
-  const pool = new BufferPool(1);
-  const probe = await openUdp({ bind, pool, onDatagram: nothing, onError: nothing });
-  const { receiveBufferBytes } = probe;
-  await probe.close();
-  if (receiveBufferBytes < LOOPBACK_BUFFER_BYTES_MIN) return {};
-  const windowBytes = Math.floor(receiveBufferBytes / KERNEL_CHARGE);
-  return {
-    datagramBytes: LOOPBACK_DATAGRAM_BYTES,
-    windowBytes: Math.min(windowBytes, CONNECTION_DEFAULTS.windowBytes),
-    streamWindowBytes: Math.min(windowBytes, CONNECTION_DEFAULTS.streamWindowBytes),
-  };
 }
 
 function hostCandidate(udp: UdpSocket): Candidate {

@@ -100,7 +100,8 @@ export class UdpSocket {
  */
 export function openUdp(options: UdpOptions): Promise<UdpSocket> {
   const type = isIPv6(options.bind) ? 'udp6' : 'udp4';
-  const socket = createSocket({ type, ipv6Only: type === 'udp6', lookup: literalLookup });
+  const lookup = literalLookup(type === 'udp6' ? 6 : 4);
+  const socket = createSocket({ type, ipv6Only: type === 'udp6', lookup });
   const intern = internedPaths(IO_LIMITS.udpPathsMax);
   return new Promise((resolve, reject) => {
     const onBindError = (error: Error): void => {
@@ -142,9 +143,12 @@ function internedPaths(max: number): (host: string, port: number) => Path {
 
 type LookupDone = (error: Error | null, address: string, family: number) => void;
 
-/** Answers at once: our addresses are literal, so that nothing is ever asked of DNS. */
-function literalLookup(host: string, _options: unknown, done: LookupDone): void {
-  done(null, host, isIPv6(host) ? 6 : 4);
+/**
+ * Answers at once, for every datagram: our addresses are literal and of the socket's own family, so
+ * that nothing is ever asked of DNS and no text is parsed twice.
+ */
+function literalLookup(family: 4 | 6): (host: string, options: unknown, done: LookupDone) => void {
+  return (host, _options, done) => done(null, host, family);
 }
 
 function bindError(error: Error, bind: string): NakodoError {

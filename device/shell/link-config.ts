@@ -1,0 +1,84 @@
+// What a socket's first link allows a talk on it: how large its datagrams may become and how much
+// may wait in the kernel, probed when the socket opens (design §5, "Datagram size"). Node cannot
+// set don't-fragment, so no probe may be larger than what the interface carries whole.
+
+import { readFileSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
+import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
+import type { ConnectionConfig } from '../../protocol/data/connection-types.ts';
+import { CONNECTION_DEFAULTS, DATA_LIMITS } from '../../protocol/data/limits.ts';
+import { isLoopback } from '../../protocol/io/loopback.ts';
+
+/** Bytes of the IP header (RFC 791, RFC 8200) and the UDP header. */
+const IPV4_OVERHEAD = 28;
+const IPV6_OVERHEAD = 48;
+/** Ethernet's; where the system does not say, nothing larger is tried. */
+const ETHERNET_MTU = 1500;
+/** What PPPoE leaves of Ethernet for IPv4, a VLAN or two included: tried before the full size. */
+const CAUTIOUS_BYTES = 1452;
+/** Loopback's datagrams, by how many the receive buffer holds (speed.md §6). */
+const LOOPBACK_LARGE = { datagramBytes: 65_507, fromBufferBytes: 2 * 1024 * 1024 };
+const LOOPBACK_SMALL = { datagramBytes: 32_768, fromBufferBytes: 256 * 1024 };
+/** What the kernel charges for a waiting datagram, by its bytes: below and above an Ethernet MTU. */
+const KERNEL_CHARGE_SMALL = 2;
+const KERNEL_CHARGE_LARGE = 1.25;
+
+/** One socket's link as the system describes it. */
+export interface Link {
+  /** The local address that the socket is bound to. */
+  readonly host: string;
+  /** As `getsockopt(SO_RCVBUF)` counts it. */
+  readonly receiveBufferBytes: number;
+  /** Bytes of an IP packet on this interface; undefined: not known. */
+  readonly mtu: number | undefined;
+}
+
+/**
+ * The part of a talk's configuration that its link decides: sizes to probe and the window that the
+ * kernel's receive buffer holds, so that a loop that is late loses nothing of it.
+ */
+export function linkConfig(link: Link): Partial<ConnectionConfig> {
+  const probes = probeSizes(link);
+  const largest = probes.at(-1) ?? DATA_LIMITS.datagramBytesMin;
+  const charge = largest > ETHERNET_MTU ? KERNEL_CHARGE_LARGE : KERNEL_CHARGE_SMALL;
+  const held = Math.floor(link.receiveBufferBytes / charge);
+  const windowBytes = Math.min(
+    Math.max(held, DATA_LIMITS.initialMaxData),
+    CONNECTION_DEFAULTS.windowBytes,
+  );
+  const streamWindowBytes = Math.min(windowBytes, CONNECTION_DEFAULTS.streamWindowBytes);
+  return { datagramBytesProbes: probes, windowBytes, streamWindowBytes };
+}
+
+function probeSizes({ host, receiveBufferBytes, mtu }: Link): readonly number[] {
+  if (isLoopback(host)) {
+    const fits = [LOOPBACK_LARGE, LOOPBACK_SMALL].find(
+      ({ fromBufferBytes }) => receiveBufferBytes >= fromBufferBytes,
+    );
+    return fits === undefined ? [] : [fits.datagramBytes];
+  }
+  const overhead = isIPv6(host) ? IPV6_OVERHEAD : IPV4_OVERHEAD;
+  const largest = Math.min((mtu ?? ETHERNET_MTU) - overhead, DATA_LIMITS.datagramBytesMax);
+  const sizes = [CAUTIOUS_BYTES, ETHERNET_MTU - overhead, largest];
+  const usable = sizes.filter((size) => size <= largest && size > DATA_LIMITS.datagramBytesMin);
+  return [...new Set(usable)].sort((a, b) => a - b);
+}
+
+/** The MTU of the interface that holds this address (Linux: sysfs), or undefined. */
+export function mtuOf(host: string): number | undefined {
+  const name = interfaceOf(host);
+  if (name === undefined) return undefined;
+  try {
+    const mtu = Number(readFileSync(`/sys/class/net/${name}/mtu`, 'utf8'));
+    return Number.isInteger(mtu) && mtu > 0 ? mtu : undefined;
+  } catch {
+    // Another system than Linux, or an interface that has just gone.
+    return undefined;
+  }
+}
+
+function interfaceOf(host: string): string | undefined {
+  const holds = ({ address }: NetworkInterfaceInfo): boolean => address === host;
+  const all = Object.entries(networkInterfaces());
+  return all.find(([, addresses]) => addresses?.some(holds) === true)?.[0];
+}
