@@ -2,6 +2,8 @@
 // it is. The agent is the terminal; the other commands are visits.
 
 import { Argument, type Command } from 'commander';
+import type { Path } from '../../protocol/core.ts';
+import type { TransportState } from '../../protocol/data/connection-types.ts';
 import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
 import type { LocalServer } from '../../protocol/io/local-socket.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
@@ -131,6 +133,9 @@ interface Status {
       readonly counts: { readonly sentBytes: number; readonly receivedBytes: number };
       readonly secondsLeft: number;
       readonly bytesLeft?: number;
+      readonly rttMs?: number;
+      readonly path?: Path;
+      readonly transport: TransportState;
     };
   }[];
   readonly troubles: Readonly<Record<string, string>>;
@@ -158,9 +163,28 @@ async function runStatus(output: Output, options: CommonOptions): Promise<ExitCo
     ),
     ...(status.endNotices > 0 ? [`${status.endNotices} ends not yet told to the server`] : []),
     rows.length === 0 ? 'No talk is under way.' : table(rows),
+    ...status.talks.map(({ session, talk }) => transportLine(session, talk)),
   ];
   output.result(answer, lines.join('\n'));
   return EXIT.done;
+}
+
+/** How a talk gets through: where to, how far, in what pieces, held back by what. */
+function transportLine(
+  session: string,
+  { path, rttMs, transport }: Status['talks'][0]['talk'],
+): string {
+  const { aead, datagramBytes, congestionControl, phase, lostPackets } = transport;
+  const where = path === undefined ? 'no path yet' : `${path.host} port ${path.port}`;
+  return [
+    `${session}: ${where}`,
+    ...(rttMs === undefined ? [] : [`round trip ${rttMs.toFixed(1)} ms`]),
+    `datagrams of ${datagramBytes} bytes`,
+    `${congestionControl} (${phase}), window ${formatSize(transport.congestionWindow)}`,
+    `${formatSize(transport.receiveWindow)} to receive`,
+    `${lostPackets} lost`,
+    aead,
+  ].join(', ');
 }
 
 function stateWords({ registered, link, nextPollSeconds }: Status): string {

@@ -19,6 +19,8 @@ import { UsageError } from '../errors.ts';
 
 /** Everything inside a connection that is not its state. */
 export interface ConnectionParts {
+  /** The name of the AEAD in use. */
+  readonly aead: string;
   readonly config: ConnectionConfig;
   readonly events: Events;
   readonly meter: Meter;
@@ -55,6 +57,7 @@ export function connectionParts(options: ConnectionOptions): ConnectionParts {
   const recovery = new Recovery(rtt, controller, fate, options.trace);
   const pacer = new Pacer(datagramBytes);
   return {
+    aead: options.suite.aead.name,
     config,
     events,
     meter,

@@ -92,6 +92,23 @@ export type ConnectionEvent =
   /** Exactly once, last; every later call on the connection is a no-op. */
   | { readonly kind: 'ended'; readonly reason: EndReason; readonly counts: Counts };
 
+/** What transport chose for a talk, and how it stands: for `nakodo status`. */
+export interface TransportState {
+  /** The AEAD's name, `wasm+node` say. */
+  readonly aead: string;
+  /** Bytes of a full datagram on this path, as probed. */
+  readonly datagramBytes: number;
+  /** The controller's name and what it is doing. */
+  readonly congestionControl: string;
+  readonly phase: string;
+  /** Bytes that may be in flight, and that are. */
+  readonly congestionWindow: number;
+  readonly bytesInFlight: number;
+  /** Bytes that the peer may send beyond what was read. */
+  readonly receiveWindow: number;
+  readonly lostPackets: number;
+}
+
 /** What `status` shows of a talk. */
 export interface TalkState {
   readonly state: 'handshake' | 'open' | 'finishing' | 'ended';
@@ -101,6 +118,7 @@ export interface TalkState {
   readonly bytesLeft: number | undefined;
   readonly rttMs: number | undefined;
   readonly path: Path | undefined;
+  readonly transport: TransportState;
 }
 
 /** What a service may do with a talk; implemented by Connection. */

@@ -17,6 +17,7 @@ import type {
   StreamId,
   Talk,
   TalkState,
+  TransportState,
 } from './connection-types.ts';
 import { Ending } from './ending.ts';
 import type { Extension } from './expiry.ts';
@@ -227,6 +228,21 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
       bytesLeft: bytes === undefined ? undefined : Math.max(0, bytes - meter.usedTotal()),
       rttMs: rtt.hasSample ? rtt.smoothed / MICROS_PER_MS : undefined,
       path: this.#path,
+      transport: this.#transportState(),
+    };
+  }
+
+  #transportState(): TransportState {
+    const { aead, config, controller, recovery, streams } = this.#parts;
+    return {
+      aead,
+      datagramBytes: config.datagramBytes,
+      congestionControl: controller.name,
+      phase: controller.phase,
+      congestionWindow: controller.congestionWindow,
+      bytesInFlight: recovery.bytesInFlight,
+      receiveWindow: streams.receiveWindow,
+      lostPackets: recovery.lostPackets,
     };
   }
 

@@ -28,6 +28,10 @@ export class StreamFlow {
   get sendCredit(): number {
     return this.#sendMax - this.#sent;
   }
+  /** Bytes that the peer may send beyond what was read. */
+  get window(): number {
+    return this.#window;
+  }
   get receiveMax(): number {
     return this.#receiveMax;
   }

@@ -35,6 +35,11 @@ export class Streams {
     this.sender = new StreamSender(this.#streams, this.#flow, meter);
   }
 
+  /** Bytes that the peer may send beyond what was read. */
+  get receiveWindow(): number {
+    return this.#flow.window;
+  }
+
   /** Metered: highest offsets received. */
   get receivedBytes(): number {
     return this.#receivedBytes;
