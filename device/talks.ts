@@ -210,6 +210,8 @@ export class Talks {
   pollTransmit(now: Micros, into: Uint8Array): TalkTransmit | undefined {
     for (let tried = 0; tried < this.#talks.length; tried++) {
       const at = (this.#turn + tried) % this.#talks.length;
+      // Those with nothing to say cost one look, however many they are.
+      if (this.#talks[at].connection.isDrained) continue;
       const transmit = this.#talks[at].connection.pollTransmit(now, into);
       if (transmit === undefined) continue;
       this.#turn = at + 1;

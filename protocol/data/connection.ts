@@ -21,7 +21,7 @@ import type {
 } from './connection-types.ts';
 import { Ending } from './ending.ts';
 import type { Extension } from './expiry.ts';
-import { FRAME, decodeFrames } from './frame.ts';
+import { FRAME, datagramRoom, decodeFrames } from './frame.ts';
 import { CRYPTO_LIMITS } from './limits.ts';
 import { HEADER_BYTES, packetKind } from './packet.ts';
 import { PacketBuilder } from './packet-builder.ts';
@@ -127,6 +127,11 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     return next < this.#now ? this.#now : next;
   }
 
+  /** The last poll had nothing to send, and nothing has happened since. */
+  get isDrained(): boolean {
+    return this.#drained && !this.#ending.closeDue;
+  }
+
   pollTransmit(now: Micros, into: Uint8Array): Transmit | undefined {
     this.#now = micros(Math.max(now, this.#now));
     this.#endIfTimeIsUp();
@@ -207,11 +212,19 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#parts.streams.stop(stream, code);
   }
 
+  get maxDatagramBytes(): number {
+    return datagramRoom(this.#packetRoom);
+  }
+
   sendDatagram(bytes: Uint8Array): boolean {
     if (!this.#isOpen()) return false;
     this.#drained = false;
-    const room = this.#parts.config.datagramBytes - HEADER_BYTES - TAG_BYTES;
-    return this.#parts.datagrams.send(bytes, room);
+    return this.#parts.datagrams.send(bytes, this.#packetRoom);
+  }
+
+  /** Bytes of frames in one packet. */
+  get #packetRoom(): number {
+    return this.#parts.config.datagramBytes - HEADER_BYTES - TAG_BYTES;
   }
 
   readDatagram(): Uint8Array | undefined {

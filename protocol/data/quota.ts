@@ -77,8 +77,10 @@ export class Meter {
 
   /** Metered bytes that may be sent now; Infinity when not limited. */
   available(): number {
+    const newest = this.#newest().bytes;
+    if (newest === undefined && this.#confirmed.bytes === undefined) return Infinity;
     // The second holds off a peer that lies about its credit: we never help to exceed the grant.
-    const bytesMax = Math.min(this.#confirmed.bytes ?? Infinity, this.total ?? Infinity);
+    const bytesMax = Math.min(this.#confirmed.bytes ?? Infinity, newest ?? Infinity);
     return Math.max(0, Math.min(this.#usable(), bytesMax - this.usedTotal()));
   }
 
@@ -224,21 +226,27 @@ export class Meter {
 
   /** After every change: gives what the peer may have, and finds out whether a frame is due. */
   #review(): void {
+    // Runs for every packet, so it makes no object and looks at each thing once.
     if (this.#peerAsks()) this.#give();
-    const state = this.#state();
+    const { revision, bytes } = this.#newest();
     const sent = this.#sent;
+    if (bytes === undefined) {
+      if (revision > (sent?.revision ?? 0)) this.#isDue = true;
+      return;
+    }
+    const spare = this.#spare(bytes);
     const isNews =
       sent === undefined ||
-      sent.revision !== state.revision ||
-      sent.given !== state.given ||
-      sent.received !== state.received;
+      sent.revision !== revision ||
+      sent.given !== this.#given ||
+      sent.received !== this.#received;
     // One question for each level of credit, the peer remembers it; a second one when ours is used
     // up, as the first may have left a share that was fair then.
-    const ranDry = state.spare === 0 && (isNews || sent.spare > 0);
-    const asks = state.wants && (isNews || !sent.wants || ranDry);
+    const ranDry = spare === 0 && (isNews || sent.spare > 0);
+    const asks = this.#waiting > spare && (isNews || !sent.wants || ranDry);
     // One answer for each state in which there is nothing to give.
     const regrets = this.#peerWants() && ranDry;
-    const announces = state.revision > (sent?.revision ?? 0);
+    const announces = revision > (sent?.revision ?? 0);
     if (asks || regrets || announces) this.#isDue = true;
   }
 
