@@ -191,7 +191,9 @@ export class Meter {
   }
 
   #newest(): Total {
-    return this.#announced[this.#announced.length - 1] ?? this.#confirmed;
+    const { length } = this.#announced;
+    // Not by index -1: that is a property with a name, and this runs several times a packet.
+    return length === 0 ? this.#confirmed : this.#announced[length - 1];
   }
 
   /** Moves on to the newest total that the peer is known to have, or a newer one. */
