@@ -17,6 +17,7 @@ import { randomBytes, seededRng } from '../random.ts';
 import { nodeSuite } from '../io/node-crypto.ts';
 import type { Micros } from '../time.ts';
 import { NEVER, after, micros, ms } from '../time.ts';
+import type { Trace } from '../trace/trace-event.ts';
 
 const DRAIN_STEPS = 10_000;
 const SAME_INSTANT_MAX = 10_000;
@@ -56,6 +57,8 @@ export interface PairOptions {
   readonly calleeConfig?: Partial<ConnectionConfig>;
   /** Another key at the callee: the handshake must fail. */
   readonly foreignKey?: boolean;
+  /** Hears the caller's connection. */
+  readonly trace?: Trace;
 }
 
 interface Flying {
@@ -143,6 +146,7 @@ export class Pair {
           remotePublicKey: keys[peer].publicKey,
           paths: [paths[peer]],
           config: config ?? {},
+          trace: role === 'caller' ? options.trace : undefined,
         }),
         paths[role],
       );
