@@ -496,6 +496,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   #finishWith(reason: EndReason, counts: Counts, isAnswer: boolean): void {
     this.#handshake.stop();
     this.#drained = false;
+    this.#trace?.({ kind: 'ended', at: this.#now, reason });
     const speaks = this.#path !== undefined;
     this.#ending.end(this.#now, reason, counts, {
       pto: this.#parts.recovery.pto,

@@ -180,6 +180,7 @@ export class Recovery {
    */
   onAck(now: Micros, ack: AckFrame): void {
     if (ack.largest >= this.#sent.next) throw new PeerError('ACK of a packet that was not sent');
+    if (this.#trace !== undefined) this.#traceAck(now, ack);
     let newest: SentPacket | undefined;
     let ackedBytes = 0;
     for (let i = 0; i < ack.ranges; i++) {
@@ -337,6 +338,16 @@ export class Recovery {
     lost.lostBytes = this.#lostBytes - packet.lost;
     lost.appLimited = packet.appLimited;
     this.#controller.onPacketLost(now, lost);
+  }
+
+  /** Only what may be news: an ACK repeats what was acknowledged long ago. */
+  #traceAck(at: Micros, { edges, ranges: count }: AckFrame): void {
+    const ranges: (readonly [number, number])[] = [];
+    for (let i = 0; i < count; i++) {
+      const from = Math.max(edges[i * 2], this.#sent.base);
+      if (from <= edges[i * 2 + 1]) ranges.push([from, edges[i * 2 + 1]]);
+    }
+    this.#trace?.({ kind: 'acknowledged', at, ranges });
   }
 
   #traceMetrics(at: Micros): void {
