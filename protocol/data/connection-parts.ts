@@ -4,10 +4,12 @@
 import type { ConnectionConfig, ConnectionOptions } from './connection-types.ts';
 import type { Controller } from '../congestion/controller.ts';
 import { Cubic } from '../congestion/cubic.ts';
+import { DatagramSize } from './datagram-size.ts';
 import { Datagrams } from './datagrams.ts';
 import { Events } from './events.ts';
 import { Expiry } from './expiry.ts';
 import { CONNECTION_DEFAULTS, DATA_LIMITS } from './limits.ts';
+import { PACKET_OVERHEAD_BYTES } from './packet.ts';
 import { Pacer } from './pacer.ts';
 import { PacketFate } from './packet-fate.ts';
 import { Meter } from './quota.ts';
@@ -32,6 +34,7 @@ export interface ConnectionParts {
   readonly recovery: Recovery;
   readonly streams: Streams;
   readonly datagrams: Datagrams;
+  readonly size: DatagramSize;
 }
 
 /** @throws UsageError for a datagram size outside DATA_LIMITS. */
@@ -54,8 +57,19 @@ export function connectionParts(options: ConnectionOptions): ConnectionParts {
   const streams = new Streams(options.role, config, events, meter);
   const datagrams = new Datagrams(meter);
   const fate = new PacketFate({ received, streams, datagrams, meter, expiry });
-  const recovery = new Recovery(rtt, controller, fate, options.trace);
   const pacer = new Pacer(datagramBytes);
+  const { trace } = options;
+  const size = new DatagramSize({
+    datagramBytes,
+    datagramBytesProbes: config.datagramBytesProbes,
+    onChange: (at, bytes) => {
+      controller.onDatagramBytes(bytes);
+      pacer.onDatagramBytes(bytes);
+      datagrams.onRoom(bytes - PACKET_OVERHEAD_BYTES);
+      trace?.({ kind: 'datagramBytes', at, bytes });
+    },
+  });
+  const recovery = new Recovery(rtt, controller, fate, trace, size);
   return {
     aead: options.suite.aead.name,
     config,
@@ -69,5 +83,6 @@ export function connectionParts(options: ConnectionOptions): ConnectionParts {
     recovery,
     streams,
     datagrams,
+    size,
   };
 }

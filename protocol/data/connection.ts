@@ -23,12 +23,11 @@ import { Ending } from './ending.ts';
 import type { Extension } from './expiry.ts';
 import { FRAME, datagramRoom, decodeFrames } from './frame.ts';
 import { CRYPTO_LIMITS } from './limits.ts';
-import { HEADER_BYTES, packetKind } from './packet.ts';
+import { PACKET_OVERHEAD_BYTES, packetKind } from './packet.ts';
 import { PacketBuilder } from './packet-builder.ts';
 import { PeerError } from './peer-error.ts';
 import { PeerFrames } from './peer-frames.ts';
 import type { Protection } from './protection.ts';
-import { TAG_BYTES } from '../crypto.ts';
 import { Settlement } from './settlement.ts';
 import { TIMER, Timers } from './timers.ts';
 import { Reader } from './varint.ts';
@@ -42,6 +41,10 @@ interface ConnectionStatistics {
   readonly spuriousLosses: number;
   /** DATAGRAM payloads dropped because nobody read them. */
   readonly droppedMessages: number;
+  /** DATAGRAM payloads given up unsent because the path's datagrams became smaller. */
+  readonly tooLargeMessages: number;
+  /** Times that the datagram size fell back. */
+  readonly blackHoles: number;
   readonly congestionWindow: number;
 }
 
@@ -121,8 +124,9 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (this.#hasEvents()) return this.#now;
     if (this.#ending.isOver) return this.#ending.closeDue ? this.#now : this.#timers.next();
     if (!this.#drained) return this.#now;
-    const { recovery, received } = this.#parts;
-    const next = earlier(this.#timers.next(), earlier(recovery.nextTimeout(), received.deadline));
+    const { recovery, received, size } = this.#parts;
+    const own = earlier(recovery.nextTimeout(), earlier(received.deadline, size.deadline));
+    const next = earlier(this.#timers.next(), own);
     // A deadline that has passed is due now, never before.
     return next < this.#now ? this.#now : next;
   }
@@ -224,7 +228,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
 
   /** Bytes of frames in one packet. */
   get #packetRoom(): number {
-    return this.#parts.config.datagramBytes - HEADER_BYTES - TAG_BYTES;
+    return this.#parts.size.current - PACKET_OVERHEAD_BYTES;
   }
 
   readDatagram(): Uint8Array | undefined {
@@ -241,15 +245,16 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
       bytesLeft: bytes === undefined ? undefined : Math.max(0, bytes - meter.usedTotal()),
       rttMs: rtt.hasSample ? rtt.smoothed / MICROS_PER_MS : undefined,
       path: this.#path,
+      droppedMessages: this.#parts.datagrams.dropped,
       transport: this.#transportState(),
     };
   }
 
   #transportState(): TransportState {
-    const { aead, config, controller, recovery, streams } = this.#parts;
+    const { aead, size, controller, recovery, streams } = this.#parts;
     return {
       aead,
-      datagramBytes: config.datagramBytes,
+      datagramBytes: size.current,
       congestionControl: controller.name,
       phase: controller.phase,
       congestionWindow: controller.congestionWindow,
@@ -274,12 +279,14 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   }
 
   statistics(): ConnectionStatistics {
-    const { recovery, datagrams, controller } = this.#parts;
+    const { recovery, datagrams, controller, size } = this.#parts;
     return {
       droppedDatagrams: this.#dropped,
       lostPackets: recovery.lostPackets,
       spuriousLosses: recovery.spuriousLosses,
       droppedMessages: datagrams.dropped,
+      tooLargeMessages: datagrams.tooLarge,
+      blackHoles: size.blackHoles,
       congestionWindow: controller.congestionWindow,
     };
   }
@@ -381,6 +388,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#handshake.stop();
     this.#timers.stop(TIMER.handshake);
     this.#onAlive();
+    this.#parts.size.start(this.#now);
     this.#parts.events.push({ kind: 'established', path });
   }
 

@@ -19,6 +19,7 @@ export class Datagrams {
   #inFlightBytes = 0;
   #lostBytes = 0;
   #dropped = 0;
+  #tooLarge = 0;
 
   constructor(meter: StreamMeter) {
     this.#meter = meter;
@@ -46,6 +47,24 @@ export class Datagrams {
   /** Arrived and not read before the queue was full. */
   get dropped(): number {
     return this.#dropped;
+  }
+
+  /** Taken from the owner, and given up before they were sent: the path carries them no more. */
+  get tooLarge(): number {
+    return this.#tooLarge;
+  }
+
+  /**
+   * Datagrams have another size: what no longer fits into `room` bytes of frames is given up. It
+   * was never sent, so it was never metered and is not among the lost.
+   */
+  onRoom(room: number): void {
+    const most = datagramRoom(room);
+    const kept = this.#outgoing.filter((payload) => payload.length <= most);
+    if (kept.length === this.#outgoing.length) return;
+    this.#tooLarge += this.#outgoing.length - kept.length;
+    this.#outgoing.splice(0, this.#outgoing.length, ...kept);
+    this.#waitingBytes = kept.reduce((sum, { length }) => sum + length, 0);
   }
 
   /** Copies `bytes`; false when the queue is full, or it is empty or larger than `room` allows. */

@@ -10,6 +10,19 @@ export const DATA_LIMITS = {
   /** Bytes of a UDP payload: QUIC's least (RFC 9000 §14) and IPv4's most. */
   datagramBytesMin: 1200,
   datagramBytesMax: 65_507,
+  /**
+   * Tries of one datagram size (RFC 8899 §5.1.2) and milliseconds between them: a probe may leave
+   * beyond the window, so this is also all that probing adds to it.
+   */
+  sizeProbeTriesMax: 3,
+  sizeProbePauseMs: 500,
+  /** Round trips in a row that lose every large datagram and mean a black hole (RFC 8899 §4.3). */
+  blackHoleLosses: 3,
+  /** Milliseconds until larger datagrams are tried after one; times that it may happen. */
+  blackHolePauseMs: 60_000,
+  blackHolesMax: 3,
+  /** Probe timeouts in a row after which packets are small: the size itself may be what is lost. */
+  smallProbeAfter: 2,
   /** Plaintext is padded to a multiple of this, so that exact lengths stay private. */
   paddingBytes: 16,
   /** Datagrams of the first window (RFC 9002 §7.2) and of the least one. */

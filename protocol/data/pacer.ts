@@ -19,7 +19,7 @@ interface Pace {
 
 /** Spreads datagrams over time. */
 export class Pacer {
-  readonly #burstLeast: number;
+  #burstLeast: number;
   #tokens: number;
   #burst: number;
   #rate = 0;
@@ -29,6 +29,11 @@ export class Pacer {
     this.#burstLeast = DATA_LIMITS.paceBurstDatagrams * datagramBytes;
     this.#burst = this.#burstLeast;
     this.#tokens = this.#burst;
+  }
+
+  /** Datagrams have another full size from now on. */
+  onDatagramBytes(datagramBytes: number): void {
+    this.#burstLeast = DATA_LIMITS.paceBurstDatagrams * datagramBytes;
   }
 
   /** Refills; call when a packet is about to be built. `smoothedRtt`: microseconds. */

@@ -9,9 +9,9 @@ import { randomBelow } from '../random.ts';
 import type { Micros } from '../time.ts';
 import { NEVER } from '../time.ts';
 import type { ConnectionParts } from './connection-parts.ts';
-import { FRAME, writeExpiry, writeNumbers, writePathResponse } from './frame.ts';
+import { FRAME, datagramRoom, writeExpiry, writeNumbers, writePathResponse } from './frame.ts';
 import { DATA_LIMITS } from './limits.ts';
-import { HEADER_BYTES } from './packet.ts';
+import { HEADER_BYTES, PACKET_OVERHEAD_BYTES } from './packet.ts';
 import type { Protection } from './protection.ts';
 import type { SentPacket } from './sent-packets.ts';
 import { PART } from './sent-packets.ts';
@@ -45,15 +45,21 @@ export class PacketBuilder {
    * `fresh`: whether bytes that were never sent may go, too.
    */
   build(now: Micros, into: Uint8Array, protection: Protection, fresh: boolean): number {
-    const { recovery, received, config } = this.#parts;
-    const size = Math.min(config.datagramBytes, into.length);
+    const { recovery, received } = this.#parts;
+    const probe = this.#buildSizeProbe(now, into, protection);
+    if (probe > 0) return probe;
+    const size = Math.min(this.#fullSize(), into.length);
     const maySend = this.#maySend(now, size);
     if (!maySend && !received.isDue(now)) return 0;
     this.#skipSometimes();
     const packet = recovery.beginPacket();
     const writer = this.#writer;
     writer.reset(into, HEADER_BYTES, size - TAG_BYTES);
-    const acked = received.hasNews ? received.write(now, writer) : undefined;
+    let acked = received.hasNews ? received.write(now, writer) : undefined;
+    if (acked !== undefined && maySend && fresh && this.#crowdsOutMessage(writer)) {
+      acked = undefined;
+      writer.at = HEADER_BYTES;
+    }
     const afterAck = writer.at;
     if (maySend) this.#writeFrames(writer, packet, fresh);
     const eliciting = writer.at > afterAck;
@@ -70,6 +76,44 @@ export class PacketBuilder {
       packet.add(PART.ack, acked);
     }
     return this.#seal(now, into, protection, packet, eliciting);
+  }
+
+  /** The full size now; a least one where larger ones may be what does not arrive. */
+  #fullSize(): number {
+    const { size, recovery } = this.#parts;
+    return recovery.wantsSmall ? DATA_LIMITS.datagramBytesMin : size.current;
+  }
+
+  /**
+   * RFC 8899 §4.1: a PING and padding of the size in question. It may leave beyond the window, or a
+   * window of small datagrams could never try a large one; `DATA_LIMITS` bounds how often.
+   */
+  #buildSizeProbe(now: Micros, into: Uint8Array, protection: Protection): number {
+    const { recovery, size } = this.#parts;
+    const bytes = size.due(now);
+    if (bytes === 0) return 0;
+    if (bytes > into.length || !recovery.hasRecord) {
+      size.onProbeFailed(now);
+      return 0;
+    }
+    this.#skipSometimes();
+    const packet = recovery.beginPacket();
+    packet.isSizeProbe = true;
+    const writer = this.#writer;
+    writer.reset(into, HEADER_BYTES, bytes - TAG_BYTES);
+    writer.byte(FRAME.ping);
+    this.pingDue = false;
+    size.onProbeSent(packet);
+    return this.#seal(now, into, protection, packet, true, bytes);
+  }
+
+  /** A message that would fit alone waits for no second ACK-free packet: the ACK comes next. */
+  #crowdsOutMessage(writer: Writer): boolean {
+    const { datagrams, meter } = this.#parts;
+    const { nextBytes } = datagrams;
+    if (nextBytes === 0 || nextBytes > meter.available()) return false;
+    if (nextBytes <= datagramRoom(writer.room)) return false;
+    return nextBytes <= datagramRoom(writer.end - HEADER_BYTES);
   }
 
   /** Writes and seals a CLOSE; its size. */
@@ -139,9 +183,10 @@ export class PacketBuilder {
     protection: Protection,
     packet: SentPacket,
     eliciting: boolean,
+    fullSize = 0,
   ): number {
     const writer = this.#writer;
-    const length = writer.at - HEADER_BYTES;
+    const length = Math.max(writer.at - HEADER_BYTES, fullSize - PACKET_OVERHEAD_BYTES);
     const padded = Math.min(
       Math.ceil(length / paddingBytes) * paddingBytes,
       writer.end - HEADER_BYTES,

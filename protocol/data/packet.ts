@@ -19,6 +19,8 @@ type PacketKind = 'initiation' | 'response' | 'transport';
 
 /** Bytes of a transport packet before the frames: type 1, receiver index 4, packet number 6. */
 export const HEADER_BYTES = 11;
+/** Bytes of a transport packet that are not frames: header and tag. */
+export const PACKET_OVERHEAD_BYTES = HEADER_BYTES + TAG_BYTES;
 /** Bytes of an initiation or a response. */
 export const HANDSHAKE_PACKET_BYTES = 53;
 /** Bytes of an initiation or a response before the Noise message. */

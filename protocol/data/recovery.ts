@@ -23,6 +23,12 @@ export interface PacketOwner {
   onLateDatagrams(bytes: number): void;
 }
 
+/** Who learns from which sizes arrive: `datagram-size.ts`. */
+interface SizeWatch {
+  onAcked(now: Micros, packet: SentPacket): void;
+  onLost(now: Micros, packet: SentPacket): void;
+}
+
 /** Lost a while ago: enough to see that it was not. */
 interface FormerlyLost {
   readonly packetNumber: number;
@@ -38,6 +44,7 @@ export class Recovery {
   readonly #controller: Controller;
   readonly #owner: PacketOwner;
   readonly #trace: Trace | undefined;
+  readonly #sizes: SizeWatch | undefined;
   readonly #sent = new SentPackets();
   #lost: FormerlyLost[] = [];
   #bytesInFlight = 0;
@@ -82,11 +89,18 @@ export class Recovery {
     appLimited: false,
   };
 
-  constructor(rtt: Rtt, controller: Controller, owner: PacketOwner, trace?: Trace) {
+  constructor(
+    rtt: Rtt,
+    controller: Controller,
+    owner: PacketOwner,
+    trace?: Trace,
+    sizes?: SizeWatch,
+  ) {
     this.#rtt = rtt;
     this.#controller = controller;
     this.#owner = owner;
     this.#trace = trace;
+    this.#sizes = sizes;
   }
 
   get bytesInFlight(): number {
@@ -109,12 +123,22 @@ export class Recovery {
     return this.#lostPackets;
   }
 
-  /** Room in window and ledger for one more datagram of `bytes`. */
+  /** So many probe timeouts in a row that the size of our packets may be the trouble. */
+  get wantsSmall(): boolean {
+    return this.#ptoCount >= DATA_LIMITS.smallProbeAfter && this.#probes > 0;
+  }
+  /** Room in the ledger for one more packet. */
+  get hasRecord(): boolean {
+    return this.#sent.count < DATA_LIMITS.sentPacketsMax;
+  }
+
+  /**
+   * Room in window and ledger for one more datagram of `bytes`. One may always be in flight: a
+   * window can be smaller than a datagram whose size has just grown.
+   */
   hasRoom(bytes: number): boolean {
-    return (
-      this.#bytesInFlight + bytes <= this.#controller.congestionWindow &&
-      this.#sent.count < DATA_LIMITS.sentPacketsMax
-    );
+    const window = Math.max(this.#controller.congestionWindow, bytes);
+    return this.#bytesInFlight + bytes <= window && this.hasRecord;
   }
 
   /** Leaves out one number: whoever acknowledges it lies (RFC 9000 §21.4). */
@@ -195,7 +219,7 @@ export class Recovery {
         if (packet.state !== 'outstanding') continue;
         newest ??= packet;
         ackedBytes += packet.bytes;
-        this.#onAcked(packet);
+        this.#onAcked(now, packet);
       }
     }
     if (this.#lost.length > 0) this.#onLateAcks(now, ack);
@@ -254,8 +278,9 @@ export class Recovery {
     this.#lastElicitingAt = now;
   }
 
-  #onAcked(packet: SentPacket): void {
+  #onAcked(now: Micros, packet: SentPacket): void {
     packet.state = 'acknowledged';
+    this.#sizes?.onAcked(now, packet);
     this.#bytesInFlight -= packet.bytes;
     this.#elicitingInFlight--;
     packet.eachPart((kind, a, b, c) => this.#owner.onPartAcked(kind, a, b, c));
@@ -296,12 +321,13 @@ export class Recovery {
         this.#lossTime = earlier(this.#lossTime, lostAt);
         continue;
       }
+      // Of a probe's loss nothing follows but that its size does not arrive.
       if (!packet.isSizeProbe) {
         lostBytes += packet.bytes;
         newestSentAt = packet.sentAt;
+        if (packet.sentAt > this.#firstSampleAt && runStart === NEVER) runStart = packet.sentAt;
+        if (runStart !== NEVER) longest = Math.max(longest, packet.sentAt - runStart);
       }
-      if (packet.sentAt > this.#firstSampleAt && runStart === NEVER) runStart = packet.sentAt;
-      if (runStart !== NEVER) longest = Math.max(longest, packet.sentAt - runStart);
       this.#onLost(now, packet);
     }
     this.#sent.settle();
@@ -322,6 +348,7 @@ export class Recovery {
     const { packetNumber, bytes, datagramBytes, sentAt, isSizeProbe } = packet;
     this.#trace?.({ kind: 'packetLost', at: now, packetNumber, bytes });
     if (!packet.isSizeProbe) this.#tellLost(now, packet);
+    this.#sizes?.onLost(now, packet);
     this.#lost.push({ packetNumber, bytes, datagramBytes, sentAt, isSizeProbe });
     if (this.#lost.length > DATA_LIMITS.lostPacketsKept) this.#lost.shift();
     packet.eachPart((kind, a, b, c) => this.#owner.onPartLost(kind, a, b, c));
