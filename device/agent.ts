@@ -15,6 +15,7 @@ import { refuseIfAnswered } from '../protocol/io/local-socket.ts';
 import type { Log } from '../protocol/io/log.ts';
 import { brokerAddress } from '../protocol/io/mqtt-link.ts';
 import { nodeSuite } from '../protocol/io/node-crypto.ts';
+import { TraceFolder } from '../protocol/io/trace-file.ts';
 import { BufferPool } from '../protocol/io/udp.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Micros } from '../protocol/time.ts';
@@ -25,6 +26,7 @@ import { Conditions } from './shell/conditions.ts';
 import { EndsStore } from './shell/ends-store.ts';
 import { type Enrolment, type Home, type Identity } from './shell/home.ts';
 import { checkEnrolment, loadEnrolment, loadIdentity, openHome } from './shell/home.ts';
+import { Incoming } from './shell/incoming.ts';
 import { allowListReader } from './shell/list-reader.ts';
 import { Login } from './shell/login.ts';
 import { Owner } from './shell/owner.ts';
@@ -65,6 +67,7 @@ interface Parts {
   readonly clock: CorrectedClock;
   readonly pins: PinsStore;
   readonly approvals: Approvals;
+  readonly traces: TraceFolder | undefined;
 }
 
 /** One running terminal. */
@@ -82,6 +85,7 @@ export class Agent {
   readonly #readListFile: ReturnType<typeof allowListReader>;
   readonly #ends: EndsStore;
   readonly #pins: PinsStore;
+  readonly #traces: TraceFolder | undefined;
   readonly #owner: Owner;
   readonly #receipts: ReceiptStore;
   readonly #sockets: Sockets;
@@ -90,7 +94,7 @@ export class Agent {
   readonly #sessions = new Map<SessionId, Session>();
   readonly #calls = new Map<CallId, Calling>();
   readonly #conditions = new Conditions();
-  #incoming: (session: Session) => void = () => {};
+  readonly #incoming = new Incoming();
   #onRegistered: () => void = () => {};
   #nextCall = 1;
   #isDraining = false;
@@ -113,6 +117,7 @@ export class Agent {
     this.#readListFile = allowListReader(home.list, clock);
     this.#ends = new EndsStore(home.ends);
     this.#pins = parts.pins;
+    this.#traces = parts.traces;
     this.#receipts = new ReceiptStore({
       path: home.receipt,
       suite,
@@ -181,7 +186,8 @@ export class Agent {
     await approvals.load();
     const records = await new EndsStore(home.ends).load(log);
     const shared = { home, identity, enrolment, connection, suite, clock };
-    const agent = new Agent(options, { ...shared, pins: pinsStore, approvals });
+    const traces = await traceFolder(options);
+    const agent = new Agent(options, { ...shared, pins: pinsStore, approvals, traces });
     agent.#input({ kind: 'restore', records, pins });
     return agent;
   }
@@ -218,6 +224,7 @@ export class Agent {
         });
       });
       await session.established;
+      session.handOver();
       return session;
     } finally {
       signal?.removeEventListener('abort', cancel);
@@ -225,9 +232,21 @@ export class Agent {
     }
   }
 
-  /** Sets who takes talks that others asked for; `handler` sets `session.onStream` at once. */
+  /**
+   * Sets who takes talks that others asked for, in place of loops over `sessions()`; `handler` says
+   * at once who takes the streams (`session.on('stream', …)`).
+   */
   onIncoming(handler: (session: Session) => void): void {
-    this.#incoming = handler;
+    this.#incoming.handler = handler;
+  }
+
+  /**
+   * The talks that others ask for, until the agent stops. At most 16 wait for the loop, one more is
+   * ended as `local`, as are those that wait when the loop is left. While nobody takes talks, the
+   * owner's list still lets callers in; their streams are refused.
+   */
+  sessions(): AsyncIterableIterator<Session, undefined> {
+    return this.#incoming.iterate();
   }
 
   /** A talk under way, or undefined. */
@@ -275,6 +294,7 @@ export class Agent {
       await this.#conditions.until(isReported, STOP_MS_MAX);
     }
     this.#isStopped = true;
+    this.#incoming.end();
     this.#wake.stop();
     await this.#link.close();
     await this.#sockets.closeAll();
@@ -282,6 +302,7 @@ export class Agent {
     await this.#owner.stop();
     await this.#pins.settled();
     await this.#receipts.settled();
+    await this.#traces?.settled();
   }
 
   #input(input: TerminalInput): void {
@@ -418,7 +439,7 @@ export class Agent {
         break;
       case 'extended':
       case 'extensionRefused':
-        this.#sessions.get(event.session)?.onEvent(event);
+        this.#sessions.get(event.session)?.onTalkEvent(event);
         break;
       case 'ended': {
         const { session, reason, counts, path } = event;
@@ -436,8 +457,9 @@ export class Agent {
     const session = new Session({ session: id, role, peer, service, ...terms }, this.#host);
     this.#sessions.set(id, session);
     this.#log.info('introduced', { session: id, role, peer: peer.name, service });
+    session.hold();
     if (call === undefined) {
-      this.#incoming(session);
+      this.#incoming.offer(session);
       return;
     }
     const calling = this.#calls.get(call);
@@ -461,8 +483,15 @@ export class Agent {
   };
 }
 
+async function traceFolder({ traceFolder: folder, log }: AgentOptions) {
+  if (folder === undefined) return undefined;
+  const onTrouble = (error: unknown): void =>
+    log.warn('trace-not-written', { code: errorCode(error), why: errorMessage(error) });
+  return TraceFolder.open({ folder, onTrouble });
+}
+
 function terminalOf(parts: Parts, pollSeconds: number | undefined): Terminal {
-  const { home, identity, enrolment, connection, suite } = parts;
+  const { home, identity, enrolment, connection, suite, traces } = parts;
   try {
     return new Terminal({
       id: identity.id,
@@ -474,6 +503,7 @@ function terminalOf(parts: Parts, pollSeconds: number | undefined): Terminal {
       suite,
       rng: entropy,
       connection,
+      traceOf: traces && ((session, role) => traces.trace(session, role)),
       ...(pollSeconds === undefined ? {} : { pollSeconds }),
     });
   } catch (error) {

@@ -23,6 +23,7 @@ import type { Log } from '../../protocol/io/log.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { MICROS_PER_SECOND, ms } from '../../protocol/time.ts';
 import type { Agent } from '../agent.ts';
+import { endError } from './call-error.ts';
 import {
   FILE_NAME_BYTES_MAX,
   FILE_SERVICE,
@@ -31,7 +32,8 @@ import {
   removePartials,
   sendFiles,
 } from './file-service.ts';
-import { type Session, endError } from './session.ts';
+import type { SessionEvents } from './session-types.ts';
+import type { Session } from './session.ts';
 
 /** Files of one `send`. */
 const FILES_MAX = 400;
@@ -219,10 +221,13 @@ async function send(agent: Agent, asked: SendRequest, channel: ServedChannel): P
 function tellOf(session: Session, channel: ServedChannel): void {
   const { session: id, peer, seconds, bytes } = session.info;
   channel.event({ event: 'introduced', session: id, peer: peer.name, seconds, bytes });
-  session.onEvent = (event): void => {
-    const { kind, ...rest } = event;
-    channel.event({ event: kind, session: id, ...rest });
-  };
+  const tell = (event: keyof SessionEvents, more: object): void =>
+    channel.event({ event, session: id, ...more });
+  session.on('established', (path) => tell('established', { path }));
+  session.on('path', (path) => tell('path', { path }));
+  session.on('expiryNear', (by) => tell('expiryNear', { by }));
+  session.on('extended', (terms) => tell('extended', terms));
+  session.on('extensionRefused', () => tell('extensionRefused', {}));
   void session.ended.then(({ reason, counts, path }) => {
     const says = endSentence(reason);
     channel.event({

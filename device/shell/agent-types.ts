@@ -25,6 +25,8 @@ export interface AgentOptions {
   /** Default: that of node:crypto. */
   readonly suite?: CryptoSuite | undefined;
   readonly connection?: Partial<ConnectionConfig> | undefined;
+  /** A folder for a trace of each talk, `<session>-<role>.sqlog`; made if it is not there. */
+  readonly traceFolder?: string | undefined;
 }
 
 /** What a user wants of a peer [S1002]. */

@@ -1,8 +1,11 @@
-// What a person hears when a call came to nothing. One sentence covers refused, unknown, asleep and
-// away: refusals tell nothing (design §4).
+// What a person hears when a call, a talk or a stream came to nothing: a code, what happened, what
+// to do, an exit code; docs/sessions.md has the table. One sentence covers refused, unknown, asleep
+// and away: refusals tell nothing (design §4).
 
+import { type EndReason, endSentence, isLimit } from '../../protocol/ends.ts';
 import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
 import type { CallFailure, RefusalReason } from '../terminal-types.ts';
+import { STREAM_CODE } from './stream-opening.ts';
 
 const WORDS: Readonly<Record<CallFailure, readonly [string, string, ExitCode]>> = {
   refused: [
@@ -53,4 +56,75 @@ export function callError(why: CallFailure, to: string, reason?: RefusalReason):
   const [message, next, exit] = WORDS[why];
   const [said, todo] = reason === undefined ? [message, next] : REASONS[reason];
   return new NakodoError(why, `${to} ${said}`, todo.replace('NAME', to), exit);
+}
+
+/** What to do after an end that is not as wanted; a type keeps the table whole. */
+const NEXT_STEPS: Readonly<Record<EndReason, string>> = {
+  done: 'call again for more',
+  time: 'call again, ask for more time (--for), or let the callee allow extensions',
+  quota: 'call again, ask for more bytes (--bytes), or let the callee allow extensions',
+  operator: 'ask the operator',
+  revoked: 'ask the operator',
+  'peer-gone': 'check the other terminal, then call again',
+  'path-lost': 'check that UDP passes between the two terminals',
+  local: 'call again',
+  restarted: 'call again',
+  'protocol-error': 'bring both terminals to the same release, then call again',
+  unreported: 'call again',
+};
+
+/** The error for work that an end of the talk cut off; its code is the reason. */
+export function endError(reason: EndReason): NakodoError {
+  return new NakodoError(
+    reason,
+    `the talk ended: ${endSentence(reason)}`,
+    NEXT_STEPS[reason],
+    endExit(reason),
+  );
+}
+
+function endExit(reason: EndReason): ExitCode {
+  if (isLimit(reason)) return EXIT.limit;
+  return reason === 'path-lost' || reason === 'peer-gone' ? EXIT.unreachable : EXIT.failed;
+}
+
+/** The error of a stream that the peer reset; `code`: STREAM_CODE, or one we do not know. */
+export function resetError(code: number): NakodoError {
+  if (code === STREAM_CODE.refused) {
+    return new NakodoError(
+      'stream-refused',
+      'nothing at the other terminal takes streams of this service',
+      'check that its program serves this service, then try again',
+    );
+  }
+  return new NakodoError('stream-reset', 'the other terminal gave up this stream', 'try again');
+}
+
+const STREAM_FAILURES = {
+  'other-service': [
+    'the talk was granted for another service',
+    'call again for this service: one talk, one service',
+    EXIT.usage,
+  ],
+  'not-established': [
+    'the two terminals have not proven themselves yet',
+    'wait for session.established',
+    EXIT.failed,
+  ],
+  'too-many-streams': [
+    'the talk takes no further stream now',
+    'wait until a stream is over',
+    EXIT.failed,
+  ],
+  'parameters-too-long': [
+    'the parameters of a stream are longer than 1024 bytes',
+    'send them as the first bytes of the stream',
+    EXIT.usage,
+  ],
+} as const;
+
+/** The error for a stream that could not be opened. */
+export function streamError(code: keyof typeof STREAM_FAILURES): NakodoError {
+  const [message, next, exit] = STREAM_FAILURES[code];
+  return new NakodoError(code, message, next, exit);
 }

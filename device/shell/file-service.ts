@@ -14,7 +14,8 @@ import { sameBytes } from '../../protocol/bytes.ts';
 import { NakodoError, errorCode } from '../../protocol/errors.ts';
 import { syncFolder } from '../../protocol/io/files.ts';
 import type { Log } from '../../protocol/io/log.ts';
-import { type Session, endError } from './session.ts';
+import { endError } from './call-error.ts';
+import type { Session } from './session.ts';
 import type { TalkStream } from './talk-stream.ts';
 
 /** The name of this service in grants and allow-lists. */
@@ -90,7 +91,7 @@ export async function sendFiles(
 }
 
 /**
- * Takes the files that a peer sends in one talk [S4005] into `inbox`; sets `session.onStream`.
+ * Takes the files that a peer sends in one talk [S4005] into `inbox`: all streams of it.
  * `onFile`: called for every file that has its final name.
  */
 export function receiveFiles(
@@ -100,13 +101,13 @@ export function receiveFiles(
   onFile: (file: DeliveredFile) => void = () => {},
 ): void {
   let count = 0;
-  session.onStream = (stream, encoded) => {
+  session.on('stream', (stream) => {
     count += 1;
     const partial = join(inbox, `${PARTIAL}${session.info.session}-${count}`);
-    receiveFile(stream, encoded, inbox, partial).then(onFile, (error: unknown) => {
+    receiveFile(stream, inbox, partial).then(onFile, (error: unknown) => {
       log.warn('file-not-received', { code: errorCode(error), peer: session.info.peer.name });
     });
-  };
+  });
 }
 
 /**
@@ -139,7 +140,7 @@ async function sendFile(
   onSent: (length: number) => void,
 ): Promise<DeliveredFile> {
   if (!isFileName(file.name)) throw notDelivered('bad-name', file.name);
-  const stream = session.openStream(encodeCbor(parameters, file));
+  const stream = session.openStream(FILE_SERVICE, encodeCbor(parameters, file));
   const reply = readAnswer(stream);
   // It may fail before anybody waits for it.
   reply.catch(() => {});
@@ -219,12 +220,11 @@ async function readAnswer(stream: TalkStream): Promise<{
 
 async function receiveFile(
   stream: TalkStream,
-  encoded: Uint8Array,
   inbox: string,
   partial: string,
 ): Promise<DeliveredFile> {
   try {
-    const wanted = decodeCbor(parameters, encoded);
+    const wanted = decodeCbor(parameters, stream.parameters);
     if (wanted === undefined || !isFileName(wanted.name)) throw fault('bad-name');
     const file = await receivePartial(stream, wanted.size, partial);
     const savedAs = await giveName(partial, inbox, wanted.name);

@@ -1,61 +1,25 @@
-// One talk as an application sees it: streams in and out, an end. Each stream begins with an
-// opening that names its service (docs/wire.md); only the service that was granted is
-// served.
+// One talk as an application sees it: streams in and out, datagram messages, events, an end. Only
+// the service that was granted is served. Docs: docs/sessions.md. The agent drives it by the methods
+// that say "for the agent".
 
-import { concatBytes } from '../../protocol/bytes.ts';
-import { decodeCbor, encodeCbor } from '../../protocol/control/cbor.ts';
-import { bytes, field, record, text } from '../../protocol/control/schema.ts';
-import type {
-  ConnectionEvent,
-  Role,
-  StreamId,
-  Talk,
-  TalkState,
-} from '../../protocol/data/connection-types.ts';
+import { EventEmitter } from 'node:events';
+import type { ConnectionEvent, StreamId, Talk } from '../../protocol/data/connection-types.ts';
 import type { Path } from '../../protocol/core.ts';
-import { type Counts, type EndReason, endSentence, isLimit } from '../../protocol/ends.ts';
-import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
-import type { DeviceId, Name, SessionId } from '../../protocol/ids.ts';
-import { LIMITS } from '../../protocol/limits.ts';
+import { DATA_LIMITS } from '../../protocol/data/limits.ts';
+import type { SessionId } from '../../protocol/ids.ts';
+import { Arrivals } from './arrivals.ts';
+import { endError, streamError } from './call-error.ts';
+import { type Deferred, deferred } from './deferred.ts';
+import { Messages } from './messages.ts';
+import { ReadSlab } from './read-slab.ts';
+import type { SessionEnd, SessionEvents, SessionInfo, SessionState } from './session-types.ts';
+import {
+  OpeningReader,
+  PARAMETERS_BYTES_MAX,
+  STREAM_CODE,
+  encodeOpening,
+} from './stream-opening.ts';
 import { TalkStream } from './talk-stream.ts';
-
-/** Bytes of a service's own parameters in a stream's opening: chosen by us, a file's name fits. */
-const PARAMETERS_BYTES_MAX = 1_024;
-const OPENING_HEAD_BYTES = 2;
-/** CBOR of the longest service name and parameters, with their heads. */
-const OPENING_BYTES_MAX = PARAMETERS_BYTES_MAX + LIMITS.serviceNameMax + 16;
-const REFUSED_STREAM = 2;
-
-/** What a stream begins with: a length, then this. */
-export const opening = record({
-  service: field(0, text(LIMITS.serviceNameMax)),
-  parameters: field(1, bytes(0, PARAMETERS_BYTES_MAX)),
-});
-
-/** What both terminals were told (S1004, S4004). */
-export interface SessionInfo {
-  readonly session: SessionId;
-  readonly role: Role;
-  readonly peer: { readonly name: Name; readonly id: DeviceId };
-  readonly service: string;
-  /** The grant, as it was at the beginning. */
-  readonly seconds: number;
-  readonly bytes: number | undefined;
-}
-
-/** How a talk ended. */
-export interface SessionEnd {
-  readonly reason: EndReason;
-  readonly counts: Counts;
-  readonly path: Path | undefined;
-}
-
-/** What changes while a talk lasts. */
-export type SessionEvent =
-  | { readonly kind: 'established'; readonly path: Path }
-  | { readonly kind: 'expiryNear'; readonly by: 'time' | 'bytes' }
-  | { readonly kind: 'extended'; readonly seconds: number; readonly bytes: number | undefined }
-  | { readonly kind: 'extensionRefused' };
 
 /** What a session needs of its agent. */
 export interface SessionHost {
@@ -63,43 +27,65 @@ export interface SessionHost {
   /** To be called after every command to the talk. */
   drain(): void;
   end(session: SessionId, reason: 'done' | 'local'): void;
-  state(session: SessionId): TalkState | undefined;
+  state(session: SessionId): SessionState | undefined;
 }
 
 /** Takes a stream that the peer opened; `parameters`: the service's own, at most 1 KiB. */
 export type StreamHandler = (stream: TalkStream, parameters: Uint8Array) => void;
 
-/** One introduced talk. */
-export class Session {
+/** What the agent passes on: the connection's events, and what became of an extension. */
+type TalkEvent =
+  | ConnectionEvent
+  | { readonly kind: 'extended'; readonly seconds: number; readonly bytes: number | undefined }
+  | { readonly kind: 'extensionRefused' };
+
+const NO_PARAMETERS = new Uint8Array();
+
+/**
+ * One introduced talk. An event emitter of SessionEvents; an error that a listener throws is thrown
+ * again a moment later, out of the agent's way, as `uncaughtException`.
+ */
+export class Session extends EventEmitter<SessionEvents> {
   readonly info: SessionInfo;
   /** Resolves when both ends have proven themselves; rejects if the talk ends before. */
   readonly established: Promise<Path>;
   /** Resolves at the end, never rejects. */
   readonly ended: Promise<SessionEnd>;
-  /** Takes what the peer opens; without it, and for any other service, a stream is refused. */
+  /** Takes what the peer opens, in place of `stream` listeners and loops. */
   onStream: StreamHandler | undefined;
-  onEvent: (event: SessionEvent) => void = () => {};
   readonly #host: SessionHost;
   readonly #streams = new Map<StreamId, TalkStream>();
   /** Streams of the peer whose opening has not wholly arrived; at most STREAMS_MAX. */
-  readonly #openings = new Map<StreamId, Uint8Array>();
+  readonly #openings = new Map<StreamId, OpeningReader>();
+  /** Streams of the peer that nobody has taken yet. */
+  readonly #arrivals = new Arrivals<TalkStream>({
+    max: DATA_LIMITS.streamsMax,
+    onLeft: (streams) => refuseAll(streams),
+  });
+  readonly #messages = new Messages(() => this.#talk);
+  readonly #slab = new ReadSlab();
   readonly #settleEstablished: Deferred<Path>;
   readonly #settleEnded: Deferred<SessionEnd>;
+  /** Streams wait until the session is in its user's hands. */
+  #isHeld = false;
+  #isEstablished = false;
+  #isInEvent = false;
+  #isDrainDue = false;
   #end: SessionEnd | undefined;
   #lastTalk: Talk | undefined;
 
+  /** For the agent. */
   constructor(info: SessionInfo, host: SessionHost) {
+    super();
     this.info = info;
     this.#host = host;
     this.#lastTalk = host.talk(info.session);
-    const established = deferred<Path>();
-    this.established = established.promise;
-    this.#settleEstablished = established;
+    this.#settleEstablished = deferred<Path>();
+    this.established = this.#settleEstablished.promise;
     // A callee need not wait for it.
     this.established.catch(() => {});
-    const ended = deferred<SessionEnd>();
-    this.ended = ended.promise;
-    this.#settleEnded = ended;
+    this.#settleEnded = deferred<SessionEnd>();
+    this.ended = this.#settleEnded.promise;
   }
 
   /** How it ended, once it has. */
@@ -107,47 +93,140 @@ export class Session {
     return this.#end;
   }
 
-  /** Limits, counts and path as they are now; undefined when the talk is over. */
-  get state(): TalkState | undefined {
+  /** Limits, counts, path and transport as they are now; undefined when the talk is over. */
+  get state(): SessionState | undefined {
     return this.#host.state(this.info.session);
   }
 
   /**
-   * Opens a stream for the granted service.
-   * `parameters`: the service's own, at most 1 KiB.
-   * @throws NakodoError `talk-over` (or the reason of the end), `too-many-streams`.
+   * Opens a stream for the granted service. Costs no round trip: what is written at once leaves in
+   * the same datagram.
+   * `service`: must be the granted one, which is the default: a talk is granted for one service.
+   * `parameters`: the service's own, at most 1024 bytes, copied; the peer finds them at its stream.
+   * @throws NakodoError the reason of the end, `not-established`, `too-many-streams` (64 are open,
+   *   of both ends), `other-service` and `parameters-too-long` (exit 2).
    */
-  openStream(parameters: Uint8Array = new Uint8Array()): TalkStream {
+  openStream(service = this.info.service, parameters: Uint8Array = NO_PARAMETERS): TalkStream {
+    if (service !== this.info.service) throw streamError('other-service');
+    if (parameters.length > PARAMETERS_BYTES_MAX) throw streamError('parameters-too-long');
     if (this.#end !== undefined) throw endError(this.#end.reason);
+    if (!this.#isEstablished) throw streamError('not-established');
     const id = this.#talk?.openStream();
-    if (id === undefined) {
-      throw new NakodoError(
-        'no-stream',
-        'the talk takes no further stream now',
-        'wait until a stream is finished',
-      );
-    }
-    const stream = this.#adopt(id);
-    const encoded = encodeCbor(opening, { service: this.info.service, parameters });
-    const head = Uint8Array.of(encoded.length >> 8, encoded.length & 0xff);
-    stream.write(concatBytes(head, encoded));
+    if (id === undefined) throw streamError('too-many-streams');
+    const own = Uint8Array.from(parameters);
+    const stream = this.#adopt(id, own);
+    stream.write(encodeOpening({ service, parameters: own }));
     return stream;
   }
 
-  /** Ends the talk: `done` delivers what is in flight first, `local` stops at once. */
+  /**
+   * The streams that the peer opens, until the end of the talk. At most 64 wait for the loop; each
+   * of them holds its peer to the stream's window. Leaving the loop refuses those that wait.
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<TalkStream, undefined> {
+    return this.#arrivals.iterate();
+  }
+
+  /** Bytes of the largest datagram message now (RFC 9221); 0 before the talk is established. */
+  get maxDatagramBytes(): number {
+    return this.#isEstablished && this.#end === undefined ? (this.#talk?.maxDatagramBytes ?? 0) : 0;
+  }
+
+  /**
+   * Sends one message, at most once, before what waits in streams; it may be lost or overtaken.
+   * `bytes`: 1 to `maxDatagramBytes`, copied. False: not sent, since 64 wait already (skip this
+   * one, or slow down), or it is too large or empty, or the talk is not open.
+   */
+  sendDatagram(bytes: Uint8Array): boolean {
+    if (this.#end !== undefined || this.#talk?.sendDatagram(bytes) !== true) return false;
+    this.#drain();
+    return true;
+  }
+
+  /**
+   * The peer's datagram messages as they arrive, until the end of the talk. At most 64 wait; then
+   * the oldest goes, and `state.droppedMessages` counts it.
+   */
+  datagrams(): AsyncIterableIterator<Uint8Array, undefined> {
+    return this.#messages.iterate();
+  }
+
+  /**
+   * Ends the talk: `done` first delivers what was written, for as long as that makes progress;
+   * `local` stops at once. The peer hears the reason.
+   */
   finish(reason: 'done' | 'local'): void {
     this.#host.end(this.info.session, reason);
   }
 
+  /** Ends the talk as `finish` does, and resolves when it has ended. */
+  close(reason: 'done' | 'local' = 'done'): Promise<SessionEnd> {
+    if (this.#end === undefined) this.finish(reason);
+    return this.ended;
+  }
+
+  /** For `await using`: `close()`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** For the agent: streams wait until `handOver`. */
+  hold(): void {
+    this.#isHeld = true;
+  }
+
+  /**
+   * For the agent: its user has the session now, and this turn of the event loop to say who takes
+   * streams. After it they are refused if nobody does.
+   */
+  handOver(): void {
+    setImmediate(() => {
+      this.#isHeld = false;
+      this.#guarded(() => {
+        if (!this.#arrivals.isTaken) {
+          for (const stream of this.#arrivals.takeAll()) this.#offer(stream);
+        }
+        this.#offerMessages();
+      });
+    });
+  }
+
   /** For the agent: what the talk's connection says. */
-  onTalkEvent(event: ConnectionEvent): void {
+  onTalkEvent(event: TalkEvent): void {
+    // Whoever says it goes on to drain the talk.
+    this.#isInEvent = true;
+    this.#guarded(() => this.#onTalkEvent(event));
+    this.#isInEvent = false;
+  }
+
+  /** For the agent: the last that is heard of this talk. */
+  onEnded(end: SessionEnd): void {
+    if (this.#end !== undefined) return;
+    const talk = this.#talk;
+    this.#end = end;
+    const why = endError(end.reason);
+    // Streams that still wait for a loop are taken from it afterwards: what they hold had arrived.
+    for (const stream of this.#streams.values()) {
+      this.#guarded(() => stream.onTalkEnded(talk, why));
+    }
+    this.#streams.clear();
+    this.#openings.clear();
+    this.#arrivals.end();
+    this.#messages.end();
+    this.#settleEstablished.reject(why);
+    this.#settleEnded.resolve(end);
+    this.#guarded(() => this.emit('end', end));
+  }
+
+  #onTalkEvent(event: TalkEvent): void {
     switch (event.kind) {
       case 'established':
+        this.#isEstablished = true;
         this.#settleEstablished.resolve(event.path);
-        this.onEvent(event);
+        this.emit('established', event.path);
         break;
       case 'stream':
-        this.#openings.set(event.stream, new Uint8Array(0));
+        this.#openings.set(event.stream, new OpeningReader());
         this.#readOpening(event.stream);
         break;
       case 'readable':
@@ -158,8 +237,8 @@ export class Session {
         this.#streams.get(event.stream)?.onWritable();
         break;
       case 'reset':
-        if (this.#openings.delete(event.stream)) this.#talk?.reset(event.stream, REFUSED_STREAM);
-        this.#streams.get(event.stream)?.onReset();
+        if (this.#openings.delete(event.stream)) this.#refuse(event.stream);
+        this.#streams.get(event.stream)?.onReset(event.code);
         break;
       case 'delivered':
         this.#streams.get(event.stream)?.onDelivered();
@@ -167,25 +246,21 @@ export class Session {
       case 'stopped':
         this.#streams.get(event.stream)?.onStopped();
         break;
+      case 'datagram':
+        this.#offerMessages();
+        break;
       case 'expiryNear':
-        this.onEvent(event);
+        this.emit('expiryNear', event.by);
+        break;
+      case 'extended':
+        this.emit('extended', { seconds: event.seconds, bytes: event.bytes });
+        break;
+      case 'extensionRefused':
+        this.emit('extensionRefused');
         break;
       default:
         break;
     }
-  }
-
-  /** For the agent: the last that is heard of this talk. */
-  onEnded(end: SessionEnd): void {
-    if (this.#end !== undefined) return;
-    const talk = this.#talk;
-    this.#end = end;
-    const why = endError(end.reason);
-    for (const stream of this.#streams.values()) stream.onTalkEnded(talk, why);
-    this.#streams.clear();
-    this.#openings.clear();
-    this.#settleEstablished.reject(why);
-    this.#settleEnded.resolve(end);
   }
 
   /** The agent forgets a talk when it ends; what had arrived is still read from it then. */
@@ -194,14 +269,37 @@ export class Session {
     return this.#lastTalk;
   }
 
-  #adopt(id: StreamId): TalkStream {
-    const stream = new TalkStream(id, {
-      talk: () => (this.#end === undefined ? this.#talk : undefined),
-      drain: () => this.#host.drain(),
-      forget: (gone) => void this.#streams.delete(gone),
+  /** Once for all that is done in this turn: what is written together leaves together. */
+  #drain(): void {
+    if (this.#isInEvent || this.#isDrainDue) return;
+    this.#isDrainDue = true;
+    queueMicrotask(() => {
+      this.#isDrainDue = false;
+      this.#host.drain();
     });
-    // Whoever uses the stream hears of its failure by its own means; nobody must die of it.
-    stream.on('error', () => {});
+  }
+
+  /** Runs what may call the application; its errors are not the agent's. */
+  #guarded(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
+
+  #adopt(id: StreamId, parameters: Uint8Array): TalkStream {
+    const stream = new TalkStream(id, parameters, {
+      talk: () => (this.#end === undefined ? this.#talk : undefined),
+      drain: () => this.#drain(),
+      forget: (gone) => {
+        this.#streams.delete(gone.id);
+        this.#arrivals.drop(gone);
+      },
+      slab: this.#slab,
+    });
     this.#streams.set(id, stream);
     return stream;
   }
@@ -209,84 +307,46 @@ export class Session {
   /** Reads exactly the opening, so that the first byte behind it is the service's. */
   #readOpening(id: StreamId): void {
     const talk = this.#talk;
-    let got = this.#openings.get(id);
-    while (talk !== undefined && got !== undefined) {
-      const wanted = openingLength(got) - got.length;
-      if (wanted <= 0) break;
-      const more = new Uint8Array(wanted);
-      const length = talk.read(id, more);
-      if (length < 0 || openingLength(got) > OPENING_HEAD_BYTES + OPENING_BYTES_MAX) {
-        this.#refuse(id);
-        return;
-      }
-      if (length === 0) return;
-      got = concatBytes(got, more.subarray(0, length));
-      this.#openings.set(id, got);
-    }
-    if (got === undefined) return;
-    const decoded = decodeCbor(opening, got.subarray(OPENING_HEAD_BYTES));
-    const handler = this.onStream;
-    if (decoded?.service !== this.info.service || handler === undefined) {
+    if (talk === undefined) return;
+    const opened = this.#openings.get(id)?.read(talk, id);
+    if (opened === undefined) return;
+    this.#openings.delete(id);
+    if (opened === 'bad' || opened.service !== this.info.service) {
       this.#refuse(id);
       return;
     }
-    this.#openings.delete(id);
-    const stream = this.#adopt(id);
-    handler(stream, decoded.parameters);
+    const stream = this.#adopt(id, opened.parameters);
+    if (!this.#isHeld) this.#offer(stream);
+    else if (!this.#arrivals.push(stream)) stream.refuse();
+  }
+
+  /** To the handler, the listeners or the loops, in this order; else it is refused. */
+  #offer(stream: TalkStream): void {
+    if (this.onStream !== undefined) this.onStream(stream, stream.parameters);
+    else if (this.listenerCount('stream') > 0) this.emit('stream', stream);
+    else if (!this.#arrivals.isTaken || !this.#arrivals.push(stream)) stream.refuse();
   }
 
   #refuse(id: StreamId): void {
-    this.#openings.delete(id);
-    this.#talk?.stop(id, REFUSED_STREAM);
-    this.#talk?.reset(id, REFUSED_STREAM);
-    this.#host.drain();
+    this.#talk?.stop(id, STREAM_CODE.refused);
+    this.#talk?.reset(id, STREAM_CODE.refused);
+    this.#drain();
+  }
+
+  /** To the listeners, else to the loops; else they stay in the talk's own queue. */
+  #offerMessages(): void {
+    if (this.listenerCount('datagram') === 0) {
+      this.#messages.arrived();
+      return;
+    }
+    // At most DATA_LIMITS.datagramsReceiveMax wait, and no more arrive meanwhile.
+    for (let message = this.#talk?.readDatagram(); message !== undefined;) {
+      this.emit('datagram', message);
+      message = this.#talk?.readDatagram();
+    }
   }
 }
 
-/** The error for work that an end of the talk cut off. */
-export function endError(reason: EndReason): NakodoError {
-  return new NakodoError(
-    reason,
-    `the talk ended: ${endSentence(reason)}`,
-    NEXT_STEPS[reason] ?? 'call again',
-    endExit(reason),
-  );
-}
-
-const NEXT_STEPS: Partial<Readonly<Record<EndReason, string>>> = {
-  time: 'call again, ask for more time (--for), or let the callee allow extensions',
-  quota: 'call again, ask for more bytes (--bytes), or let the callee allow extensions',
-  operator: 'ask the operator',
-  revoked: 'ask the operator',
-  'path-lost': 'check that UDP passes between the two terminals',
-  'peer-gone': 'check the other terminal, then call again',
-};
-
-function endExit(reason: EndReason): ExitCode {
-  if (isLimit(reason)) return EXIT.limit;
-  return reason === 'path-lost' || reason === 'peer-gone' ? EXIT.unreachable : EXIT.failed;
-}
-
-/** Bytes of an opening, its head included, as far as `got` tells. */
-function openingLength(got: Uint8Array): number {
-  if (got.length < OPENING_HEAD_BYTES) return OPENING_HEAD_BYTES;
-  return OPENING_HEAD_BYTES + ((got[0] << 8) | got[1]);
-}
-
-interface Deferred<T> {
-  readonly promise: Promise<T>;
-  resolve(value: T): void;
-  reject(error: Error): void;
-}
-
-function deferred<T>(): Deferred<T> {
-  let settle: Pick<Deferred<T>, 'resolve' | 'reject'> | undefined;
-  const promise = new Promise<T>((resolve, reject) => {
-    settle = { resolve, reject };
-  });
-  return {
-    promise,
-    resolve: (value) => settle?.resolve(value),
-    reject: (error) => settle?.reject(error),
-  };
+function refuseAll(streams: readonly TalkStream[]): void {
+  for (const stream of streams) stream.refuse();
 }

@@ -1,16 +1,21 @@
 // One stream of a talk as a Node stream: what the application does not read stays in the talk's
 // receive window and so stops the peer; what the talk does not take waits here, one chunk, and so
-// stops the application. Works with pipeline().
+// stops the application. Works with pipeline(). Docs: docs/sessions.md.
 
 import { Duplex } from 'node:stream';
 import { assert } from '../../protocol/assert.ts';
 import type { StreamId, Talk } from '../../protocol/data/connection-types.ts';
-import { NakodoError } from '../../protocol/errors.ts';
+import type { NakodoError } from '../../protocol/errors.ts';
+import { resetError } from './call-error.ts';
+import type { ReadSlab } from './read-slab.ts';
+import { STREAM_CODE } from './stream-opening.ts';
 
-/** Bytes read from the talk at a time: chosen by us, a few datagrams on loopback. */
-const READ_BYTES = 64 * 1024;
-/** Code of RESET_STREAM and STOP_SENDING when an application gives a stream up. */
-const GIVEN_UP = 1;
+/**
+ * Bytes that wait in Node's own buffers before the application is told to pause, in either
+ * direction: chosen by us, a turn's worth. What lies beneath is the talk's: its send buffer and
+ * the receive window (data/limits.ts).
+ */
+const HIGH_WATER_BYTES = 64 * 1024;
 
 /** What a stream needs of its session. */
 interface StreamHost {
@@ -19,7 +24,8 @@ interface StreamHost {
   /** To be called after every command to the talk. */
   drain(): void;
   /** The stream is gone for good. */
-  forget(stream: StreamId): void;
+  forget(stream: TalkStream): void;
+  readonly slab: ReadSlab;
 }
 
 interface Waiting {
@@ -28,23 +34,48 @@ interface Waiting {
   readonly done: (error?: Error) => void;
 }
 
-/** A bidirectional stream of a talk. */
+type Done = (error?: Error | null) => void;
+
+/**
+ * A bidirectional stream of a talk: reliable, in order, encrypted.
+ * `end()` half-closes; `finish` is emitted when the peer has acknowledged every byte.
+ * `destroy()` gives both directions up: the peer's stream fails with `stream-reset`.
+ * Its errors are NakodoErrors: `stream-reset`, `stream-refused`, or the reason of the talk's end.
+ * One that nobody listens for ends nothing but the stream.
+ */
 export class TalkStream extends Duplex {
   readonly id: StreamId;
-  /** The peer reads no more (STOP_SENDING): what is written goes nowhere, its answer may follow. */
-  isStopped = false;
+  /** What its opener sent along: the service's own, 0 to 1024 bytes. */
+  readonly parameters: Uint8Array;
   readonly #host: StreamHost;
+  #isStopped = false;
   #waiting: Waiting | undefined;
   #wantsMore = false;
   #hasFinished = false;
   #isDelivered = false;
-  #delivery: ((error?: Error | null) => void) | undefined;
+  #delivery: Done | undefined;
   #hasReadAll = false;
+  /** Why the talk ended, once it has. */
+  #over: NakodoError | undefined;
+  #code: number = STREAM_CODE.givenUp;
 
-  constructor(id: StreamId, host: StreamHost) {
-    super({ allowHalfOpen: true, readableHighWaterMark: READ_BYTES });
+  /** For the session. */
+  constructor(id: StreamId, parameters: Uint8Array, host: StreamHost) {
+    super({
+      allowHalfOpen: true,
+      readableHighWaterMark: HIGH_WATER_BYTES,
+      writableHighWaterMark: HIGH_WATER_BYTES,
+    });
     this.id = id;
+    this.parameters = parameters;
     this.#host = host;
+    // Whoever uses the stream hears of its failure by its own means; nobody must die of it.
+    this.on('error', () => {});
+  }
+
+  /** The peer reads no more (STOP_SENDING): what is written goes nowhere, its answer may follow. */
+  get isStopped(): boolean {
+    return this.#isStopped;
   }
 
   override _read(): void {
@@ -52,17 +83,33 @@ export class TalkStream extends Duplex {
     this.#pull();
   }
 
-  override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
+  /** Node's read(); after the end of the talk it also notices that all that was left is read. */
+  override read(size?: number): ReturnType<Duplex['read']> {
+    const chunk: unknown = super.read(size);
+    const why = this.#over;
+    // A moment later: whoever has just taken the last of it comes first.
+    if (why !== undefined && !this.#hasReadAll && this.#isRead) {
+      process.nextTick(() => this.destroy(why));
+    }
+    return chunk;
+  }
+
+  /** The chunk is copied before `done`: its owner may use it again then. */
+  override _write(chunk: Buffer, _encoding: string, done: Done): void {
     assert(this.#waiting === undefined, 'Node writes one chunk at a time');
+    if (this.#over !== undefined) {
+      done(this.#over);
+      return;
+    }
     this.#waiting = { chunk, at: 0, done };
     this.#push();
   }
 
   /** `finish` is emitted when everything is delivered: so pipeline() means what it says. */
-  override _final(done: (error?: Error | null) => void): void {
+  override _final(done: Done): void {
     this.#hasFinished = true;
-    if (this.isStopped) {
-      done();
+    if (this.isStopped || this.#over !== undefined) {
+      done(this.isStopped ? null : this.#over);
       return;
     }
     this.#delivery = done;
@@ -70,11 +117,13 @@ export class TalkStream extends Duplex {
     this.#host.drain();
   }
 
-  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+  override _destroy(error: Error | null, done: Done): void {
     const talk = this.#host.talk();
-    if (!this.#hasFinished) talk?.reset(this.id, GIVEN_UP);
-    if (!this.#hasReadAll) talk?.stop(this.id, GIVEN_UP);
-    this.#host.forget(this.id);
+    // What was ended is still delivered, unless something failed.
+    const isWanted = this.#hasFinished && (error === null || this.#isDelivered);
+    if (!isWanted) talk?.reset(this.id, this.#code);
+    if (!this.#hasReadAll) talk?.stop(this.id, this.#code);
+    this.#host.forget(this);
     this.#host.drain();
     const waiting = this.#waiting;
     this.#waiting = undefined;
@@ -83,16 +132,23 @@ export class TalkStream extends Duplex {
     done(error);
   }
 
-  /** Tells the peer that nothing more of this stream is read; writing goes on. */
+  /** Tells the peer that nothing more of this stream is read (STOP_SENDING); writing goes on. */
   stopReading(): void {
     if (this.#hasReadAll) return;
     this.#hasReadAll = true;
-    this.#host.talk()?.stop(this.id, GIVEN_UP);
+    this.#host.talk()?.stop(this.id, this.#code);
     this.push(null);
     this.resume();
     this.#host.drain();
   }
 
+  /** For the session: nobody here takes it. */
+  refuse(): void {
+    this.#code = STREAM_CODE.refused;
+    this.destroy();
+  }
+
+  /** For the session, as all below. */
   onReadable(): void {
     this.#pull();
   }
@@ -102,7 +158,7 @@ export class TalkStream extends Duplex {
   }
 
   onStopped(): void {
-    this.isStopped = true;
+    this.#isStopped = true;
     this.#push();
     this.#settleDelivery(null);
   }
@@ -112,35 +168,43 @@ export class TalkStream extends Duplex {
     this.#settleDelivery(null);
   }
 
-  onReset(): void {
+  onReset(code: number): void {
     if (this.#hasReadAll) return;
     this.#hasReadAll = true;
-    this.destroy(
-      new NakodoError('stream-reset', 'the other terminal gave up this stream', 'try again'),
-    );
+    this.destroy(resetError(code));
   }
 
-  /** The talk is over: what had arrived is still handed on, then the stream fails with `why`. */
+  /** The talk is over: what had arrived can still be read, then the stream fails with `why`. */
   onTalkEnded(salvage: Talk | undefined, why: NakodoError): void {
     if (this.destroyed) return;
-    if (salvage !== undefined && !this.#hasReadAll) this.#readAll(salvage);
+    if (salvage !== undefined) this.#readAll(salvage);
+    this.#over = why;
     // A peer that ends the talk as done has what it wanted, even if its last word of it was lost.
     if (why.code === 'done' && this.#hasFinished) this.onDelivered();
+    // A stream whose both directions are through just ends.
     if (this.#hasReadAll && this.#isDelivered) return;
-    this.destroy(why);
+    const isWriting = this.writableLength > 0 || this.#delivery !== undefined;
+    if (isWriting || this.#isRead) this.destroy(why);
+    // A moment later: whoever hears of the end of what there is to read comes first.
+    else this.once('end', () => process.nextTick(() => this.destroy(why)));
+  }
+
+  /** Nothing is left to read; of a whole stream its reader knows it. */
+  get #isRead(): boolean {
+    return this.#hasReadAll ? this.readableEnded : this.readableLength === 0;
   }
 
   #pull(): void {
     while (this.#wantsMore && !this.#hasReadAll) {
       const talk = this.#host.talk();
       if (talk === undefined) return;
-      const into = new Uint8Array(READ_BYTES);
-      const length = talk.read(this.id, into);
+      const { slab } = this.#host;
+      const length = talk.read(this.id, slab.room);
       if (length === 0) return;
       if (length < 0) {
         this.#hasReadAll = true;
         this.push(null);
-      } else if (!this.push(into.subarray(0, length))) {
+      } else if (!this.push(slab.take(length))) {
         this.#wantsMore = false;
       }
       // Reading opens the window: the peer should hear of it.
@@ -150,16 +214,16 @@ export class TalkStream extends Duplex {
 
   /** Bounded by the talk's receive window. */
   #readAll(talk: Talk): void {
-    for (;;) {
-      const into = new Uint8Array(READ_BYTES);
-      const length = talk.read(this.id, into);
+    const { slab } = this.#host;
+    while (!this.#hasReadAll) {
+      const length = talk.read(this.id, slab.room);
       if (length === 0) return;
       if (length < 0) {
         this.#hasReadAll = true;
         this.push(null);
-        return;
+      } else {
+        this.push(slab.take(length));
       }
-      this.push(into.subarray(0, length));
     }
   }
 
@@ -169,7 +233,8 @@ export class TalkStream extends Duplex {
     const talk = this.#host.talk();
     if (talk === undefined) return;
     if (!this.isStopped) {
-      waiting.at += talk.write(this.id, waiting.chunk.subarray(waiting.at));
+      const { chunk, at } = waiting;
+      waiting.at += talk.write(this.id, at === 0 ? chunk : chunk.subarray(at));
       this.#host.drain();
     }
     if (this.#waiting !== waiting) return;

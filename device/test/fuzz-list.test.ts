@@ -9,7 +9,7 @@ import { valuesOf } from '../../protocol/test/arbitraries.ts';
 import { fuzz } from '../../protocol/test/fuzz.ts';
 import { formatListFile, parseListFile } from '../list-file.ts';
 import { answer, parameters } from '../shell/file-service.ts';
-import { opening } from '../shell/session.ts';
+import { opening } from '../shell/stream-opening.ts';
 
 const PROBLEM_CHARACTERS_MAX = 400;
 

@@ -100,7 +100,7 @@ t.test('S4005: a sender that lies about the size or the hash is told so', async 
     ['a huge one', 2 ** 50, 10, 'size-differs'],
   ];
   for (const [name, size, length, code] of lies) {
-    const stream = session.openStream(encodeCbor(parameters, { name, size }));
+    const stream = session.openStream(undefined, encodeCbor(parameters, { name, size }));
     stream.end(Buffer.alloc(length, 1));
     const answer = Buffer.concat((await stream.toArray()) as Buffer[]).toString('latin1');
     t.ok(answer.includes(code), `${name}: ${answer}`);

@@ -154,7 +154,7 @@ t.test('S1005: streams work with pipeline, both ways, and keep their parameters'
   const { caller, callee } = await talk(t, { seconds: 60 });
   const content = randomBytes(2_000_000);
   const incoming = nextStream(callee);
-  const stream = caller.openStream(Buffer.from('hello'));
+  const stream = caller.openStream('test', Buffer.from('hello'));
   const { stream: far, parameters } = await incoming;
   t.equal(Buffer.from(parameters).toString(), 'hello');
   const echoing = pipeline(far, far);
@@ -179,9 +179,10 @@ t.test('S4005: a stream without a handler, or of another service, is refused', a
   const { caller, callee } = await talk(t, { seconds: 60 });
   const refused = caller.openStream();
   const [error] = (await once(refused, 'error')) as [{ code: string }];
-  t.equal(error.code, 'stream-reset');
+  t.equal(error.code, 'stream-refused');
   t.equal(callee.onStream, undefined);
-  t.throws(() => caller.openStream(new Uint8Array(5_000)));
+  t.throws(() => caller.openStream('test', new Uint8Array(5_000)), { code: 'parameters-too-long' });
+  t.throws(() => caller.openStream('other'), { code: 'other-service' });
   const incoming = nextStream(callee);
   caller.openStream().end('x');
   const { stream } = await incoming;

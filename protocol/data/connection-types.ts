@@ -118,6 +118,8 @@ export interface TalkState {
   readonly bytesLeft: number | undefined;
   readonly rttMs: number | undefined;
   readonly path: Path | undefined;
+  /** Received datagram messages that the full queue dropped, since nobody read them. */
+  readonly droppedMessages: number;
   readonly transport: TransportState;
 }
 
@@ -133,6 +135,8 @@ export interface Talk {
   read(stream: StreamId, into: Uint8Array): number;
   reset(stream: StreamId, code: number): void;
   stop(stream: StreamId, code: number): void;
+  /** Bytes of the largest payload that sendDatagram() takes on the path as it is now. */
+  readonly maxDatagramBytes: number;
   /** False when the queue is full or the payload does not fit one datagram. */
   sendDatagram(bytes: Uint8Array): boolean;
   readDatagram(): Uint8Array | undefined;

@@ -107,7 +107,7 @@ export async function runFleet(town: Town, options: FleetOptions): Promise<Fleet
 
 /** Answers every stream with the SHA-256 of what came on it. */
 export function answerWithHash(session: Session): void {
-  session.onStream = (stream) => void answer(stream);
+  session.on('stream', (stream) => void answer(stream));
 }
 
 async function answer(stream: Duplex): Promise<void> {

@@ -4,7 +4,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { buffer } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
-import type { Session, SessionEvent } from '../../device/shell/session.ts';
+import type { Session } from '../../device/shell/session.ts';
 import { until } from '../../protocol/test/until.ts';
 import { type Town, allowing, openTown } from '../fleet/town.ts';
 import { type Overheard, overheard } from './overheard.ts';
@@ -46,13 +46,18 @@ async function bothEnds(caller: Session, { incoming }: Overheard) {
 }
 
 /** What a session says from now on. */
-function eventsOf(session: Session): SessionEvent[] {
-  const events: SessionEvent[] = [];
-  session.onEvent = (event) => void events.push(event);
+function eventsOf(session: Session): Said[] {
+  const events: Said[] = [];
+  session.on('extended', (terms) => events.push({ kind: 'extended', ...terms }));
+  session.on('extensionRefused', () => events.push({ kind: 'extensionRefused' }));
   return events;
 }
 
-const has = (events: readonly SessionEvent[], kind: SessionEvent['kind']): boolean =>
+interface Said {
+  readonly kind: 'extended' | 'extensionRefused';
+  readonly bytes?: number | undefined;
+}
+const has = (events: readonly Said[], kind: Said['kind']): boolean =>
   events.some((event) => event.kind === kind);
 
 for (const servers of ['one process', 'two, joined by TCP alone']) {

@@ -6,7 +6,8 @@ import { renewMembership } from '../../device/shell/enrol.ts';
 import { type Enrolment, type Identity } from '../../device/shell/home.ts';
 import { loadEnrolment, loadIdentity, openHome } from '../../device/shell/home.ts';
 import { ServerTrust } from '../../device/shell/server-trust.ts';
-import type { Session, SessionEnd } from '../../device/shell/session.ts';
+import type { SessionEnd } from '../../device/shell/session-types.ts';
+import type { Session } from '../../device/shell/session.ts';
 import type { Terms } from '../../protocol/control/messages.ts';
 import { errorCode } from '../../protocol/errors.ts';
 import { TOKEN_NONCE_BYTES, makeToken } from '../../protocol/identity/token.ts';
@@ -49,7 +50,7 @@ export async function flow(caller: Agent, to: string, want: Terms = {}): Promise
 export function echoing(agent: Agent): ReadonlyMap<string, Promise<SeenEnd>> {
   const ends = new Map<string, Promise<SeenEnd>>();
   agent.onIncoming((session) => {
-    session.onStream = (stream) => void stream.pipe(stream);
+    session.on('stream', (stream) => void stream.pipe(stream));
     ends.set(session.info.session, seenEnd(session));
   });
   return ends;

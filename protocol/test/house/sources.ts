@@ -50,8 +50,14 @@ export function repositoryRoot(): string {
   return folder;
 }
 
-const SHELL_FOLDERS = ['protocol/io/', 'device/shell/', 'broker/shell/', 'session-manager/shell/'];
-const SHELL_FILES = ['device/agent.ts'];
+const SHELL_FOLDERS = [
+  'protocol/io/',
+  'device/shell/',
+  'device/examples/',
+  'broker/shell/',
+  'session-manager/shell/',
+];
+const SHELL_FILES = ['device/agent.ts', 'device/index.ts'];
 
 /** Which room a file stands in (docs/ARCHITECTURE.md). */
 export function kindOf(path: string): Source['kind'] {
