@@ -375,7 +375,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     const eliciting = decodeFrames(this.#reader, this.#frames);
     if (eliciting === undefined) throw new PeerError('malformed packet');
     const taken = this.#frames.finish();
-    if (taken) received.onPacket(this.#now, packetNumber, eliciting);
+    if (taken) received.onPacket(this.#now, packetNumber, eliciting, bytes.length);
     const { close } = this.#frames;
     if (close !== undefined) this.#endByPeer(close.reason, close.receivedBytes);
   }

@@ -90,6 +90,13 @@ export class Datagrams {
     this.#incoming.push(payload);
   }
 
+  /** One of `bytes` came and is pushed out by others of the same packet: counted, never kept. */
+  onPushedOut(bytes: number): void {
+    this.#receivedBytes += bytes;
+    this.#meter.onReceived(bytes);
+    this.#dropped++;
+  }
+
   /** Writes as many as fit and as the meter has credit for. */
   write(writer: Writer, packet: SentPacket): void {
     while (this.#outgoing.length > 0) {

@@ -8,8 +8,11 @@ import { micros } from '../time.ts';
 import type { ConnectionParts } from './connection-parts.ts';
 import type { AckFrame, CloseNumbers, FrameHandler, QuotaNumbers } from './frame.ts';
 import type { PacketBuilder } from './packet-builder.ts';
+import { DATA_LIMITS } from './limits.ts';
 import { PeerError } from './peer-error.ts';
 import type { Protection } from './protection.ts';
+
+const NO_BYTES = new Uint8Array(0);
 
 /** A CLOSE as it came: why, and how many metered bytes the peer has received of ours. */
 interface PeerClose {
@@ -24,7 +27,10 @@ export class PeerFrames implements FrameHandler {
   #now = micros(0);
   #protection: Protection | undefined;
   #refused = false;
-  #datagrams: Uint8Array[] = [];
+  #hasAck = false;
+  /** Messages of the packet: start, end, start, end … in `#bytes`. */
+  readonly #messages: number[] = [];
+  #bytes: Uint8Array = NO_BYTES;
   #close: PeerClose | undefined;
 
   constructor(parts: ConnectionParts, builder: PacketBuilder) {
@@ -37,7 +43,8 @@ export class PeerFrames implements FrameHandler {
     this.#protection = protection;
     this.#refused = false;
     this.#close = undefined;
-    if (this.#datagrams.length > 0) this.#datagrams = [];
+    this.#hasAck = false;
+    this.#messages.length = 0;
   }
 
   /**
@@ -47,12 +54,23 @@ export class PeerFrames implements FrameHandler {
    */
   finish(): boolean {
     if (this.#refused) return false;
-    for (const payload of this.#datagrams) {
-      this.#parts.datagrams.onReceived(payload);
-      this.#parts.events.datagram();
-    }
+    if (this.#messages.length > 0) this.#takeMessages();
     if (this.#parts.meter.isOverdrawn()) throw new PeerError('more bytes than were granted');
     return true;
+  }
+
+  #takeMessages(): void {
+    const { datagrams, events } = this.#parts;
+    const messages = this.#messages;
+    // Those that others of the same packet would push out are counted and not copied.
+    const firstKept = messages.length - 2 * DATA_LIMITS.datagramsReceiveMax;
+    for (let i = 0; i < messages.length; i += 2) {
+      const [start, end] = [messages[i], messages[i + 1]];
+      if (i < firstKept) datagrams.onPushedOut(end - start);
+      else datagrams.onReceived(this.#bytes.slice(start, end));
+    }
+    this.#bytes = NO_BYTES;
+    events.datagram();
   }
 
   /** The CLOSE in the packet, if there was one. */
@@ -60,7 +78,10 @@ export class PeerFrames implements FrameHandler {
     return this.#close;
   }
 
+  /** @throws PeerError for a second one in a packet: each costs a walk over what is in flight. */
   onAck(ack: AckFrame): void {
+    if (this.#hasAck) throw new PeerError('two ACKs in one packet');
+    this.#hasAck = true;
     this.#parts.recovery.onAck(this.#now, ack);
     this.#protection?.onAcknowledged(ack.largest);
   }
@@ -102,8 +123,9 @@ export class PeerFrames implements FrameHandler {
   }
 
   onDatagram(bytes: Uint8Array, start: number, end: number): void {
-    // Kept until the whole packet is taken: one that comes again must not be counted twice.
-    this.#datagrams.push(bytes.slice(start, end));
+    // Not before the whole packet is taken: one that comes again must not be counted twice.
+    this.#bytes = bytes;
+    this.#messages.push(start, end);
   }
 
   onClose(close: CloseNumbers): void {

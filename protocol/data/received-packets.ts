@@ -4,8 +4,10 @@
 
 import type { Micros } from '../time.ts';
 import { NEVER, after, micros, ms } from '../time.ts';
+import { TAG_BYTES } from '../crypto.ts';
 import { FRAME } from './frame.ts';
 import { DATA_LIMITS } from './limits.ts';
+import { HEADER_BYTES } from './packet.ts';
 import { Ranges } from './ranges.ts';
 import type { Writer } from './varint.ts';
 import { varintSize } from './varint.ts';
@@ -16,12 +18,16 @@ export class ReceivedPackets {
   #largest = -1;
   #largestAt = micros(0);
   #unacknowledged = 0;
+  /** Bytes of packets that came since the last ACK. */
+  #bytes = 0;
   /** Anything to tell that was not told. */
   #news = false;
   #atOnce = false;
   #deadline: Micros = NEVER;
 
-  onPacket(now: Micros, packetNumber: number, eliciting: boolean): void {
+  /** `bytes`: of the whole packet. */
+  onPacket(now: Micros, packetNumber: number, eliciting: boolean, bytes: number): void {
+    this.#bytes += bytes;
     const inOrder = packetNumber === this.#largest + 1;
     this.#ranges.insert(packetNumber, packetNumber + 1);
     if (this.#ranges.count > DATA_LIMITS.ackRangesSent) this.#ranges.dropFirst();
@@ -57,6 +63,7 @@ export class ReceivedPackets {
 
   /**
    * Writes an ACK; returns the largest packet number in it, undefined if not even one range fits.
+   * The whole packet stays within `ackAmplificationMax` of what came, unless one range is more.
    * Counts as told only when `onWritten` follows: the packet may still be given up.
    */
   write(now: Micros, writer: Writer): number | undefined {
@@ -68,11 +75,13 @@ export class ReceivedPackets {
     const first = largest - this.#ranges.start(top);
     const head = 1 + varintSize(largest) + varintSize(delay) + 1 + varintSize(first);
     if (head > writer.room) return undefined;
+    const least = HEADER_BYTES + TAG_BYTES + DATA_LIMITS.paddingBytes;
+    const room = Math.min(writer.room, DATA_LIMITS.ackAmplificationMax * this.#bytes - least);
     let size = head;
     let ranges = 1;
     while (ranges < count) {
       const more = this.#pairSize(top - ranges);
-      if (size + more > writer.room) break;
+      if (size + more > room) break;
       size += more;
       ranges++;
     }
@@ -93,6 +102,7 @@ export class ReceivedPackets {
     this.#news = false;
     this.#atOnce = false;
     this.#unacknowledged = 0;
+    this.#bytes = 0;
     this.#deadline = NEVER;
   }
 

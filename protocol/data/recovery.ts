@@ -174,6 +174,9 @@ export class Recovery {
       // Nobody will acknowledge it in time; it is not in flight, only its number was used.
       packet.state = 'acknowledged';
       this.#sent.settle();
+      if (this.#sent.count - this.#elicitingInFlight > DATA_LIMITS.settledPacketsMax) {
+        this.#giveUpOldest(now);
+      }
       return;
     }
     if (this.#bytesInFlight === 0) {
@@ -340,6 +343,20 @@ export class Recovery {
     });
   }
 
+  /** A peer that talks and never acknowledges this one packet would make the ledger grow. */
+  #giveUpOldest(now: Micros): void {
+    const packet = this.#sent.at(this.#sent.base);
+    const { bytes, sentAt } = packet;
+    this.#onLost(now, packet);
+    this.#sent.settle();
+    this.#controller.onLoss(now, {
+      lostBytes: bytes,
+      newestSentAt: sentAt,
+      bytesInFlight: this.#bytesInFlight,
+      persistent: false,
+    });
+  }
+
   #onLost(now: Micros, packet: SentPacket): void {
     packet.state = 'lost';
     this.#bytesInFlight -= packet.bytes;
@@ -406,7 +423,9 @@ export class Recovery {
     sample.priorDelivered = newest.delivered;
     sample.txInFlight = newest.txInFlight;
     sample.deliveredBytes = this.#delivered - newest.delivered;
-    sample.intervalMicros = Math.max(sendElapsed, ackElapsed);
+    const interval = Math.max(sendElapsed, ackElapsed);
+    // Shorter than any round trip: no rate (draft-ietf-ccwg-bbr §4.1.2.3).
+    sample.intervalMicros = interval < this.#rtt.minimum ? 0 : interval;
     sample.deliveredTotal = this.#delivered;
     sample.rttMicros = rttMicros;
     sample.appLimited = newest.appLimited;

@@ -139,7 +139,7 @@ t.test(
   async (t) => {
     const received = new ReceivedPackets();
     const now = micros(10);
-    for (const number of [0, 1, 2, 5, 6, 9]) received.onPacket(now, number, true);
+    for (const number of [0, 1, 2, 5, 6, 9]) received.onPacket(now, number, true, 1200);
     const bytes = written((writer) => received.write(micros(110), writer));
     t.strictSame(decoded(bytes), [false, ['ack', 9, 100, [9, 9, 5, 6, 0, 2]]]);
     const short = written((writer) => received.write(now, writer), 7);
@@ -156,25 +156,25 @@ t.test(
       received.onWritten();
     };
     const received = new ReceivedPackets();
-    received.onPacket(now, 0, true);
+    received.onPacket(now, 0, true, 1200);
     t.notOk(received.isDue(now));
     t.equal(received.deadline, 3000);
     t.ok(received.isDue(micros(3000)));
-    for (let i = 1; i < DATA_LIMITS.ackEvery; i++) received.onPacket(now, i, true);
+    for (let i = 1; i < DATA_LIMITS.ackEvery; i++) received.onPacket(now, i, true, 1200);
     t.ok(received.isDue(now), '16 packets');
     tell(received);
     t.notOk(received.isDue(micros(1_000_000)), 'told');
-    received.onPacket(now, 17, true);
+    received.onPacket(now, 17, true, 1200);
     t.ok(received.isDue(now), 'a gap');
     tell(received);
-    received.onPacket(now, 18, false);
+    received.onPacket(now, 18, false, 1200);
     t.notOk(received.hasNews, 'an ACK is not acknowledged');
   },
 );
 
 t.test('only 32 ranges are kept, and those that the peer knows of are dropped', async (t) => {
   const received = new ReceivedPackets();
-  for (let i = 0; i < 100; i++) received.onPacket(micros(0), i * 2, true);
+  for (let i = 0; i < 100; i++) received.onPacket(micros(0), i * 2, true, 1200);
   t.equal(edgesOf(received).length, DATA_LIMITS.ackRangesSent * 2);
   received.onAckAcknowledged(190);
   t.ok(edgesOf(received).length < 20);

@@ -1,0 +1,16 @@
+// How much memory is really held: for tests that bound what a peer can make this process keep.
+
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
+setFlagsFromString('--expose-gc');
+const collect: () => void = runInNewContext('gc');
+
+/** Bytes of heap and buffers that survive a full collection. */
+export function heldBytes(): number {
+  // Twice: buffers are freed behind the first.
+  collect();
+  collect();
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  return heapUsed + arrayBuffers;
+}
