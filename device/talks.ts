@@ -6,12 +6,18 @@ import type { MessageOf } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
 import { type DhKey, KEY_BYTES } from '../protocol/crypto.ts';
 import { Connection } from '../protocol/data/connection.ts';
-import type { ConnectionConfig, ConnectionEvent, Talk } from '../protocol/data/connection-types.ts';
+import type {
+  ConnectionConfig,
+  ConnectionEvent,
+  Role,
+  Talk,
+} from '../protocol/data/connection-types.ts';
 import { packetKind } from '../protocol/data/packet.ts';
 import type { EndReason } from '../protocol/ends.ts';
 import type { SessionId } from '../protocol/ids.ts';
 import { type Rng, randomBytes } from '../protocol/random.ts';
 import { type Micros, NEVER, earlier } from '../protocol/time.ts';
+import type { Trace } from '../protocol/trace/trace-event.ts';
 import type { Introduction, Self } from './address-notice.ts';
 import type { Ending } from './ending.ts';
 import type { Extension } from './extension.ts';
@@ -19,6 +25,9 @@ import type { Outbox } from './outbox.ts';
 import type { Pins } from './pins.ts';
 import type { CallId, SocketId, TerminalStatus } from './terminal-types.ts';
 import type { UnderWay } from './under-way.ts';
+
+/** Who hears what the connection of a talk does; undefined: nobody. */
+export type TraceOf = (session: SessionId, role: Role) => Trace | undefined;
 
 interface TalksOptions {
   readonly self: Self;
@@ -29,6 +38,7 @@ interface TalksOptions {
   readonly ending: Ending;
   readonly extension: Extension;
   readonly pins: Pins;
+  readonly traceOf: TraceOf | undefined;
 }
 
 /** One datagram to send, and from where. */
@@ -96,6 +106,7 @@ export class Talks {
       rng,
       paths: introduced.paths,
       config: { ...this.#links.get(socket), ...config },
+      trace: this.#options.traceOf?.(session, role),
     });
     this.#links.delete(socket);
     connection.start(now);

@@ -30,7 +30,7 @@ import { Polling } from './polling.ts';
 import { Registration } from './registration.ts';
 import { Requests } from './requests.ts';
 import { SealedChannels } from './sealed-channels.ts';
-import { type TalkTransmit, Talks } from './talks.ts';
+import { type TalkTransmit, Talks, type TraceOf } from './talks.ts';
 import type { SocketId, TerminalInput, TerminalOutput, TerminalStatus } from './terminal-types.ts';
 
 interface TerminalOptions {
@@ -50,6 +50,7 @@ interface TerminalOptions {
   readonly pollSeconds?: number | undefined;
   /** Overrides for every talk. */
   readonly connection?: Partial<ConnectionConfig> | undefined;
+  readonly traceOf?: TraceOf | undefined;
 }
 
 /** One terminal [claim 1, claim 19]. */
@@ -113,6 +114,7 @@ export class Terminal {
       ending,
       extension,
       pins,
+      traceOf: options.traceOf,
     });
     this.#polling = new Polling(outbox, pollSeconds);
   }

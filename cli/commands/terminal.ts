@@ -21,6 +21,7 @@ interface AgentOptions extends CommonOptions {
   readonly pollEvery?: number;
   readonly broker?: string;
   readonly address?: string;
+  readonly trace?: string;
 }
 
 /** Adds `enroll`, `agent` and `status`. */
@@ -45,6 +46,7 @@ export function declareTerminal(program: Command): void {
   agent
     .addOption(durationOption('--poll-every <time>', 'disconnect, and look for calls this often'))
     .option('--address <ip>', 'bind UDP to this address of the machine, and tell no other')
+    .option('--trace <dir>', 'write a qlog file for each talk there, for viewers like qvis')
     .option('--broker <url>', "another way to the broker than the server's: mqtts://HOST:PORT");
   runs<AgentOptions>(agent, runAgent);
 
@@ -89,6 +91,7 @@ async function runAgent(output: Output, options: AgentOptions): Promise<ExitCode
     log,
     udpBind: options.address,
     brokerUrl: options.broker,
+    traceFolder: options.trace,
     pollSeconds: options.pollEvery === undefined ? undefined : pollSeconds(options.pollEvery),
   });
   const ended = untilEnded();

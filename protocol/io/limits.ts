@@ -43,6 +43,13 @@ export const IO_LIMITS = {
   linkKeepAliveSeconds: 60,
   /** Bytes of a small file (keys, enrolment, JSON) that is read whole. */
   smallFileBytesMax: 64 * 1024,
+  /** Bytes of one talk's trace, about 200 MB of talk; after it the file says that it was cut. */
+  traceFileBytesMax: 64 * 1024 * 1024,
+  /** Bytes of a trace that wait for the disk; beyond it events are dropped and counted. */
+  traceWaitingBytesMax: 4 * 1024 * 1024,
+  /** A trace is written in pieces of so many bytes, or after so many milliseconds. */
+  traceFlushBytes: 64 * 1024,
+  traceFlushMs: 1_000,
   /** Milliseconds that setTimeout can express (2^31 − 1). */
   timerMsMax: 2_147_483_647,
 } as const;

@@ -7,23 +7,7 @@ import { micros } from '../time.ts';
 import { QlogWriter } from '../trace/qlog.ts';
 import type { TraceEvent } from '../trace/trace-event.ts';
 import { Pair, Sink, send } from './pair.ts';
-
-interface QlogRecord {
-  readonly time: number;
-  readonly name: string;
-  readonly data: Record<string, unknown>;
-}
-
-/** Splits a text sequence as RFC 7464 §2.1 says; throws for whatever is not one. */
-function parse(text: string): { header: Record<string, unknown>; events: readonly QlogRecord[] } {
-  if (!text.startsWith('\u001E') || !text.endsWith('\n')) throw new Error('no text sequence');
-  const records = text.slice(1).split('\u001E');
-  const values = records.map((line) => {
-    if (line.indexOf('\n') !== line.length - 1) throw new Error('LF inside or missing');
-    return JSON.parse(line);
-  });
-  return { header: values[0], events: values.slice(1) };
-}
+import { packetsOf, parseQlog } from './text-sequence.ts';
 
 function talk(role: 'caller' | 'callee'): { text: string; events: readonly TraceEvent[] } {
   const writer = new QlogWriter(role);
@@ -49,7 +33,7 @@ t.test(
   'a talk is a file that viewers open: header, then events in the order of time',
   async (t) => {
     const { text, events: told } = talk('caller');
-    const { header, events } = parse(text);
+    const { header, events } = parseQlog(text);
     t.match(header, {
       qlog_version: '0.3',
       qlog_format: 'JSON-SEQ',
@@ -79,7 +63,7 @@ t.test(
 );
 
 t.test('events carry what quic-events wants', async (t) => {
-  const { events } = parse(talk('caller').text);
+  const { events } = parseQlog(talk('caller').text);
   const first = (name: string): unknown => events.find((event) => event.name === name)?.data;
   const packet = {
     header: { packet_type: '1RTT', packet_number: Number },
@@ -99,16 +83,14 @@ t.test('events carry what quic-events wants', async (t) => {
 });
 
 t.test('every packet that was acknowledged is in some ACK that was received', async (t) => {
-  const { events } = parse(talk('caller').text);
-  const sent = new Set<number>();
+  const qlog = parseQlog(talk('caller').text);
+  const sent = packetsOf(qlog, 'transport:packet_sent');
   const acked = new Set<number>();
-  for (const { name, data } of events) {
-    const { header, frames } = data as {
-      header: { packet_number: number };
-      frames?: readonly { frame_type: string; acked_ranges?: readonly [number, number][] }[];
-    };
-    if (name === 'transport:packet_sent') sent.add(header.packet_number);
+  for (const { name, data } of qlog.events) {
     if (name !== 'transport:packet_received') continue;
+    const frames = data.frames as
+      | readonly { readonly acked_ranges: readonly (readonly [number, number])[] }[]
+      | undefined;
     for (const [from, to] of frames?.[0]?.acked_ranges ?? []) {
       for (let number = from; number <= to; number++) acked.add(number);
     }
@@ -118,7 +100,7 @@ t.test('every packet that was acknowledged is in some ACK that was received', as
 });
 
 t.test('the callee is the server', async (t) => {
-  t.match(parse(talk('callee').text).header, { trace: { vantage_point: { type: 'server' } } });
+  t.match(parseQlog(talk('callee').text).header, { trace: { vantage_point: { type: 'server' } } });
 });
 
 t.test('nothing says who talked', async (t) => {
@@ -164,7 +146,7 @@ t.test('whatever the numbers and words are, a record is one line of JSON', async
       const writer = new QlogWriter('caller');
       const text = writer.header() + events.map((one) => writer.write(one)).join('') + writer.end();
       const received = events.filter(({ kind }) => kind === 'packetReceived').length;
-      const parsed = parse(text).events;
+      const parsed = parseQlog(text).events;
       return (
         parsed.filter(({ name }) => name === 'transport:packet_received').length === received &&
         parsed.every(({ time }) => Number.isFinite(time))
