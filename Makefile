@@ -12,9 +12,10 @@ $(INSTALLED): package.json package-lock.json .npmrc
 	@touch $@
 
 # A fresh out/ each time a source changed, so that the tests of a file that is gone are gone too.
-out/.built: $(INSTALLED) tsconfig.json $(SOURCES)
+out/.built: $(INSTALLED) tsconfig.json tsconfig.types.json $(SOURCES)
 	rm -rf out
 	$(BIN)/tsc -p .
+	$(BIN)/tsc -p tsconfig.types.json
 	@touch $@
 
 build: out/.built

@@ -12,7 +12,7 @@ import { CorrectedClock, WakeUp } from '../protocol/io/clock.ts';
 import { entropy } from '../protocol/io/entropy.ts';
 import { damagedFile } from '../protocol/io/files.ts';
 import { refuseIfAnswered } from '../protocol/io/local-socket.ts';
-import type { Log } from '../protocol/io/log.ts';
+import { type Log, silentLog } from '../protocol/io/log.ts';
 import { brokerAddress } from '../protocol/io/mqtt-link.ts';
 import { nodeSuite } from '../protocol/io/node-crypto.ts';
 import { TraceFolder } from '../protocol/io/trace-file.ts';
@@ -70,6 +70,8 @@ interface Parts {
   readonly traces: TraceFolder | undefined;
 }
 
+type Options = AgentOptions & { readonly log: Log };
+
 /** One running terminal. */
 export class Agent {
   readonly home: Home;
@@ -101,7 +103,7 @@ export class Agent {
   #isStopped = false;
   #troubles: Pick<AgentTroubles, 'list' | 'disk'> = { list: undefined, disk: undefined };
 
-  private constructor(options: AgentOptions, parts: Parts) {
+  private constructor(options: Options, parts: Parts) {
     const { home, identity, enrolment, suite, clock } = parts;
     const { log } = options;
     this.home = home;
@@ -158,7 +160,8 @@ export class Agent {
    * @throws NakodoError `already-running`, `not-enrolled`, `file-damaged`, `plain-not-loopback`,
    *   `bad-broker-url` …
    */
-  static async start(options: AgentOptions): Promise<Agent> {
+  static async start(given: AgentOptions): Promise<Agent> {
+    const options = { ...given, log: given.log ?? silentLog };
     const home = await openHome(options.home);
     // Before the ends on disk are read: those of an agent at work would be reported as restarted.
     await refuseIfAnswered(home.socket);
@@ -483,7 +486,7 @@ export class Agent {
   };
 }
 
-async function traceFolder({ traceFolder: folder, log }: AgentOptions) {
+async function traceFolder({ traceFolder: folder, log }: Options) {
   if (folder === undefined) return undefined;
   const onTrouble = (error: unknown): void =>
     log.warn('trace-not-written', { code: errorCode(error), why: errorMessage(error) });

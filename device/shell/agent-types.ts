@@ -12,8 +12,10 @@ import type { Session } from './session.ts';
 
 /** What an agent is started with. */
 export interface AgentOptions {
+  /** Its home folder, enrolled before (`nakodo enroll`). */
   readonly home: string;
-  readonly log: Log;
+  /** Default: silent; see createLog. */
+  readonly log?: Log | undefined;
   /** A literal address of this host; default: the one that the broker is reached from. */
   readonly udpBind?: string | undefined;
   /** In place of the enrolment's. */
@@ -31,8 +33,11 @@ export interface AgentOptions {
 
 /** What a user wants of a peer [S1002]. */
 export interface Wish {
+  /** The callee's name. */
   readonly to: string;
+  /** What for: the callee's list names services. 1 to 32 bytes. */
   readonly service: string;
+  /** At most this long (seconds) and this much (bytes of both ends together); the callee decides. */
   readonly want?: Terms;
   /** Milliseconds to wait for consent; default 5 s. */
   readonly waitMs?: number | undefined;

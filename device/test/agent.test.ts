@@ -8,7 +8,7 @@ import { readFile, readdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import t from 'tap';
-import { EXIT, type NakodoError } from '../../protocol/errors.ts';
+import { EXIT, type NakodoError, errorCode } from '../../protocol/errors.ts';
 import { entropy } from '../../protocol/io/entropy.ts';
 import { callLocal } from '../../protocol/io/local-socket.ts';
 import { silentLog } from '../../protocol/io/log.ts';

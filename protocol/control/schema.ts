@@ -182,7 +182,8 @@ export function list<T>(of: Type<T>, max: number): Type<readonly T[]> {
   };
 }
 
-interface Field<T, Required extends boolean> {
+/** One field of a record; exported because every declared record's type names it. */
+export interface Field<T, Required extends boolean> {
   readonly key: number;
   readonly type: Type<T>;
   readonly required: Required;

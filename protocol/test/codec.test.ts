@@ -23,7 +23,7 @@ import {
   text,
   uint,
 } from '../control/schema.ts';
-import type { Type } from '../control/schema.ts';
+import type { Field, Type } from '../control/schema.ts';
 import { messagesOf, mutated, valuesOf } from './arbitraries.ts';
 import { hex, readVectors, skip, unhex } from './vectors.ts';
 
@@ -104,7 +104,8 @@ t.test('decoding neither keeps nor changes the bytes it was given', async (t) =>
   t.same(decoded, message);
 });
 
-const SMALL = record({ count: field(0, uint(1_000)), note: optional(1, text(8)) });
+const COUNT: Field<number, true> = field(0, uint(1_000));
+const SMALL = record({ count: COUNT, note: optional(1, text(8)) });
 const REFUSED: readonly (readonly [what: string, wire: string])[] = [
   ['an unknown key', 'a200050505'],
   ['a duplicate key', 'a200050005'],
