@@ -2,6 +2,7 @@
 // builder, frame handler, settlement.
 
 import type { ConnectionConfig, ConnectionOptions } from './connection-types.ts';
+import { Bbr } from '../congestion/bbr.ts';
 import type { Controller } from '../congestion/controller.ts';
 import { Cubic } from '../congestion/cubic.ts';
 import { DatagramSize } from './datagram-size.ts';
@@ -11,6 +12,7 @@ import { Expiry } from './expiry.ts';
 import { CONNECTION_DEFAULTS, DATA_LIMITS } from './limits.ts';
 import { PACKET_OVERHEAD_BYTES } from './packet.ts';
 import { Pacer } from './pacer.ts';
+import { PathValidation } from './path-validation.ts';
 import { PacketFate } from './packet-fate.ts';
 import { Meter } from './quota.ts';
 import { ReceivedPackets } from './received-packets.ts';
@@ -35,6 +37,7 @@ export interface ConnectionParts {
   readonly streams: Streams;
   readonly datagrams: Datagrams;
   readonly size: DatagramSize;
+  readonly paths: PathValidation;
 }
 
 /** @throws UsageError for a datagram size outside DATA_LIMITS. */
@@ -52,7 +55,10 @@ export function connectionParts(options: ConnectionOptions): ConnectionParts {
   const meter = new Meter(options.role, options.limits.bytes);
   const expiry = new Expiry(options.limits);
   const rtt = new Rtt();
-  const controller: Controller = new Cubic(datagramBytes);
+  const controller: Controller =
+    config.congestionControl === 'bbr'
+      ? new Bbr({ datagramBytes, rng: options.rng })
+      : new Cubic(datagramBytes);
   const received = new ReceivedPackets();
   const streams = new Streams(options.role, config, events, meter);
   const datagrams = new Datagrams(meter);
@@ -70,6 +76,21 @@ export function connectionParts(options: ConnectionOptions): ConnectionParts {
     },
   });
   const recovery = new Recovery(rtt, controller, fate, trace, size);
+  const paths = new PathValidation(options.rng, {
+    onDoubt: (at) => trace?.({ kind: 'path', at, isValidated: false }),
+    onMove: (at, { from, to, rttMicros }) => {
+      recovery.onPathChange(at);
+      // RFC 9000 §9.4: a NAT that only changed the port has changed nothing else of the path.
+      if (from.host !== to.host) {
+        rtt.reset();
+        if (rttMicros > 0) rtt.update(rttMicros, 0);
+        size.restart(at);
+        controller.reset(at);
+      }
+      events.push({ kind: 'path', path: to });
+      trace?.({ kind: 'path', at, isValidated: true });
+    },
+  });
   return {
     aead: options.suite.aead.name,
     config,
@@ -84,5 +105,6 @@ export function connectionParts(options: ConnectionOptions): ConnectionParts {
     streams,
     datagrams,
     size,
+    paths,
   };
 }

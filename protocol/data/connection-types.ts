@@ -85,6 +85,8 @@ export type ConnectionEvent =
   /** RESET_STREAM or STOP_SENDING came. */
   | { readonly kind: 'reset' | 'stopped'; readonly stream: StreamId; readonly code: number }
   | { readonly kind: 'datagram' }
+  /** The peer has another address, and has answered from there. */
+  | { readonly kind: 'path'; readonly path: Path }
   /** 70 % of the time or of the bytes is used, once per expiry [S5003]. */
   | { readonly kind: 'expiryNear'; readonly by: 'time' | 'bytes' }
   /** The peer passes on a new expiry; the owner checks the signature and calls extend(). */

@@ -17,7 +17,6 @@ import type {
   StreamId,
   Talk,
   TalkState,
-  TransportState,
 } from './connection-types.ts';
 import { Ending } from './ending.ts';
 import type { Extension } from './expiry.ts';
@@ -30,23 +29,10 @@ import { PeerFrames } from './peer-frames.ts';
 import type { Protection } from './protection.ts';
 import { Settlement } from './settlement.ts';
 import { TIMER, Timers } from './timers.ts';
+import type { ConnectionStatistics } from './transport-state.ts';
+import { connectionStatistics, transportState } from './transport-state.ts';
 import { Reader } from './varint.ts';
 import type { Trace } from '../trace/trace-event.ts';
-
-/** What a connection counts beside the bytes; for `status` and tests. */
-interface ConnectionStatistics {
-  /** Datagrams that were nothing of ours. */
-  readonly droppedDatagrams: number;
-  readonly lostPackets: number;
-  readonly spuriousLosses: number;
-  /** DATAGRAM payloads dropped because nobody read them. */
-  readonly droppedMessages: number;
-  /** DATAGRAM payloads given up unsent because the path's datagrams became smaller. */
-  readonly tooLargeMessages: number;
-  /** Times that the datagram size fell back. */
-  readonly blackHoles: number;
-  readonly congestionWindow: number;
-}
 
 /** One talk. Methods: inputs (`handle…`), polls (`poll…`), commands (the rest). */
 export class Connection implements DatagramCore<ConnectionEvent>, Talk {
@@ -61,8 +47,6 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   readonly #trace: Trace | undefined;
   #now = micros(0);
   #started = false;
-  /** Undefined until the handshake is done at both ends, as far as this one knows. */
-  #path: Path | undefined;
   /** The last poll gave nothing, and nothing has happened since. */
   #drained = false;
   /** Of our keys when the update was last put off; none yet. */
@@ -75,7 +59,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#parts = connectionParts(options);
     this.#handshake = new ConnectionHandshake(options, this.#timers);
     this.#builder = new PacketBuilder(this.#parts, options.rng);
-    this.#frames = new PeerFrames(this.#parts, this.#builder);
+    this.#frames = new PeerFrames(this.#parts);
     this.#ending = new Ending(this.#timers);
     this.#settlement = new Settlement(this.#parts, this.#ending);
     this.#trace = options.trace;
@@ -116,6 +100,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (timers.fires(TIMER.keepAlive, at)) this.#builder.pingDue = true;
     if (timers.fires(TIMER.keyUpdate, at)) this.#onKeyUpdateTimeout();
     timers.fires(TIMER.pace, at);
+    this.#parts.paths.handleTimeout(at);
     if (this.#parts.recovery.nextTimeout() <= at) this.#parts.recovery.handleTimeout(at);
   }
 
@@ -124,9 +109,9 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (this.#hasEvents()) return this.#now;
     if (this.#ending.isOver) return this.#ending.closeDue ? this.#now : this.#timers.next();
     if (!this.#drained) return this.#now;
-    const { recovery, received, size } = this.#parts;
+    const { recovery, received, size, paths } = this.#parts;
     const own = earlier(recovery.nextTimeout(), earlier(received.deadline, size.deadline));
-    const next = earlier(this.#timers.next(), own);
+    const next = earlier(this.#timers.next(), earlier(own, paths.deadline));
     // A deadline that has passed is due now, never before.
     return next < this.#now ? this.#now : next;
   }
@@ -246,21 +231,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
       rttMs: rtt.hasSample ? rtt.smoothed / MICROS_PER_MS : undefined,
       path: this.#path,
       droppedMessages: this.#parts.datagrams.dropped,
-      transport: this.#transportState(),
-    };
-  }
-
-  #transportState(): TransportState {
-    const { aead, size, controller, recovery, streams } = this.#parts;
-    return {
-      aead,
-      datagramBytes: size.current,
-      congestionControl: controller.name,
-      phase: controller.phase,
-      congestionWindow: controller.congestionWindow,
-      bytesInFlight: recovery.bytesInFlight,
-      receiveWindow: streams.receiveWindow,
-      lostPackets: recovery.lostPackets,
+      transport: transportState(this.#parts),
     };
   }
 
@@ -279,16 +250,12 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   }
 
   statistics(): ConnectionStatistics {
-    const { recovery, datagrams, controller, size } = this.#parts;
-    return {
-      droppedDatagrams: this.#dropped,
-      lostPackets: recovery.lostPackets,
-      spuriousLosses: recovery.spuriousLosses,
-      droppedMessages: datagrams.dropped,
-      tooLargeMessages: datagrams.tooLarge,
-      blackHoles: size.blackHoles,
-      congestionWindow: controller.congestionWindow,
-    };
+    return connectionStatistics(this.#parts, this.#dropped);
+  }
+
+  /** Undefined until the handshake is done at both ends, as far as this one knows. */
+  get #path(): Path | undefined {
+    return this.#parts.paths.main;
   }
 
   /** Every input passes here: time only grows, the first one starts, and there is work to drain. */
@@ -354,7 +321,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#onAlive();
     this.#ending.onHeard();
     try {
-      this.#takeFrames(protection, bytes, packetNumber, start, end);
+      this.#takeFrames(protection, path, bytes, packetNumber, start, end);
     } catch (error) {
       if (!(error instanceof PeerError)) throw error;
       this.#end('protocol-error');
@@ -364,17 +331,19 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
 
   #takeFrames(
     protection: Protection,
+    path: Path,
     bytes: Uint8Array,
     packetNumber: number,
     start: number,
     end: number,
   ): void {
     const { received } = this.#parts;
-    this.#frames.begin(this.#now, protection);
+    this.#frames.begin(this.#now, protection, path);
     this.#reader.reset(bytes, start, end);
     const eliciting = decodeFrames(this.#reader, this.#frames);
     if (eliciting === undefined) throw new PeerError('malformed packet');
     const taken = this.#frames.finish();
+    this.#frames.onDatagramBytes(bytes.length, packetNumber > received.largest);
     if (taken) received.onPacket(this.#now, packetNumber, eliciting, bytes.length);
     const { close } = this.#frames;
     if (close !== undefined) this.#endByPeer(close.reason, close.receivedBytes);
@@ -382,7 +351,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
 
   /** The first packet that only the true peer can have sent: the talk is open, on this path. */
   #establish(path: Path): void {
-    this.#path = path;
+    this.#parts.paths.establish(path);
     const sample = this.#handshake.roundTrip(this.#now);
     if (sample > 0) this.#parts.rtt.update(sample, 0);
     this.#handshake.stop();
@@ -449,6 +418,12 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     const { protection } = this.#handshake;
     assert(protection !== undefined, 'an open talk has keys');
     const builder = this.#builder;
+    const message = this.#parts.paths.poll(this.#now);
+    if (message !== undefined) {
+      const size = builder.buildPathMessage(this.#now, into, protection, message);
+      this.#parts.paths.onSent(message.path, size);
+      return { path: message.path, size };
+    }
     const fresh = !this.#settlement.isQuotaFinishing;
     const size = builder.build(this.#now, into, protection, fresh);
     this.#onKeyPhase(protection);

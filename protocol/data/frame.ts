@@ -41,8 +41,8 @@ const STREAM_FIN = 0x01;
 const STREAM_LENGTH = 0x02;
 const STREAM_OFFSET = 0x04;
 
-/** Bytes of a path challenge (RFC 9000 §19.17). */
-const CHALLENGE_BYTES = 8;
+/** Bytes of a path challenge and of its response (RFC 9000 §19.17). */
+export const CHALLENGE_BYTES = 8;
 
 /** An ACK, descending: `edges` holds first and last packet number of each range, inclusive. */
 export interface AckFrame {
@@ -87,6 +87,7 @@ export interface FrameHandler {
   onMaxStreamData(stream: number, total: number): void;
   onMaxStreams(total: number): void;
   onPathChallenge(token: Uint8Array): void;
+  onPathResponse(token: Uint8Array): void;
   onDatagram(bytes: Uint8Array, start: number, end: number): void;
   onClose(close: CloseNumbers): void;
   onQuota(quota: QuotaNumbers): void;
@@ -134,10 +135,9 @@ function decodeFrame(reader: Reader, type: number, handler: FrameHandler): boole
     case FRAME.pathResponse: {
       const start = reader.skip(CHALLENGE_BYTES);
       if (reader.failed) return false;
-      // We never challenge, so a response answers nothing; it is harmless.
-      if (type === FRAME.pathChallenge) {
-        handler.onPathChallenge(reader.bytes.subarray(start, start + CHALLENGE_BYTES));
-      }
+      const token = reader.bytes.subarray(start, start + CHALLENGE_BYTES);
+      if (type === FRAME.pathChallenge) handler.onPathChallenge(token);
+      else handler.onPathResponse(token);
       return true;
     }
     case FRAME.expiry:
@@ -280,10 +280,14 @@ export function writeExpiry(writer: Writer, expiry: Uint8Array, signature: Uint8
   return true;
 }
 
-/** Writes a PATH_RESPONSE if it fits. */
-export function writePathResponse(writer: Writer, token: Uint8Array): boolean {
+/** Writes a PATH_CHALLENGE or PATH_RESPONSE if it fits. `token`: 8 bytes. */
+export function writePathFrame(
+  writer: Writer,
+  type: typeof FRAME.pathChallenge | typeof FRAME.pathResponse,
+  token: Uint8Array,
+): boolean {
   if (1 + token.length > writer.room) return false;
-  writer.byte(FRAME.pathResponse);
+  writer.byte(type);
   writer.copy(token);
   return true;
 }

@@ -21,6 +21,21 @@ export const DATA_LIMITS = {
   /** Milliseconds until larger datagrams are tried after one; times that it may happen. */
   blackHolePauseMs: 60_000,
   blackHolesMax: 3,
+  /** Bytes sent to an address that has proven nothing, for each byte from it (RFC 9000 §8.1). */
+  amplification: 3,
+  /** Addresses asked at once, whoever they belong to; more are not heard of meanwhile. */
+  pathCandidatesMax: 3,
+  /** Challenges to one address; the pause between them begins with a PTO and doubles. */
+  pathChallengesMax: 5,
+  /** Responses waiting to be sent: more challenges than that go unanswered. */
+  pathResponsesMax: 4,
+  /** An address has three PTO to answer, and these at least: the first PTO (RFC 9000 §8.2.4). */
+  pathValidationPtos: 3,
+  pathValidationMsLeast: 999,
+  /** Milliseconds between two times that addresses are asked: one migration a second at most. */
+  migrationPauseMs: 1_000,
+  /** Milliseconds for which the address that was left is taken back as soon as it answers. */
+  homePathMs: 60_000,
   /** Probe timeouts in a row after which packets are small: the size itself may be what is lost. */
   smallProbeAfter: 2,
   /** Plaintext is padded to a multiple of this, so that exact lengths stay private. */
@@ -116,6 +131,8 @@ export const DATA_LIMITS = {
   closeAnswersMax: 8,
   /** Bytes of a signed expiry inside an EXPIRY frame. */
   expiryBytesMax: 512,
+  /** EXPIRYs that are passed to the owner without one of them being adopted; others are ignored. */
+  expiriesHeardMax: 64,
 } as const;
 
 /** Bounds of handshake, packet protection and replay window. */

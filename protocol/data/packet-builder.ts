@@ -9,9 +9,10 @@ import { randomBelow } from '../random.ts';
 import type { Micros } from '../time.ts';
 import { NEVER } from '../time.ts';
 import type { ConnectionParts } from './connection-parts.ts';
-import { FRAME, datagramRoom, writeExpiry, writeNumbers, writePathResponse } from './frame.ts';
+import { FRAME, datagramRoom, writeExpiry, writeNumbers, writePathFrame } from './frame.ts';
 import { DATA_LIMITS } from './limits.ts';
 import { HEADER_BYTES, PACKET_OVERHEAD_BYTES } from './packet.ts';
+import type { PathMessage } from './path-validation.ts';
 import type { Protection } from './protection.ts';
 import type { SentPacket } from './sent-packets.ts';
 import { PART } from './sent-packets.ts';
@@ -27,8 +28,6 @@ export class PacketBuilder {
   #untilSkip: number;
   /** A PING is wanted: after the handshake, and when the talk was quiet. */
   pingDue = false;
-  /** The token of a PATH_CHALLENGE to answer; one at a time. */
-  pathToken: Uint8Array | undefined;
   /** When the pacer lets the next packet go, if it is what holds it back. */
   pacedUntil: Micros = NEVER;
   /** The last packet asked for an acknowledgement. */
@@ -116,6 +115,26 @@ export class PacketBuilder {
     return nextBytes <= datagramRoom(writer.end - HEADER_BYTES);
   }
 
+  /**
+   * Writes and seals a probing packet; its size. It is never in flight: what is not answered is
+   * asked again, and another path's packets say nothing of this one's window and round trip.
+   */
+  buildPathMessage(
+    now: Micros,
+    into: Uint8Array,
+    protection: Protection,
+    message: PathMessage,
+  ): number {
+    const { kind, token, bytes } = message;
+    const size = Math.min(bytes, into.length);
+    const writer = this.#writer;
+    this.#skipSometimes();
+    writer.reset(into, HEADER_BYTES, size - TAG_BYTES);
+    writePathFrame(writer, kind === 'challenge' ? FRAME.pathChallenge : FRAME.pathResponse, token);
+    const packet = this.#parts.recovery.beginPacket();
+    return this.#seal(now, into, protection, packet, false, size);
+  }
+
   /** Writes and seals a CLOSE; its size. */
   buildClose(
     now: Micros,
@@ -147,8 +166,6 @@ export class PacketBuilder {
   #writeFrames(writer: Writer, packet: SentPacket, fresh: boolean): void {
     const { recovery, streams, datagrams, meter, expiry } = this.#parts;
     const start = writer.at;
-    const token = this.pathToken;
-    if (token !== undefined && writePathResponse(writer, token)) this.pathToken = undefined;
     const message = expiry.due;
     if (message !== undefined && writeExpiry(writer, message.expiry, message.signature)) {
       expiry.onSent();

@@ -1,13 +1,13 @@
 // What each frame of an authenticated packet does (RFC 9000 §19). A frame that the protocol forbids
 // throws a PeerError, which `Connection.handleDatagram` turns into the end of the talk.
 
+import type { Path } from '../core.ts';
 import type { EndReason } from '../ends.ts';
 import { endReason } from '../ends.ts';
 import type { Micros } from '../time.ts';
 import { micros } from '../time.ts';
 import type { ConnectionParts } from './connection-parts.ts';
 import type { AckFrame, CloseNumbers, FrameHandler, QuotaNumbers } from './frame.ts';
-import type { PacketBuilder } from './packet-builder.ts';
 import { DATA_LIMITS } from './limits.ts';
 import { PeerError } from './peer-error.ts';
 import type { Protection } from './protection.ts';
@@ -23,9 +23,11 @@ interface PeerClose {
 /** Takes the frames of one packet after another. */
 export class PeerFrames implements FrameHandler {
   readonly #parts: ConnectionParts;
-  readonly #builder: PacketBuilder;
   #now = micros(0);
   #protection: Protection | undefined;
+  #path: Path | undefined;
+  /** Of a PATH_CHALLENGE in the packet, the last one: one datagram gets one answer. */
+  #challenge: Uint8Array | undefined;
   #refused = false;
   #hasAck = false;
   /** Messages of the packet: start, end, start, end … in `#bytes`. */
@@ -33,13 +35,14 @@ export class PeerFrames implements FrameHandler {
   #bytes: Uint8Array = NO_BYTES;
   #close: PeerClose | undefined;
 
-  constructor(parts: ConnectionParts, builder: PacketBuilder) {
+  constructor(parts: ConnectionParts) {
     this.#parts = parts;
-    this.#builder = builder;
   }
 
-  begin(now: Micros, protection: Protection): void {
+  begin(now: Micros, protection: Protection, path: Path): void {
     this.#now = now;
+    this.#path = path;
+    this.#challenge = undefined;
     this.#protection = protection;
     this.#refused = false;
     this.#close = undefined;
@@ -71,6 +74,15 @@ export class PeerFrames implements FrameHandler {
     }
     this.#bytes = NO_BYTES;
     events.datagram();
+  }
+
+  /** The packet came in a datagram of `bytes`: whatever became of its content, it proves a path. */
+  onDatagramBytes(bytes: number, isNewest: boolean): void {
+    const path = this.#path;
+    if (path === undefined) return;
+    const { paths, recovery } = this.#parts;
+    paths.onPacket(this.#now, path, bytes, isNewest, recovery.pto);
+    if (this.#challenge !== undefined) paths.onChallenge(path, this.#challenge, bytes);
   }
 
   /** The CLOSE in the packet, if there was one. */
@@ -119,7 +131,12 @@ export class PeerFrames implements FrameHandler {
   }
 
   onPathChallenge(token: Uint8Array): void {
-    this.#builder.pathToken = token.slice();
+    this.#challenge = token;
+  }
+
+  onPathResponse(token: Uint8Array): void {
+    const path = this.#path;
+    if (path !== undefined) this.#parts.paths.onResponse(this.#now, path, token);
   }
 
   onDatagram(bytes: Uint8Array, start: number, end: number): void {

@@ -42,6 +42,11 @@ export class ReceivedPackets {
     if (this.#deadline === NEVER) this.#deadline = after(now, ms(DATA_LIMITS.ackDelayMs));
   }
 
+  /** The highest packet number that was taken; -1: none. */
+  get largest(): number {
+    return this.#largest;
+  }
+
   /** When an ACK must leave by itself; NEVER when there is nothing to tell. */
   get deadline(): Micros {
     return this.#deadline;

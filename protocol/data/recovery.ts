@@ -35,7 +35,8 @@ interface FormerlyLost {
   readonly bytes: number;
   readonly datagramBytes: number;
   readonly sentAt: Micros;
-  readonly isSizeProbe: boolean;
+  /** Its loss was not told to congestion control. */
+  readonly isSilent: boolean;
 }
 
 /** One packet number space's recovery. */
@@ -56,6 +57,8 @@ export class Recovery {
   #probes = 0;
   #firstSampleAt: Micros = NEVER;
   #lastSkipped = -1;
+  /** Packets below went along another path: they are not in flight on this one. */
+  #pathStart = 0;
   #spuriousLosses = 0;
   #lostPackets = 0;
   // Delivery rate estimation.
@@ -210,6 +213,7 @@ export class Recovery {
     if (this.#trace !== undefined) this.#traceAck(now, ack);
     let newest: SentPacket | undefined;
     let ackedBytes = 0;
+    let isNews = false;
     for (let i = 0; i < ack.ranges; i++) {
       const smallest = ack.edges[i * 2];
       const largest = ack.edges[i * 2 + 1];
@@ -220,13 +224,19 @@ export class Recovery {
       for (let number = largest; number >= from; number--) {
         const packet = this.#sent.at(number);
         if (packet.state !== 'outstanding') continue;
+        if (packet.packetNumber > this.#largestAcked) this.#largestAcked = packet.packetNumber;
+        this.#onAcked(now, packet);
+        isNews = true;
+        if (!this.#isOfThisPath(packet)) continue;
         newest ??= packet;
         ackedBytes += packet.bytes;
-        this.#onAcked(now, packet);
       }
     }
     if (this.#lost.length > 0) this.#onLateAcks(now, ack);
-    if (newest === undefined) return;
+    if (newest === undefined) {
+      if (isNews) this.#detectLost(now);
+      return;
+    }
     this.#delivered += ackedBytes;
     this.#deliveredAt = now;
     const rttMicros = newest.packetNumber === ack.largest ? now - newest.sentAt : 0;
@@ -234,7 +244,6 @@ export class Recovery {
       this.#rtt.update(rttMicros, ack.delayMicros);
       if (this.#firstSampleAt === NEVER) this.#firstSampleAt = now;
     }
-    if (newest.packetNumber > this.#largestAcked) this.#largestAcked = newest.packetNumber;
     this.#ptoCount = 0;
     this.#probes = 0;
     // Losses first (RFC 9002 A.7): what is acknowledged out of a bad round trip opens no window.
@@ -268,6 +277,24 @@ export class Recovery {
     if (this.#elicitingInFlight === 0) return;
     this.#ptoCount++;
     this.#trace?.({ kind: 'timeout', at: now, count: this.#ptoCount });
+    this.#probe(now);
+  }
+
+  /**
+   * RFC 9000 §9.4: everything from now on goes along another path. What is under way keeps its
+   * fate, but is no evidence for the new path; probes at once find out what has arrived.
+   */
+  onPathChange(now: Micros): void {
+    this.#pathStart = this.#sent.next;
+    this.#bytesInFlight = 0;
+    this.#ptoCount = 0;
+    this.#lossTime = NEVER;
+    this.#firstSampleAt = NEVER;
+    this.#lost = this.#lost.map((lost) => ({ ...lost, isSilent: true }));
+    this.#probe(now);
+  }
+
+  #probe(now: Micros): void {
     this.#probes = DATA_LIMITS.probesPerPto;
     // A probe that carries what was not acknowledged repairs a lost tail in the same round trip.
     let left = DATA_LIMITS.probesPerPto;
@@ -283,10 +310,21 @@ export class Recovery {
 
   #onAcked(now: Micros, packet: SentPacket): void {
     packet.state = 'acknowledged';
-    this.#sizes?.onAcked(now, packet);
-    this.#bytesInFlight -= packet.bytes;
+    if (this.#isOfThisPath(packet)) {
+      this.#sizes?.onAcked(now, packet);
+      this.#bytesInFlight -= packet.bytes;
+    }
     this.#elicitingInFlight--;
     packet.eachPart((kind, a, b, c) => this.#owner.onPartAcked(kind, a, b, c));
+  }
+
+  #isOfThisPath(packet: SentPacket): boolean {
+    return packet.packetNumber >= this.#pathStart;
+  }
+
+  /** Of a size probe's loss nothing follows but that its size does not arrive. */
+  #isEvidence(packet: SentPacket): boolean {
+    return !packet.isSizeProbe && this.#isOfThisPath(packet);
   }
 
   #onLateAcks(now: Micros, ack: AckFrame): void {
@@ -299,7 +337,7 @@ export class Recovery {
       this.#spuriousLosses++;
       this.#trace?.({ kind: 'spuriousLoss', at: now, packetNumber: lost.packetNumber });
       if (lost.datagramBytes > 0) this.#owner.onLateDatagrams(lost.datagramBytes);
-      if (!lost.isSizeProbe) this.#controller.onSpuriousLoss(now, lost.bytes, lost.sentAt);
+      if (!lost.isSilent) this.#controller.onSpuriousLoss(now, lost.bytes, lost.sentAt);
     }
     this.#lost = kept;
   }
@@ -324,8 +362,7 @@ export class Recovery {
         this.#lossTime = earlier(this.#lossTime, lostAt);
         continue;
       }
-      // Of a probe's loss nothing follows but that its size does not arrive.
-      if (!packet.isSizeProbe) {
+      if (this.#isEvidence(packet)) {
         lostBytes += packet.bytes;
         newestSentAt = packet.sentAt;
         if (packet.sentAt > this.#firstSampleAt && runStart === NEVER) runStart = packet.sentAt;
@@ -349,6 +386,7 @@ export class Recovery {
     const { bytes, sentAt } = packet;
     this.#onLost(now, packet);
     this.#sent.settle();
+    if (!this.#isEvidence(packet)) return;
     this.#controller.onLoss(now, {
       lostBytes: bytes,
       newestSentAt: sentAt,
@@ -359,14 +397,17 @@ export class Recovery {
 
   #onLost(now: Micros, packet: SentPacket): void {
     packet.state = 'lost';
-    this.#bytesInFlight -= packet.bytes;
+    if (this.#isOfThisPath(packet)) {
+      this.#bytesInFlight -= packet.bytes;
+      this.#sizes?.onLost(now, packet);
+    }
     this.#elicitingInFlight--;
     this.#lostPackets++;
-    const { packetNumber, bytes, datagramBytes, sentAt, isSizeProbe } = packet;
+    const { packetNumber, bytes, datagramBytes, sentAt } = packet;
     this.#trace?.({ kind: 'packetLost', at: now, packetNumber, bytes });
-    if (!packet.isSizeProbe) this.#tellLost(now, packet);
-    this.#sizes?.onLost(now, packet);
-    this.#lost.push({ packetNumber, bytes, datagramBytes, sentAt, isSizeProbe });
+    const isSilent = !this.#isEvidence(packet);
+    if (!isSilent) this.#tellLost(now, packet);
+    this.#lost.push({ packetNumber, bytes, datagramBytes, sentAt, isSilent });
     if (this.#lost.length > DATA_LIMITS.lostPacketsKept) this.#lost.shift();
     packet.eachPart((kind, a, b, c) => this.#owner.onPartLost(kind, a, b, c));
   }

@@ -25,6 +25,14 @@ export class Rtt {
     return this.#sampled;
   }
 
+  /** Another path: nothing is known (RFC 9000 §9.4). */
+  reset(): void {
+    this.#smoothed = ms(DATA_LIMITS.initialRttMs);
+    this.#variance = ms(DATA_LIMITS.initialRttMs) / 2;
+    this.#minimum = Infinity;
+    this.#sampled = false;
+  }
+
   /** Takes one sample; `delay` is what the peer says it held the acknowledgement back. */
   update(sample: number, delay: number): void {
     this.#latest = sample;

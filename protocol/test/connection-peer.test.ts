@@ -289,6 +289,7 @@ const HANDLER: FrameHandler = {
   onMaxStreamData: ignore,
   onMaxStreams: ignore,
   onPathChallenge: ignore,
+  onPathResponse: ignore,
   onDatagram: ignore,
   onClose: ignore,
   onQuota: ignore,

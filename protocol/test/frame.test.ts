@@ -47,6 +47,7 @@ function decoded(bytes: Uint8Array): unknown[] | undefined {
     onMaxStreamData: (...args) => calls.push(['maxStreamData', ...args]),
     onMaxStreams: (total) => calls.push(['maxStreams', total]),
     onPathChallenge: (token) => calls.push(['challenge', [...token]]),
+    onPathResponse: (token) => calls.push(['response', [...token]]),
     onDatagram: (from, start, end) => calls.push(['datagram', [...from.subarray(start, end)]]),
     onClose: (close) => calls.push(['close', close]),
     onQuota: (quota) => calls.push(['quota', quota]),

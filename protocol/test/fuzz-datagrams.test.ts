@@ -11,7 +11,7 @@ import {
   writeDatagram,
   writeExpiry,
   writeNumbers,
-  writePathResponse,
+  writePathFrame,
   writeStreamHead,
 } from '../data/frame.ts';
 import { Handshake } from '../data/handshake.ts';
@@ -211,6 +211,10 @@ class Rewriter implements FrameHandler {
     this.#writer.byte(FRAME.pathChallenge);
     this.#writer.copy(token);
   }
+  onPathResponse(token: Uint8Array): void {
+    this.#writer.byte(FRAME.pathResponse);
+    this.#writer.copy(token);
+  }
   onDatagram(bytes: Uint8Array, start: number, end: number): void {
     writeDatagram(this.#writer, bytes.subarray(start, end));
   }
@@ -248,7 +252,7 @@ function frames(): readonly Uint8Array[] {
     one((writer) => writeNumbers(writer, FRAME.maxData, 2 ** 40)),
     one((writer) => writeNumbers(writer, FRAME.maxStreamData, 4, 2 ** 20)),
     one((writer) => writeNumbers(writer, FRAME.maxStreams, 64)),
-    one((writer) => writePathResponse(writer, data.subarray(0, 8))),
+    one((writer) => writePathFrame(writer, FRAME.pathResponse, data.subarray(0, 8))),
     Uint8Array.of(FRAME.pathChallenge, ...data.subarray(0, 8)),
     one((writer) => writeDatagram(writer, data)),
     one((writer) => writeNumbers(writer, FRAME.quota, 1, 2, 3, 2 ** 33)),

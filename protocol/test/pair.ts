@@ -69,17 +69,30 @@ interface Flying {
   readonly bytes: Uint8Array;
 }
 
+const addressOf = ({ host, port }: Path): string => `${host}:${port}`;
+
 /** One end as the test sees it. */
 export class End {
   readonly role: Role;
   readonly connection: Connection;
-  readonly path: Path;
+  /** Where its datagrams come from now. */
+  path: Path;
+  /** Where it hears, `host:port`. */
+  readonly addresses = new Set<string>();
   readonly events: ConnectionEvent[] = [];
   onEvent: (event: ConnectionEvent) => void = () => {};
 
   constructor(role: Role, connection: Connection, path: Path) {
     this.role = role;
     this.connection = connection;
+    this.path = path;
+    this.addresses.add(addressOf(path));
+  }
+
+  /** A NAT or another network gives it `path`; the one before hears nothing any more. */
+  move(path: Path, keepsOld = false): void {
+    if (!keepsOld) this.addresses.clear();
+    this.addresses.add(addressOf(path));
     this.path = path;
   }
 
@@ -106,6 +119,8 @@ export class Pair {
   readonly sent: { readonly from: Role; readonly bytes: Uint8Array }[] = [];
   /** True to drop a datagram; called before the random faults. */
   filter: (from: Role, bytes: Uint8Array) => boolean = () => true;
+  /** Hears of datagrams to addresses where no end is. */
+  onStray: (from: Role, to: Path, bytes: Uint8Array) => void = () => {};
   readonly #random: () => number;
   readonly #rng;
   #flying: Flying[] = [];
@@ -243,7 +258,8 @@ export class Pair {
     const port: Port<ConnectionEvent> = {
       borrow: () => new Uint8Array(BUFFER_BYTES),
       release: () => {},
-      send: (transmit, buffer) => this.#send(end, to, buffer.slice(0, transmit.size)),
+      send: (transmit, buffer) =>
+        this.#send(end, to, buffer.slice(0, transmit.size), transmit.path),
       event: (event) => {
         end.events.push(event);
         end.onEvent(event);
@@ -252,9 +268,13 @@ export class Pair {
     drain(end.connection, this.now, port, DRAIN_STEPS);
   }
 
-  #send(from: End, to: Role, bytes: Uint8Array): void {
+  #send(from: End, to: Role, bytes: Uint8Array, path: Path): void {
     this.sent.push({ from: from.role, bytes });
     const { faults } = this;
+    if (!this.end(to).addresses.has(addressOf(path))) {
+      this.onStray(from.role, path, bytes);
+      return;
+    }
     if (!this.filter(from.role, bytes)) return;
     const isLost = this.#random() < (this.#inBurst ? faults.burst : faults.loss);
     this.#inBurst = isLost && faults.burst > 0;
@@ -277,7 +297,13 @@ export class Pair {
       this.#lineFreeAt[to] = at;
     }
     at += ms(faults.delayMs) + this.#random() * ms(faults.jitterMs);
-    const datagram = { at: micros(at), sequence: this.#sequence++, to, from: from.path, bytes };
+    this.fly(to, from.path, bytes, at - this.now);
+  }
+
+  /** A datagram that arrives in `micros` microseconds, from wherever somebody says. */
+  fly(to: Role, from: Path, bytes: Uint8Array, delayMicros: number): void {
+    const at = micros(this.now + delayMicros);
+    const datagram = { at, sequence: this.#sequence++, to, from, bytes };
     // Almost always the last one: look from the back.
     let index = this.#flying.length;
     while (index > 0 && this.#flying[index - 1].at > datagram.at) index--;

@@ -180,7 +180,12 @@ t.test('round-trip times are smoothed as RFC 9002 §5.3 says', async (t) => {
 
 t.test('the pacer lets a burst go, then a window in a round trip (§7.7)', async (t) => {
   const pacer = new Pacer(SIZE);
-  const pace = { congestionWindow: 100 * SIZE, pacingRate: undefined, inSlowStart: false };
+  const pace = {
+    congestionWindow: 100 * SIZE,
+    pacingRate: undefined,
+    sendQuantum: undefined,
+    inSlowStart: false,
+  };
   let now = micros(1_000_000);
   let sent = 0;
   const until = now + ms(RTT_MS);

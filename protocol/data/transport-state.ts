@@ -1,0 +1,52 @@
+// How the transport of a talk stands: what it chose, what it met. For `nakodo status` and tests.
+
+import type { ConnectionParts } from './connection-parts.ts';
+import type { TransportState } from './connection-types.ts';
+
+/** What a connection counts beside the bytes. */
+export interface ConnectionStatistics {
+  /** Datagrams that were nothing of ours. */
+  readonly droppedDatagrams: number;
+  readonly lostPackets: number;
+  readonly spuriousLosses: number;
+  /** DATAGRAM payloads dropped because nobody read them. */
+  readonly droppedMessages: number;
+  /** DATAGRAM payloads given up unsent because the path's datagrams became smaller. */
+  readonly tooLargeMessages: number;
+  /** Times that the datagram size fell back, and that the peer's address changed. */
+  readonly blackHoles: number;
+  readonly moves: number;
+  readonly congestionWindow: number;
+}
+
+/** A snapshot of `parts`; `droppedDatagrams` is the connection's own count. */
+export function connectionStatistics(
+  { recovery, datagrams, controller, size, paths }: ConnectionParts,
+  droppedDatagrams: number,
+): ConnectionStatistics {
+  return {
+    droppedDatagrams,
+    lostPackets: recovery.lostPackets,
+    spuriousLosses: recovery.spuriousLosses,
+    droppedMessages: datagrams.dropped,
+    tooLargeMessages: datagrams.tooLarge,
+    blackHoles: size.blackHoles,
+    moves: paths.moves,
+    congestionWindow: controller.congestionWindow,
+  };
+}
+
+/** A snapshot of what `nakodo status` shows of the transport. */
+export function transportState(parts: ConnectionParts): TransportState {
+  const { aead, size, controller, recovery, streams } = parts;
+  return {
+    aead,
+    datagramBytes: size.current,
+    congestionControl: controller.name,
+    phase: controller.phase,
+    congestionWindow: controller.congestionWindow,
+    bytesInFlight: recovery.bytesInFlight,
+    receiveWindow: streams.receiveWindow,
+    lostPackets: recovery.lostPackets,
+  };
+}
