@@ -6,6 +6,7 @@ import { LIMITS } from '../limits.ts';
 import type { Micros } from '../time.ts';
 import { MICROS_PER_SECOND, NEVER, after, seconds } from '../time.ts';
 import type { TalkLimits } from './connection-types.ts';
+import { DATA_LIMITS } from './limits.ts';
 
 /** A new expiry, checked by the owner of the connection. */
 export interface Extension extends TalkLimits {
@@ -23,6 +24,8 @@ export class Expiry {
   #message: Extension['message'] | undefined;
   #heard: Uint8Array | undefined;
   #isDue = false;
+  /** Heard from the peer since the last one that was adopted. */
+  #unheeded = 0;
 
   constructor(limits: TalkLimits) {
     this.#limits = limits;
@@ -77,6 +80,7 @@ export class Expiry {
     this.#limits = { seconds: time, bytes };
     this.#revision = revision;
     this.#nearSaid = false;
+    this.#unheeded = 0;
     this.#message = { expiry: message.expiry.slice(), signature: message.signature.slice() };
     this.#isDue = this.#heard === undefined || !equal(this.#heard, message.expiry);
     return true;
@@ -95,10 +99,15 @@ export class Expiry {
     if (revision === this.#revision) this.#isDue = true;
   }
 
-  /** True for an expiry that this end does not have yet. */
+  /**
+   * True for an expiry that this end does not have yet and should look at: each costs its owner a
+   * signature's check, so that a peer which sends one after another is not heard for ever.
+   */
   onHeard(expiry: Uint8Array): boolean {
     this.#heard = expiry;
-    if (this.#message === undefined || !equal(this.#message.expiry, expiry)) return true;
+    if (this.#message === undefined || !equal(this.#message.expiry, expiry)) {
+      return this.#unheeded++ < DATA_LIMITS.expiriesHeardMax;
+    }
     this.#isDue = false;
     return false;
   }

@@ -113,6 +113,9 @@ export class Meter {
     const wants = wanted > this.#given;
     const received = wants ? wanted - wantBytes : wanted;
     if (received < 0 || received > this.#given) return false;
+    // It gives what it started with and what it got of us; a newer total it uses once we know it.
+    const peerRole = this.#role === 'caller' ? 'callee' : 'caller';
+    if (given > firstShare(peerRole, this.#mostGranted) + this.#given) return false;
     const peer = { revision, given, received, spare, wants };
     if (this.#peer !== undefined && !isNewer(peer, this.#peer)) return true;
     this.#peer = peer;

@@ -129,10 +129,10 @@ class Keys {
   }
 
   at(phase: number): AeadKey {
-    const { aead, hmacBlake2s } = nodeSuite;
     while (this.#keys.length <= phase) {
-      this.#keys.push(aead.importKey(hmacBlake2s(this.#secret, asciiBytes('nakodo/1/key'))));
-      this.#secret = hmacBlake2s(this.#secret, asciiBytes('nakodo/1/key update'));
+      const key = nodeSuite.hmacBlake2s(this.#secret, asciiBytes('nakodo/1/key'));
+      this.#keys.push(nodeSuite.aead.importKey(key));
+      this.#secret = nodeSuite.hmacBlake2s(this.#secret, asciiBytes('nakodo/1/key update'));
     }
     return this.#keys[phase];
   }
@@ -393,9 +393,19 @@ export class MisbehavingPeer {
     return this.#streams < this.heard.maxStreams;
   }
 
+  /** The id of the peer's own stream with this index. */
+  own(index: number): number {
+    return index * 2 + (this.#role === 'caller' ? 0 : 1);
+  }
+
+  /** The id of the victim's stream with this index. */
+  theirs(index: number): number {
+    return index * 2 + (this.#role === 'caller' ? 1 : 0);
+  }
+
   /** A stream id of the peer's own, never used. */
   newStream(): number {
-    return this.#streams++ * 2 + (this.#role === 'caller' ? 0 : 1);
+    return this.own(this.#streams++);
   }
 
   /** Acknowledges all that was heard, as an honest peer would. */

@@ -313,7 +313,8 @@ t.test('claim 15: a meter without a limit neither asks nor gives', async (t) => 
 t.test('claim 15: a lying peer gets no byte beyond the grant out of an honest end', async (t) => {
   const honest = new Meter('callee', 1000);
   honest.want(MAX);
-  t.ok(honest.onQuota({ revision: 0, given: MAX, wanted: 0, spare: 0 }));
+  t.notOk(honest.onQuota({ revision: 0, given: 751, wanted: 0, spare: 0 }), 'it began with 750');
+  t.ok(honest.onQuota({ revision: 0, given: 750, wanted: 0, spare: 250 }), 'what it has spent');
   t.equal(honest.available(), 1000);
   honest.onReceived(400);
   t.equal(honest.available(), 600);
