@@ -2,10 +2,11 @@
 
 BIN := node_modules/.bin
 INSTALLED := node_modules/.package-lock.json
-SOURCES := $(shell find protocol device broker session-manager sim bench cli -name '*.ts' 2>/dev/null)
+SOURCES := $(shell find protocol device broker session-manager sim bench cli -name '*.ts' \
+  -not -path '*/node_modules/*' 2>/dev/null)
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check build lint fmt trace wire bench bench-against prove clean
+.PHONY: demo test check build lint fmt trace wire bench bench-against bench-peers prove clean
 
 $(INSTALLED): package.json package-lock.json .npmrc
 	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
@@ -57,6 +58,16 @@ bench: out/.built
 # Set-up of this checkout against that of an earlier commit, in turn: make bench-against REF=main
 bench-against: out/.built
 	@node out/bench/against.js --ref "$(REF)" $(if $(JSON),--json)
+
+# What our transport is measured against; nothing else needs it. Its native parts come built.
+bench/peers/node_modules/.package-lock.json: bench/peers/package.json bench/peers/package-lock.json
+	cd bench/peers && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# Our transport beside its peers, interleaved: make bench-peers ROUNDS=5 ONLY=ours,udx ON=veth
+bench-peers: out/.built bench/peers/node_modules/.package-lock.json
+	@node out/bench/peers.js --rounds "$(or $(ROUNDS),3)" --only "$(ONLY)" --on "$(ON)" \
+	  $(if $(ROOT),--root "$(ROOT)") $(if $(JSON),--json)
 
 # The full doses of the tests; figures go to docs/proof.md.
 prove: out/.built .tap/plugins/node_modules

@@ -1,0 +1,203 @@
+// A link in user space: two TUN devices in two network namespaces, and between them, each way, a
+// FIFO queue of so many bytes, a rate, a delay and random loss (anchors, speed §2.3).
+// It is there because this kernel has no netem.
+//
+//   delay-line NAMESPACE_A DEVICE_A NAMESPACE_B DEVICE_B MBIT DELAY_US QUEUE_BYTES LOSS_PPM SEED
+//
+// A packet that arrives is lost by chance, or dropped if the queue is full, or else leaves the
+// queue when the packets before it have been sent at the rate, and arrives one delay later. The
+// times are computed, not waited for: a late wake-up makes one packet late and no later one. Bytes
+// are those of the IP packet. Says "ready" on standard output; ends on SIGTERM, with its counts.
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+// Packets on their way, one direction: 600 KB of queue and 25 ms at 100 Mbit/s are 22 000 of the
+// smallest. A power of two.
+#define SLOTS 32768
+#define PACKET_MAX 2048
+#define READS_MAX 64
+
+struct packet {
+  int64_t leaves, arrives;
+  uint32_t length;
+  uint8_t bytes[PACKET_MAX];
+};
+
+struct direction {
+  int from, to;
+  struct packet *ring;
+  // Packets [head, tail) are on their way; those from `queued` on have not left the queue.
+  uint64_t head, queued, tail;
+  int64_t queued_bytes, line_free;
+  uint64_t random, passed, lost, dropped;
+};
+
+static double nanoseconds_per_byte;
+static int64_t delay, queue_bytes;
+static uint64_t loss_ppm;
+static volatile sig_atomic_t is_ended;
+
+static void on_signal(int number) {
+  (void)number;
+  is_ended = 1;
+}
+
+static void fail(const char *what) {
+  fprintf(stderr, "delay-line: %s: %s\n", what, strerror(errno));
+  exit(1);
+}
+
+static int64_t now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+// xorshift64*: the same seed, the same losses for the same packets.
+static uint64_t next_random(uint64_t *state) {
+  *state ^= *state >> 12;
+  *state ^= *state << 25;
+  *state ^= *state >> 27;
+  return *state * 2685821657736338717ull;
+}
+
+static int open_tun(const char *name_space, const char *device) {
+  char path[256];
+  snprintf(path, sizeof path, "/run/netns/%s", name_space);
+  int inside = open(path, O_RDONLY | O_CLOEXEC);
+  if (inside < 0) fail(path);
+  if (setns(inside, CLONE_NEWNET) != 0) fail("setns");
+  close(inside);
+  int tun = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (tun < 0) fail("/dev/net/tun");
+  struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+  snprintf(request.ifr_name, sizeof request.ifr_name, "%s", device);
+  if (ioctl(tun, TUNSETIFF, &request) != 0) fail("TUNSETIFF");
+  return tun;
+}
+
+// What has left the queue by now no longer fills it.
+static void drain_queue(struct direction *d, int64_t at) {
+  while (d->queued < d->tail && d->ring[d->queued % SLOTS].leaves <= at)
+    d->queued_bytes -= d->ring[d->queued++ % SLOTS].length;
+}
+
+static void deliver(struct direction *d, int64_t at) {
+  drain_queue(d, at);
+  while (d->head < d->tail && d->ring[d->head % SLOTS].arrives <= at) {
+    struct packet *p = &d->ring[d->head++ % SLOTS];
+    if (write(d->to, p->bytes, p->length) == (ssize_t)p->length) d->passed++;
+    else d->dropped++;
+  }
+}
+
+static void take(struct direction *d) {
+  for (int reads = 0; reads < READS_MAX; reads++) {
+    // One slot is always free to read into.
+    struct packet *p = &d->ring[d->tail % SLOTS];
+    ssize_t length = read(d->from, p->bytes, PACKET_MAX);
+    if (length <= 0) return;
+    int64_t at = now();
+    drain_queue(d, at);
+    if (next_random(&d->random) % 1000000 < loss_ppm) {
+      d->lost++;
+      continue;
+    }
+    if (d->queued_bytes + length > queue_bytes || d->tail - d->head >= SLOTS - 1) {
+      d->dropped++;
+      continue;
+    }
+    if (d->line_free < at) d->line_free = at;
+    d->line_free += (int64_t)(length * nanoseconds_per_byte);
+    p->length = (uint32_t)length;
+    p->leaves = d->line_free;
+    p->arrives = d->line_free + delay;
+    d->queued_bytes += length;
+    d->tail++;
+  }
+}
+
+static void set_timer(int timer, const struct direction *both) {
+  int64_t next = 0;
+  for (int i = 0; i < 2; i++) {
+    if (both[i].head == both[i].tail) continue;
+    int64_t arrives = both[i].ring[both[i].head % SLOTS].arrives;
+    if (next == 0 || arrives < next) next = arrives;
+  }
+  struct itimerspec at = {.it_value = {next / 1000000000, next % 1000000000}};
+  timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+static void run(struct direction *both) {
+  int epoll = epoll_create1(EPOLL_CLOEXEC);
+  int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+  int watched[] = {both[0].from, both[1].from, timer};
+  for (int i = 0; i < 3; i++) {
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = (uint32_t)i};
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, watched[i], &event) != 0) fail("epoll_ctl");
+  }
+  while (!is_ended) {
+    struct epoll_event events[3];
+    int count = epoll_wait(epoll, events, 3, -1);
+    for (int i = 0; i < count; i++) {
+      uint64_t expirations;
+      if (events[i].data.u32 < 2) take(&both[events[i].data.u32]);
+      else if (read(timer, &expirations, sizeof expirations) < 0 && errno != EAGAIN) fail("timer");
+    }
+    int64_t at = now();
+    deliver(&both[0], at);
+    deliver(&both[1], at);
+    set_timer(timer, both);
+  }
+}
+
+int main(int count, char **words) {
+  if (count != 10) {
+    fprintf(stderr, "delay-line: nine arguments, see its source\n");
+    return 2;
+  }
+  nanoseconds_per_byte = 8000.0 / atof(words[5]);
+  delay = atoll(words[6]) * 1000;
+  queue_bytes = atoll(words[7]);
+  loss_ppm = (uint64_t)atoll(words[8]);
+  uint64_t seed = (uint64_t)atoll(words[9]) * 0x9e3779b97f4a7c15ull | 1;
+  int a = open_tun(words[1], words[2]);
+  int b = open_tun(words[3], words[4]);
+  struct direction both[2] = {{.from = a, .to = b, .random = seed},
+                              {.from = b, .to = a, .random = ~seed}};
+  for (int i = 0; i < 2; i++) {
+    both[i].ring = calloc(SLOTS, sizeof(struct packet));
+    if (both[i].ring == NULL) fail("memory");
+  }
+  // Punctual beside busy programs: it takes a few per cent of one processor.
+  prctl(PR_SET_TIMERSLACK, 1);
+  struct sched_param priority = {.sched_priority = 10};
+  sched_setscheduler(0, SCHED_FIFO, &priority);
+  struct sigaction end = {.sa_handler = on_signal};
+  sigaction(SIGTERM, &end, NULL);
+  // The terminal's Ctrl-C goes to everybody; whoever started this ends it.
+  signal(SIGINT, SIG_IGN);
+  printf("{\"ready\":true}\n");
+  fflush(stdout);
+  run(both);
+  for (int i = 0; i < 2; i++)
+    printf("{\"passed\":%lu,\"lost\":%lu,\"dropped\":%lu}\n", both[i].passed, both[i].lost,
+           both[i].dropped);
+  return 0;
+}
