@@ -50,9 +50,11 @@ interface Box {
 
 const PANEL = { width: 430, height: 150 };
 const MARGIN = { left: 52, top: 64, gapX: 66, gapY: 34, bottom: 40 };
-const TICKS = 5;
+const TICKS = 7;
+/** Room above the highest value: for the words on its line. */
+const HEADROOM = 1.15;
 /** Pale enough for lines to stay readable above them; reused when there are more phases. */
-const BAND_COLOURS = ['#dbe9f6', '#fde7c8', '#e3f2dd', '#f6d9dc', '#e8e0f3', '#f3f0c9', '#d8f0ee'];
+const BAND_COLOURS = ['#dfebf8', '#fdebd0', '#edf6e9', '#f8dfe1', '#ebe4f6', '#f6f3cf', '#dcf2f0'];
 
 /** The figure as a whole SVG document. */
 export function svg({ title, xTitle, columns }: Plot): string {
@@ -123,7 +125,7 @@ const bandColour = (index: number): string => BAND_COLOURS[index % BAND_COLOURS.
 function panelParts(panel: Panel, box: Box, toX: (x: number) => number): readonly string[] {
   const { lines, mark } = panel;
   const values = lines.flatMap((line) => line.points.map(([, y]) => y));
-  const yMax = Math.max(...values, mark?.at ?? 0) * 1.05 || 1;
+  const yMax = Math.max(...values, mark?.at ?? 0) * HEADROOM || 1;
   const bottom = bottomOf(box);
   const toY = (y: number): number => bottom - (y / yMax) * box.height;
   const right = box.left + box.width;

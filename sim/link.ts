@@ -71,6 +71,14 @@ export class Link<To> {
     if (this.#random() < duplicate) this.#fly(now, to, from, bytes);
   }
 
+  /** Has a datagram arrive then, whatever the faults; `bytes` are the link's. */
+  arrive(at: Micros, to: To, from: Path, bytes: Uint8Array): void {
+    // Almost always the last one: look from the back.
+    let index = this.#flying.length;
+    while (index > 0 && this.#flying[index - 1].at > at) index--;
+    this.#flying.splice(index, 0, { at, to, from, bytes });
+  }
+
   /** One datagram that has arrived by now; it is the taker's. */
   take(now: Micros): Arrival<To> | undefined {
     return this.nextArrival <= now ? this.#flying.shift() : undefined;
@@ -90,9 +98,6 @@ export class Link<To> {
       this.#lineFreeAt.set(to, at);
     }
     at += ms(delayMs) + this.#random() * ms(jitterMs);
-    // Almost always the last one: look from the back.
-    let index = this.#flying.length;
-    while (index > 0 && this.#flying[index - 1].at > at) index--;
-    this.#flying.splice(index, 0, { at: micros(at), to, from, bytes });
+    this.arrive(micros(at), to, from, bytes);
   }
 }

@@ -1,5 +1,5 @@
-// Two connections over a link in virtual time: seeded loss, bursts, delay, reordering, duplication,
-// bit flips, a rate with a finite queue. The same `drain` as in production moves everything.
+// Two connections over a link in virtual time (sim/link.ts). The same `drain` as in production moves
+// everything.
 
 import type { Path, Port } from '../core.ts';
 import { drain } from '../core.ts';
@@ -14,40 +14,17 @@ import type {
 import type { Counts, EndReason } from '../ends.ts';
 import { randomSessionId } from '../ids.ts';
 import { randomBytes, seededRng } from '../random.ts';
+import { CLEAN, type Faults, Link } from '../../sim/link.ts';
 import { nodeSuite } from '../io/node-crypto.ts';
 import type { Micros } from '../time.ts';
 import { NEVER, after, micros, ms } from '../time.ts';
 import type { Trace } from '../trace/trace-event.ts';
 
+export type { Faults } from '../../sim/link.ts';
+
 const DRAIN_STEPS = 10_000;
 const SAME_INSTANT_MAX = 10_000;
 const BUFFER_BYTES = 65_536;
-
-/** What the link does to datagrams; fractions of 1. */
-export interface Faults {
-  readonly loss: number;
-  /** Chance that a loss goes on with the next datagram. */
-  readonly burst: number;
-  readonly duplicate: number;
-  readonly corrupt: number;
-  /** One-way delay; each datagram adds up to `jitterMs`, which reorders. */
-  readonly delayMs: number;
-  readonly jitterMs: number;
-  /** Infinity: no bottleneck. */
-  readonly bytesPerSecond: number;
-  readonly queueBytes: number;
-}
-
-export const CLEAN: Faults = {
-  loss: 0,
-  burst: 0,
-  duplicate: 0,
-  corrupt: 0,
-  delayMs: 5,
-  jitterMs: 0,
-  bytesPerSecond: Infinity,
-  queueBytes: Infinity,
-};
 
 export interface PairOptions {
   readonly seed?: number;
@@ -59,14 +36,6 @@ export interface PairOptions {
   readonly foreignKey?: boolean;
   /** Hears the caller's connection. */
   readonly trace?: Trace;
-}
-
-interface Flying {
-  readonly at: Micros;
-  readonly sequence: number;
-  readonly to: Role;
-  readonly from: Path;
-  readonly bytes: Uint8Array;
 }
 
 const addressOf = ({ host, port }: Path): string => `${host}:${port}`;
@@ -114,26 +83,20 @@ export class Pair {
   now: Micros = micros(1_000_000);
   readonly caller: End;
   readonly callee: End;
-  faults: Faults;
   /** Every datagram sent, in order: for captures and replays. */
   readonly sent: { readonly from: Role; readonly bytes: Uint8Array }[] = [];
   /** True to drop a datagram; called before the random faults. */
   filter: (from: Role, bytes: Uint8Array) => boolean = () => true;
   /** Hears of datagrams to addresses where no end is. */
   onStray: (from: Role, to: Path, bytes: Uint8Array) => void = () => {};
-  readonly #random: () => number;
   readonly #rng;
-  #flying: Flying[] = [];
-  #sequence = 0;
-  #inBurst = false;
-  readonly #lineFreeAt: Record<Role, number> = { caller: 0, callee: 0 };
+  readonly #link: Link<Role>;
   #sameInstant = 0;
 
   constructor(options: PairOptions = {}) {
     const rng = seededRng(options.seed ?? 1);
     this.#rng = rng;
-    this.#random = () => rng.next() / 2 ** 32;
-    this.faults = { ...CLEAN, ...options.faults };
+    this.#link = new Link(() => rng.next() / 2 ** 32, { ...CLEAN, ...options.faults });
     const paths: Record<Role, Path> = {
       caller: { host: '192.0.2.1', port: 1000 },
       callee: { host: '192.0.2.2', port: 2000 },
@@ -170,6 +133,14 @@ export class Pair {
     this.callee = end('callee', 'caller', calleeKey, options.calleeConfig ?? options.config);
   }
 
+  /** What the link does from now on. */
+  get faults(): Faults {
+    return this.#link.faults;
+  }
+  set faults(faults: Faults) {
+    this.#link.faults = faults;
+  }
+
   start(): void {
     this.callee.connection.start(this.now);
     this.caller.connection.start(this.now);
@@ -202,17 +173,13 @@ export class Pair {
 
   /** Jumps to whatever happens next; false when nothing ever will. */
   step(): boolean {
-    const next = Math.min(
-      this.#flying.length === 0 ? NEVER : this.#flying[0].at,
-      this.caller.connection.nextTimeout(),
-      this.callee.connection.nextTimeout(),
-    );
+    const next = this.#next();
     if (next === NEVER) return false;
     this.#sameInstant = next > this.now ? 0 : this.#sameInstant + 1;
     if (this.#sameInstant > SAME_INSTANT_MAX) throw new Error('a core spins');
     this.now = micros(Math.max(next, this.now));
-    while (this.#flying.length > 0 && this.#flying[0].at <= this.now) {
-      const datagram = this.#flying.shift();
+    for (;;) {
+      const datagram = this.#link.take(this.now);
       if (datagram === undefined) break;
       const { connection } = this.end(datagram.to);
       connection.handleDatagram(this.now, datagram.from, datagram.bytes);
@@ -248,7 +215,7 @@ export class Pair {
 
   #next(): number {
     return Math.min(
-      this.#flying.length === 0 ? NEVER : this.#flying[0].at,
+      this.#link.nextArrival,
       this.caller.connection.nextTimeout(),
       this.callee.connection.nextTimeout(),
     );
@@ -270,44 +237,16 @@ export class Pair {
 
   #send(from: End, to: Role, bytes: Uint8Array, path: Path): void {
     this.sent.push({ from: from.role, bytes });
-    const { faults } = this;
     if (!this.end(to).addresses.has(addressOf(path))) {
       this.onStray(from.role, path, bytes);
       return;
     }
-    if (!this.filter(from.role, bytes)) return;
-    const isLost = this.#random() < (this.#inBurst ? faults.burst : faults.loss);
-    this.#inBurst = isLost && faults.burst > 0;
-    if (isLost) return;
-    this.#fly(from, to, bytes);
-    if (this.#random() < faults.duplicate) this.#fly(from, to, bytes.slice());
-  }
-
-  #fly(from: End, to: Role, original: Uint8Array): void {
-    const { faults } = this;
-    const bytes = original.slice();
-    if (this.#random() < faults.corrupt) {
-      bytes[Math.floor(this.#random() * bytes.length)] ^= 1 << Math.floor(this.#random() * 8);
-    }
-    let at = this.now as number;
-    if (faults.bytesPerSecond !== Infinity) {
-      const start = Math.max(at, this.#lineFreeAt[to]);
-      if ((start - at) * (faults.bytesPerSecond / 1e6) > faults.queueBytes) return;
-      at = start + (bytes.length * 1e6) / faults.bytesPerSecond;
-      this.#lineFreeAt[to] = at;
-    }
-    at += ms(faults.delayMs) + this.#random() * ms(faults.jitterMs);
-    this.fly(to, from.path, bytes, at - this.now);
+    if (this.filter(from.role, bytes)) this.#link.send(this.now, to, from.path, bytes);
   }
 
   /** A datagram that arrives in `micros` microseconds, from wherever somebody says. */
   fly(to: Role, from: Path, bytes: Uint8Array, delayMicros: number): void {
-    const at = micros(this.now + delayMicros);
-    const datagram = { at, sequence: this.#sequence++, to, from, bytes };
-    // Almost always the last one: look from the back.
-    let index = this.#flying.length;
-    while (index > 0 && this.#flying[index - 1].at > datagram.at) index--;
-    this.#flying.splice(index, 0, datagram);
+    this.#link.arrive(after(this.now, delayMicros), to, from, bytes);
   }
 
   get rng(): ReturnType<typeof seededRng> {
