@@ -14,33 +14,37 @@ const SLOW_START_GAIN = 2.5;
 interface Pace {
   readonly congestionWindow: number;
   readonly pacingRate: number | undefined;
+  /** Bytes that may leave at once; undefined: 16 datagrams, or 2 ms of the rate if more. */
+  readonly sendQuantum: number | undefined;
   readonly inSlowStart: boolean;
 }
 
 /** Spreads datagrams over time. */
 export class Pacer {
-  #burstLeast: number;
+  #datagramBytes: number;
   #tokens: number;
   #burst: number;
   #rate = 0;
   #at = micros(0);
 
   constructor(datagramBytes: number) {
-    this.#burstLeast = DATA_LIMITS.paceBurstDatagrams * datagramBytes;
+    this.#datagramBytes = datagramBytes;
     this.#burst = this.#burstLeast;
     this.#tokens = this.#burst;
   }
 
   /** Datagrams have another full size from now on. */
   onDatagramBytes(datagramBytes: number): void {
-    this.#burstLeast = DATA_LIMITS.paceBurstDatagrams * datagramBytes;
+    this.#datagramBytes = datagramBytes;
   }
 
   /** Refills; call when a packet is about to be built. `smoothedRtt`: microseconds. */
   refill(now: Micros, pace: Pace, smoothedRtt: number): void {
     const gain = pace.inSlowStart ? SLOW_START_GAIN : GAIN;
     this.#rate = pace.pacingRate ?? (gain * pace.congestionWindow) / Math.max(smoothedRtt, 1);
-    this.#burst = Math.max(this.#burstLeast, this.#rate * ms(DATA_LIMITS.paceBurstMs));
+    // Never less than what a late timer needs, or its lateness would lower the rate.
+    const least = Math.max(pace.sendQuantum ?? this.#burstLeast, this.#datagramBytes);
+    this.#burst = Math.max(least, this.#rate * ms(DATA_LIMITS.paceBurstMs));
     this.#tokens = Math.min(this.#burst, this.#tokens + (now - this.#at) * this.#rate);
     this.#at = now;
   }
@@ -53,5 +57,9 @@ export class Pacer {
 
   spend(bytes: number): void {
     this.#tokens -= bytes;
+  }
+
+  get #burstLeast(): number {
+    return DATA_LIMITS.paceBurstDatagrams * this.#datagramBytes;
   }
 }
