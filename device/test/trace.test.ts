@@ -1,4 +1,5 @@
-// `nakodo agent --trace DIR`: two agents, one talk, two files that tell of the same packets.
+// `nakodo agent --trace DIR`: two agents on real sockets, one talk, two files that tell of the same
+// packets.
 
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
