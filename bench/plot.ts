@@ -6,7 +6,7 @@
 export type Point = readonly [x: number, y: number];
 
 /** One line of a panel. */
-export interface Line {
+interface Line {
   readonly label: string;
   readonly colour: string;
   readonly points: readonly Point[];

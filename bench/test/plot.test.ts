@@ -1,4 +1,5 @@
-// The plots are well-formed SVG, and the committed ones small.
+// The plots are well-formed SVG with all that belongs into a figure, and the committed ones are
+// small.
 
 import { readFile, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';

@@ -2,12 +2,13 @@
 // bottleneck overflows. A growth that was only jitter is found out while the window grows slowly
 // (Conservative Slow Start, CSS), and slow start goes on. We pace, so there is no limit L (§4.3).
 
+import { ms } from '../time.ts';
 import type { RateSample } from './controller.ts';
 
 /** RFC 9406 §4.3; microseconds where it is a time. */
 export const HYSTART = {
-  rttThresholdLeast: 4_000,
-  rttThresholdMost: 16_000,
+  rttThresholdLeast: ms(4),
+  rttThresholdMost: ms(16),
   rttDivisor: 8,
   /** Samples of a round before it is judged. */
   samples: 8,

@@ -41,7 +41,7 @@ export class TraceFolder {
     return new TraceFolder(options);
   }
 
-  /** What the connection of this talk tells its events to; the file closes a while after its end. */
+  /** What the connection of a talk tells its events to; the file closes a while after its end. */
   trace(session: SessionId, role: Role): Trace {
     const { folder, bytesMax = traceFileBytesMax, onTrouble } = this.#options;
     const path = join(folder, `${session}-${role}.sqlog`);

@@ -1,5 +1,5 @@
-// Two connections over a link in virtual time (sim/link.ts). The same `drain` as in production moves
-// everything.
+// Two connections over a link in virtual time (sim/link.ts). The same `drain` as in production
+// moves everything.
 
 import type { Path, Port } from '../core.ts';
 import { drain } from '../core.ts';

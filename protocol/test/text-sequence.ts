@@ -1,4 +1,5 @@
-// Reads a trace back: JSON text sequences (RFC 7464) whose records are qlog.
+// Reads a trace back: JSON text sequences (RFC 7464) whose records are qlog
+// (draft-ietf-quic-qlog-main-schema).
 
 /** One event of a trace. */
 export interface QlogRecord {

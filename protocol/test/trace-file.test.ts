@@ -1,4 +1,5 @@
-// Traces as files: whole records, a bound that the file speaks of, and no talk that suffers.
+// Traces as files: whole records, a bound that the file speaks of, and no talk that suffers from a
+// disk that is slow or not there.
 
 import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,5 @@
-// The modelled link does to datagrams what it says.
+// The modelled link does to datagrams what it says: delay, rate, queue, losses, copies, flipped
+// bits.
 
 import t from 'tap';
 import { seededRng } from '../../protocol/random.ts';
