@@ -100,8 +100,11 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (timers.fires(TIMER.keepAlive, at)) this.#builder.pingDue = true;
     if (timers.fires(TIMER.keyUpdate, at)) this.#onKeyUpdateTimeout();
     timers.fires(TIMER.pace, at);
-    this.#parts.paths.handleTimeout(at);
-    if (this.#parts.recovery.nextTimeout() <= at) this.#parts.recovery.handleTimeout(at);
+    const { paths, recovery } = this.#parts;
+    paths.handleTimeout(at, recovery.pto);
+    if (recovery.nextTimeout() > at) return;
+    recovery.handleTimeout(at);
+    if (recovery.wantsSmall) paths.onSilence(at, recovery.pto);
   }
 
   nextTimeout(): Micros {

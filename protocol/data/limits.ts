@@ -34,8 +34,9 @@ export const DATA_LIMITS = {
   pathValidationMsLeast: 999,
   /** Milliseconds between two times that addresses are asked: one migration a second at most. */
   migrationPauseMs: 1_000,
-  /** Milliseconds for which the address that was left is taken back as soon as it answers. */
+  /** Milliseconds for which an address that was left stays the one to return to; between checks. */
   homePathMs: 60_000,
+  homeCheckMs: 5_000,
   /** Probe timeouts in a row after which packets are small: the size itself may be what is lost. */
   smallProbeAfter: 2,
   /** Plaintext is padded to a multiple of this, so that exact lengths stay private. */

@@ -27,6 +27,7 @@ const {
   pathValidationPtos,
   migrationPauseMs,
   homePathMs,
+  homeCheckMs,
   paddingBytes,
 } = DATA_LIMITS;
 
@@ -103,6 +104,7 @@ interface Candidate {
   readonly path: Path;
   readonly challenges: Challenges;
   readonly deadline: Micros;
+  /** Bytes from it; Infinity for one that answered before. */
   receivedBytes: number;
   sentBytes: number;
 }
@@ -113,9 +115,13 @@ export class PathValidation {
   readonly #onMove: (now: Micros, move: Move) => void;
   readonly #onDoubt: (now: Micros) => void;
   #main: Path | undefined;
-  /** What was left a while ago: if it answers it is the peer's, whatever answers here. */
+  /**
+   * The address that was left: whoever forwards packets faster than they come may have lured us
+   * away (§9.3.3), so it is asked again, and taken back as soon as it answers.
+   */
   #home: Path | undefined;
   #homeUntil = micros(0);
+  #homeCheckAt: Micros = NEVER;
   readonly #candidates: Candidate[] = [];
   readonly #responses: PathMessage[] = [];
   /** Of the present path; defined while a candidate is asked. */
@@ -169,24 +175,17 @@ export class PathValidation {
       return;
     }
     if (!isNewest || this.#candidates.length >= pathCandidatesMax) return;
-    const isHome = this.#isHome(now, path);
+    const isHome = this.#isHome(path);
     if (this.#doubts?.isAnswered === true && !isHome) return;
-    if (this.#doubts === undefined) {
-      if (now < this.#pausedUntil && !isHome) return;
-      this.#doubts = new Challenges(now, pto);
-      this.#patientUntil = after(now, pto);
-      this.#pausedUntil = after(now, ms(migrationPauseMs));
-      this.#onDoubt(now);
-    }
-    // The new path may be much slower than the one that the PTO was measured on (§8.2.4).
-    const patience = pathValidationPtos * Math.max(pto, ms(pathValidationMsLeast));
-    this.#candidates.push({
-      path,
-      challenges: new Challenges(now, pto),
-      deadline: after(now, patience),
-      receivedBytes: bytes,
-      sentBytes: 0,
-    });
+    if (this.#doubts === undefined && now < this.#pausedUntil && !isHome) return;
+    this.#consider(now, path, isHome ? Infinity : bytes, pto);
+  }
+
+  /** Nothing is acknowledged any more: perhaps the peer is where it was before. */
+  onSilence(now: Micros, pto: number): void {
+    const home = this.#home;
+    if (home === undefined || this.#candidate(home) !== undefined) return;
+    this.#consider(now, home, Infinity, pto);
   }
 
   /** A PATH_CHALLENGE in a datagram of `bytes` from `path`; answered there, and nowhere else. */
@@ -196,19 +195,23 @@ export class PathValidation {
     this.#responses.push({ path, kind: 'response', token: token.slice(), bytes: most });
   }
 
-  /** A PATH_RESPONSE from `path`; one that answers nothing asked there is nothing. */
+  /**
+   * A PATH_RESPONSE from `path`. A new address must answer from there. Wherever the present one's
+   * answer comes from, our question has reached the peer (§8.2.3): who forwards packets faster
+   * than they come would otherwise make that answer look like its own.
+   */
   onResponse(now: Micros, path: Path, token: Uint8Array): void {
-    const main = this.#main;
-    if (main === undefined) return;
-    if (samePath(path, main)) {
-      if (this.#doubts?.onResponse(now, token) === true) this.#onMainAlive(now);
-      return;
-    }
-    if (this.#candidate(path)?.challenges.onResponse(now, token) === true) this.#decide(now);
+    if (this.#doubts?.onResponse(now, token) === true) this.#onMainAlive(now);
+    else if (this.#candidate(path)?.challenges.onResponse(now, token) === true) this.#decide(now);
   }
 
   /** Gives up addresses that did not answer, follows one whose rival did not. */
-  handleTimeout(now: Micros): void {
+  handleTimeout(now: Micros, pto: number): void {
+    if (this.#homeCheckAt <= now) {
+      const next = after(now, ms(homeCheckMs));
+      this.#homeCheckAt = next < this.#homeUntil ? next : NEVER;
+      this.onSilence(now, pto);
+    }
     if (this.#doubts === undefined) return;
     this.#decide(now);
     this.#keep((candidate) => candidate.deadline > now);
@@ -216,9 +219,9 @@ export class PathValidation {
 
   /** When something is to be sent, decided or given up. */
   get deadline(): Micros {
-    if (this.#doubts === undefined) return this.#responses.length > 0 ? micros(0) : NEVER;
     if (this.#responses.length > 0) return micros(0);
-    let next = this.#doubts.nextAt;
+    if (this.#doubts === undefined) return this.#homeCheckAt;
+    let next = earlier(this.#doubts.nextAt, this.#homeCheckAt);
     for (const candidate of this.#candidates) {
       next = earlier(next, candidate.deadline);
       if (candidate.challenges.isAnswered) next = earlier(next, this.#patientUntil);
@@ -254,6 +257,24 @@ export class PathValidation {
     if (candidate !== undefined) candidate.sentBytes += bytes;
   }
 
+  #consider(now: Micros, path: Path, receivedBytes: number, pto: number): void {
+    if (this.#doubts === undefined) {
+      this.#doubts = new Challenges(now, pto);
+      this.#patientUntil = after(now, pto);
+      this.#pausedUntil = after(now, ms(migrationPauseMs));
+      this.#onDoubt(now);
+    }
+    // The new path may be much slower than the one that the PTO was measured on (§8.2.4).
+    const patience = pathValidationPtos * Math.max(pto, ms(pathValidationMsLeast));
+    this.#candidates.push({
+      path,
+      challenges: new Challenges(now, pto),
+      deadline: after(now, patience),
+      receivedBytes,
+      sentBytes: 0,
+    });
+  }
+
   #ask(now: Micros, path: Path, challenges: Challenges, bytes: number): PathMessage {
     return { path, kind: 'challenge', token: challenges.ask(now, this.#rng), bytes };
   }
@@ -269,19 +290,19 @@ export class PathValidation {
     return bytes >= MESSAGE_BYTES_LEAST ? bytes : 0;
   }
 
-  #isHome(now: Micros, path: Path): boolean {
-    return this.#home !== undefined && now < this.#homeUntil && samePath(path, this.#home);
+  #isHome(path: Path): boolean {
+    return this.#home !== undefined && samePath(path, this.#home);
   }
 
   /** The peer is where it was; only the address it had before that may still be the better one. */
   #onMainAlive(now: Micros): void {
     this.#pausedUntil = after(now, ms(migrationPauseMs));
-    this.#keep(({ path }) => this.#isHome(now, path));
+    this.#keep(({ path }) => this.#isHome(path));
   }
 
   #decide(now: Micros): void {
     const answered = this.#candidates.filter(({ challenges }) => challenges.isAnswered);
-    const home = answered.find(({ path }) => this.#isHome(now, path));
+    const home = answered.find(({ path }) => this.#isHome(path));
     if (home !== undefined) this.#move(now, home);
     else if (answered.length > 0 && now >= this.#patientUntil && !this.#doubts?.isAnswered)
       this.#move(now, answered[0]);
@@ -290,12 +311,15 @@ export class PathValidation {
   #move(now: Micros, { path, challenges }: Candidate): void {
     const from = this.#main;
     if (from === undefined) return;
-    const isReturn = this.#isHome(now, path);
+    const isReturn = this.#isHome(path);
     // Who steers the talk away twice does not make itself the home of it.
-    if (isReturn) this.#home = undefined;
-    else if (this.#home === undefined || now >= this.#homeUntil) {
+    if (isReturn) {
+      this.#home = undefined;
+      this.#homeCheckAt = NEVER;
+    } else if (this.#home === undefined || now >= this.#homeUntil) {
       this.#home = from;
       this.#homeUntil = after(now, ms(homePathMs));
+      this.#homeCheckAt = after(now, ms(homeCheckMs));
     }
     this.#main = path;
     this.#moves++;
