@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { atExit } from './clean-up.ts';
 import type { FlowKind } from './flow.ts';
 import { OurSystem } from './ours.ts';
-import { type Place, has, runOn } from './places.ts';
+import { DEVICE, type Place, has, runOn } from './places.ts';
 import { makeCertificate, modulesMissing, nodeFlows, opensslMissing } from './rivals.ts';
 import { nebula, nebulaMissing, wireguard, wireguardMissing } from './tunnels.ts';
 
@@ -125,13 +125,13 @@ async function open(
   }
 }
 
-/** Kernel TCP with this congestion control, which a namespace has for itself. */
+/** Kernel TCP with this congestion control: that of the sender's route, which is its alone. */
 export function tcpWith(place: Place, control: string): FlowKind {
   const { launch } = nodeFlows(place, 'tcp');
   return {
     launch: (role, plan, hello) => {
-      const knob = '/proc/sys/net/ipv4/tcp_congestion_control';
-      for (const side of [place.a, place.b]) runOn(side, 'sh', ['-c', `echo ${control} >${knob}`]);
+      const route = ['route', 'replace', `${place.b.host}/32`, 'dev', DEVICE, 'congctl', control];
+      if (role === 'send') runOn(place.a, 'ip', route);
       return launch(role, plan, hello);
     },
   };

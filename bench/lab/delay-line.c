@@ -115,7 +115,7 @@ static void take(struct direction *d) {
     if (length <= 0) return;
     int64_t at = now();
     drain_queue(d, at);
-    if (next_random(&d->random) % 1000000 < loss_ppm) {
+    if ((next_random(&d->random) >> 33) % 1000000 < loss_ppm) {
       d->lost++;
       continue;
     }

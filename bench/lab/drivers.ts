@@ -3,7 +3,7 @@
 // that a program in C and one in Node are weighed on the same scales.
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { atExit } from './clean-up.ts';
 import { type Side, commandOn } from './places.ts';
@@ -126,6 +126,15 @@ export function cpuSeconds(pid: number): number {
   return tree(pid).reduce((sum, each) => {
     const fields = statOf(each);
     return sum + TIME_FIELDS.reduce((of, at) => of + Number(fields[at] ?? 0), 0) * TICK_SECONDS;
+  }, 0);
+}
+
+/** The same of one process whose threads all live, without its children, to the microsecond. */
+export function fineCpuSeconds(pid: number): number {
+  const threads = existsSync(`/proc/${pid}/task`) ? readdirSync(`/proc/${pid}/task`) : [];
+  return threads.reduce((sum, thread) => {
+    const [nanoseconds] = read(`/proc/${pid}/task/${thread}/schedstat`).split(' ');
+    return sum + Number(nanoseconds) / 1e9;
   }, 0);
 }
 

@@ -12,6 +12,8 @@ import { atExit } from './clean-up.ts';
 const ROOT = dirname(dirname(dirname(import.meta.dirname)));
 const NAMESPACES = '/run/netns';
 const PREFIX = 'nkbench';
+/** Name of the one device that joins a namespace to the other. */
+export const DEVICE = 'nk0';
 const MTU = 1500;
 /** Packets that wait for the delay line to read them: 4 ms at 1 Gbit/s and more. */
 const TUN_PACKETS = 4_096;
@@ -44,7 +46,7 @@ export interface Place {
   readonly b: Side;
   readonly link: LinkShape | undefined;
   /** Removes what was made. Repeated calls are harmless. */
-  close(): void;
+  readonly close: () => void;
 }
 
 /** Program and arguments of a command as it runs on a side. */
@@ -132,16 +134,19 @@ export async function link(shape: LinkShape, name: string): Promise<Place> {
   }
 }
 
-/** Name of the one device that joins a namespace to the other. */
-const DEVICE = 'nk0';
-
 interface NamespaceSide extends Side {
   readonly namespace: string;
 }
 
+interface Joined {
+  readonly a: NamespaceSide;
+  readonly b: NamespaceSide;
+  readonly close: () => void;
+}
+
 let namespacesEver = 0;
 
-function openNamespaces(): { a: NamespaceSide; b: NamespaceSide; close(): void } {
+function openNamespaces(): Joined {
   sweep();
   const number = (namespacesEver += 1);
   const names = ['a', 'b'].map((side) => `${PREFIX}-${process.pid}-${number}${side}`);

@@ -73,7 +73,7 @@ export function goals(entries: readonly Entry[], alone: Alone): readonly Goal[] 
       0.05,
       idle === undefined ? undefined : Math.max(idle.callerCpu, idle.calleeCpu) * 100,
     ),
-    lower('idle talk: datagrams a minute, both ways', 12, 0, idle?.datagramsPerMinute),
+    lower('idle talk: datagrams a minute, both ways', 6, 0, idle?.datagramsPerMinute),
     lower(
       'garbage for each delivered MB, both ends, MB',
       NaN,

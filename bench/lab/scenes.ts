@@ -2,7 +2,7 @@
 // beside TCP, live media beside bulk, an idle talk, many talks, garbage. Each is one round.
 
 import { ascending, quantile } from '../figures.ts';
-import { Driver, cpuSeconds, residentBytes, udpCounts } from './drivers.ts';
+import { Driver, fineCpuSeconds, residentBytes, udpCounts } from './drivers.ts';
 import { type FlowKind, type Wanted, startFlow, watch } from './flow.ts';
 import type { OurSystem } from './ours.ts';
 import type { Place } from './places.ts';
@@ -97,7 +97,7 @@ export async function idle(place: Place, ours: OurSystem, ms: number): Promise<I
     const look = (): readonly [number, number, number] => {
       const { received } = udpCounts(place.b, flow.receiver.pid);
       const back = udpCounts(place.a, flow.sender.pid).received;
-      return [cpuSeconds(flow.sender.pid), cpuSeconds(flow.receiver.pid), received + back];
+      return [fineCpuSeconds(flow.sender.pid), fineCpuSeconds(flow.receiver.pid), received + back];
     };
     const before = look();
     await pause(ms);

@@ -15,8 +15,7 @@ const LOOK_MS = 20;
 
 const { role, plan, hello } = task();
 const { host, bytes } = plan;
-const control = String(plan.congestionControl ?? 'bbr');
-const common = ['-q', `--cc=${control}`, `--ciphers=${CIPHERS}`];
+const common = ['-q', '--cc=bbr', `--ciphers=${CIPHERS}`];
 let child: ChildProcess | undefined;
 process.on('exit', () => child?.kill('SIGKILL'));
 if (role === 'receive') receive();
