@@ -4,6 +4,8 @@
 // what the kernel of this folder needs and checks no types: `new WebAssembly.Module` does.
 // Source: WebAssembly core specification 2.0 §5 (binary format), SIMD included.
 
+import { asciiBytes } from '../bytes.ts';
+
 /** Instructions: bytes, nested as they were put together. */
 export type Code = readonly (number | Code)[];
 
@@ -189,7 +191,7 @@ const variable = (type: ValueType, index: number): Local => ({
 
 /** A vector of the binary format: how many, then each (§5.1.3). */
 const vector = (parts: Code): Code => [unsigned(parts.length), parts];
-const name = (text: string): Code => vector([...text].map((letter) => letter.charCodeAt(0)));
+const name = (text: string): Code => vector([...asciiBytes(text)]);
 
 /** Appends the bytes of a tree of code. By index: cold, `for … of` takes several times as long. */
 function append(into: number[], code: Code): void {

@@ -38,7 +38,7 @@ export const AEAD_MEMORY = {
   /** 64 bytes that stay zero. */
   zeros: 192,
   stream: 512,
-  aadBytesMax: 512,
+  aadBytesMax: 4_096,
   textBytesMax: 16_384,
   opened: 32_768,
 } as const;
@@ -69,7 +69,7 @@ export interface AeadKernel {
    * and behind their padding `textLength` bytes up to textBytesMax, the tag not counted. Returns 1
    * if the tag is right, compared in constant time; when sealing, a number without meaning.
    */
-  run(aadLength: number, textLength: number, opening: 0 | 1): number;
+  readonly run: (aadLength: number, textLength: number, opening: 0 | 1) => number;
 }
 
 /** The bytes of the module, whose exports are an AeadKernel and `memory`; it imports nothing. */
