@@ -37,7 +37,7 @@ export interface Wish {
   readonly to: string;
   /** What for: the callee's list names services. 1 to 32 bytes. */
   readonly service: string;
-  /** At most this long (seconds) and this much (bytes of both ends together); the callee decides. */
+  /** At most this long (seconds), this much (bytes of both ends together); the callee decides. */
   readonly want?: Terms;
   /** Milliseconds to wait for consent; default 5 s. */
   readonly waitMs?: number | undefined;

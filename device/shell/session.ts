@@ -1,6 +1,6 @@
 // One talk as an application sees it: streams in and out, datagram messages, events, an end. Only
-// the service that was granted is served. Docs: docs/sessions.md. The agent drives it by the methods
-// that say "for the agent".
+// the service that was granted is served. Docs: docs/sessions.md. The agent drives it by the
+// methods that say "for the agent".
 
 import { EventEmitter } from 'node:events';
 import type { ConnectionEvent, StreamId, Talk } from '../../protocol/data/connection-types.ts';
@@ -103,8 +103,8 @@ export class Session extends EventEmitter<SessionEvents> {
    * the same datagram.
    * `service`: must be the granted one, which is the default: a talk is granted for one service.
    * `parameters`: the service's own, at most 1024 bytes, copied; the peer finds them at its stream.
-   * @throws NakodoError the reason of the end, `not-established`, `too-many-streams` (64 are open,
-   *   of both ends), `other-service` and `parameters-too-long` (exit 2).
+   * @throws NakodoError the reason of the end, `not-established`, `too-many-streams` (64 of ours
+   *   are open), `other-service` and `parameters-too-long` (exit 2).
    */
   openStream(service = this.info.service, parameters: Uint8Array = NO_PARAMETERS): TalkStream {
     if (service !== this.info.service) throw streamError('other-service');

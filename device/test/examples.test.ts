@@ -1,19 +1,16 @@
 // The examples of docs/sessions.md as a reader runs them: processes of their own, against a real
-// server, in homes of their own; and the page shows them as they are.
+// server, in homes of their own. That the page shows them as they are: sessions-page.test.ts.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync, readdirSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { repositoryRoot } from '../../protocol/test/house/sources.ts';
 import { until } from '../../protocol/test/until.ts';
 import { type Town, allowing, openTown } from '../../sim/fleet/town.ts';
 
 const EXAMPLES = join(import.meta.dirname, '..', 'examples');
-const LINES_MAX = 60;
 
 /** A program under way; `text`: what it has said so far on both its outputs. */
 interface Program {
@@ -123,18 +120,4 @@ t.test('the examples run', async (t) => {
     t.match(heard, /TERM1 left: done\n/);
     t.match(heard, /no more visitors\n$/);
   });
-});
-
-t.test('docs/sessions.md shows every example as it is', async (t) => {
-  const root = repositoryRoot();
-  const page = readFileSync(join(root, 'docs/sessions.md'), 'utf8');
-  const folder = join(root, 'device/examples');
-  const names = readdirSync(folder);
-  t.ok(names.length >= 5);
-  for (const name of names) {
-    const text = readFileSync(join(folder, name), 'utf8');
-    t.ok(text.split('\n').length <= LINES_MAX, `${name} is short`);
-    t.ok(page.includes(`\`\`\`ts\n${text}\`\`\`\n`), `device/examples/${name} stands in the page`);
-  }
-  t.equal([...page.matchAll(/^```ts$/gm)].length, names.length, 'and nothing else does as code');
 });

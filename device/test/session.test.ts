@@ -1,4 +1,5 @@
-// Sessions and their streams over real UDP, without servers.
+// Sessions and their streams over real UDP, without servers: what a service relies on. Streams in
+// depth: streams.test.ts; messages, loops and events: session-api.test.ts.
 
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';

@@ -5,7 +5,6 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { Readable, Writable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
-import { setImmediate as turn } from 'node:timers/promises';
 import t from 'tap';
 import { DATA_LIMITS } from '../../protocol/data/limits.ts';
 import { until, untilStill } from '../../protocol/test/until.ts';
@@ -27,6 +26,9 @@ const CHUNK_BYTES = 64 * KB;
 const NODE_BYTES = 2 * (64 * KB + CHUNK_BYTES);
 /** Send buffer, window (which may grow to the connection's), and Node's own. */
 const UNDER_WAY_MAX = WINDOWS.sendBufferBytes + WINDOWS.windowBytesMax + NODE_BYTES;
+
+/** The next turn of the event loop. */
+const turn = (): Promise<'not yet'> => new Promise((resolve) => setImmediate(resolve, 'not yet'));
 
 /** Content made as it is asked for; counts and hashes what it gave. */
 class Source extends Readable {
@@ -68,12 +70,15 @@ class SlowSink extends Writable {
   }
 
   override _write(chunk: Buffer, _encoding: string, done: () => void): void {
-    void this.#mayGo.then(async () => {
-      await turn();
-      this.taken += chunk.length;
-      this.hash.update(chunk);
-      done();
-    });
+    void this.#take(chunk, done);
+  }
+
+  async #take(chunk: Buffer, done: () => void): Promise<void> {
+    await this.#mayGo;
+    await turn();
+    this.taken += chunk.length;
+    this.hash.update(chunk);
+    done();
   }
 }
 
@@ -151,7 +156,7 @@ t.test('S1005: half-close: each direction ends by itself', async (t) => {
   const answer = randomBytes(2 * MB);
   far.end(answer);
   t.ok((await bytesOf(near)).equals(answer));
-  await Promise.all([near, far].map((each) => each.closed || once(each, 'close')));
+  await until(() => near.closed && far.closed, 'both directions are through');
   t.strictSame([near.errored, far.errored], [null, null]);
 });
 
@@ -161,7 +166,7 @@ t.test('S1005: `finish` means delivered', async (t) => {
   const [near, far] = await both(caller, callee);
   isCut = true;
   near.end('x');
-  const early = await Promise.race([once(near, 'finish'), turn('not yet')]);
+  const early = await Promise.race([once(near, 'finish'), turn()]);
   t.equal(early, 'not yet');
   isCut = false;
   await once(near, 'finish');

@@ -14,6 +14,7 @@ const PAGES = [
   'docs/story.md',
   'docs/proof.md',
   'docs/log.md',
+  'docs/sessions.md',
   'docs/congestion.md',
   'docs/threat-model.md',
   'SECURITY.md',
