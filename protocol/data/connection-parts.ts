@@ -19,13 +19,17 @@ import { ReceivedPackets } from './received-packets.ts';
 import { Recovery } from './recovery.ts';
 import { Rtt } from './rtt.ts';
 import { Streams } from './streams.ts';
+import type { PathClock } from './tuned-window.ts';
 import { UsageError } from '../errors.ts';
+import { micros } from '../time.ts';
 
 /** Everything inside a connection that is not its state. */
 export interface ConnectionParts {
   /** The name of the AEAD in use. */
   readonly aead: string;
   readonly config: ConnectionConfig;
+  /** Set by the connection with each input. */
+  readonly clock: PathClock;
   readonly events: Events;
   readonly meter: Meter;
   readonly expiry: Expiry;
@@ -60,7 +64,8 @@ export function connectionParts(options: ConnectionOptions): ConnectionParts {
       ? new Bbr({ datagramBytes, rng: options.rng })
       : new Cubic(datagramBytes);
   const received = new ReceivedPackets();
-  const streams = new Streams(options.role, config, events, meter);
+  const clock: PathClock = { now: micros(0), rtt };
+  const streams = new Streams(options.role, config, events, meter, clock);
   const datagrams = new Datagrams(meter);
   const fate = new PacketFate({ received, streams, datagrams, meter, expiry });
   const pacer = new Pacer(datagramBytes);
@@ -94,6 +99,7 @@ export function connectionParts(options: ConnectionOptions): ConnectionParts {
   return {
     aead: options.suite.aead.name,
     config,
+    clock,
     events,
     meter,
     expiry,

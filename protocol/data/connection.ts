@@ -264,6 +264,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   /** Every input passes here: time only grows, the first one starts, and there is work to drain. */
   #advance(now: Micros): void {
     if (now > this.#now) this.#now = now;
+    this.#parts.clock.now = this.#now;
     this.#drained = false;
     this.#endIfTimeIsUp();
     if (this.#started) return;

@@ -67,6 +67,8 @@ export const DATA_LIMITS = {
   ackAmplificationMax: 3,
   /** Received datagrams that force an acknowledgement (anchors, speed §2.2). */
   ackEvery: 16,
+  /** Bytes that force one: 16 of loopback's datagrams would be a whole window. */
+  ackEveryBytes: 128 * 1024,
   /** Milliseconds until an acknowledgement leaves by itself. */
   ackDelayMs: 2,
   /** What the peer's delay may come to with a late timer; part of the PTO. */
@@ -98,6 +100,9 @@ export const DATA_LIMITS = {
    */
   initialMaxData: 256 * 1024,
   initialMaxStreamData: 64 * 1024,
+  /** Round trips within which a window must be used up to grow, on a path at least so long. */
+  windowGrowthRtts: 2,
+  windowGrowthRttMsLeast: 5,
   /** Bytes of a page of stream memory. */
   pageBytes: 16 * 1024,
   /** Pages kept for reuse by one connection. */

@@ -7,11 +7,12 @@ import type { PagePool } from './paged-buffer.ts';
 import { PagedBuffer } from './paged-buffer.ts';
 import { PeerError } from './peer-error.ts';
 import { Ranges } from './ranges.ts';
+import type { TunedWindow } from './tuned-window.ts';
 
 /** Bytes from the peer, in order. Offsets: read ≤ ready ≤ highest ≤ limit. */
 export class ReceiveStream {
   readonly id: StreamId;
-  readonly #window: number;
+  readonly #window: TunedWindow;
   readonly #buffer: PagedBuffer;
   /** What arrived beyond `ready`. */
   readonly #ahead = new Ranges();
@@ -23,9 +24,9 @@ export class ReceiveStream {
   #isReset = false;
   #stopCode: number | undefined;
 
-  constructor(id: StreamId, pool: PagePool, window: number) {
+  constructor(id: StreamId, pool: PagePool, window: TunedWindow) {
     this.id = id;
-    this.#window = Math.max(window, DATA_LIMITS.initialMaxStreamData);
+    this.#window = window;
     this.#buffer = new PagedBuffer(pool);
   }
 
@@ -131,8 +132,10 @@ export class ReceiveStream {
   /** Moves the limit when a good part of the window was read; true when there is news. */
   advanceLimit(): boolean {
     if (this.#finalSize !== undefined || this.isStopped) return false;
-    const limit = this.#read + this.#window;
-    if (limit - this.#limit < this.#window / 4) return false;
+    this.#window.onConsumed(this.#read);
+    const window = this.#window.bytes;
+    const limit = this.#read + window;
+    if (limit - this.#limit < window / 4) return false;
     this.#limit = limit;
     return true;
   }

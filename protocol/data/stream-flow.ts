@@ -3,10 +3,12 @@
 
 import { DATA_LIMITS } from './limits.ts';
 import { PeerError } from './peer-error.ts';
+import type { PathClock } from './tuned-window.ts';
+import { TunedWindow } from './tuned-window.ts';
 
 /** MAX_DATA and MAX_STREAMS in both directions, cumulative totals. */
 export class StreamFlow {
-  readonly #window: number;
+  readonly #window: TunedWindow;
   #sendMax: number = DATA_LIMITS.initialMaxData;
   #sent = 0;
   #receiveMax: number = DATA_LIMITS.initialMaxData;
@@ -20,8 +22,9 @@ export class StreamFlow {
   maxStreamsDue = false;
 
   /** Both ends begin with the wire constant; the first MAX_DATA tells the window. */
-  constructor(windowBytes: number) {
-    this.#window = Math.max(windowBytes, DATA_LIMITS.initialMaxData);
+  constructor(windowBytes: number, windowBytesMax: number, clock: PathClock) {
+    const bytes = Math.max(windowBytes, DATA_LIMITS.initialMaxData);
+    this.#window = new TunedWindow(bytes, () => windowBytesMax, clock);
     this.onConsumed(0);
   }
 
@@ -30,7 +33,7 @@ export class StreamFlow {
   }
   /** Bytes that the peer may send beyond what was read. */
   get window(): number {
-    return this.#window;
+    return this.#window.bytes;
   }
   get receiveMax(): number {
     return this.#receiveMax;
@@ -54,8 +57,10 @@ export class StreamFlow {
 
   onConsumed(bytes: number): void {
     this.#consumed += bytes;
-    const max = this.#consumed + this.#window;
-    if (max - this.#receiveMax < this.#window / 4) return;
+    this.#window.onConsumed(this.#consumed);
+    const { window } = this;
+    const max = this.#consumed + window;
+    if (max - this.#receiveMax < window / 4) return;
     this.#receiveMax = max;
     this.maxDataDue = true;
   }

@@ -3,6 +3,7 @@
 
 import type { ConnectionConfig, Role, StreamId } from './connection-types.ts';
 import type { Events } from './events.ts';
+import { DATA_LIMITS } from './limits.ts';
 import { PagePool } from './paged-buffer.ts';
 import { PeerError } from './peer-error.ts';
 import { ReceiveStream } from './receive-stream.ts';
@@ -10,6 +11,8 @@ import { SendStream } from './send-stream.ts';
 import { StreamFlow } from './stream-flow.ts';
 import type { Stream, StreamMeter } from './stream-sender.ts';
 import { StreamSender } from './stream-sender.ts';
+import type { PathClock } from './tuned-window.ts';
+import { TunedWindow } from './tuned-window.ts';
 
 /** Streams by id, both directions. */
 export class Streams {
@@ -18,6 +21,7 @@ export class Streams {
   readonly #config: ConnectionConfig;
   readonly #events: Events;
   readonly #meter: StreamMeter;
+  readonly #clock: PathClock;
   readonly #pool = new PagePool();
   readonly #streams = new Map<number, Stream>();
   /** Lowest bit of the ids that we open. */
@@ -26,12 +30,19 @@ export class Streams {
   #accepted = 0;
   #receivedBytes = 0;
 
-  constructor(role: Role, config: ConnectionConfig, events: Events, meter: StreamMeter) {
+  constructor(
+    role: Role,
+    config: ConnectionConfig,
+    events: Events,
+    meter: StreamMeter,
+    clock: PathClock,
+  ) {
     this.#ourBit = role === 'caller' ? 0 : 1;
     this.#config = config;
     this.#events = events;
     this.#meter = meter;
-    this.#flow = new StreamFlow(config.windowBytes);
+    this.#clock = clock;
+    this.#flow = new StreamFlow(config.windowBytes, config.windowBytesMax, clock);
     this.sender = new StreamSender(this.#streams, this.#flow, meter);
   }
 
@@ -231,7 +242,9 @@ export class Streams {
 
   #add(id: StreamId): Stream {
     const send = new SendStream(id, this.#pool, this.#config.sendBufferBytes);
-    const receive = new ReceiveStream(id, this.#pool, this.#config.streamWindowBytes);
+    const bytes = Math.max(this.#config.streamWindowBytes, DATA_LIMITS.initialMaxStreamData);
+    const window = new TunedWindow(bytes, () => this.#flow.window, this.#clock);
+    const receive = new ReceiveStream(id, this.#pool, window);
     const stream: Stream = {
       id,
       send,
