@@ -121,6 +121,7 @@ export class PathModel {
   get #unacknowledged(): number {
     return Math.min(
       DATA_LIMITS.ackEvery * this.datagramBytes,
+      DATA_LIMITS.ackEveryBytes + this.datagramBytes,
       ms(DATA_LIMITS.ackDelayMs) * this.maximumBandwidth.value,
     );
   }

@@ -1,5 +1,5 @@
 // Which packets came, and when to say so (RFC 9000 §13.2): at once on a gap or a late packet, else
-// after 16 datagrams or 2 ms, and along with whatever leaves anyway. The replay window below us has
+// after 16 datagrams, 128 KiB or 2 ms, and along with whatever leaves anyway. The replay window below us has
 // already dropped duplicates.
 
 import type { Micros } from '../time.ts';
@@ -38,7 +38,9 @@ export class ReceivedPackets {
     if (!eliciting) return;
     this.#news = true;
     this.#unacknowledged++;
-    if (!inOrder || this.#unacknowledged >= DATA_LIMITS.ackEvery) this.#atOnce = true;
+    const isMuch =
+      this.#unacknowledged >= DATA_LIMITS.ackEvery || this.#bytes >= DATA_LIMITS.ackEveryBytes;
+    if (!inOrder || isMuch) this.#atOnce = true;
     if (this.#deadline === NEVER) this.#deadline = after(now, ms(DATA_LIMITS.ackDelayMs));
   }
 

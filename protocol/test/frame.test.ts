@@ -170,6 +170,10 @@ t.test(
     tell(received);
     received.onPacket(now, 18, false, 1200);
     t.notOk(received.hasNews, 'an ACK is not acknowledged');
+    received.onPacket(now, 19, true, DATA_LIMITS.ackEveryBytes - 1 - 1200);
+    t.notOk(received.isDue(now));
+    received.onPacket(now, 20, true, 1200);
+    t.ok(received.isDue(now), '128 KiB in two datagrams, the one of 1200 before them counted');
   },
 );
 
