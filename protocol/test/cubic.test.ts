@@ -2,6 +2,7 @@
 // then two real connections over a link in virtual time.
 
 import t from 'tap';
+import fc from 'fast-check';
 import type { RateSample } from '../congestion/controller.ts';
 import { CUBIC, Cubic } from '../congestion/cubic.ts';
 import { HYSTART } from '../congestion/hystart.ts';
@@ -11,6 +12,8 @@ import type { TraceEvent } from '../trace/trace-event.ts';
 import { Pair, Sink, send } from './pair.ts';
 
 const SIZE = 1200;
+/** 100 Mbit/s. */
+const LINK = 12_500_000;
 const FIRST = DATA_LIMITS.initialWindowDatagrams * SIZE;
 
 /** One controller and a path that acknowledges whatever it is told. */
@@ -267,15 +270,29 @@ const WIDE = {
   streamWindowBytes: 8 * 1024 * 1024,
 };
 
+interface TransferOptions {
+  /** Of the caller's datagrams, counted from 0. */
+  readonly lose: (index: number) => boolean;
+  readonly bytesPerSecond: number;
+  readonly queueBytes: number;
+}
+
 /**
- * Sends `bytes` over 100 Mbit/s with a round trip of 50 ms. What the caller's trace said, and the
+ * Sends `bytes` over a link, 100 Mbit/s by default, with a round trip of 50 ms. What the caller's trace said, and the
  * share of the link, headers excluded, after the first tenth.
  */
-function transfer(bytes: number, lose: (index: number) => boolean = () => false) {
+function transfer(
+  bytes: number,
+  {
+    lose = () => false,
+    bytesPerSecond = LINK,
+    queueBytes = 625_000,
+  }: Partial<TransferOptions> = {},
+) {
   const events: TraceEvent[] = [];
   const pair = new Pair({
     seed: 7,
-    faults: { delayMs: 25, bytesPerSecond: 12_500_000, queueBytes: 625_000 },
+    faults: { delayMs: 25, bytesPerSecond, queueBytes },
     config: { congestionControl: 'cubic', ...WIDE },
     trace: (event) => events.push(event),
   });
@@ -288,12 +305,12 @@ function transfer(bytes: number, lose: (index: number) => boolean = () => false)
   pair.run(() => pair.callee.connection.counts(pair.now).receivedBytes >= bytes / 10, 60_000);
   const from = pair.now;
   const isDone = pair.run(() => sink.finished.has(stream), 60_000);
-  const share = (0.9 * bytes) / ((pair.now - from) / seconds(1)) / 12_500_000;
+  const share = (0.9 * bytes) / ((pair.now - from) / seconds(1)) / bytesPerSecond;
   return { isDone, events, share };
 }
 
 t.test('100 Mbit/s, 50 ms, no loss: nine tenths of the link', async (t) => {
-  const { isDone, events, share } = transfer(30_000_000);
+  const { isDone, events, share } = transfer(20_000_000);
   t.ok(isDone);
   t.ok(share >= 0.9, `${share} of the link`);
   const phases = events.filter((event) => event.kind === 'phase').map(({ to }) => to);
@@ -301,13 +318,57 @@ t.test('100 Mbit/s, 50 ms, no loss: nine tenths of the link', async (t) => {
   t.ok(phases.includes('conservative slow start'), phases.join(', '));
 });
 
+t.test('RFC 9406: a deep queue is left before it overflows', async (t) => {
+  const { isDone, events } = transfer(5_000_000, {
+    bytesPerSecond: LINK / 5,
+    queueBytes: 1_000_000,
+  });
+  t.ok(isDone);
+  const told = events.flatMap((event) => {
+    if (event.kind === 'phase') return [event.to];
+    return event.kind === 'packetLost' ? ['lost'] : [];
+  });
+  t.strictSame(told.slice(0, 3), ['slow start', 'conservative slow start', 'congestion avoidance']);
+});
+
 t.test('one loss is repaired, and the window returns', async (t) => {
-  const { isDone, events, share } = transfer(20_000_000, (index) => index === 5_000);
+  const { isDone, events, share } = transfer(12_000_000, { lose: (index) => index === 5_000 });
   t.ok(isDone);
   t.ok(share >= 0.9, `${share} of the link`);
   const lost = events.filter(({ kind }) => kind === 'packetLost');
   t.ok(lost.length >= 1);
   t.ok(events.some((event) => event.kind === 'phase' && event.to === 'recovery'));
+});
+
+t.test('whatever happens, the window stays a number between its bounds', async (t) => {
+  const step = fc.record({
+    what: fc.constantFrom('ack', 'ack', 'round', 'lose', 'persistent', 'spurious', 'size', 'reset'),
+    bytes: fc.integer({ min: 1, max: 1_000_000 }),
+    rttMs: fc.oneof(fc.constant(0), fc.double({ min: 0.001, max: 10_000, noNaN: true })),
+    afterMs: fc.oneof(fc.constant(0), fc.double({ min: 0, max: 3_600_000, noNaN: true })),
+    appLimited: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const path = new Path();
+      let size = SIZE;
+      for (const { what, bytes, rttMs, afterMs, appLimited } of steps) {
+        if (what === 'ack') path.ack(bytes, rttMs, { afterMs, appLimited });
+        if (what === 'round') path.round(rttMs + 1);
+        if (what === 'lose' || what === 'persistent') path.lose(rttMs, what === 'persistent');
+        const sentAt = micros(path.now - ms(rttMs));
+        if (what === 'spurious') path.cubic.onSpuriousLoss(path.now, bytes, sentAt);
+        if (what === 'size') path.cubic.onDatagramBytes((size = 1200 + (bytes % 64_000)));
+        if (what === 'reset') path.cubic.reset();
+        const { window } = path;
+        if (!(window >= 2 * size || what !== 'size')) return false;
+        if (!(window >= 2 * SIZE && window <= DATA_LIMITS.congestionWindowMax)) return false;
+      }
+      return true;
+    }),
+    { numRuns: 500 },
+  );
+  t.pass('500 runs');
 });
 
 function sum(numbers: readonly number[], until: number): number {
