@@ -55,9 +55,9 @@ wire: out/.built
 bench: out/.built
 	node out/bench/main.js
 
-# Set-up of this checkout against that of an earlier commit, in turn: make bench-against REF=main
+# This checkout against an earlier commit, in turn: make bench-against REF=main ONLY=bulk
 bench-against: out/.built
-	@node out/bench/against.js --ref "$(REF)" $(if $(JSON),--json)
+	@node out/bench/against.js --ref "$(REF)" --only "$(ONLY)" $(if $(JSON),--json)
 
 # What our transport is measured against; nothing else needs it. Its native parts come built.
 bench/peers/node_modules/.package-lock.json: bench/peers/package.json bench/peers/package-lock.json

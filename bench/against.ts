@@ -1,12 +1,14 @@
-// `make bench-against REF=<commit>`: set-up by consent of this checkout against that of an earlier
-// commit. Both run side by side and make their calls in turn, a few each, so that whatever else the
-// machine does meets both alike; what counts is the ratio of the medians. `--json`: one object.
+// `make bench-against REF=<commit>`: set-up by consent and bulk of this checkout against those of an
+// earlier commit. Both run side by side and make their calls in turn, a few each, so that whatever
+// else the machine does meets both alike; what counts is the ratio of the medians. `ONLY=bulk`,
+// `ONLY=set-up`: one of them; `--json`: one object.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { NakodoError } from '../protocol/errors.ts';
+import { type BulkComparison, bulkLines, compareBulk } from './bulk-against.ts';
 import { PRESENT, checkOut, commitOf, remove } from './earlier.ts';
 import { ascending, machine, median, quantile } from './figures.ts';
 import { type Measured, Version } from './version.ts';
@@ -16,6 +18,8 @@ const WARM_UP_CALLS = 1_000;
 /** Calls that one version makes before it is the other one's turn. */
 const TURN_CALLS = 20;
 const TURNS = 30;
+/** Measurements of bulk of each version and kind, four seconds each. */
+const BULK_ROUNDS = 5;
 
 /** One version's figures. */
 interface Figures {
@@ -31,6 +35,11 @@ interface Figures {
 /** What is printed. */
 interface Comparison {
   readonly machine: string;
+  readonly setUp: SetUpComparison | undefined;
+  readonly bulk: readonly BulkComparison[];
+}
+
+interface SetUpComparison {
   /** `present` over `base`; and the median over the turns, each over the turn beside it. */
   readonly ratio: number;
   readonly ratioOfTurns: number;
@@ -51,6 +60,8 @@ const { values } = parseArgs({
     ref: { type: 'string' },
     json: { type: 'boolean', default: false },
     turns: { type: 'string', default: `${TURNS}` },
+    rounds: { type: 'string', default: `${BULK_ROUNDS}` },
+    only: { type: 'string', default: '' },
   },
 });
 try {
@@ -58,7 +69,7 @@ try {
     const next = 'name the commit to compare with: make bench-against REF=main';
     throw new NakodoError('no-commit', 'there is nothing to compare with', next);
   }
-  const comparison = await compare(values.ref, Number(values.turns));
+  const comparison = await compare(values.ref);
   if (values.json) console.log(JSON.stringify(comparison));
   else print(comparison);
 } catch (error) {
@@ -67,13 +78,19 @@ try {
   process.exitCode = error.exit;
 }
 
-async function compare(ref: string, turns: number): Promise<Comparison> {
+async function compare(ref: string): Promise<Comparison> {
   const commit = commitOf(ref);
   const folder = mkdtempSync(join(tmpdir(), 'nk-against-'));
   const base = join(folder, 'base');
   try {
     checkOut(commit, base);
-    return await measure({ base, commit, folder, turns });
+    const turns = Number(values.turns);
+    const wants = (name: string): boolean => values.only === '' || values.only === name;
+    const setUp = wants('set-up') ? await measure({ base, commit, folder, turns }) : undefined;
+    const rounds = wants('bulk') ? Number(values.rounds) : 0;
+    const isOver = (): boolean => isInterrupted;
+    const bulk = await compareBulk({ base, present: PRESENT, rounds, isOver });
+    return { machine: machine(), setUp, bulk };
   } finally {
     remove(base);
     rmSync(folder, { recursive: true, force: true });
@@ -85,7 +102,7 @@ async function measure(what: {
   readonly commit: string;
   readonly folder: string;
   readonly turns: number;
-}): Promise<Comparison> {
+}): Promise<SetUpComparison> {
   const { base, commit, folder, turns } = what;
   const versions: Version[] = [];
   try {
@@ -98,7 +115,6 @@ async function measure(what: {
     const ofTurns = all.map(([one, other]) => median(other.provenMs) / median(one.provenMs));
     const [of, here] = [figures(commit, before), figures('HEAD', after)];
     return {
-      machine: machine(),
       ratio: here.setUpMs / of.setUpMs,
       ratioOfTurns: median(ofTurns),
       ratioOfCpu: here.cpuMs / of.cpuMs,
@@ -134,8 +150,13 @@ function figures(ref: string, measured: readonly Measured[]): Figures {
 }
 
 function print(comparison: Comparison): void {
-  const { ratio, ratioOfTurns, ratioOfCpu, base, present } = comparison;
   console.log(comparison.machine);
+  if (comparison.setUp !== undefined) printSetUp(comparison.setUp);
+  for (const line of bulkLines(comparison.bulk)) console.log(line);
+}
+
+function printSetUp(comparison: SetUpComparison): void {
+  const { ratio, ratioOfTurns, ratioOfCpu, base, present } = comparison;
   console.log('commit   calls  consent p50  set-up p50  set-up p99  processor time');
   for (const { commit, calls, consentMs, setUpMs, setUpP99Ms, cpuMs } of [base, present]) {
     const times = [consentMs, setUpMs, setUpP99Ms, cpuMs].map((ms) => `${ms.toFixed(2)} ms`);

@@ -11,6 +11,7 @@ import { Agent } from '../device/agent.ts';
 import { sendFiles } from '../device/shell/file-service.ts';
 import { silentLog } from '../protocol/io/log.ts';
 import { type Figure, ascending, machine, quantile } from './figures.ts';
+import { transportFigures } from './transport.ts';
 import { enrolments, seals, signatures } from './trust.ts';
 
 /** V8 compiles what runs often: after this many calls the times no longer fall. */
@@ -48,6 +49,7 @@ async function measure(): Promise<readonly Figure[]> {
   const rate = await bulk(caller);
   await caller.stop();
   const enrolled = await enrolments(children, { server: join(folder, 's'), folder });
+  const transport = await transportFigures();
   const consent = 'from asking by name to the address notice: consent, grant on disk';
   const meaning = 'from asking by name to a proven talk: the same, and the handshake';
   const first = calls[0].provenMs;
@@ -71,6 +73,7 @@ async function measure(): Promise<readonly Figure[]> {
     ...enrolled,
     ...seals(),
     ...signatures(),
+    ...transport,
   ];
 }
 
@@ -145,6 +148,6 @@ function flushes(): readonly number[] {
 function print(figures: readonly Figure[]): void {
   console.log(machine());
   for (const { name, value, unit, meaning } of figures) {
-    console.log(`${name.padEnd(16)} ${value.toFixed(2).padStart(9)} ${unit.padEnd(5)} ${meaning}`);
+    console.log(`${name.padEnd(19)} ${value.toFixed(2).padStart(9)} ${unit.padEnd(5)} ${meaning}`);
   }
 }

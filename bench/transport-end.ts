@@ -33,7 +33,7 @@ export interface OurPlan {
 interface Talk {
   readonly ended: Promise<unknown>;
   onStream: ((stream: Duplex) => void) | undefined;
-  readonly state?: { readonly datagramBytes?: number; readonly rttMs?: number } | undefined;
+  readonly state?: { readonly transport?: { readonly datagramBytes: number } } | undefined;
   openStream(): Duplex;
   sendDatagram?(bytes: Uint8Array): boolean;
   on?(event: 'datagram', handler: (bytes: Uint8Array) => void): void;
@@ -124,7 +124,7 @@ function listen(): void {
       say({ marked: true });
     } else if (word === 'report') {
       const { heapBytes, externalBytes } = garbage();
-      const datagramBytes = talks[0]?.state?.datagramBytes;
+      const datagramBytes = talks[0]?.state?.transport?.datagramBytes;
       const { heapUsed, external } = process.memoryUsage();
       const heap = { heapUsed, external };
       say({ report: true, heapBytes, externalBytes, datagramBytes, delaysMs, ...heap });

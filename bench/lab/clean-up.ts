@@ -11,8 +11,10 @@ export function atExit(undo: () => void): () => void {
     process.on('exit', () => {
       for (const each of [...undos].reverse()) each();
     });
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-      process.once(signal, () => process.exit(130));
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      // Whoever listens already ends in its own way.
+      if (process.listenerCount(signal) === 0) process.once(signal, () => process.exit(130));
+    }
   }
   undos.push(undo);
   return () => {

@@ -28,12 +28,12 @@ export interface Wanted {
   readonly measureMs: number;
 }
 
-/** One measurement; CPU in seconds, memory in bytes. */
+/** One measurement; CPU in seconds for 10⁹ delivered bytes, memory in bytes. */
 export interface FlowFigures {
   readonly mbPerSecond: number;
   readonly senderCpu: number;
   readonly receiverCpu: number;
-  /** Seconds of processor time for 10⁹ bytes, both ends together. */
+  /** Both ends together. */
   readonly cpuPerGb: number;
   readonly senderMemory: number;
   readonly receiverMemory: number;
@@ -156,14 +156,15 @@ function datagrams(side: Side, receiver: Driver): number | undefined {
 }
 
 function figures(before: Readings, after: Readings, bytes: number, micros: number): FlowFigures {
-  const senderCpu = after.senderCpu - before.senderCpu;
-  const receiverCpu = after.receiverCpu - before.receiverCpu;
+  const gigabytes = bytes / 1e9;
+  const senderCpu = (after.senderCpu - before.senderCpu) / gigabytes;
+  const receiverCpu = (after.receiverCpu - before.receiverCpu) / gigabytes;
   const count = (after.datagrams ?? 0) - (before.datagrams ?? 0);
   return {
     mbPerSecond: bytes / micros,
     senderCpu,
     receiverCpu,
-    cpuPerGb: ((senderCpu + receiverCpu) * 1e9) / bytes,
+    cpuPerGb: senderCpu + receiverCpu,
     senderMemory: after.senderMemory,
     receiverMemory: after.receiverMemory,
     bytesPerDatagram: count > 0 ? bytes / count : undefined,

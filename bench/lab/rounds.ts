@@ -25,7 +25,7 @@ export interface Doses {
 }
 
 export const FAST: Doses = {
-  wanted: { skipMs: 800, skipBytes: 32_000_000, measureMs: 2_000 },
+  wanted: { skipMs: 800, skipBytes: 16_000_000, measureMs: 2_000 },
   wholeBytes: 256_000_000,
 };
 /** On a link of 100 Mbit/s the start-up takes up to two seconds. */

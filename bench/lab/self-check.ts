@@ -10,6 +10,7 @@ const TOLERANCE = 0.03;
 /** What chance allows of so many packets, about four standard deviations. */
 const LOSS_TOLERANCE = 0.004;
 const PINGS = 20;
+const TRIES_MAX = 5;
 /** IP bytes for each byte of payload that the blast sends. */
 const IP_SHARE = 1_500 / 1_472;
 const BLAST_MS = 2_000;
@@ -17,20 +18,25 @@ const LOSS_BYTES = 16_000_000;
 /** Milliseconds after which what was sent has arrived. */
 const SETTLE_MS = 500;
 
-/** What the link turned out to be, in words. @throws Error if it is not what was asked for. */
+/**
+ * What the link turned out to be, in words. A few tries, as a busy machine starves whoever checks.
+ * @throws Error if it is not what was asked for.
+ */
 export async function checkLink(place: Place, shape: LinkShape): Promise<string> {
-  const rttMs = roundTripMs(place);
-  const mbit = await rate(place, shape);
-  const loss = await lossOf(place, shape);
-  const said =
-    `${place.name}: ${mbit.toFixed(2)} Mbit/s, ${rttMs.toFixed(2)} ms there and back, ` +
-    `${(loss * 100).toFixed(2)} % lost`;
-  const isRight =
-    isNear(rttMs, 2 * shape.oneWayMs) &&
-    isNear(mbit, shape.mbit) &&
-    Math.abs(loss - shape.loss) < LOSS_TOLERANCE;
-  if (!isRight) throw new Error(`the delay line is not what it should be; ${said}`);
-  return said;
+  for (let tries = 1; ; tries++) {
+    const rttMs = roundTripMs(place);
+    const mbit = await rate(place, shape);
+    const loss = await lossOf(place, shape);
+    const said =
+      `${place.name}: ${mbit.toFixed(2)} Mbit/s, ${rttMs.toFixed(2)} ms there and back, ` +
+      `${(loss * 100).toFixed(2)} % lost`;
+    const isRight =
+      isNear(rttMs, 2 * shape.oneWayMs) &&
+      isNear(mbit, shape.mbit) &&
+      Math.abs(loss - shape.loss) < LOSS_TOLERANCE;
+    if (isRight) return said;
+    if (tries === TRIES_MAX) throw new Error(`the delay line is not what it should be; ${said}`);
+  }
 }
 
 function roundTripMs(place: Place): number {
@@ -40,7 +46,7 @@ function roundTripMs(place: Place): number {
 
 /** Mbit/s that come through when more is sent. */
 async function rate(place: Place, shape: LinkShape): Promise<number> {
-  const kind = nodeFlows(place, 'blast', { mbit: shape.mbit * 1.3 });
+  const kind = nodeFlows(place, 'blast', { mbit: shape.mbit * 1.5 });
   const wanted = { skipMs: 800, skipBytes: 0, measureMs: BLAST_MS };
   const { mbPerSecond } = await steady(place, kind, wanted);
   return mbPerSecond * 8 * IP_SHARE;
