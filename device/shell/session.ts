@@ -51,7 +51,7 @@ export class Session extends EventEmitter<SessionEvents> {
   readonly established: Promise<Path>;
   /** Resolves at the end, never rejects. */
   readonly ended: Promise<SessionEnd>;
-  /** Takes what the peer opens, in place of `stream` listeners and loops. */
+  /** One handler for what the peer opens, in place of `stream` listeners and loops. */
   onStream: StreamHandler | undefined;
   readonly #host: SessionHost;
   readonly #streams = new Map<StreamId, TalkStream>();
@@ -257,6 +257,9 @@ export class Session extends EventEmitter<SessionEvents> {
         break;
       case 'extensionRefused':
         this.emit('extensionRefused');
+        break;
+      case 'path':
+        this.emit('path', event.path);
         break;
       default:
         break;

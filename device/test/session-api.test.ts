@@ -216,3 +216,18 @@ t.test('S4005: a talk whose user takes no streams refuses those that waited', as
   }
   t.equal(caller.status().talks.length, 0, 'disposed of: closed');
 });
+
+t.test('S1005: what the agent passes on is told as typed events', async (t) => {
+  const { caller } = await talk(t, { seconds: 60 });
+  const told: unknown[] = [];
+  caller.on('expiryNear', (by) => told.push(by));
+  caller.on('extended', (terms) => told.push(terms));
+  caller.on('extensionRefused', () => told.push('refused'));
+  caller.on('path', (path) => told.push(path));
+  caller.onTalkEvent({ kind: 'expiryNear', by: 'time' });
+  caller.onTalkEvent({ kind: 'extended', seconds: 90, bytes: undefined });
+  caller.onTalkEvent({ kind: 'extensionRefused' });
+  const path = { host: '192.0.2.1', port: 7 };
+  caller.onTalkEvent({ kind: 'path', path });
+  t.strictSame(told, ['time', { seconds: 90, bytes: undefined }, 'refused', path]);
+});
