@@ -68,12 +68,10 @@ export class Poly1305 {
     const [h0, h1, h2, h3, h4] = this.#h;
     const [carry] = this.#d;
     const step = (sum: Code): Code => carry.set(i64.add(sum, i64.shrU(carry.get, i64.const(32n))));
-    // The first pass leaves less than 2^34 in h[0]; the second carries that up, and what it brings
-    // back from the top is 5 at most; the third leaves every limb below 2^32.
-    const settle = this.#settle();
     return [
-      [settle, settle, settle],
-      // One if the accumulator is p or more: then adding 5 passes 2^130.
+      this.#settle(),
+      // Now h[0] < 2^34, h[1…3] < 2^32 and h[4] < 4: less than 2^130 + 2^34, and so less than 2p.
+      // If it is p or more, adding 5 passes 2^130: the carry out of that is one, else nothing.
       carry.set(i64.add(h0.get, i64.const(5n))),
       [h1, h2, h3, h4].map((limb) => step(limb.get)),
       carry.set(i64.shrU(carry.get, i64.const(2n))),
