@@ -43,7 +43,9 @@ export const IO_LIMITS = {
   linkKeepAliveSeconds: 60,
   /** Bytes of a small file (keys, enrolment, JSON) that is read whole. */
   smallFileBytesMax: 64 * 1024,
-  /** Bytes of one talk's trace, about 200 MB of talk; after it the file says that it was cut. */
+  /** Traces open at once; a file outlives its talk by some seconds. Beyond it talks have none. */
+  traceFilesMax: 128,
+  /** Bytes of one talk's trace, about 500 MB of talk; after it the file says that it was cut. */
   traceFileBytesMax: 64 * 1024 * 1024,
   /** Bytes of a trace that wait for the disk; beyond it events are dropped and counted. */
   traceWaitingBytesMax: 4 * 1024 * 1024,

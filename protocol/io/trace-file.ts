@@ -13,7 +13,8 @@ import { makeFolder } from './files.ts';
 import { IO_LIMITS } from './limits.ts';
 
 const FILE_MODE = 0o600;
-const { traceFileBytesMax, traceWaitingBytesMax, traceFlushBytes, traceFlushMs } = IO_LIMITS;
+const { traceFilesMax, traceFileBytesMax, traceWaitingBytesMax } = IO_LIMITS;
+const { traceFlushBytes, traceFlushMs } = IO_LIMITS;
 
 interface TraceFolderOptions {
   readonly folder: string;
@@ -41,9 +42,16 @@ export class TraceFolder {
     return new TraceFolder(options);
   }
 
-  /** What the connection of a talk tells its events to; the file closes a while after its end. */
-  trace(session: SessionId, role: Role): Trace {
+  /**
+   * What the connection of a talk tells its events to; the file closes a while after its end.
+   * Undefined, and told as trouble, while `traceFilesMax` are open.
+   */
+  trace(session: SessionId, role: Role): Trace | undefined {
     const { folder, bytesMax = traceFileBytesMax, onTrouble } = this.#options;
+    if (this.#files.size >= traceFilesMax) {
+      onTrouble(new Error(`${traceFilesMax} traces are open: this talk has none`));
+      return undefined;
+    }
     const path = join(folder, `${session}-${role}.sqlog`);
     const onClosed = (): void => void this.#files.delete(file);
     const file = new TraceFile({ path, role, bytesMax, onTrouble, onClosed });
