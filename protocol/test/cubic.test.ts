@@ -278,8 +278,8 @@ interface TransferOptions {
 }
 
 /**
- * Sends `bytes` over a link, 100 Mbit/s by default, with a round trip of 50 ms. What the caller's trace said, and the
- * share of the link, headers excluded, after the first tenth.
+ * Sends `bytes` over a link, 100 Mbit/s by default, with a round trip of 50 ms. What the caller's
+ * trace said, and the share of the link, headers excluded, after the first tenth.
  */
 function transfer(
   bytes: number,
