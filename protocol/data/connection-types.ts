@@ -137,6 +137,11 @@ export interface Talk {
   read(stream: StreamId, into: Uint8Array): number;
   reset(stream: StreamId, code: number): void;
   stop(stream: StreamId, code: number): void;
+  /**
+   * Shares of the rate that the stream gets beside others: 1 to 64, 1 at first.
+   * @throws UsageError for another number.
+   */
+  setWeight(stream: StreamId, weight: number): void;
   /** Bytes of the largest payload that sendDatagram() takes on the path as it is now. */
   readonly maxDatagramBytes: number;
   /** False when the queue is full or the payload does not fit one datagram. */

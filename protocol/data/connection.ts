@@ -186,6 +186,10 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#parts.streams.finish(stream);
   }
 
+  setWeight(stream: StreamId, weight: number): void {
+    this.#parts.streams.setWeight(stream, weight);
+  }
+
   /** What arrived before the end stays readable after it. */
   read(stream: StreamId, into: Uint8Array): number {
     this.#drained = false;

@@ -79,6 +79,9 @@ export const DATA_LIMITS = {
   /** RFC 9002 §6.1.1, §6.1.2 (as eighths), §6.1.2 granularity, §6.2.2 first rtt. */
   packetThreshold: 3,
   timeThresholdEighths: 9,
+  /** What reordering may raise them to (RFC 9002 §6.1.1 and §6.1.2 allow it). */
+  packetThresholdMax: 64,
+  timeThresholdEighthsMax: 12,
   granularityMs: 1,
   initialRttMs: 333,
   /** RFC 9002 §7.6.1: PTOs without any acknowledgement that mean persistent congestion. */
@@ -92,6 +95,10 @@ export const DATA_LIMITS = {
   paceBurstMs: 2,
   /** Streams of either side that are open at once. */
   streamsMax: 64,
+  /** Bytes of a packet's end that a STREAM frame is not begun in: head and some content. */
+  streamRoomLeast: 24,
+  /** Shares of a stream, beside others of one share: whole packets in a row. */
+  streamWeightMax: 64,
   /** Streams of either side in the life of one talk. */
   streamsEver: 2 ** 30,
   /**

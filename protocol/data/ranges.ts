@@ -6,6 +6,7 @@
 export class Ranges {
   // start, end, start, end …
   readonly #edges: number[] = [];
+  #size = 0;
 
   get count(): number {
     return this.#edges.length / 2;
@@ -13,9 +14,7 @@ export class Ranges {
 
   /** Numbers in the set. */
   get size(): number {
-    let sum = 0;
-    for (let i = 0; i < this.#edges.length; i += 2) sum += this.#edges[i + 1] - this.#edges[i];
-    return sum;
+    return this.#size;
   }
 
   /** Start of the `index`-th range; the index must exist. */
@@ -48,10 +47,12 @@ export class Ranges {
     const length = edges.length;
     if (length === 0 || start > edges[length - 1]) {
       edges.push(start, end);
+      this.#size += end - start;
       return;
     }
     if (start === edges[length - 1]) {
       edges[length - 1] = end;
+      this.#size += end - start;
       return;
     }
     const first = this.#firstEndingAfter(start - 1) * 2;
@@ -61,8 +62,10 @@ export class Ranges {
     while (last < length && edges[last] <= end) {
       if (edges[last] < low) low = edges[last];
       if (edges[last + 1] > high) high = edges[last + 1];
+      this.#size -= edges[last + 1] - edges[last];
       last += 2;
     }
+    this.#size += high - low;
     if (last - first === 2) {
       edges[first] = low;
       edges[first + 1] = high;
@@ -87,23 +90,29 @@ export class Ranges {
     if (start >= end || edges.length === 0 || end <= edges[0]) return;
     const first = this.#firstEndingAfter(start) * 2;
     let last = first;
-    while (last < edges.length && edges[last] < end) last += 2;
+    while (last < edges.length && edges[last] < end) {
+      this.#size -= edges[last + 1] - edges[last];
+      last += 2;
+    }
     if (last === first) return;
     const left = edges[first];
     const right = edges[last - 1];
     const kept: number[] = [];
     if (left < start) kept.push(left, start);
     if (right > end) kept.push(end, right);
+    for (let i = 0; i < kept.length; i += 2) this.#size += kept[i + 1] - kept[i];
     edges.splice(first, last - first, ...kept);
   }
 
   /** Forgets the lowest range. */
   dropFirst(): void {
+    if (this.#edges.length > 0) this.#size -= this.#edges[1] - this.#edges[0];
     this.#edges.splice(0, 2);
   }
 
   clear(): void {
     this.#edges.length = 0;
+    this.#size = 0;
   }
 
   /** Index of the first range whose end is above `value`; `count` if there is none. */

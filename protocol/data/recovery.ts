@@ -60,6 +60,10 @@ export class Recovery {
   /** Packets below went along another path: they are not in flight on this one. */
   #pathStart = 0;
   #spuriousLosses = 0;
+  /** Raised by reordering that was seen on this path. */
+  #packetThreshold: number = DATA_LIMITS.packetThreshold;
+  #timeThresholdEighths: number = DATA_LIMITS.timeThresholdEighths;
+  #reorderingSeenAt = micros(-1);
   #lostPackets = 0;
   // Delivery rate estimation.
   #delivered = 0;
@@ -290,6 +294,8 @@ export class Recovery {
     this.#ptoCount = 0;
     this.#lossTime = NEVER;
     this.#firstSampleAt = NEVER;
+    this.#packetThreshold = DATA_LIMITS.packetThreshold;
+    this.#timeThresholdEighths = DATA_LIMITS.timeThresholdEighths;
     this.#lost = this.#lost.map((lost) => ({ ...lost, isSilent: true }));
     this.#probe(now);
   }
@@ -318,6 +324,20 @@ export class Recovery {
     packet.eachPart((kind, a, b, c) => this.#owner.onPartAcked(kind, a, b, c));
   }
 
+  /**
+   * RFC 9002 §6.1.1: the path reorders, so more is waited for: as many packets as this one was
+   * late, and once a round trip an eighth of it.
+   */
+  #onReordering(now: Micros, distance: number, sentAt: Micros): void {
+    const { packetThresholdMax, timeThresholdEighthsMax } = DATA_LIMITS;
+    const least = Math.min(distance + 1, packetThresholdMax);
+    this.#packetThreshold = Math.max(this.#packetThreshold, least);
+    if (sentAt <= this.#reorderingSeenAt) return;
+    this.#reorderingSeenAt = now;
+    const more = this.#timeThresholdEighths + 1;
+    this.#timeThresholdEighths = Math.min(more, timeThresholdEighthsMax);
+  }
+
   #isOfThisPath(packet: SentPacket): boolean {
     return packet.packetNumber >= this.#pathStart;
   }
@@ -335,6 +355,7 @@ export class Recovery {
         continue;
       }
       this.#spuriousLosses++;
+      if (!lost.isSilent) this.#onReordering(now, ack.largest - lost.packetNumber, lost.sentAt);
       this.#trace?.({ kind: 'spuriousLoss', at: now, packetNumber: lost.packetNumber });
       if (lost.datagramBytes > 0) this.#owner.onLateDatagrams(lost.datagramBytes);
       if (!lost.isSilent) this.#controller.onSpuriousLoss(now, lost.bytes, lost.sentAt);
@@ -347,8 +368,8 @@ export class Recovery {
    */
   #detectLost(now: Micros): void {
     this.#lossTime = NEVER;
-    const lossDelay = this.#rtt.lossDelay;
-    const byNumber = this.#largestAcked - DATA_LIMITS.packetThreshold;
+    const lossDelay = this.#rtt.lossDelay(this.#timeThresholdEighths);
+    const byNumber = this.#largestAcked - this.#packetThreshold;
     let lostBytes = 0;
     let newestSentAt = micros(0);
     let runStart: Micros = NEVER;

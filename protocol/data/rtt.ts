@@ -56,12 +56,9 @@ export class Rtt {
     return this.#smoothed + spread + ms(DATA_LIMITS.peerAckDelayMs);
   }
 
-  /** RFC 9002 §6.1.2. */
-  get lossDelay(): number {
+  /** RFC 9002 §6.1.2. `eighths`: of the longest round trip, 9 or more. */
+  lossDelay(eighths: number): number {
     const longest = Math.max(this.#smoothed, this.#latest);
-    return Math.max(
-      (longest * DATA_LIMITS.timeThresholdEighths) / 8,
-      ms(DATA_LIMITS.granularityMs),
-    );
+    return Math.max((longest * eighths) / 8, ms(DATA_LIMITS.granularityMs));
   }
 }

@@ -3,6 +3,7 @@
 
 import type { StreamId } from './connection-types.ts';
 import { FRAME, writeNumbers, writeStreamHead } from './frame.ts';
+import { DATA_LIMITS } from './limits.ts';
 import type { ReceiveStream } from './receive-stream.ts';
 import type { SendStream } from './send-stream.ts';
 import type { SentPacket } from './sent-packets.ts';
@@ -23,6 +24,9 @@ export interface Stream {
   readonly send: SendStream;
   readonly receive: ReceiveStream;
   isQueued: boolean;
+  /** Chunks that it sends in a row, and how many of them are left in this turn. */
+  weight: number;
+  turnLeft: number;
   isControlQueued: boolean;
   limitDue: boolean;
   stopDue: boolean;
@@ -126,16 +130,23 @@ export class StreamSender {
   writeData(writer: Writer, packet: SentPacket, fresh: boolean): void {
     // A stream that could do nothing in its turn is not asked again for this packet.
     let barren = 0;
-    while (barren < this.#turns.length) {
+    while (barren < this.#turns.length && writer.room >= DATA_LIMITS.streamRoomLeast) {
       const stream = this.#turns[0];
       const credit = fresh ? Math.min(this.#flow.sendCredit, this.#meter.available()) : 0;
       const did = this.#writeChunk(stream, writer, packet, credit);
-      this.#turns.shift();
-      if (stream.send.hasRepair || stream.send.sendable > 0) this.#turns.push(stream);
-      else stream.isQueued = false;
+      const hasMore = stream.send.hasRepair || stream.send.sendable > 0;
+      if (!(did && hasMore && --stream.turnLeft > 0)) this.#endTurn(stream, hasMore);
       if (did) barren = 0;
       else barren++;
     }
+  }
+
+  /** The first of the queue goes to its end, or leaves it. */
+  #endTurn(stream: Stream, hasMore: boolean): void {
+    stream.turnLeft = stream.weight;
+    this.#turns.shift();
+    if (hasMore) this.#turns.push(stream);
+    else stream.isQueued = false;
   }
 
   #writeChunk(stream: Stream, writer: Writer, packet: SentPacket, credit: number): boolean {

@@ -4,6 +4,7 @@
 import type { ConnectionConfig, Role, StreamId } from './connection-types.ts';
 import type { Events } from './events.ts';
 import { DATA_LIMITS } from './limits.ts';
+import { UsageError } from '../errors.ts';
 import { PagePool } from './paged-buffer.ts';
 import { PeerError } from './peer-error.ts';
 import { ReceiveStream } from './receive-stream.ts';
@@ -91,6 +92,16 @@ export class Streams {
     if (stream === undefined) return;
     stream.send.finish();
     this.sender.enqueue(stream);
+  }
+
+  setWeight(id: StreamId, weight: number): void {
+    const { streamWeightMax } = DATA_LIMITS;
+    if (!(Number.isInteger(weight) && weight >= 1 && weight <= streamWeightMax)) {
+      const range = `a whole number from 1 to ${streamWeightMax}`;
+      throw new UsageError('stream-weight', `weight must be ${range}, got ${weight}`);
+    }
+    const stream = this.#streams.get(id);
+    if (stream !== undefined) stream.weight = weight;
   }
 
   read(id: StreamId, into: Uint8Array): number {
@@ -250,6 +261,8 @@ export class Streams {
       send,
       receive,
       isQueued: false,
+      weight: 1,
+      turnLeft: 1,
       isControlQueued: false,
       limitDue: false,
       stopDue: false,

@@ -36,6 +36,24 @@ t.test('streams share the line fairly', async (t) => {
   t.ok(Math.min(...got) > 0.9 * Math.max(...got), got.join(' '));
 });
 
+t.test('streams share the line by their weights', async (t) => {
+  const pair = new Pair({ faults: { bytesPerSecond: 1_000_000, queueBytes: 50_000 } }).open();
+  const sink = new Sink(pair.callee);
+  const streams = [1, 3, 6].map((weight) => {
+    const stream = send(pair, pair.caller, new Uint8Array(4_000_000));
+    pair.caller.connection.setWeight(stream, weight);
+    return stream;
+  });
+  pair.pass(4_000);
+  const [one, three, six] = streams.map((stream) => sink.bytes(stream).length);
+  t.ok(Math.abs(three / one - 3) < 0.5, `${three / one}`);
+  t.ok(Math.abs(six / one - 6) < 1, `${six / one}`);
+  const { connection } = pair.caller;
+  for (const weight of [0, -1, 1.5, NaN, DATA_LIMITS.streamWeightMax + 1]) {
+    t.throws(() => connection.setWeight(streams[0], weight), { code: 'stream-weight' });
+  }
+});
+
 t.test('streams: at most 64 at once, and a new one for each that is over', async (t) => {
   const pair = new Pair().open();
   new Sink(pair.callee);

@@ -35,7 +35,11 @@ t.test('what is excepted stays out', async (t) => {
 });
 
 t.test('ranges are the set that they stand for', async (t) => {
-  const step = fc.tuple(fc.constantFrom('insert', 'remove'), fc.nat(60), fc.nat(12));
+  const step = fc.tuple(
+    fc.constantFrom('insert', 'insert', 'remove', 'drop'),
+    fc.nat(60),
+    fc.nat(12),
+  );
   const result = fc.check(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
       const ranges = new Ranges();
@@ -43,7 +47,10 @@ t.test('ranges are the set that they stand for', async (t) => {
       for (const [what, start, length] of steps) {
         const before = ranges.count;
         const growth = ranges.growth(start, start + length);
-        if (what === 'insert') {
+        if (what === 'drop') {
+          for (let i = 0; before > 0 && i < ranges.end(0); i++) model.delete(i);
+          ranges.dropFirst();
+        } else if (what === 'insert') {
           ranges.insert(start, start + length);
           for (let i = start; i < start + length; i++) model.add(i);
           if (length > 0 && ranges.count !== before + growth) return false;

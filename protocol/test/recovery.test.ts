@@ -92,6 +92,36 @@ t.test('a packet that was declared lost and arrives is counted as such', async (
   t.equal(bench.recovery.spuriousLosses, 2, 'once');
 });
 
+t.test('a path that reorders is given more time (§6.1.1), within bounds', async (t) => {
+  const bench = new Bench();
+  bench.send(12, 0);
+  bench.ack(RTT_MS, [11, 11]);
+  t.equal(bench.recovery.lostPackets, 9, 'three packets are not waited for longer');
+  bench.ack(RTT_MS + 1, [0, 11]);
+  t.equal(bench.recovery.spuriousLosses, 9);
+  bench.fates.length = 0;
+  bench.send(12, 200);
+  bench.ack(200 + RTT_MS, [22, 23]);
+  t.notOk(bench.fates.includes('lost 12'), 'eleven later ones prove nothing any more');
+  t.equal(bench.recovery.nextTimeout(), ms(200) + ms(RTT_MS) * 1.25, 'nor does 9/8');
+  bench.recovery.handleTimeout(bench.recovery.nextTimeout());
+  t.ok(bench.fates.includes('lost 12'));
+  for (let turn = 1; turn <= 20; turn++) {
+    const from = bench.recovery.nextPacketNumber;
+    bench.send(200, 1000 * turn);
+    bench.ack(1000 * turn + RTT_MS, [from + 199, from + 199]);
+    bench.ack(1000 * turn + RTT_MS + 1, [from, from + 199]);
+  }
+  const from = bench.recovery.nextPacketNumber;
+  bench.send(100, 50_000);
+  bench.fates.length = 0;
+  bench.ack(50_000 + RTT_MS, [from + 99, from + 99]);
+  const lost = bench.fates.filter((fate) => fate.startsWith('lost')).length;
+  t.equal(lost, 100 - DATA_LIMITS.packetThresholdMax);
+  const most = (ms(RTT_MS + 1) * DATA_LIMITS.timeThresholdEighthsMax) / 8;
+  t.ok(bench.recovery.nextTimeout() - ms(50_000) <= most);
+});
+
 t.test(
   'the window opens by what is acknowledged and shrinks once a round trip (§7.3)',
   async (t) => {
