@@ -51,7 +51,7 @@ trace: out/.built
 wire: out/.built
 	node out/protocol/test/wire-doc.js
 
-# Our own figures, with what each means; writes nothing.
+# Our own figures, with what each means, and the plots of congestion control in bench/plots.
 bench: out/.built
 	node out/bench/main.js
 

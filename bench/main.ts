@@ -1,7 +1,7 @@
 // `make bench`: our own figures, each with its meaning. Broker and session manager run in one
 // process (`nakodo serve`), the callee in a second (`nakodo agent`), the caller is this one; all
-// as a user would start them, on loopback. `--json` prints one object. Timing decides nothing
-// here.
+// as a user would start them, on loopback. Writes the plots of congestion control; `--json` prints
+// one object. Timing decides nothing here.
 
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,6 +10,8 @@ import { Children } from '../cli/demo/children.ts';
 import { Agent } from '../device/agent.ts';
 import { sendFiles } from '../device/shell/file-service.ts';
 import { silentLog } from '../protocol/io/log.ts';
+import { aeads } from './aead.ts';
+import { congestionPlots } from './congestion.ts';
 import { type Figure, ascending, machine, quantile } from './figures.ts';
 import { transportFigures } from './transport.ts';
 import { enrolments, seals, signatures } from './trust.ts';
@@ -49,7 +51,9 @@ async function measure(): Promise<readonly Figure[]> {
   const rate = await bulk(caller);
   await caller.stop();
   const enrolled = await enrolments(children, { server: join(folder, 's'), folder });
-  const transport = await transportFigures();
+  const root = dirname(dirname(import.meta.dirname));
+  const transport = await transportFigures(root);
+  const congestion = await congestionPlots(join(root, 'bench', 'plots'));
   const consent = 'from asking by name to the address notice: consent, grant on disk';
   const meaning = 'from asking by name to a proven talk: the same, and the handshake';
   const first = calls[0].provenMs;
@@ -74,6 +78,8 @@ async function measure(): Promise<readonly Figure[]> {
     ...seals(),
     ...signatures(),
     ...transport,
+    ...aeads(),
+    ...congestion,
   ];
 }
 
@@ -148,6 +154,6 @@ function flushes(): readonly number[] {
 function print(figures: readonly Figure[]): void {
   console.log(machine());
   for (const { name, value, unit, meaning } of figures) {
-    console.log(`${name.padEnd(19)} ${value.toFixed(2).padStart(9)} ${unit.padEnd(5)} ${meaning}`);
+    console.log(`${name.padEnd(22)} ${value.toFixed(2).padStart(9)} ${unit.padEnd(7)} ${meaning}`);
   }
 }

@@ -2,7 +2,6 @@
 // the datagrams of an MTU of 1500, garbage, memory of a talk, the cost of an idle one. Each by two
 // processes of their own, one stream of one talk, no file and no hash.
 
-import { dirname } from 'node:path';
 import { MTU_1500 } from './bulk-against.ts';
 import { type Figure, median } from './figures.ts';
 import { type FlowFigures, type FlowKind, steady } from './lab/flow.ts';
@@ -17,9 +16,7 @@ const IDLE_MS = 21_000;
 const KIB = 1024;
 
 /** Takes about a minute. `root`: where the version that is measured is built. */
-export async function transportFigures(
-  root = dirname(dirname(import.meta.dirname)),
-): Promise<readonly Figure[]> {
+export async function transportFigures(root: string): Promise<readonly Figure[]> {
   const place = loopback();
   const ours = await OurSystem.start(place, root);
   try {
