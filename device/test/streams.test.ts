@@ -128,6 +128,18 @@ t.test('S1005: 32 MB each way at once, slow readers: what is under way is bounde
   }
 });
 
+t.test('S1005: one pipeline through an echo: there and back at the pace of the sink', async (t) => {
+  const { caller, callee } = await talk(t, { seconds: 60 }, { config: WINDOWS });
+  callee.on('stream', (stream) => void pipeline(stream, stream));
+  const [source, sink] = [new Source(4 * MB), new SlowSink()];
+  const through = pipeline(source, caller.openStream(), sink);
+  const given = await untilStill(() => source.given);
+  t.ok(given <= 2 * (UNDER_WAY_MAX + CHUNK_BYTES), `${given}`);
+  sink.go();
+  await through;
+  t.equal(sink.hash.digest('hex'), source.hash.digest('hex'));
+});
+
 t.test('S1005: write() says stop while nobody reads, and drain comes with reading', async (t) => {
   const { caller, callee } = await talk(t, { seconds: 60 }, { config: WINDOWS });
   const [near, far] = await both(caller, callee);
