@@ -17,6 +17,7 @@ export class ShortTermModel {
   #isRoundStart = false;
   #isLossInRound = false;
   #lossEvents = 0;
+  #rttLongest = 0;
 
   /** Bytes per microsecond, and bytes; Infinity: no loss since the last probe. */
   get bandwidth(): number {
@@ -52,6 +53,11 @@ export class ShortTermModel {
     this.#lossEvents++;
   }
 
+  /** Longest round-trip time in this round trip of loss counting. */
+  get rttLongest(): number {
+    return this.#rttLongest;
+  }
+
   /** First of all on an acknowledgement. */
   begin(sample: RateSample, rate: number): void {
     if (this.#isRoundEndOpen) {
@@ -60,19 +66,25 @@ export class ShortTermModel {
     }
     this.#bandwidthLatest = Math.max(this.#bandwidthLatest, rate);
     this.#inflightLatest = Math.max(this.#inflightLatest, sample.deliveredBytes);
+    this.#rttLongest = Math.max(this.#rttLongest, sample.rttMicros);
     this.#isRoundStart = sample.priorDelivered >= this.#roundEnd;
     if (this.#isRoundStart) this.#roundEnd = sample.deliveredTotal;
   }
 
-  /** Once a round trip with loss, unless we probe: down to what was delivered, or by beta. */
-  adapt(maximumBandwidth: number, window: number): void {
+  /**
+   * Once a round trip with loss, unless we probe: down to what was delivered, or by beta. Ours: a
+   * little lower if a queue stood behind the loss, so that whoever shares it gets room.
+   */
+  adapt(maximumBandwidth: number, window: number, isQueued: boolean): void {
+    const yielded = isQueued ? BBR.queueYield : 1;
     if (this.#bandwidth === Infinity) this.#bandwidth = maximumBandwidth;
     if (this.#inflight === Infinity) this.#inflight = window;
-    this.#bandwidth = Math.max(this.#bandwidthLatest, BBR.beta * this.#bandwidth);
-    this.#inflight = Math.max(this.#inflightLatest, BBR.beta * this.#inflight);
+    this.#bandwidth = Math.max(yielded * this.#bandwidthLatest, BBR.beta * this.#bandwidth);
+    this.#inflight = Math.max(yielded * this.#inflightLatest, BBR.beta * this.#inflight);
   }
 
   endLossRound(): void {
+    this.#rttLongest = 0;
     this.#isLossInRound = false;
     this.#lossEvents = 0;
   }

@@ -27,6 +27,9 @@ export const BBR_GAINS: Readonly<
   ProbeRTT: { pacing: 1, window: 0.5 },
 };
 
+/** 64 KiB: one segment offload. Source: draft-ietf-ccwg-bbr §5.6.3. */
+const QUANTUM_BYTES_MAX = 64 * 1024;
+
 /** Source: draft-ietf-ccwg-bbr §2, unless a comment says otherwise. */
 export const BBR = {
   /** Of the bandwidth, kept free by the pacing rate. */
@@ -62,7 +65,7 @@ export const BBR = {
   nominalRtt: ms(1),
   /** Time worth of pacing rate in one quantum, and its bounds: bytes and datagrams. */
   quantumTime: ms(1),
-  quantumBytesMax: 64 * 1024,
+  quantumBytesMax: QUANTUM_BYTES_MAX,
   quantumDatagrams: 2,
   /** Below 1.2 Mbit/s (bytes per microsecond) one datagram at a time. Source: BBRv1, Linux. */
   slowRate: 0.15,
@@ -71,6 +74,10 @@ export const BBR = {
    * the peer, one on its way, one being answered (the draft's three offload quanta, §5.5.8).
    */
   aggregatesInFlight: 3,
+  /** Ours: what is left of the delivered rate after a loss with a queue behind it. */
+  queueYield: 0.85,
+  /** A queue stands if round trips are longer by this factor and the peer's delay. */
+  queuedRtt: 1.2,
   /** Ours: a first probe that raised the bandwidth by this factor is followed by a full one. */
   probeSuccess: 1.15,
 } as const;

@@ -54,6 +54,12 @@ export class PathModel {
     return this.#isAppLimited;
   }
 
+  /** Packets of the last round trip with loss have waited somewhere. */
+  get isQueued(): boolean {
+    const empty = BBR.queuedRtt * this.minimumRtt.value + ms(DATA_LIMITS.ackDelayMs);
+    return this.shortTerm.rttLongest > empty;
+  }
+
   /** Takes the signals of one acknowledgement, before any decision. `window`: congestion window. */
   begin(now: number, sample: RateSample, window: number): void {
     const { deliveredBytes, intervalMicros } = sample;

@@ -17,6 +17,10 @@ import type { Micros } from '../time.ts';
 import { NEVER, after, micros, ms, seconds } from '../time.ts';
 import type { Trace } from '../trace/trace-event.ts';
 
+/** How often an application with nothing to say is asked again, and what waits for it at most. */
+const PRODUCE_EVERY = ms(1);
+const WAITING_BYTES_MAX = 1_000_000;
+
 /** The path that all flows share. */
 export interface BottleneckOptions {
   readonly bytesPerSecond: number;
@@ -33,8 +37,8 @@ export interface FlowOptions {
   readonly controller: Controller;
   readonly datagramBytes?: number;
   readonly startMs?: number;
-  /** Bytes per second that the application has; default: always something to send. */
-  readonly applicationRate?: number;
+  /** Bytes per second that the application produces, by its age; default: always something. */
+  readonly applicationRate?: (age: number) => number;
   /** Wakes no more often than so: a timer of the real world. */
   readonly timerMs?: number;
   readonly trace?: Trace;
@@ -52,7 +56,9 @@ export class Flow {
   wakeAt: Micros;
   readonly #pacer: Pacer;
   readonly #startAt: Micros;
-  readonly #applicationRate: number;
+  readonly #applicationRate: ((age: number) => number) | undefined;
+  #producedBytes = 0;
+  #producedAt: Micros;
   readonly #timer: number;
   #sentBytes = 0;
 
@@ -60,7 +66,8 @@ export class Flow {
     this.controller = options.controller;
     this.datagramBytes = options.datagramBytes ?? 1200;
     this.#startAt = after(now, ms(options.startMs ?? 0));
-    this.#applicationRate = (options.applicationRate ?? Infinity) / 1e6;
+    this.#applicationRate = options.applicationRate;
+    this.#producedAt = this.#startAt;
     this.#timer = ms(options.timerMs ?? 0);
     this.wakeAt = this.#startAt;
     this.#pacer = new Pacer(this.datagramBytes);
@@ -85,7 +92,7 @@ export class Flow {
       const ready = this.#ready(now);
       if (ready < bytes && this.recovery.probes === 0) {
         this.recovery.onAppLimited();
-        this.wakeAt = after(now, (bytes - ready) / this.#applicationRate + 1);
+        this.wakeAt = after(now, PRODUCE_EVERY);
         return;
       }
       this.#pacer.refill(now, this.controller, this.rtt.smoothed);
@@ -102,10 +109,14 @@ export class Flow {
     }
   }
 
-  /** Bytes that the application has produced and we have not sent. */
+  /** Bytes that the application has produced and we have not sent; what waits is bounded. */
   #ready(now: Micros): number {
-    if (this.#applicationRate === Infinity) return Infinity;
-    return (now - this.#startAt) * this.#applicationRate - this.#sentBytes;
+    if (this.#applicationRate === undefined) return Infinity;
+    const rate = this.#applicationRate(now - this.#startAt) / 1e6;
+    this.#producedBytes += (now - this.#producedAt) * rate;
+    this.#producedAt = now;
+    this.#producedBytes = Math.min(this.#producedBytes, this.#sentBytes + WAITING_BYTES_MAX);
+    return this.#producedBytes - this.#sentBytes;
   }
 }
 
