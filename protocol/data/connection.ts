@@ -22,6 +22,7 @@ import { Ending } from './ending.ts';
 import type { Extension } from './expiry.ts';
 import { FRAME, datagramRoom, decodeFrames } from './frame.ts';
 import { CRYPTO_LIMITS } from './limits.ts';
+import { Liveness } from './liveness.ts';
 import { PACKET_OVERHEAD_BYTES, packetKind } from './packet.ts';
 import { PacketBuilder } from './packet-builder.ts';
 import { PeerError } from './peer-error.ts';
@@ -43,6 +44,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   readonly #frames: PeerFrames;
   readonly #ending: Ending;
   readonly #settlement: Settlement;
+  readonly #liveness: Liveness;
   readonly #reader = new Reader();
   readonly #trace: Trace | undefined;
   #now = micros(0);
@@ -62,6 +64,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#frames = new PeerFrames(this.#parts);
     this.#ending = new Ending(this.#timers);
     this.#settlement = new Settlement(this.#parts, this.#ending);
+    this.#liveness = new Liveness(this.#timers, this.#parts.config);
     this.#trace = options.trace;
   }
 
@@ -97,14 +100,14 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     }
     if (timers.fires(TIMER.near, at)) this.#sayNear('time');
     if (timers.fires(TIMER.initiation, at)) this.#handshake.onRetryTimeout(at);
-    if (timers.fires(TIMER.keepAlive, at)) this.#builder.pingDue = true;
+    if (this.#liveness.isPingDue(at)) this.#builder.pingDue = true;
     if (timers.fires(TIMER.keyUpdate, at)) this.#onKeyUpdateTimeout();
     timers.fires(TIMER.pace, at);
-    const { paths, recovery } = this.#parts;
-    paths.handleTimeout(at, recovery.pto);
+    const { paths, recovery, rtt } = this.#parts;
+    paths.handleTimeout(at, rtt.pto);
     if (recovery.nextTimeout() > at) return;
     recovery.handleTimeout(at);
-    if (recovery.wantsSmall) paths.onSilence(at, recovery.pto);
+    if (recovery.wantsSmall) paths.onSilence(at, rtt.pto);
   }
 
   nextTimeout(): Micros {
@@ -326,7 +329,8 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#wireBytes += bytes.length;
     if (this.#path === undefined) this.#establish(path);
     this.#onKeyPhase(protection);
-    this.#onAlive();
+    const { streams, datagrams } = this.#parts;
+    this.#liveness.onHeard(this.#now, streams.receivedBytes + datagrams.receivedBytes);
     this.#ending.onHeard();
     try {
       this.#takeFrames(protection, path, bytes, packetNumber, start, end);
@@ -364,20 +368,9 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (sample > 0) this.#parts.rtt.update(sample, 0);
     this.#handshake.stop();
     this.#timers.stop(TIMER.handshake);
-    this.#onAlive();
+    this.#liveness.onHeard(this.#now, 0);
     this.#parts.size.start(this.#now);
     this.#parts.events.push({ kind: 'established', path });
-  }
-
-  #onAlive(): void {
-    const { idleTimeoutMs } = this.#parts.config;
-    this.#timers.set(TIMER.idle, after(this.#now, ms(idleTimeoutMs)));
-    this.#onActivity();
-  }
-
-  #onActivity(): void {
-    const { keepAliveMs } = this.#parts.config;
-    this.#timers.set(TIMER.keepAlive, after(this.#now, ms(keepAliveMs)));
   }
 
   /** Whoever began it, by time or by packets: the next update is due so long after the last one. */
@@ -438,7 +431,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#timers.set(TIMER.pace, builder.pacedUntil);
     if (size === 0) return undefined;
     this.#settlement.onSent();
-    if (builder.wasEliciting) this.#onActivity();
+    if (builder.wasEliciting) this.#liveness.onActivity(this.#now);
     return { path, size };
   }
 
@@ -471,16 +464,10 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#finishWith(reason, this.counts(this.#now), false);
   }
 
-  /**
-   * The peer said CLOSE. What it has not received of our unacknowledged bytes never will be: they
-   * are declared lost, so that the counts of both ends agree.
-   */
+  /** The peer said CLOSE. */
   #endByPeer(reason: EndReason, peerReceived: number): void {
     const counts = this.counts(this.#now);
-    const { streams, datagrams } = this.#parts;
-    const uncertain = streams.unackedBytes + datagrams.inFlightBytes;
-    const missing = counts.sentBytes - counts.lostBytes - peerReceived;
-    const lostBytes = counts.lostBytes + Math.max(0, Math.min(missing, uncertain));
+    const lostBytes = this.#settlement.lostAtClose(counts, peerReceived);
     this.#finishWith(reason, { ...counts, lostBytes }, true);
   }
 

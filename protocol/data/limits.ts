@@ -37,6 +37,8 @@ export const DATA_LIMITS = {
   /** Milliseconds for which an address that was left stays the one to return to; between checks. */
   homePathMs: 60_000,
   homeCheckMs: 5_000,
+  /** Milliseconds of silence after received bytes until a PING asks; doubles to the keep-alive. */
+  silencePauseMs: 2_000,
   /** Probe timeouts in a row after which packets are small: the size itself may be what is lost. */
   smallProbeAfter: 2,
   /** Plaintext is padded to a multiple of this, so that exact lengths stay private. */

@@ -80,8 +80,8 @@ export class PeerFrames implements FrameHandler {
   onDatagramBytes(bytes: number, isNewest: boolean): void {
     const path = this.#path;
     if (path === undefined) return;
-    const { paths, recovery } = this.#parts;
-    paths.onPacket(this.#now, path, bytes, isNewest, recovery.pto);
+    const { paths, rtt } = this.#parts;
+    paths.onPacket(this.#now, path, bytes, isNewest, rtt.pto);
     if (this.#challenge !== undefined) paths.onChallenge(path, this.#challenge, bytes);
   }
 

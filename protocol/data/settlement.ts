@@ -1,7 +1,7 @@
 // Looks at a talk before each packet: what the meter must know, whether the quota is used up
 // [claim 15], and whether a finishing talk has delivered everything it still may.
 
-import type { EndReason } from '../ends.ts';
+import type { Counts, EndReason } from '../ends.ts';
 import type { Micros } from '../time.ts';
 import { ms } from '../time.ts';
 import type { ConnectionParts } from './connection-parts.ts';
@@ -50,6 +50,17 @@ export class Settlement {
   /** What a finishing talk comes to when its time is up. */
   get reasonAtTimeout(): EndReason {
     return this.isQuotaFinishing ? 'quota' : 'peer-gone';
+  }
+
+  /**
+   * Bytes of ours that count as lost when the peer ends the talk. What it has not received of the
+   * unacknowledged ones never will be: so the counts of both ends agree.
+   */
+  lostAtClose(counts: Counts, peerReceived: number): number {
+    const { streams, datagrams } = this.#parts;
+    const uncertain = streams.unackedBytes + datagrams.inFlightBytes;
+    const missing = counts.sentBytes - counts.lostBytes - peerReceived;
+    return counts.lostBytes + Math.max(0, Math.min(missing, uncertain));
   }
 
   #reviewFinish(now: Micros): EndReason | undefined {

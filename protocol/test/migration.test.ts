@@ -88,7 +88,7 @@ t.test('both ends get another address at once, and the old ones go one by one', 
   const pair = new Pair({ faults: FAULTS }).open();
   const calleeToo = { host: '192.0.2.200', port: 77 };
   transfer(pair, t, {
-    bytes: 3_000_000,
+    bytes: 4_000_000,
     limitMs: 60_000,
     meanwhile: () => {
       pair.caller.move(NEW_PORT, true);
@@ -96,12 +96,36 @@ t.test('both ends get another address at once, and the old ones go one by one', 
       pair.pass(100);
       t.equal(movesOf(pair.callee), 0, 'an address that still works is kept');
       pair.caller.move(NEW_PORT);
-      pair.pass(1_500);
-      t.ok(same(pathOf(pair, pair.callee), NEW_PORT));
+      const isFollowed = (): boolean => same(pathOf(pair, pair.callee), NEW_PORT);
+      t.ok(pair.run(isFollowed, 4_000));
       pair.callee.move(calleeToo);
     },
   });
   t.ok(same(pathOf(pair, pair.caller), calleeToo));
+});
+
+t.test('who only receives and gets another address is soon found again', async (t) => {
+  for (const mover of ['caller', 'callee'] as const) {
+    const pair = new Pair({ faults: FAULTS }).open();
+    const [end, other] = [pair.end(mover), mover === 'caller' ? pair.callee : pair.caller];
+    const sink = new Sink(end);
+    const stream = send(pair, other, new Uint8Array(3_000_000));
+    pair.pass(300);
+    end.move(NEW_HOST);
+    t.ok(pair.run(() => sink.finished.has(stream), 8_000));
+    t.equal(movesOf(other), 1);
+  }
+});
+
+t.test('a talk that has become quiet comes back to its keep-alive', async (t) => {
+  const pair = new Pair().open();
+  new Sink(pair.callee);
+  send(pair, pair.caller, new Uint8Array(100_000));
+  pair.pass(60_000);
+  const before = pair.sent.length;
+  pair.pass(200_000);
+  const datagrams = pair.sent.length - before;
+  t.ok(datagrams >= 20 && datagrams <= 44, `${datagrams} in 200 s, PINGs and their ACKs`);
 });
 
 t.test('an address a second: the talk keeps up', async (t) => {
