@@ -38,7 +38,7 @@ export interface Alone {
 }
 
 /** What it is measured with. */
-export interface AloneOptions {
+interface AloneOptions {
   readonly root: string;
   readonly rounds: number;
   /** Which of `beside`, `media`, `idle`, `memory`, `garbage` are wanted. */

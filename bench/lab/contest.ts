@@ -11,19 +11,18 @@ import { DEVICE, type Place, has, runOn } from './places.ts';
 import { makeCertificate, modulesMissing, nodeFlows, opensslMissing } from './rivals.ts';
 import { nebula, nebulaMissing, wireguard, wireguardMissing } from './tunnels.ts';
 
-export const CONTESTANTS = [
-  'ours',
-  'udx',
-  'datachannel',
-  'ngtcp2',
-  'nebula',
-  'wireguard',
-  'tls',
-  'tcp',
-  'tcp-bbr',
-  'tcp-cubic',
-] as const;
-export type Contestant = (typeof CONTESTANTS)[number];
+/** Our transport and its peers, as bench/README.md tells of them. */
+export type Contestant =
+  | 'ours'
+  | 'udx'
+  | 'datachannel'
+  | 'ngtcp2'
+  | 'nebula'
+  | 'wireguard'
+  | 'tls'
+  | 'tcp'
+  | 'tcp-bbr'
+  | 'tcp-cubic';
 
 /** What is opened in a place for a contest. */
 export interface Contest {

@@ -21,7 +21,7 @@ const TIME_FIELDS = [11, 12, 13, 14] as const;
 const PAGE_BYTES = 4_096;
 
 /** A line that a driver said. */
-export type Said = Readonly<Record<string, unknown>>;
+type Said = Readonly<Record<string, unknown>>;
 
 /** What is started. */
 export interface Launch {

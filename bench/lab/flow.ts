@@ -42,7 +42,7 @@ export interface FlowFigures {
 }
 
 /** A flow that runs; `end` must follow. */
-export interface RunningFlow {
+interface RunningFlow {
   readonly sender: Driver;
   readonly receiver: Driver;
   readonly end: () => Promise<void>;

@@ -1,4 +1,5 @@
-// The figures that issue C wants reached, each beside what was measured; and the tables.
+// The figures that are to be reached (issue C, "Reach"), each beside what was measured; and the
+// tables of a run.
 
 import { median } from '../figures.ts';
 import { type Alone, addedDelay } from './alone.ts';
@@ -91,8 +92,8 @@ export function goals(entries: readonly Entry[], alone: Alone): readonly Goal[] 
 /** A table of all contests, medians over the rounds. */
 export function printEntries(entries: readonly Entry[]): void {
   console.log(
-    'MB/s: 10⁶ delivered bytes a second · share: of the link · CPU: seconds for 10⁹ bytes, sender + ' +
-      'receiver\nmemory: resident MB of sender / receiver · B/datagram: delivered for each that came',
+    'MB/s: 10⁶ delivered bytes a second · share: of the link · CPU: seconds for 10⁹ bytes, both\n' +
+      'memory: resident MB of sender / receiver · B/datagram: delivered for each that came',
   );
   const head = ['place', 'who', 'MB/s', 'least–most', 'share', 'CPU', 'memory', 'B/datagram'];
   console.log(row(head));

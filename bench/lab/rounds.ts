@@ -24,6 +24,7 @@ export interface Doses {
   readonly wholeBytes: number;
 }
 
+/** For places that carry hundreds of MB/s: two seconds are enough. */
 export const FAST: Doses = {
   wanted: { skipMs: 800, skipBytes: 16_000_000, measureMs: 2_000 },
   wholeBytes: 256_000_000,
@@ -34,7 +35,7 @@ export const SLOW: Doses = {
   wholeBytes: 50_000_000,
 };
 
-/** Measures all, `rounds` times; `wholeBytes`: one transfer of these each, in place of the doses. */
+/** Measures all, `rounds` times; `wholeBytes`: a transfer of these each, in place of the doses. */
 export async function contend(
   place: Place,
   contest: Contest,

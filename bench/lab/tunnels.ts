@@ -17,14 +17,16 @@ const WIREGUARD_PORT = 51_820;
 const KNOCKS_MAX = 10;
 
 /** A tunnel that is up. */
-export interface Tunnel {
+interface Tunnel {
   readonly kind: FlowKind;
   close(): Promise<void>;
 }
 
+/** Why nebula is missing, or undefined. */
 export const nebulaMissing = (): string | undefined =>
   has('nebula') && has('nebula-cert') ? undefined : 'not installed (Debian: nebula)';
 
+/** Why wireguard-go is missing, or undefined. */
 export const wireguardMissing = (): string | undefined =>
   has('wireguard-go') && has('wg')
     ? undefined

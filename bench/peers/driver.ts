@@ -23,7 +23,7 @@ export interface Plan {
 }
 
 /** A driver's command line, parsed. */
-export interface Task {
+interface Task {
   readonly role: 'receive' | 'send';
   readonly plan: Plan;
   /** The receiver's ready line; empty for the receiver. */

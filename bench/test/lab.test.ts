@@ -1,4 +1,5 @@
-// What the lab computes from what it measured; the measuring itself checks its own link.
+// What the lab computes from what it measured: ratios, goals, fairness, added delay, /proc. The
+// measuring needs no test here: a link is checked each time before it is used.
 
 import t from 'tap';
 import { addedDelay } from '../lab/alone.ts';
