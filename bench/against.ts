@@ -1,7 +1,7 @@
 // `make bench-against REF=<commit>`: set-up by consent and bulk of this checkout against those of
 // an earlier commit. Both run side by side and make their calls in turn, a few each, so that
-// whatever else the machine does meets both alike; what counts is the ratio of the medians. `ONLY=bulk`,
-// `ONLY=set-up`: one of them; `--json`: one object.
+// whatever else the machine does meets both alike; what counts is the ratio of the medians.
+// `ONLY=bulk`, `ONLY=set-up`: one of them; `--json`: one object.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
