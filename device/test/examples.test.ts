@@ -11,6 +11,8 @@ import { until } from '../../protocol/test/until.ts';
 import { type Town, allowing, openTown } from '../../sim/fleet/town.ts';
 
 const EXAMPLES = join(import.meta.dirname, '..', 'examples');
+/** A new process registers while the server still lets go of the one before it. */
+const PATIENCE_MS = 30_000;
 
 /** A program under way; `text`: what it has said so far on both its outputs. */
 interface Program {
@@ -50,7 +52,8 @@ async function serve(
   ready: string,
 ): Promise<Program> {
   const program = start(test, name, args);
-  await until(() => program.text().includes(ready), `${name}: ${ready}`);
+  const isThere = (): boolean => program.text().includes(ready);
+  await until(isThere, `${name}: ${ready}`, PATIENCE_MS);
   return program;
 }
 

@@ -1,4 +1,5 @@
-// The memory that reads are handed out in: pieces are their receivers' for good, blocks are few.
+// The memory that reads are handed out in: pieces are their receivers' for good, and blocks are few
+// for what they deliver.
 
 import fc from 'fast-check';
 import t from 'tap';
