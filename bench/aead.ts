@@ -14,9 +14,11 @@ const LENGTHS = [64, 256, 1_200, 1_472, 4_096, 16_384, 60_000] as const;
 const CROSSING_LENGTHS = [2_048, 3_072, 4_096, 5_120, 6_144, 8_192, 12_288, 16_384] as const;
 const DATAGRAM_BYTES = 1_472;
 const AAD_BYTES = 13;
-const TURNS = 21;
-/** What one measurement takes about: long against the clock, short against other processes. */
-const TURN_MICROS = 1_500;
+const TURNS = 101;
+/** What one measurement takes: long against the clock, short against a scheduler's time slice. */
+const TURN_MICROS = 200;
+/** Calls between two looks at the clock. */
+const CALLS = 10;
 const WARM_UP_CALLS = 3_000;
 const MICROS_PER_MS = 1_000;
 
@@ -28,7 +30,7 @@ interface Entry {
   readonly times: { readonly seal: number[]; readonly open: number[] };
 }
 
-/** µs per seal and open, by length; the kernel against node:crypto; from where on node is faster. */
+/** µs per seal and open by length, the kernel's share of node:crypto's time, the crossover. */
 export function aeads(): readonly Figure[] {
   const wasm = instantiateWasmAead();
   const entries: Entry[] = [];
@@ -81,8 +83,8 @@ function takeTurn({ work, times }: Entry): void {
     let [calls, spent] = [0, 0];
     const begun = performance.now();
     do {
-      for (let i = 0; i < 10; i++) run();
-      calls += 10;
+      for (let i = 0; i < CALLS; i++) run();
+      calls += CALLS;
       spent = (performance.now() - begun) * MICROS_PER_MS;
     } while (spent < TURN_MICROS);
     times[what].push(spent / calls);

@@ -10,34 +10,31 @@ import { asciiBytes } from '../bytes.ts';
 export type Code = readonly (number | Code)[];
 
 /** A type of values, as the binary format writes it (§5.3). */
-export type ValueType = 'i32' | 'i64' | 'v128';
+type ValueType = 'i32' | 'i64' | 'v128';
 
 const VALUE_TYPES = { i32: 0x7f, i64: 0x7e, v128: 0x7b } as const;
 
 /** A local variable of a function, or a parameter. */
 export interface Local {
-  readonly type: ValueType;
   readonly get: Code;
   set(value: Code): Code;
 }
 
-/** An unsigned number in LEB128 (§5.2.2). */
-function unsigned(value: number): number[] {
-  const bytes: number[] = [];
-  for (; value > 0x7f; value = Math.floor(value / 128)) bytes.push((value % 128) | 0x80);
-  bytes.push(value);
-  return bytes;
+/** An unsigned number below 2^31 in LEB128 (§5.2.2). */
+function unsigned(value: number): number | Code {
+  return value < 0x80 ? value : [(value & 0x7f) | 0x80, unsigned(value >>> 7)];
 }
 
-/** A signed number in LEB128 (§5.2.2). */
-function signed(value: bigint): number[] {
-  const bytes: number[] = [];
-  for (;;) {
-    const byte = Number(value & 0x7fn);
-    value >>= 7n;
-    if (value === (byte & 0x40 ? -1n : 0n)) return [...bytes, byte];
-    bytes.push(byte | 0x80);
-  }
+/** A signed number of 32 bits in LEB128 (§5.2.2). */
+function signed(value: number): number | Code {
+  if (value >= -0x40 && value < 0x40) return value & 0x7f;
+  return [(value & 0x7f) | 0x80, signed(value >> 7)];
+}
+
+/** A signed number of 64 bits in LEB128 (§5.2.2). */
+function signedLong(value: bigint): number | Code {
+  if (BigInt.asIntN(31, value) === value) return signed(Number(value));
+  return [Number(value & 0x7fn) | 0x80, signedLong(value >> 7n)];
 }
 
 type Unary = (value: Code) => Code;
@@ -46,24 +43,24 @@ type Load = (address: Code, offset?: number) => Code;
 type Store = (address: Code, value: Code, offset?: number) => Code;
 
 const unary =
-  (...opcode: readonly number[]): Unary =>
+  (opcode: number | Code): Unary =>
   (value) => [value, opcode];
 const binary =
-  (...opcode: readonly number[]): Binary =>
+  (opcode: number | Code): Binary =>
   (left, right) => [left, right, opcode];
 /** Memory instructions promise no alignment: what they read and write lies where it lies. */
 const load =
-  (...opcode: readonly number[]): Load =>
+  (opcode: number | Code): Load =>
   (address, offset = 0) => [address, opcode, 0, unsigned(offset)];
 const store =
-  (...opcode: readonly number[]): Store =>
+  (opcode: number | Code): Store =>
   (address, value, offset = 0) => [address, value, opcode, 0, unsigned(offset)];
 /** Instructions on vectors: a prefix, and a number in LEB128. */
-const simd = (opcode: number): readonly number[] => [0xfd, ...unsigned(opcode)];
+const simd = (opcode: number): Code => [0xfd, unsigned(opcode)];
 
 /** Instructions on 32-bit integers (§5.4.7). */
 export const i32 = {
-  const: (value: number): Code => [0x41, signed(BigInt(value | 0))],
+  const: (value: number): Code => [0x41, signed(value)],
   add: binary(0x6a),
   sub: binary(0x6b),
   and: binary(0x71),
@@ -74,7 +71,7 @@ export const i32 = {
 
 /** Instructions on 64-bit integers (§5.4.7). */
 export const i64 = {
-  const: (value: bigint): Code => [0x42, signed(BigInt.asIntN(64, value))],
+  const: (value: bigint): Code => [0x42, signedLong(BigInt.asIntN(64, value))],
   load: load(0x29),
   load32U: load(0x35),
   store: store(0x37),
@@ -96,12 +93,12 @@ export const v128 = {
     simd(12),
     lanes.flatMap((lane) => [0, 8, 16, 24].map((shift) => (lane >>> shift) & 0xff)),
   ],
-  load: load(...simd(0)),
-  load32Splat: load(...simd(9)),
-  store: store(...simd(11)),
-  or: binary(...simd(80)),
-  xor: binary(...simd(81)),
-  anyTrue: unary(...simd(83)),
+  load: load(simd(0)),
+  load32Splat: load(simd(9)),
+  store: store(simd(11)),
+  or: binary(simd(80)),
+  xor: binary(simd(81)),
+  anyTrue: unary(simd(83)),
   /** `lanes`: sixteen indexes into the bytes of `left` (0–15) and `right` (16–31). */
   shuffle: (left: Code, right: Code, lanes: readonly number[]): Code => [
     left,
@@ -110,13 +107,13 @@ export const v128 = {
     lanes,
   ],
   /** Each byte of `lanes` picks a byte of `value`. */
-  swizzle: binary(...simd(14)),
+  swizzle: binary(simd(14)),
 } as const;
 
 /** Instructions on vectors of four 32-bit lanes (§5.4.8). */
 export const i32x4 = {
-  splat: unary(...simd(17)),
-  add: binary(...simd(174)),
+  splat: unary(simd(17)),
+  add: binary(simd(174)),
   shl: (value: Code, count: number): Code => [value, i32.const(count), simd(171)],
   shrU: (value: Code, count: number): Code => [value, i32.const(count), simd(173)],
 } as const;
@@ -152,12 +149,12 @@ export class FunctionWriter {
   }
 
   parameter(index: number): Local {
-    return variable(this.#parameters[index], index);
+    return variable(index);
   }
 
   local(type: ValueType): Local {
     this.#locals.push(type);
-    return variable(type, this.#parameters.length + this.#locals.length - 1);
+    return variable(this.#parameters.length + this.#locals.length - 1);
   }
 
   locals(type: ValueType, count: number): readonly Local[] {
@@ -183,11 +180,10 @@ export class FunctionWriter {
 
 const typeByte = (type: ValueType): number => VALUE_TYPES[type];
 
-const variable = (type: ValueType, index: number): Local => ({
-  type,
-  get: [0x20, unsigned(index)],
-  set: (value) => [value, 0x21, unsigned(index)],
-});
+function variable(index: number): Local {
+  const number = unsigned(index);
+  return { get: [0x20, number], set: (value) => [value, 0x21, number] };
+}
 
 /** A vector of the binary format: how many, then each (§5.1.3). */
 const vector = (parts: Code): Code => [unsigned(parts.length), parts];
@@ -202,7 +198,7 @@ function append(into: number[], code: Code): void {
   }
 }
 
-/** Appends what `write` appends behind its size, in the five bytes that a size may have (§5.2.2). */
+/** Appends what `write` appends, behind its size in the five bytes that it may have (§5.2.2). */
 function appendSized(into: number[], write: () => void): void {
   const start = into.length;
   into.push(0, 0, 0, 0, 0);
@@ -233,7 +229,7 @@ export function encodeModule(
   section(7, vector([[name('memory'), 2, 0], ...exports]));
   bytes.push(10);
   appendSized(bytes, () => {
-    append(bytes, unsigned(written.length));
+    append(bytes, [unsigned(written.length)]);
     for (const { code } of written) appendSized(bytes, () => append(bytes, code));
   });
   return new Uint8Array(bytes);

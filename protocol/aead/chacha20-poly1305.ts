@@ -1,6 +1,6 @@
 // The kernel: ChaCha20-Poly1305 (RFC 8439 §2.8) as a WebAssembly module of one function, made here
 // out of chacha20.ts and poly1305.ts (ADR 0012). The two run interleaved: while the vector units
-// make the next blocks of key stream, the multipliers work through ciphertext that is there already.
+// make the next blocks of key stream, the multipliers read ciphertext that is there already.
 //
 // Its memory, at the offsets of AEAD_MEMORY:
 //   key, nonce     written by the caller; the key is zeroed before the function returns
@@ -28,6 +28,10 @@ import { BATCH_BLOCKS, BLOCK_BYTES, ChaChaBatch, DOUBLE_ROUNDS } from './chacha2
 import { POLY_BLOCK_BYTES, Poly1305 } from './poly1305.ts';
 
 const PAGE_BYTES = 65_536;
+/** More than any datagram that the kernel is faster for; half a page for each of two texts. */
+const TEXT_BYTES_MAX = 16_384;
+/** Far more than a header or a handshake's hash. */
+const AAD_BYTES_MAX = 4_096;
 
 /** Where everything lies in the kernel's memory, and how much there may be of it; bytes. */
 export const AEAD_MEMORY = {
@@ -38,9 +42,9 @@ export const AEAD_MEMORY = {
   /** 64 bytes that stay zero. */
   zeros: 192,
   stream: 512,
-  aadBytesMax: 4_096,
-  textBytesMax: 16_384,
-  opened: 32_768,
+  aadBytesMax: AAD_BYTES_MAX,
+  textBytesMax: TEXT_BYTES_MAX,
+  opened: PAGE_BYTES / 2,
 } as const;
 
 const M = AEAD_MEMORY;
@@ -53,7 +57,7 @@ assert(M.opened + M.textBytesMax + SLACK_BYTES <= PAGE_BYTES, 'one page holds it
 
 /**
  * Blocks of Poly1305 beside a double round of eight and of four blocks of ChaCha20: found by
- * measuring, as many as cost next to nothing there (bench/README.md).
+ * measuring, as many as cost next to nothing there (ADR 0012).
  */
 const POLY_BESIDE_EIGHT = 3;
 const POLY_BESIDE_FOUR = 2;

@@ -21,7 +21,7 @@ const ROTATE_16 = v128.const(0x01000302, 0x05040706, 0x09080b0a, 0x0d0c0f0e);
 const ROTATE_8 = v128.const(0x02010003, 0x06050407, 0x0a09080b, 0x0e0d0c0f);
 
 /** Where the words of a key and a nonce lie in memory: 32 and 12 bytes. */
-export interface ChaChaInput {
+interface ChaChaInput {
   readonly key: number;
   readonly nonce: number;
 }

@@ -12,7 +12,7 @@ import { type BoundedAead, instantiateWasmAead } from './wasm-aead.ts';
  * milliseconds in a process that is still compiling says little, and being off costs little, since
  * both take much the same time over a wide range around it (bench/aead.ts shows where).
  */
-export const CROSSOVER_BYTES = 4_096;
+export const CROSSOVER_BYTES = 8_192;
 
 /** Lengths of the self-test: both widths of a batch, and what happens at their edges. */
 const TEST_LENGTHS = [0, 1, 63, 192, 193, 448, 449, 960, 1_200, 1_473] as const;

@@ -1,4 +1,5 @@
-// The AEAD of production, which chooses by size, and how keys and buffers are treated.
+// The AEAD of production, which chooses by size and only after a self-test; and how the kernel
+// treats keys and buffers that are not its own.
 
 import t from 'tap';
 import type { Aead } from '../crypto.ts';

@@ -66,7 +66,7 @@ function assertMargins(buffer: Uint8Array): void {
 export const isSame = (a: Uint8Array | undefined, b: Uint8Array): boolean =>
   a !== undefined && Buffer.compare(a, b) === 0;
 
-/** What goes wrong when the kernel's bytes are compared with those of `other`; undefined if none. */
+/** What is wrong with the kernel's bytes when `other`'s are right; undefined if nothing is. */
 export function difference(each: Sample, other: Aead): string | undefined {
   const key = wasmAead.importKey(each.key);
   const sealed = seal(key, each);
