@@ -86,7 +86,9 @@ function check(t: Test, options: PairOptions, wanted: Transfer = {}): void {
   for (let seed = 1; seed <= SEEDS; seed++) {
     for (const congestionControl of CONTROLS) {
       const config = { congestionControl, ...options.config };
-      const pair = new Pair({ seed, ...options, config }).open();
+      // At half loss a handshake in 30 finds no way in its 10 s: the link turns bad after it.
+      const pair = new Pair({ seed, config }).open();
+      pair.faults = { ...pair.faults, ...options.faults };
       t.equal(transfer(pair, wanted), undefined, `${congestionControl}, seed ${seed}`);
     }
   }

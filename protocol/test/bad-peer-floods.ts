@@ -4,7 +4,7 @@
 
 import type { EndReason } from '../ends.ts';
 import { FRAME, writeExpiry } from '../data/frame.ts';
-import { CRYPTO_LIMITS } from '../data/limits.ts';
+import { CRYPTO_LIMITS, DATA_LIMITS } from '../data/limits.ts';
 import type { MisbehavingPeer, PeerOptions } from './misbehaving-peer.ts';
 import { ackBut, ackOf, data, frame, message, numbers, repeated } from './misbehaving-peer.ts';
 
@@ -30,8 +30,10 @@ export interface Flood {
   readonly takesCredit?: boolean;
   /** How the talk ends; undefined: it lives on, and works. */
   readonly ends?: EndReason;
-  /** Bytes that may stay held beside the usual. */
-  readonly memoryBytes?: number;
+  /** Datagrams without which nothing would show; 0 unless told. */
+  readonly least?: number;
+  /** What else holds after it; a text says what does not. */
+  readonly check?: (peer: MisbehavingPeer) => string | undefined;
   /** Datagrams and bytes that leave for each one that comes, at most; 1 and 3 unless told. */
   readonly answers?: number;
   readonly amplification?: number;
@@ -110,7 +112,9 @@ export const FLOODS: Readonly<Record<string, Flood>> = {
       outstanding(peer);
     },
     next: (peer) => skipping(peer, PING),
-    memoryBytes: 40 * KIBI * KIBI,
+    least: DATA_LIMITS.settledPacketsMax + 1_000,
+    check: ({ victim }) =>
+      victim.statistics().lostPackets > 0 ? undefined : 'it waits for one packet for ever',
   },
   'a thousand PINGs in each datagram': {
     rule: 'RFC 9000 §19.2',
@@ -242,12 +246,15 @@ export const FLOODS: Readonly<Record<string, Flood>> = {
     next: (peer) => peer.packet(repeated(message(0))),
   },
   PATH_CHALLENGEs: {
-    rule: 'RFC 9000 §8.2, §21.5: one answer each, at most',
+    rule: 'RFC 9000 §8.2, §21.5: one answer each, of three times the bytes at most',
+    answers: 1.1,
+    amplification: 3.2,
     next: (peer, i) =>
       peer.packet(Uint8Array.of(FRAME.pathChallenge, 1, 2, 3, 4, 5, 6, i >> 8, i & 255)),
   },
   'PATH_CHALLENGEs, 120 in each datagram': {
-    rule: 'RFC 9000 §8.2',
+    rule: 'RFC 9000 §8.2: one answer for each datagram',
+    answers: 1.1,
     next: (peer, i) =>
       peer.packet(repeated(Uint8Array.of(FRAME.pathChallenge, 1, 2, 3, 4, 5, 6, i >> 8, i & 255))),
   },
@@ -269,13 +276,12 @@ export const FLOODS: Readonly<Record<string, Flood>> = {
     rule: 'RFC 9002 §2: work for each acknowledgement',
     prepare: (peer) => {
       outstanding(peer);
-      for (let i = 0; i < 70_000; i++) peer.deliver(skipping(peer, PING));
+      for (let i = 0; i < 9_000; i++) peer.deliver(skipping(peer, PING));
     },
     next: (peer) => {
       const { largest, missing } = peer.heard;
       return peer.packet(ackBut(Math.max(8, largest - 8_000), missing, largest));
     },
-    memoryBytes: 40 * KIBI * KIBI,
   },
   'a key update with every packet': {
     rule: 'RFC 9001 §6.1: not before the last one is confirmed',
