@@ -14,14 +14,18 @@ export type BbrPhase =
   | 'ProbeBW_UP'
   | 'ProbeRTT';
 
-/** Pacing gain and window gain of each phase. Source: draft-ietf-ccwg-bbr §5.6.1. */
+/**
+ * Pacing gain and window gain of each phase. Source: draft-ietf-ccwg-bbr §5.6.1, but for the window
+ * of DOWN and CRUISE, there 2: with 1.5 the queue that several flows keep is half as long, and a
+ * flow that comes later wins its share in seconds.
+ */
 export const BBR_GAINS: Readonly<
   Record<BbrPhase, { readonly pacing: number; readonly window: number }>
 > = {
   Startup: { pacing: 2.77, window: 2 },
   Drain: { pacing: 0.5, window: 2 },
-  ProbeBW_DOWN: { pacing: 0.9, window: 2 },
-  ProbeBW_CRUISE: { pacing: 1, window: 2 },
+  ProbeBW_DOWN: { pacing: 0.9, window: 1.5 },
+  ProbeBW_CRUISE: { pacing: 1, window: 1.5 },
   ProbeBW_REFILL: { pacing: 1, window: 2 },
   ProbeBW_UP: { pacing: 1.25, window: 2.25 },
   ProbeRTT: { pacing: 1, window: 0.5 },

@@ -54,10 +54,9 @@ export class PathModel {
     return this.#isAppLimited;
   }
 
-  /** Packets of the last round trip with loss have waited somewhere. */
-  get isQueued(): boolean {
-    const empty = BBR.queuedRtt * this.minimumRtt.value + ms(DATA_LIMITS.ackDelayMs);
-    return this.shortTerm.rttLongest > empty;
+  /** A packet of this round-trip time has waited in somebody's queue. */
+  hasQueued(rtt: number): boolean {
+    return rtt > BBR.queuedRtt * this.minimumRtt.value + ms(DATA_LIMITS.ackDelayMs);
   }
 
   /** Takes the signals of one acknowledgement, before any decision. `window`: congestion window. */

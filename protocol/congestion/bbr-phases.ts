@@ -1,7 +1,7 @@
 // The phases of BBR and every transition between them (draft-ietf-ccwg-bbr §5.3): Startup finds the
 // bandwidth, Drain empties the queue that made, ProbeBW goes DOWN, CRUISE, REFILL, UP and round
 // again, ProbeRTT looks at the empty path. The model says what is so, this file what is next.
-// Two rules are ours, both marked: the first probe of a cycle lasts one round trip.
+// One rule is ours, and marked: the first probe of a cycle on an empty path lasts one round trip.
 
 import type { Rng } from '../random.ts';
 import { randomBelow, randomFraction } from '../random.ts';
@@ -81,7 +81,7 @@ export class BbrPhases {
     if (this.#phase === 'ProbeRTT') this.#leaveProbeRttIfDone(now);
   }
 
-  /** All decisions of one acknowledgement. `lossPhase` hears which phase its losses ended. */
+  /** All decisions of one acknowledgement. */
   update(now: number, sample: RateSample): void {
     if (this.#model.rounds.isStart) this.#window.onRoundStart();
     if (this.#phase === 'Startup' && this.#model.hasFilledPipe) this.#startDrain();
@@ -202,7 +202,8 @@ export class BbrPhases {
   }
 
   #startCycleProbe(sample: RateSample): void {
-    this.#isBriefProbe = true;
+    // Where others keep a queue already, a brief probe would only lose against theirs.
+    this.#isBriefProbe = !this.#model.hasQueued(sample.rttMicros);
     this.#startRefill();
     this.#model.rounds.start(sample.deliveredTotal);
   }

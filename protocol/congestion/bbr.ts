@@ -175,8 +175,10 @@ export class Bbr implements Controller {
     if (!shortTerm.isRoundStart) return;
     // Ours: losses below the threshold are weather; the draft slows down after each of them.
     if (shortTerm.isLossInRound && isInflightTooHigh(sample.lostBytes, sample.txInFlight)) {
-      if (!phases.isProbing)
-        shortTerm.adapt(model.maximumBandwidth.value, window.bytes, model.isQueued);
+      const isQueued = model.hasQueued(shortTerm.rttLongest);
+      if (!phases.isProbing) {
+        shortTerm.adapt(model.maximumBandwidth.value, window.bytes, isQueued);
+      }
       if (phases.phase === 'Startup' && shortTerm.lossEvents >= BBR.startupLossEvents) {
         phases.onStartupLoss();
         episode.endedPhase = 'Startup';

@@ -69,7 +69,7 @@ t.test('at 10 Mbit/s nobody beside us waits long, start-up included', async (t) 
   const link = new Bottleneck(NARROW);
   link.add(bbr());
   link.run(20_000);
-  t.ok(link.queueDelay(0.99) <= 60, `99 %: ${link.queueDelay(0.99).toFixed(1)} ms`);
+  t.ok(link.queueDelay(0.99) <= 65, `99 %: ${link.queueDelay(0.99).toFixed(1)} ms`);
   link.mark();
   link.run(20_000);
   t.ok(link.queueDelay(0.99) <= 20, `steady, 99 %: ${link.queueDelay(0.99).toFixed(1)} ms`);
@@ -111,9 +111,9 @@ t.test('two flows that begin together share fairly', async (t) => {
 t.test('a flow that comes later wins its share', async (t) => {
   const link = new Bottleneck(FAST);
   const flows = [link.add(bbr(1)), link.add({ ...bbr(101), startMs: 2000 })];
-  link.run(40_000);
+  link.run(5000);
   link.mark();
-  link.run(20_000);
+  link.run(15_000);
   const jain = fairness(flows.map((flow) => link.share(flow)));
   t.ok(jain >= 0.9, `Jain ${jain.toFixed(3)}`);
 });
@@ -121,7 +121,7 @@ t.test('a flow that comes later wins its share', async (t) => {
 t.test('a loss-based flow beside us keeps its share', async (t) => {
   for (const [startMs, least] of [
     [0, 0.8],
-    [2000, 0.4],
+    [2000, 0.45],
   ]) {
     const link = new Bottleneck(FAST);
     link.add(bbr());
