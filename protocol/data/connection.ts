@@ -47,6 +47,8 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   readonly #liveness: Liveness;
   readonly #reader = new Reader();
   readonly #trace: Trace | undefined;
+  /** Where a packet came from after the end: its answer goes there, once. */
+  #closePath: Path | undefined;
   #now = micros(0);
   #started = false;
   /** The last poll gave nothing, and nothing has happened since. */
@@ -324,6 +326,8 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (this.#ending.isOver) {
       // A CLOSE is alone in its packet; after the end only it matters: whether the peer knows.
       this.#ending.onPacket(bytes[start] === FRAME.close);
+      // The peer may have moved meanwhile; a CLOSE is smaller than three of the smallest packets.
+      this.#closePath = path;
       return true;
     }
     this.#wireBytes += bytes.length;
@@ -440,9 +444,11 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     const { protection } = this.#handshake;
     if (!closeDue || counts === undefined) return undefined;
     this.#ending.onCloseSent();
-    if (this.#path === undefined || protection === undefined) return undefined;
+    const path = this.#closePath ?? this.#path;
+    this.#closePath = undefined;
+    if (path === undefined || protection === undefined) return undefined;
     const size = this.#builder.buildClose(this.#now, into, protection, reason, counts);
-    return { path: this.#path, size };
+    return { path, size };
   }
 
   #isOpen(): boolean {

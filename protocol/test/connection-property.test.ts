@@ -4,6 +4,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import type { Path } from '../core.ts';
 import { dose } from './dose.ts';
 import type { StreamId } from '../data/connection-types.ts';
 import type { Role } from '../data/connection-types.ts';
@@ -20,6 +21,10 @@ type Operation =
   | { readonly kind: 'read'; readonly by: Role; readonly which: number; readonly bytes: number }
   | { readonly kind: 'message'; readonly by: Role; readonly bytes: number }
   | { readonly kind: 'pass'; readonly ms: number }
+  /** The path drops what is larger. */
+  | { readonly kind: 'narrow'; readonly bytesMax: number }
+  /** The caller gets another address; the old one is dead. */
+  | { readonly kind: 'move'; readonly to: Path }
   | {
       readonly kind: 'link';
       readonly loss: number;
@@ -44,6 +49,17 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
     bytes: fc.integer({ min: 1, max: 1100 }),
   }),
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('pass' as const), ms: fc.nat(300) }) },
+  fc.record({
+    kind: fc.constant('narrow' as const),
+    bytesMax: fc.constantFrom(1200, 1460, Infinity),
+  }),
+  fc.record({
+    kind: fc.constant('move' as const),
+    to: fc.record({
+      host: fc.constantFrom('192.0.2.1', '198.51.100.7'),
+      port: fc.integer({ min: 1024, max: 65_535 }),
+    }),
+  }),
   fc.record({
     kind: fc.constant('link' as const),
     loss: fc.double({ min: 0, max: 0.3, noNaN: true }),
@@ -71,7 +87,11 @@ class Model {
   readonly #buffer = new Uint8Array(65_536);
 
   constructor(seed: number, bytes: number | undefined) {
-    this.pair = new Pair({ seed, limits: { seconds: 36_000, bytes } }).open();
+    this.pair = new Pair({
+      seed,
+      limits: { seconds: 36_000, bytes },
+      config: { datagramBytesProbes: [1452, 1472] },
+    }).open();
   }
 
   apply(operation: Operation): void {
@@ -82,6 +102,12 @@ class Model {
       pair.faults = { ...pair.faults, loss, duplicate, jitterMs: jitter };
       return;
     }
+    if (operation.kind === 'narrow') {
+      const { bytesMax } = operation;
+      pair.filter = (_from, bytes) => bytes.length <= bytesMax;
+      return;
+    }
+    if (operation.kind === 'move') return pair.caller.move(operation.to);
     const end = pair.end(operation.by);
     if (operation.kind === 'message') {
       end.connection.sendDatagram(new Uint8Array(operation.bytes));
@@ -131,6 +157,7 @@ class Model {
   settle(): void {
     const { pair } = this;
     pair.faults = { ...pair.faults, loss: 0, duplicate: 0 };
+    pair.filter = () => true;
     for (const end of [pair.caller, pair.callee]) {
       end.onEvent = (event) => {
         if (event.kind !== 'readable') return;
@@ -159,10 +186,13 @@ const property = (limited: boolean) =>
       const [a, b] = [pair.caller.counts, pair.callee.counts];
       if (a === undefined || b === undefined) throw new Error('no counts');
       const sums = `${JSON.stringify([pair.caller.ended, pair.callee.ended])}`;
+      if (limited && a.sentBytes + b.sentBytes > bytes) throw new Error(`over quota: ${sums}`);
+      // Who moves without a word just as the other says CLOSE hears nothing of it: two generals.
+      const hasMoved = operations.some(({ kind }) => kind === 'move');
+      if (hasMoved && pair.caller.reason !== pair.callee.reason) return;
       if (pair.caller.reason !== pair.callee.reason) throw new Error(`reasons: ${sums}`);
       if (a.sentBytes !== b.receivedBytes + a.lostBytes) throw new Error(`caller's sum: ${sums}`);
       if (b.sentBytes !== a.receivedBytes + b.lostBytes) throw new Error(`callee's sum: ${sums}`);
-      if (limited && a.sentBytes + b.sentBytes > bytes) throw new Error(`over quota: ${sums}`);
     },
   );
 
