@@ -14,7 +14,7 @@ import { SendWindow } from './bbr-window.ts';
 import type { Controller, LossReport, LostPacket, RateSample } from './controller.ts';
 
 /** What one path starts with. */
-export interface BbrOptions {
+interface BbrOptions {
   /** The full size of this path's datagrams. */
   readonly datagramBytes: number;
   /** Spreads the probes of many flows over time. */
