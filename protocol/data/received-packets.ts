@@ -1,6 +1,6 @@
 // Which packets came, and when to say so (RFC 9000 §13.2): at once on a gap or a late packet, else
-// after 16 datagrams, 128 KiB or 2 ms, and along with whatever leaves anyway. The replay window below us has
-// already dropped duplicates.
+// after 16 datagrams, 128 KiB or 2 ms, and along with whatever leaves anyway. The replay window
+// below us has already dropped duplicates.
 
 import type { Micros } from '../time.ts';
 import { NEVER, after, micros, ms } from '../time.ts';

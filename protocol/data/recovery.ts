@@ -1,6 +1,7 @@
 // Loss detection (RFC 9002 §6): packet threshold, time threshold, probe timeout, persistent
 // congestion, and late acknowledgements of what was declared lost. Congestion control hears of
 // everything through its own interface; what a lost packet carried goes back to whoever sent it.
+// It is long because all of it moves with one walk over one ledger, for every acknowledgement.
 
 import type { Micros } from '../time.ts';
 import { NEVER, after, earlier, micros, ms } from '../time.ts';

@@ -1,4 +1,5 @@
-// How the transport of a talk stands: what it chose, what it met. For `nakodo status` and tests.
+// How the transport of a talk stands: what it chose and how it fares, for `nakodo status`; and what
+// it has met with so far, for tests and traces. Snapshots; nothing here changes anything.
 
 import type { ConnectionParts } from './connection-parts.ts';
 import type { TransportState } from './connection-types.ts';

@@ -1,5 +1,5 @@
 // What a proven peer may do at its bounds, and anything at all: frames of our own making, properly
-// sealed, against a real connection. Single rules and floods: bad-peers.test.ts, bad-floods.test.ts.
+// sealed, against a real connection. Single rules and floods: bad-peers and bad-floods.test.ts.
 
 import fc from 'fast-check';
 import t from 'tap';
