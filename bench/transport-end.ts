@@ -23,6 +23,8 @@ export interface OurPlan {
   readonly to?: string;
   /** Overrides of a talk's configuration. */
   readonly connection?: Readonly<Record<string, unknown>>;
+  /** A folder for the sender's event traces (qlog); absent: none. */
+  readonly traceFolder?: string;
   /** Bulk through one stream; or nothing at all. */
   readonly isIdle?: boolean;
   /** 160-byte datagrams a second beside it; needs a version that sends them. */
@@ -69,8 +71,10 @@ async function start(): Promise<Running> {
   const [device, log] = await Promise.all([load('device/agent.js'), load('protocol/io/log.js')]);
   const { Agent } = device as { Agent: { start(options: object): Promise<Running> } };
   const { silentLog } = log as { silentLog: object };
-  const { home, connection } = plan;
-  const started = await Agent.start({ home, log: silentLog, connection: connection ?? {} });
+  const { home, connection, traceFolder } = plan;
+  const trace = role === 'send' && traceFolder !== undefined ? { traceFolder } : {};
+  const options = { home, log: silentLog, connection: connection ?? {}, ...trace };
+  const started = await Agent.start(options);
   await started.registered;
   return started;
 }
@@ -142,14 +146,21 @@ async function openUpTo(count: number): Promise<void> {
   say({ sessions: talks.length });
 }
 
-/** Bytes that collections freed since `mark`: of the heap, and of buffers outside of it. */
+/**
+ * Bytes that collections freed since `mark`: of the heap; and of buffers outside of it, at least:
+ * these are freed beside the program, so that only what is seen to fall counts.
+ */
 function garbage(): { heapBytes: number; externalBytes: number } {
   const collections = profiler?.stop()?.statistics ?? [];
   let [heapBytes, externalBytes] = [0, 0];
+  let external = 0;
   for (const { beforeGC, afterGC } of collections) {
     const [before, after] = [beforeGC.heapStatistics, afterGC.heapStatistics];
     heapBytes += before.usedHeapSize - after.usedHeapSize;
-    externalBytes += before.externalMemory - after.externalMemory;
+    for (const next of [before.externalMemory, after.externalMemory]) {
+      externalBytes += Math.max(0, external - next);
+      external = next;
+    }
   }
   return { heapBytes, externalBytes };
 }

@@ -13,7 +13,7 @@ import { type Place, type Side, runOn } from './places.ts';
 const END = join(dirname(import.meta.dirname), 'transport-end.js');
 
 /** What a flow of ours may be told: see OurPlan. */
-type OurOptions = Pick<OurPlan, 'connection' | 'isIdle' | 'mediaPerSecond'>;
+type OurOptions = Pick<OurPlan, 'connection' | 'isIdle' | 'mediaPerSecond' | 'traceFolder'>;
 
 /** A server with pairs of terminals that may call each other. */
 export class OurSystem {
