@@ -57,9 +57,11 @@ for (const [name, flood] of Object.entries(FLOODS)) {
     const outcome = run(peer, flood, Math.max(DATAGRAMS, flood.least ?? 0));
     const { work } = peer;
     const held = Math.round(outcome.heldBytes / 1024);
+    const each = (count: number, of: number): string => (count / of).toFixed(2);
+    t.comment(`${name}: ${outcome.micros.toFixed(1)} µs for each, ${held} KiB held`);
     t.comment(
-      `${name}: ${outcome.micros.toFixed(1)} µs, out ${(work.datagramsOut / work.datagramsIn).toFixed(2)} datagrams, ` +
-        `${(work.bytesOut / work.bytesIn).toFixed(2)} bytes, ${(work.steps / work.datagramsIn).toFixed(2)} steps, ${held} KiB`,
+      `for each: ${each(work.datagramsOut, work.datagramsIn)} left, ` +
+        `${each(work.bytesOut, work.bytesIn)} bytes, ${each(work.steps, work.datagramsIn)} steps`,
     );
     t.equal(peer.reason, flood.ends);
     t.equal(flood.check?.(peer), undefined);

@@ -6,7 +6,7 @@ import type { EndReason } from '../ends.ts';
 import { FRAME, writeExpiry } from '../data/frame.ts';
 import { CRYPTO_LIMITS, DATA_LIMITS } from '../data/limits.ts';
 import type { MisbehavingPeer, PeerOptions } from './misbehaving-peer.ts';
-import { ackBut, ackOf, data, frame, message, numbers, repeated } from './misbehaving-peer.ts';
+import { ackBut, ackOf, data, frame, message, numbers, repeated } from './peer-frames-made.ts';
 
 const KIBI = 1024;
 const PING = numbers(FRAME.ping);

@@ -8,7 +8,8 @@ import type { StreamId } from '../data/connection-types.ts';
 import { FRAME, type FrameHandler, decodeFrames } from '../data/frame.ts';
 import { DATA_LIMITS } from '../data/limits.ts';
 import { Reader } from '../data/varint.ts';
-import { MisbehavingPeer, data, message, numbers } from './misbehaving-peer.ts';
+import { MisbehavingPeer } from './misbehaving-peer.ts';
+import { data, message, numbers } from './peer-frames-made.ts';
 
 t.test('gaps without end are not kept, and cost no acknowledged byte', async (t) => {
   const raw = new MisbehavingPeer({ deaf: true });

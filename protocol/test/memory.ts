@@ -1,4 +1,5 @@
-// How much memory is really held: for tests that bound what a peer can make this process keep.
+// How much memory is really held, after a full collection: for tests that bound what a peer can
+// make this process keep. Needs no flag on the command line.
 
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';

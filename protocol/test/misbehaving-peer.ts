@@ -16,14 +16,7 @@ import type {
   StreamId,
   TalkLimits,
 } from '../data/connection-types.ts';
-import type { FrameHandler } from '../data/frame.ts';
-import {
-  FRAME,
-  decodeFrames,
-  writeDatagram,
-  writeNumbers,
-  writeStreamHead,
-} from '../data/frame.ts';
+import { FRAME, decodeFrames } from '../data/frame.ts';
 import { Handshake } from '../data/handshake.ts';
 import {
   HEADER_BYTES,
@@ -33,81 +26,19 @@ import {
   packetNumberOf,
   receiverIndex,
 } from '../data/packet.ts';
-import { DATA_LIMITS } from '../data/limits.ts';
-import { Ranges } from '../data/ranges.ts';
-import { Reader, Writer } from '../data/varint.ts';
+import { Reader } from '../data/varint.ts';
 import { randomSessionId } from '../ids.ts';
 import { nodeSuite } from '../io/node-crypto.ts';
 import { randomBytes, seededRng } from '../random.ts';
 import type { Micros } from '../time.ts';
 import { after, micros, ms } from '../time.ts';
+import { Heard } from './heard-frames.ts';
+import { data, honestAck, numbers } from './peer-frames-made.ts';
 
 const PATH: Path = { host: '192.0.2.1', port: 1 };
 const TAG_BYTES = 16;
 const DRAIN_STEPS = 10_000;
 const BUFFER_BYTES = 65_536;
-const ROOM = 70_000;
-
-/** A frame of its own making. */
-export function frame(write: (writer: Writer) => void): Uint8Array {
-  const writer = new Writer();
-  const bytes = new Uint8Array(ROOM);
-  writer.reset(bytes, 0, bytes.length);
-  write(writer);
-  return bytes.slice(0, writer.at);
-}
-
-/** A frame that is a type and numbers, whatever they are. */
-export function numbers(type: number, ...values: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(1 + values.length * 8);
-  const writer = new Writer();
-  writer.reset(bytes, 0, bytes.length);
-  writeNumbers(writer, type, ...values);
-  return bytes.subarray(0, writer.at);
-}
-
-/** STREAM with `length` bytes of `fill`. */
-export function data(
-  stream: number,
-  offset: number,
-  length: number,
-  fin = false,
-  fill = 0,
-): Uint8Array {
-  const bytes = new Uint8Array(32 + length);
-  const writer = new Writer();
-  writer.reset(bytes, 0, bytes.length);
-  writeStreamHead(writer, stream, offset, length, fin);
-  bytes.fill(fill, writer.at, writer.at + length);
-  return bytes.subarray(0, writer.at + length);
-}
-
-/** DATAGRAM with `length` bytes. */
-export function message(length: number): Uint8Array {
-  const bytes = new Uint8Array(9 + length);
-  const writer = new Writer();
-  writer.reset(bytes, 0, bytes.length);
-  writeDatagram(writer, new Uint8Array(length));
-  return bytes.subarray(0, writer.at);
-}
-
-/** An ACK of exactly `[smallest, largest]`. */
-export const ackOf = (smallest: number, largest: number, delay = 0): Uint8Array =>
-  numbers(FRAME.ack, largest, delay, 0, largest - smallest);
-
-/** An ACK of `[smallest, largest]` but for one number between them. */
-export const ackBut = (smallest: number, missing: number, largest: number): Uint8Array =>
-  missing <= smallest || missing >= largest
-    ? ackOf(missing === smallest ? smallest + 1 : smallest, largest)
-    : numbers(FRAME.ack, largest, 0, 1, largest - missing - 1, 0, missing - 1 - smallest);
-
-/** As many copies of a frame as fill `bytes`. */
-export function repeated(each: Uint8Array, bytes = 1100): Uint8Array {
-  const count = Math.max(1, Math.floor(bytes / each.length));
-  const all = new Uint8Array(count * each.length);
-  for (let at = 0; at < all.length; at += each.length) all.set(each, at);
-  return all;
-}
 
 export interface PeerOptions {
   /** Of the peer; the victim has the other one. */
@@ -157,66 +88,6 @@ const NO_WORK: Work = {
   steps: 0,
   events: 0,
 };
-
-/** Frames of the victim, as far as the peer cares. */
-class Heard implements FrameHandler {
-  largest = -1;
-  /** The last number that the victim seems to have left out. */
-  missing = -1;
-  readonly unacknowledged = new Ranges();
-  readonly kinds = new Map<number, number>();
-  received = 0;
-  maxStreams: number = DATA_LIMITS.streamsMax;
-  closeCode: number | undefined;
-  #count(kind: number): void {
-    this.kinds.set(kind, (this.kinds.get(kind) ?? 0) + 1);
-  }
-  onAck(): void {
-    this.#count(FRAME.ack);
-  }
-  onReset(): void {
-    this.#count(FRAME.reset);
-  }
-  onStop(): void {
-    this.#count(FRAME.stop);
-  }
-  onStream(...[, offset, , start, end]: Parameters<FrameHandler['onStream']>): void {
-    this.#count(FRAME.stream);
-    this.received = Math.max(this.received, offset + end - start);
-  }
-  onMaxData(): void {
-    this.#count(FRAME.maxData);
-  }
-  onMaxStreamData(): void {
-    this.#count(FRAME.maxStreamData);
-  }
-  onMaxStreams(total: number): void {
-    this.#count(FRAME.maxStreams);
-    this.maxStreams = Math.max(this.maxStreams, total);
-  }
-  onPathChallenge(): void {
-    this.#count(FRAME.pathChallenge);
-  }
-  onPathResponse(): void {
-    this.#count(FRAME.pathResponse);
-  }
-  onDatagram(): void {
-    this.#count(FRAME.datagram);
-  }
-  onClose(close: Parameters<FrameHandler['onClose']>[0]): void {
-    this.#count(FRAME.close);
-    this.closeCode = close.code;
-  }
-  onQuota(): void {
-    this.#count(FRAME.quota);
-  }
-  onExpiry(): void {
-    this.#count(FRAME.expiry);
-  }
-  of(kind: number): number {
-    return this.kinds.get(kind) ?? 0;
-  }
-}
 
 /** The peer, with its victim. */
 export class MisbehavingPeer {
@@ -297,7 +168,8 @@ export class MisbehavingPeer {
     const message = buffer.slice(0, handshake.writeInitiation(this.#victimIndex, buffer));
     this.victim.handleDatagram(this.now, PATH, message.slice());
     const transmit = this.victim.pollTransmit(this.now, buffer);
-    if (!handshake.readResponse(buffer.slice(0, transmit?.size ?? 0))) throw new Error('no answer');
+    const response = buffer.slice(0, transmit?.size ?? 0);
+    if (!handshake.readResponse(response)) throw new Error('no answer');
     return message;
   }
 
@@ -329,7 +201,7 @@ export class MisbehavingPeer {
     return packet;
   }
 
-  /** Hands a datagram over, as it is, and takes what comes back. The victim may change the bytes. */
+  /** Hands a datagram over as it is, and takes what comes back. The victim may change it. */
   deliver(bytes: Uint8Array, path: Path = PATH): void {
     this.work.datagramsIn++;
     this.work.bytesIn += bytes.length;
@@ -489,15 +361,4 @@ export class MisbehavingPeer {
     // What a flood wrote is not kept.
     if (this.read.size < 200) this.read.set(stream, chunks);
   }
-}
-
-/** An ACK of the newest ranges. */
-export function honestAck(ranges: Ranges): Uint8Array {
-  const top = ranges.count - 1;
-  const least = Math.max(0, top - 20);
-  const values = [ranges.end(top) - 1, 0, top - least, ranges.end(top) - 1 - ranges.start(top)];
-  for (let i = top - 1; i >= least; i--) {
-    values.push(ranges.start(i + 1) - ranges.end(i) - 1, ranges.end(i) - 1 - ranges.start(i));
-  }
-  return numbers(FRAME.ack, ...values);
 }
