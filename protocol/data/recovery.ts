@@ -133,7 +133,7 @@ export class Recovery {
 
   /** So many probe timeouts in a row that the size of our packets may be the trouble. */
   get wantsSmall(): boolean {
-    return this.#ptoCount >= DATA_LIMITS.smallProbeAfter && this.#probes > 0;
+    return this.#ptoCount >= DATA_LIMITS.smallProbeAfter;
   }
   /** Room in the ledger for one more packet. */
   get hasRecord(): boolean {
