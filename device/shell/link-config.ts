@@ -19,12 +19,12 @@ const CAUTIOUS_BYTES = 1452;
 /** Loopback's datagrams, by how many the receive buffer holds (speed.md §6). */
 const LOOPBACK_LARGE = { datagramBytes: 65_507, fromBufferBytes: 2 * 1024 * 1024 };
 const LOOPBACK_SMALL = { datagramBytes: 32_768, fromBufferBytes: 256 * 1024 };
-/** What the kernel charges for a waiting datagram, by its bytes: below and above an Ethernet MTU. */
+/** What the kernel charges for a waiting datagram up to an Ethernet MTU, and above, by its bytes. */
 const KERNEL_CHARGE_SMALL = 2;
 const KERNEL_CHARGE_LARGE = 1.25;
 
 /** One socket's link as the system describes it. */
-export interface Link {
+interface Link {
   /** The local address that the socket is bound to. */
   readonly host: string;
   /** As `getsockopt(SO_RCVBUF)` counts it. */

@@ -1,4 +1,5 @@
-// What a socket's first link allows: sizes to probe, and the window that its buffer holds.
+// What a socket's first link allows: sizes to probe, and the window that its buffer holds. Links
+// here are made up; only the last test asks this system.
 
 import t from 'tap';
 import { linkConfig, mtuOf } from '../shell/link-config.ts';

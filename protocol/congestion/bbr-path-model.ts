@@ -95,7 +95,7 @@ export class PathModel {
     return rtt === Infinity ? undefined : bandwidth * rtt;
   }
 
-  /** Bytes in flight that fill the path `gain` times; `extra` on top, for lumpy acknowledgements. */
+  /** Bytes in flight that fill the path `gain` times; `extra`: more, for lumpy acknowledgements. */
   inflight(gain: number, bandwidth = this.#bandwidth, extra = 0): number {
     const product = this.product(bandwidth);
     const wanted = product === undefined ? this.initialWindow : gain * product;

@@ -104,10 +104,12 @@ export class Ranges {
     edges.splice(first, last - first, ...kept);
   }
 
-  /** Forgets the lowest range. */
-  dropFirst(): void {
-    if (this.#edges.length > 0) this.#size -= this.#edges[1] - this.#edges[0];
-    this.#edges.splice(0, 2);
+  /** Forgets the lowest `count` ranges, in one go. */
+  dropFirst(count = 1): void {
+    const edges = this.#edges;
+    const most = Math.min(2 * count, edges.length);
+    for (let i = 0; i < most; i += 2) this.#size -= edges[i + 1] - edges[i];
+    edges.splice(0, most);
   }
 
   clear(): void {

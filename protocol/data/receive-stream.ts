@@ -84,10 +84,11 @@ export class ReceiveStream {
       return growth;
     }
     this.#ready = last;
-    while (this.#ahead.count > 0 && this.#ahead.start(0) <= this.#ready) {
-      this.#ready = Math.max(this.#ready, this.#ahead.end(0));
-      this.#ahead.dropFirst();
+    let passed = 0;
+    while (passed < this.#ahead.count && this.#ahead.start(passed) <= this.#ready) {
+      this.#ready = Math.max(this.#ready, this.#ahead.end(passed++));
     }
+    if (passed > 0) this.#ahead.dropFirst(passed);
     return growth;
   }
 
