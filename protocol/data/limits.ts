@@ -95,6 +95,8 @@ export const DATA_LIMITS = {
   /** Datagrams that the pacer lets go at once (RFC 9002 §7.7), or 2 ms of its rate if more. */
   paceBurstDatagrams: 16,
   paceBurstMs: 2,
+  /** Milliseconds of lateness of the timer that the pacer makes up for. */
+  paceLateMsMax: 20,
   /** Streams of either side that are open at once. */
   streamsMax: 64,
   /** Bytes of a packet's end that a STREAM frame is not begun in: head and some content. */

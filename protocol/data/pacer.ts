@@ -26,6 +26,10 @@ export class Pacer {
   #burst: number;
   #rate = 0;
   #at = micros(0);
+  /** When the datagram that had to wait was to leave; 0: none waits. */
+  #due = 0;
+  /** Bytes that may leave beyond the burst because the timer came late. */
+  #credit = 0;
 
   constructor(datagramBytes: number) {
     this.#datagramBytes = datagramBytes;
@@ -45,18 +49,36 @@ export class Pacer {
     // Never less than what a late timer needs, or its lateness would lower the rate.
     const least = Math.max(pace.sendQuantum ?? this.#burstLeast, this.#datagramBytes);
     this.#burst = Math.max(least, this.#rate * ms(DATA_LIMITS.paceBurstMs));
-    this.#tokens = Math.min(this.#burst, this.#tokens + (now - this.#at) * this.#rate);
+    this.#creditLateness(now);
+    const most = this.#burst + this.#credit;
+    this.#tokens = Math.min(most, this.#tokens + (now - this.#at) * this.#rate);
     this.#at = now;
   }
 
   /** When `bytes` may leave: `now`, or later. */
   next(now: Micros, bytes: number): Micros {
     if (this.#tokens >= bytes || this.#rate === 0) return now;
-    return after(now, Math.ceil((bytes - this.#tokens) / this.#rate));
+    const at = after(now, Math.ceil((bytes - this.#tokens) / this.#rate));
+    this.#due = at;
+    return at;
   }
 
   spend(bytes: number): void {
     this.#tokens -= bytes;
+    this.#credit = Math.max(0, this.#credit - bytes);
+  }
+
+  /**
+   * A timer is late by milliseconds on a busy machine. What it should have let go meanwhile is made
+   * up for, within a bound, or the path would be measured at the rate of the machine.
+   */
+  #creditLateness(now: Micros): void {
+    const most = this.#rate * ms(DATA_LIMITS.paceLateMsMax);
+    if (this.#due > 0) {
+      const late = Math.max(0, now - this.#due) * this.#rate;
+      this.#credit = Math.min(this.#credit + late, most);
+      this.#due = 0;
+    } else if (now - this.#at > ms(DATA_LIMITS.paceBurstMs)) this.#credit = 0;
   }
 
   get #burstLeast(): number {

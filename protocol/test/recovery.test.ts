@@ -232,6 +232,41 @@ t.test('the pacer lets a burst go, then a window in a round trip (§7.7)', async
   t.ok(Math.abs(sent - 125 - DATA_LIMITS.paceBurstDatagrams) <= 1, `${sent} datagrams`);
 });
 
+t.test('a timer that comes late lowers no rate, and idling earns none', async (t) => {
+  for (const lateMs of [0, 1, 5, 15]) {
+    const pacer = new Pacer(SIZE);
+    // 1 byte a microsecond; the quantum of a slow path.
+    const pace = {
+      congestionWindow: 1e6,
+      pacingRate: 1,
+      sendQuantum: 2 * SIZE,
+      inSlowStart: false,
+    };
+    let now = micros(1_000_000);
+    const until = now + ms(1_000);
+    let sent = 0;
+    while (now < until) {
+      pacer.refill(now, pace, ms(RTT_MS));
+      const at = pacer.next(now, SIZE);
+      if (at > now) {
+        now = micros(at + ms(lateMs));
+        continue;
+      }
+      pacer.spend(SIZE);
+      sent += SIZE;
+      // Each takes its time, so that the clock moves within one burst.
+      now = micros(now + 2);
+    }
+    t.ok(sent > 0.97e6 && sent < 1.05e6, `${sent} bytes in a second, ${lateMs} ms late`);
+    pacer.refill(micros(now + ms(500)), pace, ms(RTT_MS));
+    pacer.refill(micros(now + ms(1_000)), pace, ms(RTT_MS));
+    let burst = 0;
+    for (; pacer.next(micros(now + ms(1_000)), SIZE) <= now + ms(1_000); burst += SIZE)
+      pacer.spend(SIZE);
+    t.ok(burst <= 16 * SIZE + ms(2), `${burst} bytes at once after a pause`);
+  }
+});
+
 t.test('timers fire once and the earliest is next', async (t) => {
   const timers = new Timers();
   t.equal(timers.next(), NEVER);
