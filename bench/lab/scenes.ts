@@ -16,6 +16,8 @@ const MEDIA_MS = 8_000;
 const TALKS_FEW = 10;
 const TALKS_MANY = 50;
 const SETTLE_MS = 1_000;
+/** What an agent does after its start is no part of its idleness. */
+const IDLE_SETTLE_MS = 3_000;
 
 /** MB/s of two flows that share a place at the same time. */
 export async function sideBySide(
@@ -93,7 +95,7 @@ export async function idle(place: Place, ours: OurSystem, ms: number): Promise<I
   const flow = await startFlow(place, ours.flows({ isIdle: true }), 0);
   try {
     await flow.sender.next('began');
-    await pause(SETTLE_MS);
+    await pause(IDLE_SETTLE_MS);
     const look = (): readonly [number, number, number] => {
       const { received } = udpCounts(place.b, flow.receiver.pid);
       const back = udpCounts(place.a, flow.sender.pid).received;
