@@ -20,6 +20,7 @@ const WINDOWS = {
   windowBytesMax: 512 * KB,
   streamWindowBytes: 256 * KB,
   sendBufferBytes: 256 * KB,
+  sendBufferBytesMax: 256 * KB,
 };
 const CHUNK_BYTES = 64 * KB;
 /** Node holds up to its mark and one chunk more, at each end. */

@@ -64,6 +64,8 @@ export interface ConnectionConfig {
   readonly streamWindowBytes: number;
   /** Bytes a stream holds for us, unsent or unacknowledged, before write() takes no more. */
   readonly sendBufferBytes: number;
+  /** What that may grow to with the congestion window. */
+  readonly sendBufferBytesMax: number;
   /** Milliseconds without a packet from the peer after which it is gone. */
   readonly idleTimeoutMs: number;
   /** Milliseconds after which a quiet talk sends a PING. */

@@ -114,6 +114,8 @@ export const DATA_LIMITS = {
   /** Round trips within which a window must be used up to grow, on a path at least so long. */
   windowGrowthRtts: 2,
   windowGrowthRttMsLeast: 5,
+  /** Congestion windows that a stream's send buffer holds, above its least. */
+  sendBufferWindows: 1.5,
   /** Bytes of a page of stream memory. */
   pageBytes: 16 * 1024,
   /** Pages kept for reuse by one connection. */
@@ -189,6 +191,7 @@ export const CONNECTION_DEFAULTS: ConnectionConfig = {
   windowBytesMax: 8 * 1024 * 1024,
   streamWindowBytes: 1024 * 1024,
   sendBufferBytes: 1024 * 1024,
+  sendBufferBytesMax: 8 * 1024 * 1024,
   idleTimeoutMs: 45_000,
   keepAliveMs: 20_000,
   handshakeTimeoutMs: 10_000,

@@ -94,7 +94,9 @@ export class PeerFrames implements FrameHandler {
   onAck(ack: AckFrame): void {
     if (this.#hasAck) throw new PeerError('two ACKs in one packet');
     this.#hasAck = true;
-    this.#parts.recovery.onAck(this.#now, ack);
+    const { recovery, streams, controller } = this.#parts;
+    recovery.onAck(this.#now, ack);
+    streams.onCongestionWindow(controller.congestionWindow);
     this.#protection?.onAcknowledged(ack.largest);
   }
 

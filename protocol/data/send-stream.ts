@@ -17,6 +17,11 @@ interface Chunk {
   fresh: number;
 }
 
+/** What one stream may hold; all streams of a connection share the figure. */
+export interface SendCapacity {
+  readonly bytes: number;
+}
+
 type Fate = 'none' | 'queued' | 'sent' | 'acknowledged';
 
 /** Bytes on their way to the peer. Offsets: base ≤ next ≤ written. */
@@ -24,7 +29,7 @@ export class SendStream {
   readonly id: StreamId;
   readonly chunk: Chunk = { offset: 0, length: 0, fin: false, fresh: 0 };
   readonly #buffer: PagedBuffer;
-  readonly #bufferBytes: number;
+  readonly #capacity: SendCapacity;
   readonly #acked = new Ranges();
   readonly #lost = new Ranges();
   /** All below is acknowledged. */
@@ -40,10 +45,10 @@ export class SendStream {
   /** write() took less than it was offered. */
   wantsRoom = false;
 
-  constructor(id: StreamId, pool: PagePool, bufferBytes: number) {
+  constructor(id: StreamId, pool: PagePool, capacity: SendCapacity) {
     this.id = id;
     this.#buffer = new PagedBuffer(pool);
-    this.#bufferBytes = bufferBytes;
+    this.#capacity = capacity;
   }
 
   get isReset(): boolean {
@@ -88,7 +93,7 @@ export class SendStream {
   /** Bytes that write() takes now. */
   get room(): number {
     if (this.isReset || this.isFinished) return 0;
-    return this.#bufferBytes - (this.#written - this.#base);
+    return Math.max(0, this.#capacity.bytes - (this.#written - this.#base));
   }
 
   write(bytes: Uint8Array): number {
@@ -190,9 +195,8 @@ export class SendStream {
 
   /** True once when a writer that was refused may come back: a good part of the buffer is free. */
   takeWritable(): boolean {
-    if (!this.wantsRoom || this.room < Math.min(this.#bufferBytes / 4, DATA_LIMITS.pageBytes)) {
-      return false;
-    }
+    const least = Math.min(this.#capacity.bytes / 4, DATA_LIMITS.pageBytes);
+    if (!this.wantsRoom || this.room < least) return false;
     this.wantsRoom = false;
     return true;
   }

@@ -24,6 +24,7 @@ export class Streams {
   readonly #meter: StreamMeter;
   readonly #clock: PathClock;
   readonly #pool = new PagePool();
+  readonly #capacity: { bytes: number };
   readonly #streams = new Map<number, Stream>();
   /** Lowest bit of the ids that we open. */
   readonly #ourBit: number;
@@ -43,6 +44,7 @@ export class Streams {
     this.#events = events;
     this.#meter = meter;
     this.#clock = clock;
+    this.#capacity = { bytes: config.sendBufferBytes };
     this.#flow = new StreamFlow(config.windowBytes, config.windowBytesMax, clock);
     this.sender = new StreamSender(this.#streams, this.#flow, meter);
   }
@@ -50,6 +52,17 @@ export class Streams {
   /** Bytes that the peer may send beyond what was read. */
   get receiveWindow(): number {
     return this.#flow.window;
+  }
+
+  /**
+   * A stream holds what is under way and, while one lost packet is sent again, what follows it: half
+   * a window more than the window, or the path runs dry behind every loss.
+   */
+  onCongestionWindow(bytes: number): void {
+    const { sendBufferBytes, sendBufferBytesMax } = this.#config;
+    // Whole bytes: a window that a model computed has fractions.
+    const wanted = Math.min(Math.floor(bytes * DATA_LIMITS.sendBufferWindows), sendBufferBytesMax);
+    this.#capacity.bytes = Math.max(sendBufferBytes, wanted);
   }
 
   /** Metered: highest offsets received. */
@@ -252,7 +265,7 @@ export class Streams {
   }
 
   #add(id: StreamId): Stream {
-    const send = new SendStream(id, this.#pool, this.#config.sendBufferBytes);
+    const send = new SendStream(id, this.#pool, this.#capacity);
     const bytes = Math.max(this.#config.streamWindowBytes, DATA_LIMITS.initialMaxStreamData);
     const window = new TunedWindow(bytes, () => this.#flow.window, this.#clock);
     const receive = new ReceiveStream(id, this.#pool, window);

@@ -127,3 +127,27 @@ t.test('without a measured round trip nothing grows', async (t) => {
   t.equal(window.bytes, 1000);
   t.ok(CONNECTION_DEFAULTS.windowBytesMax >= CONNECTION_DEFAULTS.windowBytes);
 });
+
+t.test('the send buffer follows the congestion window in whole bytes', async (t) => {
+  const faults = { delayMs: 50, bytesPerSecond: 25_000_000, queueBytes: 4_000_000 };
+  const held = (sendBufferBytesMax: number): number => {
+    const pair = new Pair({ faults, config: { sendBufferBytesMax } }).open();
+    const stream = send(pair, pair.caller, new Uint8Array(20_000_000), false);
+    let most = 0;
+    new Sink(pair.callee);
+    pair.run(() => {
+      const { sentBytes } = pair.caller.connection.counts(pair.now);
+      if (!Number.isInteger(sentBytes)) throw new Error(`${sentBytes} bytes`);
+      most = Math.max(most, pair.caller.connection.state(pair.now).transport.bytesInFlight);
+      return sentBytes === 20_000_000;
+    }, 20_000);
+    t.equal(pair.caller.connection.counts(pair.now).sentBytes, 20_000_000, `stream ${stream}`);
+    return most;
+  };
+  const least = CONNECTION_DEFAULTS.sendBufferBytes;
+  t.ok(held(least) <= least * 1.1, 'no more under way than a stream holds');
+  t.ok(
+    held(CONNECTION_DEFAULTS.sendBufferBytesMax) > least * 1.5,
+    'a long path gets what it needs',
+  );
+});
