@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
 import type { ConnectionConfig } from '../../protocol/data/connection-types.ts';
-import { CONNECTION_DEFAULTS, DATA_LIMITS } from '../../protocol/data/limits.ts';
+import { DATA_LIMITS } from '../../protocol/data/limits.ts';
 import { isLoopback } from '../../protocol/io/loopback.ts';
 
 /** Bytes of the IP header (RFC 791, RFC 8200) and the UDP header. */
@@ -19,7 +19,9 @@ const CAUTIOUS_BYTES = 1452;
 /** Loopback's datagrams, by how many the receive buffer holds (speed.md §6). */
 const LOOPBACK_LARGE = { datagramBytes: 65_507, fromBufferBytes: 2 * 1024 * 1024 };
 const LOOPBACK_SMALL = { datagramBytes: 32_768, fromBufferBytes: 256 * 1024 };
-/** What the kernel charges for a waiting datagram up to an Ethernet MTU, and above, by its bytes. */
+const LOOPBACK_WINDOW_BYTES = 2 * 1024 * 1024;
+const LOOPBACK_STREAM_WINDOW_BYTES = 1024 * 1024;
+/** What the kernel charges for a waiting datagram, by its bytes: up to an Ethernet MTU, above. */
 const KERNEL_CHARGE_SMALL = 2;
 const KERNEL_CHARGE_LARGE = 1.25;
 
@@ -34,20 +36,19 @@ interface Link {
 }
 
 /**
- * The part of a talk's configuration that its link decides: sizes to probe and the window that the
- * kernel's receive buffer holds, so that a loop that is late loses nothing of it.
+ * The part of a talk's configuration that its link decides: sizes to probe, windows. On loopback
+ * a round trip is shorter than this process may be late, so no more may be under way than the
+ * kernel's receive buffer holds, and little is faster than much, because it stays in the
+ * processor's cache. Elsewhere the path holds what is under way, and the defaults fit.
  */
 export function linkConfig(link: Link): Partial<ConnectionConfig> {
-  const probes = probeSizes(link);
-  const largest = probes.at(-1) ?? DATA_LIMITS.datagramBytesMin;
-  const charge = largest > ETHERNET_MTU ? KERNEL_CHARGE_LARGE : KERNEL_CHARGE_SMALL;
+  const datagramBytesProbes = probeSizes(link);
+  if (!isLoopback(link.host)) return { datagramBytesProbes };
+  const charge = datagramBytesProbes.length > 0 ? KERNEL_CHARGE_LARGE : KERNEL_CHARGE_SMALL;
   const held = Math.floor(link.receiveBufferBytes / charge);
-  const windowBytes = Math.min(
-    Math.max(held, DATA_LIMITS.initialMaxData),
-    CONNECTION_DEFAULTS.windowBytes,
-  );
-  const streamWindowBytes = Math.min(windowBytes, CONNECTION_DEFAULTS.streamWindowBytes);
-  return { datagramBytesProbes: probes, windowBytes, streamWindowBytes };
+  const windowBytes = Math.max(Math.min(held, LOOPBACK_WINDOW_BYTES), DATA_LIMITS.initialMaxData);
+  const streamWindowBytes = Math.min(windowBytes, LOOPBACK_STREAM_WINDOW_BYTES);
+  return { datagramBytesProbes, windowBytes, streamWindowBytes };
 }
 
 function probeSizes({ host, receiveBufferBytes, mtu }: Link): readonly number[] {

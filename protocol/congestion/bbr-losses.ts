@@ -18,6 +18,7 @@ export class ShortTermModel {
   #isLossInRound = false;
   #lossEvents = 0;
   #rttLongest = 0;
+  #rttShortest = Infinity;
 
   /** Bytes per microsecond, and bytes; Infinity: no loss since the last probe. */
   get bandwidth(): number {
@@ -53,9 +54,12 @@ export class ShortTermModel {
     this.#lossEvents++;
   }
 
-  /** Longest round-trip time in this round trip of loss counting. */
+  /** Longest and shortest round-trip time in this round trip of loss counting. */
   get rttLongest(): number {
     return this.#rttLongest;
+  }
+  get rttShortest(): number {
+    return this.#rttShortest;
   }
 
   /** First of all on an acknowledgement. */
@@ -67,6 +71,7 @@ export class ShortTermModel {
     this.#bandwidthLatest = Math.max(this.#bandwidthLatest, rate);
     this.#inflightLatest = Math.max(this.#inflightLatest, sample.deliveredBytes);
     this.#rttLongest = Math.max(this.#rttLongest, sample.rttMicros);
+    if (sample.rttMicros > 0) this.#rttShortest = Math.min(this.#rttShortest, sample.rttMicros);
     this.#isRoundStart = sample.priorDelivered >= this.#roundEnd;
     if (this.#isRoundStart) this.#roundEnd = sample.deliveredTotal;
   }
@@ -85,6 +90,7 @@ export class ShortTermModel {
 
   endLossRound(): void {
     this.#rttLongest = 0;
+    this.#rttShortest = Infinity;
     this.#isLossInRound = false;
     this.#lossEvents = 0;
   }
@@ -117,16 +123,11 @@ export class ShortTermModel {
   }
 }
 
-/** Loss suggests that so much was too much. Source: §5.5.10.2. */
-export function isInflightTooHigh(lostBytes: number, txInFlight: number): boolean {
-  return lostBytes > txInFlight * BBR.lossThreshold;
-}
-
-/** Bytes in flight at which losses crossed the threshold, somewhere inside this packet. */
-export function inflightAtLoss(packet: LostPacket): number {
+/** Bytes in flight at which losses crossed the threshold, inside this packet (§5.5.10.2). */
+export function inflightAtLoss(packet: LostPacket, threshold: number): number {
   const before = packet.txInFlight - packet.bytes;
   const lostBefore = packet.lostBytes - packet.bytes;
-  const prefix = (BBR.lossThreshold * before - lostBefore) / (1 - BBR.lossThreshold);
+  const prefix = (threshold * before - lostBefore) / (1 - threshold);
   return before + prefix;
 }
 

@@ -34,6 +34,8 @@ export class PathModel {
   #rate = 0;
   #isAppLimited = false;
   #lowRateUntil = -1;
+  /** Shortest round-trip time since the round trip began. */
+  #rttShortest = Infinity;
 
   constructor(now: number, datagramBytes: number) {
     this.datagramBytes = datagramBytes;
@@ -59,6 +61,20 @@ export class PathModel {
     return rtt > BBR.queuedRtt * this.minimumRtt.value + ms(DATA_LIMITS.ackDelayMs);
   }
 
+  /** The share of what was in flight whose loss means that it was too much (§5.5.10.2). */
+  get lossThreshold(): number {
+    const rtt = this.shortTerm.rttShortest;
+    const isQueued = rtt !== Infinity && this.hasQueued(rtt);
+    return isQueued ? BBR.lossThreshold : BBR.lossThresholdUnqueued;
+  }
+
+  isInflightTooHigh({
+    lostBytes,
+    txInFlight,
+  }: Pick<RateSample, 'lostBytes' | 'txInFlight'>): boolean {
+    return lostBytes > txInFlight * this.lossThreshold;
+  }
+
   /** Takes the signals of one acknowledgement, before any decision. `window`: congestion window. */
   begin(now: number, sample: RateSample, window: number): void {
     const { deliveredBytes, intervalMicros } = sample;
@@ -73,7 +89,18 @@ export class PathModel {
       round: this.rounds.count,
       rounds: this.hasFilledPipe ? BBR.extraAckedRounds : 1,
     });
-    if (!this.rounds.isStart || this.#isAppLimited) return;
+    if (sample.rttMicros > 0) this.#rttShortest = Math.min(this.#rttShortest, sample.rttMicros);
+    if (!this.rounds.isStart) return;
+    this.#endRound();
+  }
+
+  #endRound(): void {
+    const rtt = this.#rttShortest;
+    this.#rttShortest = Infinity;
+    // Ours: every packet of a round trip has waited, so the queue is ours and the pipe is full.
+    // What leaves a queue leaves at the rate of the path: the estimate is right, or soon will be.
+    if (rtt !== Infinity && this.hasQueued(rtt)) this.hasFilledPipe = true;
+    if (this.#isAppLimited) return;
     this.fullBandwidth.update(this.#rate);
     if (this.fullBandwidth.isFull) this.hasFilledPipe = true;
   }

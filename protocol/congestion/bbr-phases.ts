@@ -5,7 +5,6 @@
 
 import type { Rng } from '../random.ts';
 import { randomBelow, randomFraction } from '../random.ts';
-import { isInflightTooHigh } from './bbr-losses.ts';
 import type { BbrPhase } from './bbr-parameters.ts';
 import { BBR } from './bbr-parameters.ts';
 import type { PathModel } from './bbr-path-model.ts';
@@ -215,7 +214,7 @@ export class BbrPhases {
       if (this.#ackPhase === 'probe-starting') this.#ackPhase = 'probe-feedback';
       else if (this.#ackPhase === 'probe-stopping' && this.#endFeedback(sample)) return true;
     }
-    if (isInflightTooHigh(sample.lostBytes, sample.txInFlight)) return false;
+    if (model.isInflightTooHigh(sample)) return false;
     if (model.inflightLongTerm === Infinity) return false;
     if (sample.txInFlight > model.inflightLongTerm) model.inflightLongTerm = sample.txInFlight;
     if (this.#phase === 'ProbeBW_UP') this.#raiseBound(sample);

@@ -6,7 +6,7 @@
 import { DATA_LIMITS } from '../data/limits.ts';
 import type { Rng } from '../random.ts';
 import type { Micros } from '../time.ts';
-import { LossEpisode, inflightAtLoss, isInflightTooHigh } from './bbr-losses.ts';
+import { LossEpisode, inflightAtLoss } from './bbr-losses.ts';
 import { BBR, BBR_GAINS } from './bbr-parameters.ts';
 import { PathModel } from './bbr-path-model.ts';
 import { BbrPhases } from './bbr-phases.ts';
@@ -86,9 +86,10 @@ export class Bbr implements Controller {
       inflightLongTerm: model.inflightLongTerm,
     }));
     if (opens) window.save(phases.phase === 'ProbeRTT');
-    if (!phases.isProbeSample || !isInflightTooHigh(packet.lostBytes, packet.txInFlight)) return;
+    if (!phases.isProbeSample || !model.isInflightTooHigh(packet)) return;
     const { appLimited } = packet;
-    const ended = phases.onInflightTooHigh(now, { txInFlight: inflightAtLoss(packet), appLimited });
+    const txInFlight = inflightAtLoss(packet, model.lossThreshold);
+    const ended = phases.onInflightTooHigh(now, { txInFlight, appLimited });
     if (ended !== undefined) episode.endedPhase = ended;
   }
 
@@ -174,7 +175,7 @@ export class Bbr implements Controller {
     const { shortTerm } = model;
     if (!shortTerm.isRoundStart) return;
     // Ours: losses below the threshold are weather; the draft slows down after each of them.
-    if (shortTerm.isLossInRound && isInflightTooHigh(sample.lostBytes, sample.txInFlight)) {
+    if (shortTerm.isLossInRound && model.isInflightTooHigh(sample)) {
       const isQueued = model.hasQueued(shortTerm.rttLongest);
       if (!phases.isProbing) {
         shortTerm.adapt(model.maximumBandwidth.value, window.bytes, isQueued);

@@ -18,7 +18,7 @@ interface Chunk {
 }
 
 /** What one stream may hold; all streams of a connection share the figure. */
-export interface SendCapacity {
+interface SendCapacity {
   readonly bytes: number;
 }
 

@@ -61,8 +61,8 @@ export class Streams {
   onCongestionWindow(bytes: number): void {
     const { sendBufferBytes, sendBufferBytesMax } = this.#config;
     // Whole bytes: a window that a model computed has fractions.
-    const wanted = Math.min(Math.floor(bytes * DATA_LIMITS.sendBufferWindows), sendBufferBytesMax);
-    this.#capacity.bytes = Math.max(sendBufferBytes, wanted);
+    const wanted = Math.floor(bytes * DATA_LIMITS.sendBufferWindows);
+    this.#capacity.bytes = Math.max(sendBufferBytes, Math.min(wanted, sendBufferBytesMax));
   }
 
   /** Metered: highest offsets received. */
@@ -267,7 +267,11 @@ export class Streams {
   #add(id: StreamId): Stream {
     const send = new SendStream(id, this.#pool, this.#capacity);
     const bytes = Math.max(this.#config.streamWindowBytes, DATA_LIMITS.initialMaxStreamData);
-    const window = new TunedWindow(bytes, () => this.#flow.window, this.#clock);
+    const window = new TunedWindow(
+      bytes,
+      () => Math.floor(this.#flow.window * DATA_LIMITS.streamWindowShare),
+      this.#clock,
+    );
     const receive = new ReceiveStream(id, this.#pool, window);
     const stream: Stream = {
       id,

@@ -1,5 +1,5 @@
-// BBR inside whole connections, in virtual time: the phases as the event trace tells them, and whole
-// transfers.
+// BBR inside whole connections, in virtual time: the phases as the event trace tells them, and
+// whole transfers.
 
 import t from 'tap';
 import { ms } from '../time.ts';

@@ -11,8 +11,10 @@ import {
   WindowedMaximum,
 } from '../congestion/bbr-filters.ts';
 import { LossEpisode, ShortTermModel, inflightAtLoss } from '../congestion/bbr-losses.ts';
+import { BBR } from '../congestion/bbr-parameters.ts';
 import { Bbr } from '../congestion/bbr.ts';
 import type { LostPacket, RateSample } from '../congestion/controller.ts';
+import { DATA_LIMITS } from '../data/limits.ts';
 import { Pacer } from '../data/pacer.ts';
 import { seededRng } from '../random.ts';
 import { micros, ms, seconds } from '../time.ts';
@@ -177,7 +179,7 @@ t.test('losses lower the short-term bounds once a round trip, by beta at most', 
 
 t.test('the bytes in flight at which losses crossed 2 %', async (t) => {
   const packet = { bytes: 1000, sentAt: micros(0), priorDelivered: 0, appLimited: false };
-  const at = inflightAtLoss({ ...packet, txInFlight: 101_000, lostBytes: 2500 });
+  const at = inflightAtLoss({ ...packet, txInFlight: 101_000, lostBytes: 2500 }, BBR.lossThreshold);
   t.ok(at > 100_000 && at < 101_000, 'inside this packet');
 });
 
@@ -209,9 +211,9 @@ t.test('Startup doubles each round trip, Drain empties the queue, ProbeBW follow
 
 t.test('the pacing rate starts with the initial window, then with the measured time', async (t) => {
   const path = new Path();
-  t.equal(path.bbr.pacingRate, (2.77 * 10 * SIZE) / ms(1));
+  t.equal(path.bbr.pacingRate, (2.77 * DATA_LIMITS.initialWindowDatagrams * SIZE) / ms(1));
   path.pass(1, { appLimited: true });
-  t.ok(path.bbr.pacingRate < (2.8 * 10 * SIZE) / ms(50));
+  t.ok(path.bbr.pacingRate < (2.8 * DATA_LIMITS.initialWindowDatagrams * SIZE) / ms(50));
 });
 
 t.test('the quantum is a millisecond, two datagrams at least, one on a slow path', async (t) => {
@@ -280,13 +282,13 @@ t.test('another datagram size and another path', async (t) => {
   const bbr = new Bbr({ datagramBytes: SIZE, rng: seededRng(1) });
   bbr.onPacketSent(micros(1), SIZE, SIZE, false);
   bbr.onDatagramBytes(16_000);
-  t.equal(bbr.congestionWindow, 160_000);
+  t.equal(bbr.congestionWindow, DATA_LIMITS.initialWindowDatagrams * 16_000);
   t.ok(bbr.sendQuantum >= 32_000);
   const path = new Path();
   path.pass(20);
   path.bbr.reset(path.now);
   t.equal(path.bbr.phase, 'Startup');
-  t.equal(path.bbr.congestionWindow, 10 * SIZE);
+  t.equal(path.bbr.congestionWindow, DATA_LIMITS.initialWindowDatagrams * SIZE);
 });
 
 t.test('the pacer lets a quantum go at once, and no tick of a timer is lost', async (t) => {

@@ -3,7 +3,7 @@
 
 import t from 'tap';
 import type { ConnectionEvent, StreamId } from '../data/connection-types.ts';
-import { DATA_LIMITS } from '../data/limits.ts';
+import { CONNECTION_DEFAULTS, DATA_LIMITS } from '../data/limits.ts';
 import type { End } from './pair.ts';
 import { Pair, Sink, send } from './pair.ts';
 
@@ -108,10 +108,10 @@ t.test('streams: stop makes the peer stop sending', async (t) => {
 
 t.test('a slow reader holds the sender back, not the other stream', async (t) => {
   const pair = new Pair().open();
-  const slow = send(pair, pair.caller, new Uint8Array(3 * MB));
+  const slow = send(pair, pair.caller, new Uint8Array(9 * MB));
   pair.pass(3_000);
   const sent = pair.caller.connection.counts(pair.now).sentBytes;
-  t.ok(sent <= 1024 * 1024, `${sent} bytes`);
+  t.ok(sent <= CONNECTION_DEFAULTS.streamWindowBytes, `${sent} bytes`);
   const fast = pair.caller.connection.openStream() as StreamId;
   pair.caller.connection.write(fast, new Uint8Array(50_000));
   pair.drain();
@@ -122,7 +122,7 @@ t.test('a slow reader holds the sender back, not the other stream', async (t) =>
   const first = pair.callee.connection.read(slow, into);
   pair.drain();
   t.ok(pair.run(() => sink.finished.has(slow), 20_000));
-  t.equal(first + sink.bytes(slow).length, 3 * MB);
+  t.equal(first + sink.bytes(slow).length, 9 * MB);
 });
 
 t.test('messages overtake bulk and are never sent twice', async (t) => {
