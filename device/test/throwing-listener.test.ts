@@ -21,7 +21,12 @@ const PROGRAM = `
 
 t.test('S1005: an error of a listener does not stop the loop that called it', async (t) => {
   const { stdout } = await promisify(execFile)('env', [
-    ...['-u', 'NODE_OPTIONS', process.execPath, '--input-type=module', '-e', PROGRAM],
+    '-u',
+    'NODE_OPTIONS',
+    process.execPath,
+    '--input-type=module',
+    '-e',
+    PROGRAM,
   ]);
   t.equal(stdout, 'the loop goes on\nend\ntold: a fault of the application\n');
 });

@@ -117,7 +117,7 @@ export const DATA_LIMITS = {
   /** Round trips within which a window must be used up to grow, on a path at least so long. */
   windowGrowthRtts: 2,
   windowGrowthRttMsLeast: 5,
-  /** Of the connection's window, what one stream's may grow to: who is not read stops only itself. */
+  /** Of the connection's window, what one stream's may grow to: unread, it stops only itself. */
   streamWindowShare: 0.75,
   /** Congestion windows that a stream's send buffer holds, above its least. */
   sendBufferWindows: 1.5,

@@ -55,8 +55,8 @@ export class Streams {
   }
 
   /**
-   * A stream holds what is under way and, while one lost packet is sent again, what follows it: half
-   * a window more than the window, or the path runs dry behind every loss.
+   * A stream holds what is under way and, while one lost packet is sent again, what follows it:
+   * half a window more than the window, or the path runs dry behind every loss.
    */
   onCongestionWindow(bytes: number): void {
     const { sendBufferBytes, sendBufferBytesMax } = this.#config;
