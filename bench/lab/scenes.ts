@@ -16,8 +16,8 @@ const MEDIA_MS = 8_000;
 const TALKS_FEW = 10;
 const TALKS_MANY = 50;
 const SETTLE_MS = 1_000;
-/** What an agent does after its start is no part of its idleness. */
-const IDLE_SETTLE_MS = 3_000;
+/** What an agent and its collector do after the start is no part of its idleness. */
+const IDLE_SETTLE_MS = 10_000;
 
 /** MB/s of two flows that share a place at the same time. */
 export async function sideBySide(

@@ -29,7 +29,10 @@ export const PART = {
 } as const;
 
 const PART_NUMBERS = 4;
-const RING_LEAST = 256;
+/** Records at first: an idle talk needs no more. */
+const RING_LEAST = 16;
+/** A ring above this is let go when everything is settled: the flight that needed it is over. */
+const RING_KEPT = 1_024;
 
 type PacketFateState = 'outstanding' | 'acknowledged' | 'lost' | 'skipped';
 
@@ -132,6 +135,12 @@ export class SentPackets {
   /** Forgets settled packets at the old end. */
   settle(): void {
     while (this.#base < this.#next && this.at(this.#base).state !== 'outstanding') this.#base++;
+    if (this.#base === this.#next && this.#ring.length > RING_KEPT) this.#ring = [];
+  }
+
+  /** Records that are held, in use or not. */
+  get held(): number {
+    return this.#ring.length;
   }
 
   #grow(): void {

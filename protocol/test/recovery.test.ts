@@ -9,6 +9,7 @@ import { DATA_LIMITS } from '../data/limits.ts';
 import { Pacer } from '../data/pacer.ts';
 import { Recovery } from '../data/recovery.ts';
 import { Rtt } from '../data/rtt.ts';
+import { SentPackets } from '../data/sent-packets.ts';
 import { PART } from '../data/sent-packets.ts';
 import { TIMER, Timers } from '../data/timers.ts';
 import { NEVER, micros, ms } from '../time.ts';
@@ -281,4 +282,19 @@ t.test('timers fire once and the earliest is next', async (t) => {
   t.equal(timers.next(), 50);
   timers.stopAll();
   t.equal(timers.next(), NEVER);
+});
+
+t.test('the ledger lets go of what a large flight needed when all of it is settled', async (t) => {
+  const sent = new SentPackets();
+  const flight = (packets: number): void => {
+    for (let i = 0; i < packets; i++) sent.begin('outstanding');
+    for (let number = sent.base; number < sent.next; number++) sent.at(number).state = 'lost';
+    sent.settle();
+    t.equal(sent.count, 0);
+  };
+  flight(5_000);
+  t.equal(sent.held, 0);
+  flight(1_000);
+  t.equal(sent.held, 1_024, 'a small one keeps its records');
+  t.equal(sent.begin('outstanding').packetNumber, 6_000);
 });
