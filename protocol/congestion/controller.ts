@@ -8,8 +8,6 @@ import type { Micros } from '../time.ts';
 export interface RateSample {
   /** Bytes this acknowledgement newly covers. */
   ackedBytes: number;
-  /** Bytes declared lost since the last acknowledgement, this one's detection included. */
-  newlyLostBytes: number;
   /** Send time of the newest packet it covers. */
   newestSentAt: Micros;
   /** All bytes delivered when that packet left: tells round trips apart. */
@@ -34,9 +32,6 @@ export interface RateSample {
 /** One packet declared lost. Lent. */
 export interface LostPacket {
   bytes: number;
-  sentAt: Micros;
-  /** All bytes delivered when it left. */
-  priorDelivered: number;
   /** Bytes in flight when it left, itself included. */
   txInFlight: number;
   /** Bytes declared lost between its sending and now, itself included. */

@@ -5,11 +5,12 @@
 
 import type { Micros } from '../time.ts';
 import { NEVER, after, earlier, micros, ms } from '../time.ts';
-import type { Controller, LostPacket, RateSample } from '../congestion/controller.ts';
+import type { Controller, RateSample } from '../congestion/controller.ts';
 import type { Trace } from '../trace/trace-event.ts';
 import type { AckFrame } from './frame.ts';
 import { DATA_LIMITS } from './limits.ts';
 import { PeerError } from './peer-error.ts';
+import { RateSampler } from './rate-sampler.ts';
 import type { Rtt } from './rtt.ts';
 import type { SentPacket } from './sent-packets.ts';
 import { SentPackets } from './sent-packets.ts';
@@ -47,6 +48,7 @@ export class Recovery {
   readonly #owner: PacketOwner;
   readonly #trace: Trace | undefined;
   readonly #sizes: SizeWatch | undefined;
+  readonly #sampler: RateSampler;
   readonly #sent = new SentPackets();
   #lost: FormerlyLost[] = [];
   #bytesInFlight = 0;
@@ -66,36 +68,8 @@ export class Recovery {
   #timeThresholdEighths: number = DATA_LIMITS.timeThresholdEighths;
   #reorderingSeenAt = micros(-1);
   #lostPackets = 0;
-  // Delivery rate estimation.
-  #delivered = 0;
-  #deliveredAt = micros(0);
-  #firstSentAt = micros(0);
-  #appLimitedUntil = 0;
-  #lostBytes = 0;
-  #newlyLostBytes = 0;
+  /** The controller's phase as last traced. */
   #phase = '';
-  readonly #sample: RateSample = {
-    ackedBytes: 0,
-    newlyLostBytes: 0,
-    newestSentAt: micros(0),
-    priorDelivered: 0,
-    deliveredBytes: 0,
-    intervalMicros: 0,
-    deliveredTotal: 0,
-    txInFlight: 0,
-    lostBytes: 0,
-    rttMicros: 0,
-    appLimited: false,
-    bytesInFlight: 0,
-  };
-  readonly #lostPacket: LostPacket = {
-    bytes: 0,
-    sentAt: micros(0),
-    priorDelivered: 0,
-    txInFlight: 0,
-    lostBytes: 0,
-    appLimited: false,
-  };
 
   constructor(
     rtt: Rtt,
@@ -109,6 +83,7 @@ export class Recovery {
     this.#owner = owner;
     this.#trace = trace;
     this.#sizes = sizes;
+    this.#sampler = new RateSampler(rtt);
   }
 
   get bytesInFlight(): number {
@@ -187,17 +162,8 @@ export class Recovery {
       }
       return;
     }
-    if (this.#bytesInFlight === 0) {
-      this.#firstSentAt = now;
-      this.#deliveredAt = now;
-    }
-    packet.delivered = this.#delivered;
-    packet.deliveredAt = this.#deliveredAt;
-    packet.firstSentAt = this.#firstSentAt;
-    packet.appLimited = this.#delivered < this.#appLimitedUntil;
+    this.#sampler.onSent(now, packet, this.#bytesInFlight);
     this.#bytesInFlight += bytes;
-    packet.lost = this.#lostBytes;
-    packet.txInFlight = this.#bytesInFlight;
     this.#elicitingInFlight++;
     this.#lastElicitingAt = now;
     if (this.#probes > 0) this.#probes--;
@@ -206,7 +172,7 @@ export class Recovery {
 
   /** The window has room and there is nothing to fill it with. */
   onAppLimited(): void {
-    this.#appLimitedUntil = this.#delivered + this.#bytesInFlight + 1;
+    this.#sampler.onAppLimited(this.#bytesInFlight);
   }
 
   /**
@@ -242,8 +208,6 @@ export class Recovery {
       if (isNews) this.#detectLost(now);
       return;
     }
-    this.#delivered += ackedBytes;
-    this.#deliveredAt = now;
     const rttMicros = newest.packetNumber === ack.largest ? now - newest.sentAt : 0;
     if (rttMicros > 0) {
       this.#rtt.update(rttMicros, ack.delayMicros);
@@ -252,14 +216,10 @@ export class Recovery {
     this.#ptoCount = 0;
     this.#probes = 0;
     // Losses first (RFC 9002 A.7): what is acknowledged out of a bad round trip opens no window.
-    this.#fillSample(newest, ackedBytes, rttMicros);
     this.#detectLost(now);
-    this.#sample.bytesInFlight = this.#bytesInFlight;
-    this.#sample.newlyLostBytes = this.#newlyLostBytes;
-    this.#sample.lostBytes = this.#lostBytes - newest.lost;
-    this.#newlyLostBytes = 0;
-    this.#controller.onAck(now, this.#sample);
-    if (this.#trace !== undefined) this.#traceMetrics(now);
+    const sample = this.#sampler.onAck(now, newest, ackedBytes, rttMicros, this.#bytesInFlight);
+    this.#controller.onAck(now, sample);
+    if (this.#trace !== undefined) this.#traceMetrics(now, sample);
   }
 
   /** The PTO backed off, plain; also the unit of the closing period (RFC 9000 §10.2). */
@@ -428,23 +388,10 @@ export class Recovery {
     const { packetNumber, bytes, datagramBytes, sentAt } = packet;
     this.#trace?.({ kind: 'packetLost', at: now, packetNumber, bytes });
     const isSilent = !this.#isEvidence(packet);
-    if (!isSilent) this.#tellLost(now, packet);
+    if (!isSilent) this.#controller.onPacketLost(now, this.#sampler.onLost(packet));
     this.#lost.push({ packetNumber, bytes, datagramBytes, sentAt, isSilent });
     if (this.#lost.length > DATA_LIMITS.lostPacketsKept) this.#lost.shift();
     packet.eachPart((kind, a, b, c) => this.#owner.onPartLost(kind, a, b, c));
-  }
-
-  #tellLost(now: Micros, packet: SentPacket): void {
-    this.#lostBytes += packet.bytes;
-    this.#newlyLostBytes += packet.bytes;
-    const lost = this.#lostPacket;
-    lost.bytes = packet.bytes;
-    lost.sentAt = packet.sentAt;
-    lost.priorDelivered = packet.delivered;
-    lost.txInFlight = packet.txInFlight;
-    lost.lostBytes = this.#lostBytes - packet.lost;
-    lost.appLimited = packet.appLimited;
-    this.#controller.onPacketLost(now, lost);
   }
 
   /** Only what may be news: an ACK repeats what was acknowledged long ago. */
@@ -457,9 +404,8 @@ export class Recovery {
     this.#trace?.({ kind: 'acknowledged', at, ranges });
   }
 
-  #traceMetrics(at: Micros): void {
+  #traceMetrics(at: Micros, { deliveredBytes, intervalMicros }: RateSample): void {
     const { congestionWindow, pacingRate, phase } = this.#controller;
-    const { deliveredBytes, intervalMicros } = this.#sample;
     this.#trace?.({
       kind: 'metrics',
       at,
@@ -474,24 +420,6 @@ export class Recovery {
     if (phase === this.#phase) return;
     this.#trace?.({ kind: 'phase', at, from: this.#phase, to: phase });
     this.#phase = phase;
-  }
-
-  #fillSample(newest: SentPacket, ackedBytes: number, rttMicros: number): void {
-    const sample = this.#sample;
-    const sendElapsed = newest.sentAt - newest.firstSentAt;
-    const ackElapsed = this.#deliveredAt - newest.deliveredAt;
-    this.#firstSentAt = newest.sentAt;
-    sample.ackedBytes = ackedBytes;
-    sample.newestSentAt = newest.sentAt;
-    sample.priorDelivered = newest.delivered;
-    sample.txInFlight = newest.txInFlight;
-    sample.deliveredBytes = this.#delivered - newest.delivered;
-    const interval = Math.max(sendElapsed, ackElapsed);
-    // Shorter than any round trip: no rate (draft-ietf-ccwg-bbr §4.1.2.3).
-    sample.intervalMicros = interval < this.#rtt.minimum ? 0 : interval;
-    sample.deliveredTotal = this.#delivered;
-    sample.rttMicros = rttMicros;
-    sample.appLimited = newest.appLimited;
   }
 }
 

@@ -25,7 +25,6 @@ const SIZE = 1200;
 function sampleOf(some: Partial<RateSample>): RateSample {
   return {
     ackedBytes: SIZE,
-    newlyLostBytes: 0,
     newestSentAt: micros(0),
     priorDelivered: 0,
     deliveredBytes: SIZE,
@@ -55,9 +54,8 @@ class Path {
   }
 
   lose(some: Partial<LostPacket>): void {
-    const lost = { bytes: SIZE, sentAt: this.now, priorDelivered: this.delivered };
-    const rest = { txInFlight: 10 * SIZE, lostBytes: SIZE, appLimited: false };
-    this.bbr.onPacketLost(this.now, { ...lost, ...rest, ...some });
+    const lost = { bytes: SIZE, txInFlight: 10 * SIZE, lostBytes: SIZE, appLimited: false };
+    this.bbr.onPacketLost(this.now, { ...lost, ...some });
   }
 
   #round(some: Partial<RateSample>): void {
@@ -178,7 +176,7 @@ t.test('losses lower the short-term bounds once a round trip, by beta at most', 
 });
 
 t.test('the bytes in flight at which losses crossed 2 %', async (t) => {
-  const packet = { bytes: 1000, sentAt: micros(0), priorDelivered: 0, appLimited: false };
+  const packet = { bytes: 1000, appLimited: false };
   const at = inflightAtLoss({ ...packet, txInFlight: 101_000, lostBytes: 2500 }, BBR.lossThreshold);
   t.ok(at > 100_000 && at < 101_000, 'inside this packet');
 });

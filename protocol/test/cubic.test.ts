@@ -33,7 +33,6 @@ class Path {
     this.#delivered += bytes;
     this.cubic.onAck(this.now, {
       ackedBytes: bytes,
-      newlyLostBytes: 0,
       newestSentAt: micros(this.now - ms(rttMs)),
       priorDelivered,
       deliveredBytes: bytes,
