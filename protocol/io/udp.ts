@@ -7,6 +7,7 @@ import { type RemoteInfo, type Socket, createSocket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
 import type { Path, Transmit } from '../core.ts';
 import { NakodoError } from '../errors.ts';
+import { LastView } from './last-view.ts';
 import { IO_LIMITS } from './limits.ts';
 
 /** Buffers that the sockets of one owner share. */
@@ -50,6 +51,7 @@ export class UdpSocket {
   droppedDatagrams = 0;
   readonly #socket: Socket;
   readonly #pool: BufferPool;
+  readonly #view = new LastView();
   /** Buffers that Node still holds. */
   #queued: Uint8Array[] = [];
   #isClosed = false;
@@ -73,7 +75,8 @@ export class UdpSocket {
       return;
     }
     const { path, size } = transmit;
-    this.#socket.send(buffer, 0, size, path.port, path.host);
+    const bytes = this.#view.of(buffer.buffer, buffer.byteOffset, size);
+    this.#socket.send(bytes, path.port, path.host);
     if (this.#socket.getSendQueueCount() === 0) this.#pool.release(buffer);
     else this.#queued.push(buffer);
   }

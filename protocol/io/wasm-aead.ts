@@ -7,6 +7,7 @@
 import { assert } from '../assert.ts';
 import { AEAD_MEMORY, type AeadKernel, encodeAeadKernel } from '../aead/chacha20-poly1305.ts';
 import { type Aead, type AeadKey, KEY_BYTES, NONCE_BYTES, TAG_BYTES } from '../crypto.ts';
+import { LastView } from './last-view.ts';
 
 const WORD_BYTES = 4;
 const KEY_WORDS = KEY_BYTES / WORD_BYTES;
@@ -39,6 +40,11 @@ interface Instance {
   readonly kernel: AeadKernel;
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly words: Uint32Array<ArrayBuffer>;
+  readonly views: {
+    readonly source: LastView;
+    readonly sealed: LastView;
+    readonly opened: LastView;
+  };
 }
 
 function instantiate(): Instance | undefined {
@@ -48,7 +54,12 @@ function instantiate(): Instance | undefined {
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(code));
   const { memory, run } = exports as unknown as AeadKernel & { memory: WebAssembly.Memory };
   const buffer = memory.buffer as ArrayBuffer;
-  return { kernel: { run }, bytes: new Uint8Array(buffer), words: new Uint32Array(buffer) };
+  return {
+    kernel: { run },
+    bytes: new Uint8Array(buffer),
+    words: new Uint32Array(buffer),
+    views: { source: new LastView(), sealed: new LastView(), opened: new LastView() },
+  };
 }
 
 class WasmAeadKey implements AeadKey {
@@ -70,11 +81,11 @@ class WasmAeadKey implements AeadKey {
     length: number,
   ): void {
     assert(start + length + TAG_BYTES <= buffer.length, 'there is room for the tag');
-    const { kernel, bytes } = this.#instance;
+    const { kernel, bytes, views } = this.#instance;
     const text = this.#place(nonce, aad, length);
-    bytes.set(part(buffer, start, length), text);
+    bytes.set(views.source.of(buffer.buffer, buffer.byteOffset + start, length), text);
     kernel.run(aad.length, length, 0);
-    buffer.set(bytes.subarray(text, text + length + TAG_BYTES), start);
+    buffer.set(views.sealed.of(bytes.buffer, text, length + TAG_BYTES), start);
   }
 
   open(
@@ -86,14 +97,13 @@ class WasmAeadKey implements AeadKey {
   ): boolean {
     if (length < TAG_BYTES) return false;
     assert(start + length <= buffer.length, 'the sealed bytes are all there');
-    const { kernel, bytes } = this.#instance;
+    const { kernel, bytes, views } = this.#instance;
     const textLength = length - TAG_BYTES;
     const text = this.#place(nonce, aad, textLength);
-    bytes.set(part(buffer, start, length), text);
+    bytes.set(views.source.of(buffer.buffer, buffer.byteOffset + start, length), text);
     if (kernel.run(aad.length, textLength, 1) !== 1) return false;
     // Only now, so that plaintext which is not authentic never reaches the caller's buffer.
-    const { opened } = AEAD_MEMORY;
-    buffer.set(bytes.subarray(opened, opened + textLength), start);
+    buffer.set(views.opened.of(bytes.buffer, AEAD_MEMORY.opened, textLength), start);
     return true;
   }
 
@@ -111,7 +121,3 @@ class WasmAeadKey implements AeadKey {
     return at;
   }
 }
-
-/** `buffer[start, start + length)`, without what a Buffer's own `subarray` costs. */
-const part = (buffer: Uint8Array, start: number, length: number): Uint8Array =>
-  new Uint8Array(buffer.buffer, buffer.byteOffset + start, length);
