@@ -40,7 +40,11 @@ export function declareTerminal(program: Command): void {
   const agent = declare(program, {
     usage: 'agent',
     summary: 'Run this terminal: registered, reachable by name for those on its list.',
-    examples: ['nakodo agent', 'nakodo agent --poll-every 5m --home ./term1'],
+    examples: [
+      'nakodo agent',
+      'nakodo agent --poll-every 5m --home ./term1',
+      'nakodo agent --trace ./traces',
+    ],
     exits: [EXIT.unreachable],
   });
   agent
@@ -53,6 +57,11 @@ export function declareTerminal(program: Command): void {
   const status = declare(program, {
     usage: 'status',
     summary: 'Say whether this terminal is registered, and what talks it has.',
+    details: [
+      "Below the table, for each talk: the peer's address, the round trip, the size of a datagram",
+      'that the path carries, congestion control and what it is doing, bytes that may be under',
+      'way in each direction, packets sent again, and the implementation of the encryption.',
+    ].join('\n'),
     examples: ['nakodo status', 'nakodo status --json'],
     exits: [EXIT.unreachable],
   });
@@ -101,7 +110,11 @@ async function runAgent(output: Output, options: AgentOptions): Promise<ExitCode
     const first = await Promise.race([agent.registered.then(() => 'registered'), ended]);
     if (first === 'registered') {
       const { name, id } = agent;
-      output.result({ ready: true, name, id }, `${name} is ready (${id}). Ctrl-C ends it.`);
+      const ready = [
+        `${name} is ready (${id}). Ctrl-C ends it.`,
+        ...(options.trace === undefined ? [] : [`Each talk is traced in ${options.trace}.`]),
+      ];
+      output.result({ ready: true, name, id }, ready.join('\n'));
     }
     await ended;
   } finally {
@@ -183,8 +196,8 @@ function transportLine(
     `${session}: ${where}`,
     ...(rttMs === undefined ? [] : [`round trip ${rttMs.toFixed(1)} ms`]),
     `datagrams of ${datagramBytes} bytes`,
-    `${congestionControl} (${phase}), window ${formatSize(transport.congestionWindow)}`,
-    `${formatSize(transport.receiveWindow)} to receive`,
+    `${congestionControl} (${phase})`,
+    `windows ${formatSize(transport.congestionWindow)} out and ${formatSize(transport.receiveWindow)} in`,
     `${lostPackets} lost`,
     aead,
   ].join(', ');

@@ -7,6 +7,15 @@ import { join } from 'node:path';
 import t from 'tap';
 import { folder, follow, run, serve, terminal } from './program.ts';
 
+const LINE_OF_TRANSPORT =
+  /^\w+: 127\.0\.0\.1 port \d+, .*of \d+ bytes, bbr \(\w+\), windows .+ out and .+ in, \d+ lost/m;
+
+interface Status {
+  readonly talks: readonly {
+    readonly talk: { readonly transport: { readonly congestionWindow: number } };
+  }[];
+}
+
 const sha256 = (path: string): string =>
   createHash('sha256').update(readFileSync(path)).digest('hex');
 
@@ -70,6 +79,10 @@ t.test('S6004: the operator ends a talk; both terminals obey', async (t) => {
   const watch = follow(t, ['sessions', '--watch', '--json', '--home', at('s')]);
   const sending = run(['send', 'TERM3', file, '--rate', '200kB', '--home', at('1'), '--json']);
   const begun = await sessionOf(watch, /^(live|begun)$/);
+  const status = await run(['status', '--home', at('3')]);
+  t.match(status.stdout, LINE_OF_TRANSPORT, 'how the talk gets through');
+  const { talks } = (await run(['status', '--home', at('3'), '--json'])).said as unknown as Status;
+  t.ok(Number.isInteger(talks[0].talk.transport.congestionWindow), 'whole bytes');
   const ended = await run(['end', begun.slice(0, 6), '--home', at('s'), '--json']);
   t.equal(ended.exit, 0, ended.stderr);
   t.match(ended.said, { session: begun, reason: 'operator', unconfirmed: [] });

@@ -33,7 +33,7 @@ export function connectionStatistics(
     tooLargeMessages: datagrams.tooLarge,
     blackHoles: size.blackHoles,
     moves: paths.moves,
-    congestionWindow: controller.congestionWindow,
+    congestionWindow: Math.round(controller.congestionWindow),
   };
 }
 
@@ -45,7 +45,7 @@ export function transportState(parts: ConnectionParts): TransportState {
     datagramBytes: size.current,
     congestionControl: controller.name,
     phase: controller.phase,
-    congestionWindow: controller.congestionWindow,
+    congestionWindow: Math.round(controller.congestionWindow),
     bytesInFlight: recovery.bytesInFlight,
     receiveWindow: streams.receiveWindow,
     lostPackets: recovery.lostPackets,
