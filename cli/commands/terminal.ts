@@ -191,13 +191,14 @@ function transportLine(
   { path, rttMs, transport }: Status['talks'][0]['talk'],
 ): string {
   const { aead, datagramBytes, congestionControl, phase, lostPackets } = transport;
+  const [out, back] = [transport.congestionWindow, transport.receiveWindow].map(formatSize);
   const where = path === undefined ? 'no path yet' : `${path.host} port ${path.port}`;
   return [
     `${session}: ${where}`,
     ...(rttMs === undefined ? [] : [`round trip ${rttMs.toFixed(1)} ms`]),
     `datagrams of ${datagramBytes} bytes`,
     `${congestionControl} (${phase})`,
-    `windows ${formatSize(transport.congestionWindow)} out and ${formatSize(transport.receiveWindow)} in`,
+    `windows ${out} out and ${back} in`,
     `${lostPackets} lost`,
     aead,
   ].join(', ');
