@@ -6,12 +6,12 @@ import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ConnectionConfig } from '../protocol/data/connection-types.ts';
+import { Pair } from '../sim/pair.ts';
 import { MICROS_PER_MS, MICROS_PER_SECOND, type Micros, after, seconds } from '../protocol/time.ts';
 import { QlogWriter } from '../protocol/trace/qlog.ts';
 import type { TraceEvent } from '../protocol/trace/trace-event.ts';
 import { type Figure, ascending, quantile } from './figures.ts';
 import { type Band, type Column, type Panel, type Point, svg } from './plot.ts';
-import { VirtualTalk } from './virtual-talk.ts';
 
 const CONTROLLERS = ['bbr', 'cubic'] as const;
 const LOSSES = [0, 0.01];
@@ -22,6 +22,7 @@ const START_SECONDS = 2;
 /** One point of a line for so many microseconds. */
 const BUCKET_MICROS = 50_000;
 const WINDOWS = 8 * 1024 * 1024;
+const CHUNK = new Uint8Array(64 * 1024);
 const SEED = 1;
 const BITS = 8;
 
@@ -63,8 +64,9 @@ function run(controller: Controller, loss: number): Run {
   const records = [writer.header()];
   const metrics: Metrics[] = [];
   const phases: Extract<TraceEvent, { kind: 'phase' }>[] = [];
-  const talk = new VirtualTalk({
+  const pair = new Pair({
     seed: SEED,
+    keepsSent: false,
     faults: { ...LINK, loss },
     config: {
       congestionControl: controller,
@@ -80,10 +82,15 @@ function run(controller: Controller, loss: number): Run {
       if (event.kind === 'phase') phases.push(event);
     },
   });
-  const startedAt = talk.now;
-  talk.run(after(startedAt, seconds(START_SECONDS)));
-  const before = talk.receivedBytes;
-  talk.run(after(startedAt, seconds(RUN_SECONDS)));
+  const startedAt = pair.now;
+  const passTo = (second: number): number => {
+    pair.pass((after(startedAt, seconds(second)) - pair.now) / MICROS_PER_MS);
+    return pair.callee.connection.counts(pair.now).receivedBytes;
+  };
+  pair.open();
+  fill(pair);
+  const before = passTo(START_SECONDS);
+  const steadyBytes = passTo(RUN_SECONDS) - before;
   records.push(writer.end());
   const since = (at: number): number => (at - startedAt) / MICROS_PER_SECOND;
   const bands = phases.map(({ at, to }, index) => ({
@@ -91,8 +98,27 @@ function run(controller: Controller, loss: number): Run {
     to: index + 1 < phases.length ? since(phases[index + 1].at) : RUN_SECONDS,
     label: to,
   }));
-  const steadyBytes = talk.receivedBytes - before;
   return { controller, loss, startedAt, metrics, bands, steadyBytes, qlog: records.join('') };
+}
+
+/** The caller writes to one stream without end, the callee reads at once. */
+function fill(pair: Pair): void {
+  const { connection } = pair.caller;
+  const stream = connection.openStream();
+  if (stream === undefined) throw new Error('no stream');
+  const write = (): void => {
+    while (connection.write(stream, CHUNK) === CHUNK.length);
+  };
+  const into = new Uint8Array(CHUNK.length);
+  pair.callee.onEvent = (event) => {
+    if (event.kind !== 'readable') return;
+    while (pair.callee.connection.read(event.stream, into) > 0);
+  };
+  pair.caller.onEvent = ({ kind }) => {
+    if (kind === 'writable') write();
+  };
+  write();
+  pair.drain();
 }
 
 function figuresOf({ controller, loss, startedAt, metrics, steadyBytes }: Run): readonly Figure[] {

@@ -8,8 +8,8 @@ import t, { type Test } from 'tap';
 import { IS_PROOF, dose } from './dose.ts';
 import type { ConnectionConfig } from '../data/connection-types.ts';
 import { randomBytes } from '../random.ts';
-import type { End, PairOptions } from './pair.ts';
-import { Pair, Sink, send } from './pair.ts';
+import type { End, PairOptions } from '../../sim/pair.ts';
+import { Pair, Sink, send } from '../../sim/pair.ts';
 
 type CongestionControl = ConnectionConfig['congestionControl'];
 

@@ -8,7 +8,7 @@ import { IS_PROOF } from './dose.ts';
 import type { Flood } from './bad-peer-floods.ts';
 import { FLOODS } from './bad-peer-floods.ts';
 import { MisbehavingPeer } from './misbehaving-peer.ts';
-import { Pair, Sink, send } from './pair.ts';
+import { Pair, Sink, send } from '../../sim/pair.ts';
 import { after, micros } from '../time.ts';
 
 const FLOOD_EVERY_MICROS = 100;

@@ -4,7 +4,7 @@
 import t from 'tap';
 import { ms } from '../time.ts';
 import type { TraceEvent } from '../trace/trace-event.ts';
-import { Pair, Sink, send } from './pair.ts';
+import { Pair, Sink, send } from '../../sim/pair.ts';
 
 const LINK = { delayMs: 25, bytesPerSecond: 1.25e6, queueBytes: 62_500 };
 const KIB = 1024;

@@ -1,6 +1,6 @@
 // Several senders that share one bottleneck, in virtual time: real recovery, round-trip times,
 // pacer, controller and acknowledgement rules, but no packets' contents, so that a minute of
-// 100 Mbit/s costs about a second. For questions of congestion control; `pair.ts` drives whole
+// 100 Mbit/s costs about a second. For questions of congestion control; `sim/pair.ts` drives whole
 // connections.
 
 import type { Controller } from '../congestion/controller.ts';

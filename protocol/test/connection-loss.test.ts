@@ -3,8 +3,8 @@
 
 import t from 'tap';
 import { randomBytes } from '../random.ts';
-import type { Faults } from './pair.ts';
-import { Pair, Sink, send } from './pair.ts';
+import type { Faults } from '../../sim/link.ts';
+import { Pair, Sink, send } from '../../sim/pair.ts';
 
 const FORWARD_BYTES = 400_000;
 const BACK_BYTES = 150_000;

@@ -8,8 +8,8 @@ import type { Path } from '../core.ts';
 import { dose } from './dose.ts';
 import type { StreamId } from '../data/connection-types.ts';
 import type { Role } from '../data/connection-types.ts';
-import type { End } from './pair.ts';
-import { Pair } from './pair.ts';
+import type { End } from '../../sim/pair.ts';
+import { Pair } from '../../sim/pair.ts';
 
 type Operation =
   | {

@@ -4,8 +4,8 @@
 import t from 'tap';
 import type { ConnectionEvent, StreamId } from '../data/connection-types.ts';
 import { CONNECTION_DEFAULTS, DATA_LIMITS } from '../data/limits.ts';
-import type { End } from './pair.ts';
-import { Pair, Sink, send } from './pair.ts';
+import type { End } from '../../sim/pair.ts';
+import { Pair, Sink, send } from '../../sim/pair.ts';
 
 const MB = 1_000_000;
 

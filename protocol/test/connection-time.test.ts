@@ -6,7 +6,7 @@ import { CRYPTO_LIMITS, DATA_LIMITS } from '../data/limits.ts';
 import { keyPhaseOf, packetKind } from '../data/packet.ts';
 import { randomBytes } from '../random.ts';
 import { after, micros, ms } from '../time.ts';
-import { Pair, Sink, send } from './pair.ts';
+import { Pair, Sink, send } from '../../sim/pair.ts';
 
 t.test('S1005: who never answers gets a few handshake datagrams, ever more slowly', async (t) => {
   const pair = new Pair();

@@ -8,8 +8,8 @@ import { DATA_LIMITS } from '../data/limits.ts';
 import type { EndReason } from '../ends.ts';
 import { randomBytes } from '../random.ts';
 import { NEVER } from '../time.ts';
-import type { End } from './pair.ts';
-import { Pair, Sink, send } from './pair.ts';
+import type { End } from '../../sim/pair.ts';
+import { Pair, Sink, send } from '../../sim/pair.ts';
 
 const MB = 1_000_000;
 

@@ -9,7 +9,7 @@ import { HYSTART } from '../congestion/hystart.ts';
 import { DATA_LIMITS } from '../data/limits.ts';
 import { micros, ms, seconds } from '../time.ts';
 import type { TraceEvent } from '../trace/trace-event.ts';
-import { Pair, Sink, send } from './pair.ts';
+import { Pair, Sink, send } from '../../sim/pair.ts';
 
 const SIZE = 1200;
 /** 100 Mbit/s. */

@@ -10,7 +10,7 @@ import { randomBytes } from '../random.ts';
 import type { Micros } from '../time.ts';
 import { NEVER, after, micros, ms } from '../time.ts';
 import { dose } from './dose.ts';
-import { Pair, Sink, send } from './pair.ts';
+import { Pair, Sink, send } from '../../sim/pair.ts';
 
 const LEAST = DATA_LIMITS.datagramBytesMin;
 const ETHERNET = { datagramBytesProbes: [1452, 1472] };

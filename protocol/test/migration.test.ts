@@ -9,8 +9,8 @@ import { randomBytes } from '../random.ts';
 import { ms } from '../time.ts';
 import type { TraceEvent } from '../trace/trace-event.ts';
 import { dose } from './dose.ts';
-import type { End, PairOptions } from './pair.ts';
-import { Pair, Sink, send } from './pair.ts';
+import type { End, PairOptions } from '../../sim/pair.ts';
+import { Pair, Sink, send } from '../../sim/pair.ts';
 
 const NEW_PORT: Path = { host: '192.0.2.1', port: 40_001 };
 const NEW_HOST: Path = { host: '198.51.100.9', port: 1000 };

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { micros } from '../time.ts';
 import { QlogWriter } from '../trace/qlog.ts';
 import type { TraceEvent } from '../trace/trace-event.ts';
-import { Pair, Sink, send } from './pair.ts';
+import { Pair, Sink, send } from '../../sim/pair.ts';
 import { packetsOf, parseQlog } from './text-sequence.ts';
 
 function talk(role: 'caller' | 'callee'): { text: string; events: readonly TraceEvent[] } {

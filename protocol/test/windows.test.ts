@@ -9,7 +9,7 @@ import { TunedWindow } from '../data/tuned-window.ts';
 import type { StreamId } from '../data/connection-types.ts';
 import { after, micros, ms } from '../time.ts';
 import { dose } from './dose.ts';
-import { Pair, Sink, send } from './pair.ts';
+import { Pair, Sink, send } from '../../sim/pair.ts';
 
 const KIB = 1024;
 const SMALL = {

@@ -1,31 +1,30 @@
-// Two connections over a link in virtual time (sim/link.ts). The same `drain` as in production
-// moves everything.
+// Two connections over a link in virtual time (link.ts): the data plane alone, for tests and plots.
+// The same `drain` as in production moves everything; the same seed gives the same talk.
 
-import type { Path, Port } from '../core.ts';
-import { drain } from '../core.ts';
-import { Connection } from '../data/connection.ts';
+import type { Path, Port } from '../protocol/core.ts';
+import { drain } from '../protocol/core.ts';
+import { Connection } from '../protocol/data/connection.ts';
 import type {
   ConnectionConfig,
   ConnectionEvent,
   Role,
   StreamId,
   TalkLimits,
-} from '../data/connection-types.ts';
-import type { Counts, EndReason } from '../ends.ts';
-import { randomSessionId } from '../ids.ts';
-import { randomBytes, seededRng } from '../random.ts';
-import { CLEAN, type Faults, Link } from '../../sim/link.ts';
-import { nodeSuite } from '../io/node-crypto.ts';
-import type { Micros } from '../time.ts';
-import { NEVER, after, micros, ms } from '../time.ts';
-import type { Trace } from '../trace/trace-event.ts';
-
-export type { Faults } from '../../sim/link.ts';
+} from '../protocol/data/connection-types.ts';
+import type { Counts, EndReason } from '../protocol/ends.ts';
+import { randomSessionId } from '../protocol/ids.ts';
+import { randomBytes, seededRng } from '../protocol/random.ts';
+import { CLEAN, type Faults, Link } from './link.ts';
+import { nodeSuite } from '../protocol/io/node-crypto.ts';
+import type { Micros } from '../protocol/time.ts';
+import { NEVER, after, micros, ms } from '../protocol/time.ts';
+import type { Trace } from '../protocol/trace/trace-event.ts';
 
 const DRAIN_STEPS = 10_000;
 const SAME_INSTANT_MAX = 10_000;
 const BUFFER_BYTES = 65_536;
 
+/** What is special about a pair; the link is short and without faults unless said otherwise. */
 export interface PairOptions {
   readonly seed?: number;
   readonly faults?: Partial<Faults>;
@@ -36,11 +35,13 @@ export interface PairOptions {
   readonly foreignKey?: boolean;
   /** Hears the caller's connection. */
   readonly trace?: Trace;
+  /** False: what was sent is not kept; a long talk. */
+  readonly keepsSent?: boolean;
 }
 
 const addressOf = ({ host, port }: Path): string => `${host}:${port}`;
 
-/** One end as the test sees it. */
+/** One end as its owner sees it. */
 export class End {
   readonly role: Role;
   readonly connection: Connection;
@@ -79,6 +80,7 @@ export class End {
   }
 }
 
+/** Both ends, the link between them, and the clock that they share. */
 export class Pair {
   now: Micros = micros(1_000_000);
   readonly caller: End;
@@ -91,11 +93,14 @@ export class Pair {
   onStray: (from: Role, to: Path, bytes: Uint8Array) => void = () => {};
   readonly #rng;
   readonly #link: Link<Role>;
+  readonly #keepsSent: boolean;
+  readonly #buffer = new Uint8Array(BUFFER_BYTES);
   #sameInstant = 0;
 
   constructor(options: PairOptions = {}) {
     const rng = seededRng(options.seed ?? 1);
     this.#rng = rng;
+    this.#keepsSent = options.keepsSent ?? true;
     this.#link = new Link(() => rng.next() / 2 ** 32, { ...CLEAN, ...options.faults });
     const paths: Record<Role, Path> = {
       caller: { host: '192.0.2.1', port: 1000 },
@@ -223,7 +228,7 @@ export class Pair {
 
   #drain(end: End, to: Role): void {
     const port: Port<ConnectionEvent> = {
-      borrow: () => new Uint8Array(BUFFER_BYTES),
+      borrow: () => this.#buffer,
       release: () => {},
       send: (transmit, buffer) =>
         this.#send(end, to, buffer.slice(0, transmit.size), transmit.path),
@@ -236,7 +241,7 @@ export class Pair {
   }
 
   #send(from: End, to: Role, bytes: Uint8Array, path: Path): void {
-    this.sent.push({ from: from.role, bytes });
+    if (this.#keepsSent) this.sent.push({ from: from.role, bytes });
     if (!this.end(to).addresses.has(addressOf(path))) {
       this.onStray(from.role, path, bytes);
       return;
