@@ -10,11 +10,9 @@ import { parseArgs } from 'node:util';
 import { NakodoError } from '../protocol/errors.ts';
 import { type BulkComparison, bulkLines, compareBulk } from './bulk-against.ts';
 import { PRESENT, checkOut, commitOf, remove } from './earlier.ts';
-import { ascending, machine, median, quantile } from './figures.ts';
+import { WARM_UP_CALLS, ascending, machine, median, quantile } from './figures.ts';
 import { type Measured, Version } from './version.ts';
 
-/** V8 compiles what runs often: after this many calls the times no longer fall. */
-const WARM_UP_CALLS = 1_000;
 /** Calls that one version makes before it is the other one's turn. */
 const TURN_CALLS = 20;
 const TURNS = 30;

@@ -3,6 +3,9 @@
 
 import { cpus, release } from 'node:os';
 
+/** V8 compiles what runs often: after this many calls of a terminal the times no longer fall. */
+export const WARM_UP_CALLS = 1_000;
+
 /** One line of `make bench`. */
 export interface Figure {
   readonly name: string;

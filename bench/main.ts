@@ -12,12 +12,10 @@ import { sendFiles } from '../device/shell/file-service.ts';
 import { silentLog } from '../protocol/io/log.ts';
 import { aeads } from './aead.ts';
 import { congestionPlots } from './congestion.ts';
-import { type Figure, ascending, machine, quantile } from './figures.ts';
+import { type Figure, WARM_UP_CALLS, ascending, machine, quantile } from './figures.ts';
 import { transportFigures } from './transport.ts';
 import { enrolments, seals, signatures } from './trust.ts';
 
-/** V8 compiles what runs often: after this many calls the times no longer fall. */
-const WARM_UP_CALLS = 1_000;
 const CALLS = 300;
 const PAUSE_MS = 10;
 const BULK_BYTES = 128_000_000;

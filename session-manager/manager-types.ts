@@ -218,17 +218,11 @@ export interface RevokeOutcome {
   }[];
 }
 
-/** The same as the operator sees it; field names are what `--json` prints. */
-export interface RevokeView {
-  readonly name: Name;
-  readonly id: DeviceId;
-  readonly ended: readonly SessionId[];
-  readonly running: readonly {
-    readonly session: SessionId;
-    readonly unconfirmed: readonly Name[];
-    /** ISO 8601. */
+/** The same as the operator sees it, `until` as ISO 8601; field names are what `--json` prints. */
+export interface RevokeView extends Omit<RevokeOutcome, 'running'> {
+  readonly running: readonly (Omit<RevokeOutcome['running'][number], 'until'> & {
     readonly until: string;
-  }[];
+  })[];
 }
 
 /** A session took a turn. */

@@ -18,17 +18,12 @@ import { Agent } from '../agent.ts';
 import { serveAgent } from '../shell/agent-operations.ts';
 import { enrol } from '../shell/enrol.ts';
 import { receiveFiles, sendFiles } from '../shell/file-service.ts';
-import { ALLOW_TERM1, RealWorld, pair, pieces } from './real-world.ts';
+import { ALLOW_TERM1, RealWorld, pair, pieces, registeredPair } from './real-world.ts';
 
 const sha256 = (content: Uint8Array): string => createHash('sha256').update(content).digest('hex');
 
 t.test('S1005: a file arrives with equal hash, through the local socket', async (t) => {
-  const world = await RealWorld.start(t);
-  await world.enrol('TERM1');
-  await world.enrol('TERM3', ALLOW_TERM1);
-  const caller = await world.agent('TERM1', { udpBind: '127.0.1.1' });
-  const callee = await world.agent('TERM3', { udpBind: '127.0.3.1' });
-  await Promise.all([caller.registered, callee.registered]);
+  const { caller, callee } = await registeredPair(t);
   const served = [await serveAgent(caller, silentLog), await serveAgent(callee, silentLog)];
   t.teardown(() => Promise.all(served.map((each) => each.close())));
   const content = randomBytes(5_000_000);
@@ -64,7 +59,7 @@ const nothing = (): void => {};
 
 t.test('S4005: content flows back on the same stream, at the pace of its reader', async (t) => {
   const { caller, callee } = await pair(t);
-  const content = randomBytes(3_000_000);
+  const content = randomBytes(16_000_000);
   let written = 0;
   callee.onIncoming((session) => {
     session.onStream = (stream, parameters) => {

@@ -53,18 +53,28 @@ export class RealWorld {
   }
 }
 
-/** Two registered terminals of which TERM3 allows TERM1; TERM3 takes files. */
-export async function pair(
+/** Two registered terminals; TERM3 has this list, and takes no talks yet. */
+export async function registeredPair(
   test: Test,
   list: string = ALLOW_TERM1,
   options: Partial<AgentOptions> = {},
-): Promise<{ world: RealWorld; caller: Agent; callee: Agent; incoming: Session[] }> {
+): Promise<{ world: RealWorld; caller: Agent; callee: Agent }> {
   const world = await RealWorld.start(test);
   await world.enrol('TERM1');
   await world.enrol('TERM3', list);
   const caller = await world.agent('TERM1', { udpBind: '127.0.1.1', ...options });
   const callee = await world.agent('TERM3', { udpBind: '127.0.3.1', ...options });
   await Promise.all([caller.registered, callee.registered]);
+  return { world, caller, callee };
+}
+
+/** The same, and TERM3 takes files. */
+export async function pair(
+  test: Test,
+  list?: string,
+  options?: Partial<AgentOptions>,
+): Promise<{ world: RealWorld; caller: Agent; callee: Agent; incoming: Session[] }> {
+  const { world, caller, callee } = await registeredPair(test, list, options);
   const incoming: Session[] = [];
   callee.onIncoming((session) => {
     incoming.push(session);

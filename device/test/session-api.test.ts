@@ -8,7 +8,7 @@ import { until, untilStill } from '../../protocol/test/until.ts';
 import { Arrivals } from '../shell/arrivals.ts';
 import type { Session } from '../shell/session.ts';
 import type { TalkStream } from '../shell/talk-stream.ts';
-import { ALLOW_TERM1, RealWorld } from './real-world.ts';
+import { registeredPair } from './real-world.ts';
 import { talk } from './session-pair.ts';
 
 /** Sends numbered messages, as many as the queue takes; those it did not take come later. */
@@ -174,12 +174,7 @@ t.test('S4005: a queue of arrivals is bounded and gives each to one loop', async
 t.test(
   'S1005, S4005: incoming talks as a loop; streams wait for it; it ends with us',
   async (t) => {
-    const world = await RealWorld.start(t);
-    await world.enrol('TERM1');
-    await world.enrol('TERM3', ALLOW_TERM1);
-    const caller = await world.agent('TERM1', { udpBind: '127.0.1.1' });
-    const callee = await world.agent('TERM3', { udpBind: '127.0.3.1' });
-    await Promise.all([caller.registered, callee.registered]);
+    const { caller, callee } = await registeredPair(t);
     const loop = callee.sessions();
     const ours = await caller.call({ to: 'TERM3', service: 'words' });
     const stream = ours.openStream('words');
@@ -209,12 +204,7 @@ t.test(
 );
 
 t.test('S4005: a talk whose user takes no streams refuses those that waited', async (t) => {
-  const world = await RealWorld.start(t);
-  await world.enrol('TERM1');
-  await world.enrol('TERM3', ALLOW_TERM1);
-  const caller = await world.agent('TERM1', { udpBind: '127.0.1.1' });
-  const callee = await world.agent('TERM3', { udpBind: '127.0.3.1' });
-  await Promise.all([caller.registered, callee.registered]);
+  const { caller, callee } = await registeredPair(t);
   const loop = callee.sessions();
   {
     await using session = await caller.call({ to: 'TERM3', service: 'words' });

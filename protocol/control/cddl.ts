@@ -114,8 +114,7 @@ export function cddl(): string {
   const kinds = KINDS.map(ruleName);
   const lines = [`message = ${kinds.join('\n        / ')}`, ''];
   for (const kind of KINDS) lines.push(...messageRule(kind), '');
-  for (const shared of SHARED) lines.push(...namedRule(shared), '');
-  for (const record of SIGNED) lines.push(...namedRule(record), '');
+  for (const named of [...SHARED, ...SIGNED]) lines.push(...namedRule(named), '');
   return [...lines, ...TEXT_RULES].join('\n');
 }
 
