@@ -83,6 +83,10 @@ export class SendStream {
       (this.#lost.count > 0 || (this.#fin === 'queued' && this.#next === this.#written))
     );
   }
+  /** Its end was sent, and neither acknowledged nor lost. */
+  get isEndUnderWay(): boolean {
+    return !this.isReset && this.#fin === 'sent';
+  }
   get isDelivered(): boolean {
     return this.#fin === 'acknowledged' && this.#base === this.#written;
   }

@@ -128,7 +128,8 @@ export class StreamSender {
 
   /** Fills the packet with stream data; new bytes only if `fresh`. */
   writeData(writer: Writer, packet: SentPacket, fresh: boolean): void {
-    // A stream that could do nothing in its turn is not asked again for this packet.
+    // Streams at the head of the queue that have something to send and could not: each is asked
+    // once for this packet. One that leaves the queue is none of them.
     let barren = 0;
     while (barren < this.#turns.length && writer.room >= DATA_LIMITS.streamRoomLeast) {
       const stream = this.#turns[0];
@@ -137,7 +138,7 @@ export class StreamSender {
       const hasMore = stream.send.hasRepair || stream.send.sendable > 0;
       if (!(did && hasMore && --stream.turnLeft > 0)) this.#endTurn(stream, hasMore);
       if (did) barren = 0;
-      else barren++;
+      else if (hasMore) barren++;
     }
   }
 

@@ -70,10 +70,11 @@ export class Streams {
     return this.#receivedBytes;
   }
 
-  /** Every stream's bytes that were sent are acknowledged, and every reset. */
+  /** Every stream's bytes that were sent are acknowledged, and every end and reset. */
   get isAllAcked(): boolean {
     for (const { send } of this.#streams.values()) {
-      if (send.unacked > 0 || send.hasRepair || (send.isReset && !send.isSettled)) return false;
+      if (send.unacked > 0 || send.hasRepair || send.isEndUnderWay) return false;
+      if (send.isReset && !send.isSettled) return false;
     }
     return true;
   }
