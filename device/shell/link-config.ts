@@ -16,7 +16,7 @@ const IPV6_OVERHEAD = 48;
 const ETHERNET_MTU = 1500;
 /** What PPPoE leaves of Ethernet for IPv4, a VLAN or two included: tried before the full size. */
 const CAUTIOUS_BYTES = 1452;
-/** Loopback's datagrams, by how many the receive buffer holds (speed.md §6). */
+/** Loopback's datagrams, by how many the receive buffer holds. */
 const LOOPBACK_LARGE = { datagramBytes: 65_507, fromBufferBytes: 2 * 1024 * 1024 };
 const LOOPBACK_SMALL = { datagramBytes: 32_768, fromBufferBytes: 256 * 1024 };
 const LOOPBACK_WINDOW_BYTES = 2 * 1024 * 1024;

@@ -70,7 +70,7 @@ export const DATA_LIMITS = {
    * that would exceed it are not repeated, so that small packets draw no large answers.
    */
   ackAmplificationMax: 3,
-  /** Received datagrams that force an acknowledgement (anchors, speed §2.2). */
+  /** Received datagrams that force an acknowledgement; RFC 9000 §13.2.2 has 2 and permits more. */
   ackEvery: 16,
   /** Bytes that force one: 16 of loopback's datagrams would be a whole window. */
   ackEveryBytes: 128 * 1024,
@@ -95,6 +95,8 @@ export const DATA_LIMITS = {
   ptoMsMax: 3_000,
   /** Probes that one PTO sends (RFC 9002 §6.2.4). */
   probesPerPto: 2,
+  /** Lateness of our own process from which arrival times are not believed; timers have a tick. */
+  lateMsLeast: 4,
   /** Datagrams that the pacer lets go at once (RFC 9002 §7.7), or 2 ms of its rate if more. */
   paceBurstDatagrams: 16,
   paceBurstMs: 2,

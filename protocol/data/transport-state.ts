@@ -1,39 +1,32 @@
 // How the transport of a talk stands: what it chose and how it fares, for `nakodo status`; and what
-// it has met with so far, for tests and traces. Snapshots; nothing here changes anything.
+// else it has met with so far, for tests. Snapshots; nothing here changes anything.
 
 import type { ConnectionParts } from './connection-parts.ts';
 import type { TransportState } from './connection-types.ts';
 
-/** What a connection counts beside the bytes. */
+/** What a connection counts beside what its `TalkState` has. */
 export interface ConnectionStatistics {
   /** Datagrams that were nothing of ours. */
   readonly droppedDatagrams: number;
-  readonly lostPackets: number;
   readonly spuriousLosses: number;
-  /** DATAGRAM payloads dropped because nobody read them. */
-  readonly droppedMessages: number;
   /** DATAGRAM payloads given up unsent because the path's datagrams became smaller. */
   readonly tooLargeMessages: number;
   /** Times that the datagram size fell back, and that the peer's address changed. */
   readonly blackHoles: number;
   readonly moves: number;
-  readonly congestionWindow: number;
 }
 
 /** A snapshot of `parts`; `droppedDatagrams` is the connection's own count. */
 export function connectionStatistics(
-  { recovery, datagrams, controller, size, paths }: ConnectionParts,
+  { recovery, datagrams, size, paths }: ConnectionParts,
   droppedDatagrams: number,
 ): ConnectionStatistics {
   return {
     droppedDatagrams,
-    lostPackets: recovery.lostPackets,
     spuriousLosses: recovery.spuriousLosses,
-    droppedMessages: datagrams.dropped,
     tooLargeMessages: datagrams.tooLarge,
     blackHoles: size.blackHoles,
     moves: paths.moves,
-    congestionWindow: Math.round(controller.congestionWindow),
   };
 }
 

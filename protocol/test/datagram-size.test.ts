@@ -3,6 +3,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
+import type { TransportState } from '../data/connection-types.ts';
 import { DatagramSize } from '../data/datagram-size.ts';
 import { CONNECTION_DEFAULTS, DATA_LIMITS } from '../data/limits.ts';
 import { SentPacket } from '../data/sent-packets.ts';
@@ -21,8 +22,8 @@ function narrow(pair: Pair, bytesMax: () => number): void {
   pair.filter = (_from, bytes) => bytes.length <= bytesMax();
 }
 
-const sizeOf = (pair: Pair): number =>
-  pair.caller.connection.state(pair.now).transport.datagramBytes;
+const stateOf = (pair: Pair): TransportState => pair.caller.connection.state(pair.now).transport;
+const sizeOf = (pair: Pair): number => stateOf(pair).datagramBytes;
 
 t.test('each larger size is tried once, and the largest that arrives is used', async (t) => {
   for (const [config, bytesMax, expected] of [
@@ -53,11 +54,11 @@ t.test('a probe that is lost is no sign of congestion, and is tried again', asyn
   let dropped = 0;
   pair.filter = (from, bytes) => from !== 'caller' || bytes.length <= LEAST || ++dropped > 2;
   pair.open();
-  const window = pair.caller.connection.statistics().congestionWindow;
+  const window = stateOf(pair).congestionWindow;
   pair.pass(5_000);
   t.equal(sizeOf(pair), 1472, 'the third try arrived');
-  t.ok(pair.caller.connection.statistics().congestionWindow >= window);
-  t.ok(pair.caller.connection.statistics().lostPackets >= 2);
+  t.ok(stateOf(pair).congestionWindow >= window);
+  t.ok(stateOf(pair).lostPackets >= 2);
 });
 
 t.test('bulk data leaves in datagrams of the size that was found', async (t) => {

@@ -153,7 +153,7 @@ t.test('only another port keeps what is known of the path; another host does not
     new Sink(pair.caller);
     send(pair, pair.callee, new Uint8Array(600_000));
     pair.pass(2_000);
-    const before = pair.callee.connection.statistics().congestionWindow;
+    const before = pair.callee.connection.state(pair.now).transport.congestionWindow;
     t.equal(pair.callee.connection.state(pair.now).transport.datagramBytes, 1472);
     pair.caller.move(to);
     pair.caller.connection.sendDatagram(new Uint8Array(10));
