@@ -10,7 +10,7 @@ import type { SessionId } from '../../protocol/ids.ts';
 import { Arrivals } from './arrivals.ts';
 import { endError, streamError } from './call-error.ts';
 import { type Deferred, deferred } from './deferred.ts';
-import { Messages } from './messages.ts';
+import { Loops } from './loops.ts';
 import { ReadSlab } from './read-slab.ts';
 import type { SessionEnd, SessionEvents, SessionInfo, SessionState } from './session-types.ts';
 import {
@@ -62,7 +62,8 @@ export class Session extends EventEmitter<SessionEvents> {
     max: DATA_LIMITS.streamsMax,
     onLeft: (streams) => refuseAll(streams),
   });
-  readonly #messages = new Messages(() => this.#talk);
+  /** There is no queue of messages but the talk's own: bounded, and it counts what it drops. */
+  readonly #messages = new Loops({ take: () => this.#talk?.readDatagram() });
   readonly #slab = new ReadSlab();
   readonly #settleEstablished: Deferred<Path>;
   readonly #settleEnded: Deferred<SessionEnd>;
