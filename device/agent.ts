@@ -6,8 +6,8 @@
 import type { CryptoSuite } from '../protocol/crypto.ts';
 import { DATA_LIMITS } from '../protocol/data/limits.ts';
 import type { ConnectionConfig } from '../protocol/data/connection-types.ts';
-import { EXIT, NakodoError, UsageError, errorCode, errorMessage } from '../protocol/errors.ts';
-import { type DeviceId, type Name, type SessionId, isName } from '../protocol/ids.ts';
+import { NakodoError, UsageError, errorCode, errorMessage } from '../protocol/errors.ts';
+import type { DeviceId, Name, SessionId } from '../protocol/ids.ts';
 import { CorrectedClock, WakeUp } from '../protocol/io/clock.ts';
 import { entropy } from '../protocol/io/entropy.ts';
 import { damagedFile } from '../protocol/io/files.ts';
@@ -19,6 +19,7 @@ import { TraceFolder } from '../protocol/io/trace-file.ts';
 import { BufferPool } from '../protocol/io/udp.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Micros } from '../protocol/time.ts';
+import { terminalName } from '../protocol/typed-names.ts';
 import type { AgentOptions, AgentStatus, AgentTroubles, Wish } from './shell/agent-types.ts';
 import { Approvals } from './shell/approvals.ts';
 import { callError } from './shell/call-error.ts';
@@ -200,15 +201,8 @@ export class Agent {
    * @throws NakodoError `refused` (exit 3), `no-link`, `path-lost` (exit 5), `bad-name` …
    */
   async call(wish: Wish): Promise<Session> {
-    const { to, service, signal } = wish;
-    if (!isName(to)) {
-      throw new NakodoError(
-        'bad-name',
-        `"${to}" is not a terminal's name`,
-        'a name has letters, digits and . _ @ + -',
-        EXIT.usage,
-      );
-    }
+    const { service, signal } = wish;
+    const to = terminalName(wish.to);
     if (this.#isStopped || signal?.aborted === true) throw callError('cancelled', to);
     const call = this.#nextCall++;
     const cancel = (): void => this.#input({ kind: 'cancel', call });

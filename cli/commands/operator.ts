@@ -13,7 +13,7 @@ import type {
   SessionView,
 } from '../../session-manager/manager-types.ts';
 import { askServer, askServerRows } from '../ask.ts';
-import { terminalName } from '../names.ts';
+import { terminalName } from '../../protocol/typed-names.ts';
 import { type Output, table } from '../output.ts';
 import { type CommonOptions, countOption, declare, durationOption, runs } from './command.ts';
 

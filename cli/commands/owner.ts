@@ -14,7 +14,7 @@ import { formatDuration, formatSize } from '../../protocol/units.ts';
 import { askAgent } from '../ask.ts';
 import { homeFolder, homeWords, makeHome } from '../home.ts';
 import { withLock } from '../lock.ts';
-import { terminalId, terminalName } from '../names.ts';
+import { terminalId, terminalName } from '../../protocol/typed-names.ts';
 import { type Output, table } from '../output.ts';
 import { type CommonOptions, boundedDurationOption, declare, runs } from './command.ts';
 import { listedIds } from './list.ts';

@@ -6,7 +6,7 @@ import { EXIT, type ExitCode } from '../../protocol/errors.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
 import { askAgent } from '../ask.ts';
-import { terminalName } from '../names.ts';
+import { terminalName } from '../../protocol/typed-names.ts';
 import type { Output } from '../output.ts';
 import {
   type CommonOptions,

@@ -9,7 +9,7 @@ import type { LocalServer } from '../../protocol/io/local-socket.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
 import { askAgent } from '../ask.ts';
 import { homeWords, makeHome } from '../home.ts';
-import { terminalName } from '../names.ts';
+import { terminalName } from '../../protocol/typed-names.ts';
 import { type Output, table } from '../output.ts';
 import { untilEnded } from '../signals.ts';
 import { type CommonOptions, declare, durationOption, runs } from './command.ts';

@@ -80,7 +80,7 @@ t.test('the examples run', async (t) => {
     t.equal(await run(t, 'echo', ['call', term1, 'TERM3', 'good evening']), 'good evening\n');
     const failed = start(t, 'echo', ['call', term1, 'TERM 3', 'good evening']);
     t.equal(await failed.ended, 2);
-    t.match(failed.text(), /^"TERM 3" is not a terminal's name: a name has letters/);
+    t.match(failed.text(), /^'TERM 3' is not a terminal's name: a name has 1 to 64 letters/);
     await interrupt(t, service);
   });
 

@@ -4,7 +4,8 @@
 import type { CryptoSuite, SigningKey } from '../../protocol/crypto.ts';
 import { NakodoError } from '../../protocol/errors.ts';
 import { formatTicket } from '../../protocol/identity/ticket.ts';
-import { type Name, isName, isSessionId } from '../../protocol/ids.ts';
+import { isName, isSessionId } from '../../protocol/ids.ts';
+import { terminalName } from '../../protocol/typed-names.ts';
 import type {
   Command,
   DeviceView,
@@ -96,16 +97,10 @@ async function makeTicket(
   { command, enrolUrl, key, agreementKey, pin }: Parts,
   ask: Parameters<Operations['ticket']>[0],
 ): Promise<{ readonly ticket: string; readonly expiresAt: string }> {
-  const { name, uses, forSeconds } = ask;
-  if (name !== undefined && !isName(name)) {
-    throw new NakodoError(
-      'bad-name',
-      `"${name}" cannot be a terminal's name`,
-      'use 1 to 64 letters, digits and . _ @ + -, beginning with a letter or digit',
-    );
-  }
+  const { uses, forSeconds } = ask;
+  const name = ask.name === undefined ? undefined : terminalName(ask.name);
   const seconds = Math.ceil(forSeconds);
-  const reply = await command({ kind: 'ticket', name: name as Name | undefined, uses, seconds });
+  const reply = await command({ kind: 'ticket', name, uses, seconds });
   if (reply.kind !== 'ticket') throw failure(reply);
   const { secret, expiresAt } = reply;
   const ticket = formatTicket({
@@ -113,7 +108,7 @@ async function makeTicket(
     managerKey: key.publicKey,
     secret,
     expiresAt,
-    name: name as Name | undefined,
+    name,
     agreementKey,
     pin,
   });

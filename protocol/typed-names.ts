@@ -1,8 +1,8 @@
 // Names and IDs as people type them: refused here, before anybody is asked, with what a name may
 // hold (patent ¶0024: e-mail addresses will do).
 
-import { EXIT, NakodoError } from '../protocol/errors.ts';
-import { type DeviceId, type Name, isDeviceId, isName } from '../protocol/ids.ts';
+import { EXIT, NakodoError } from './errors.ts';
+import { type DeviceId, type Name, isDeviceId, isName } from './ids.ts';
 
 /** The text as a terminal's name (patent ¶0024). @throws NakodoError `bad-name` (exit 2). */
 export function terminalName(text: string): Name {
