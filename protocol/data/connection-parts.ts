@@ -91,7 +91,7 @@ export function connectionParts(options: ConnectionOptions): ConnectionParts {
         if (rttMicros > 0) rtt.update(rttMicros, 0);
         size.restart(at);
         controller.reset(at);
-      }
+      } else size.onPortChange(at);
       events.push({ kind: 'path', path: to });
       trace?.({ kind: 'path', at, isValidated: true });
     },

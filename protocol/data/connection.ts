@@ -315,7 +315,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (this.#ending.isOver && !this.#timers.isSet(TIMER.closing)) return false;
     const opened = protection.open(bytes);
     if (opened === undefined) {
-      if (protection.isExhausted && !this.#ending.isOver) this.#end('protocol-error');
+      if (protection.mustEnd && !this.#ending.isOver) this.#end('protocol-error');
       return false;
     }
     const { packetNumber, start, end } = opened;
@@ -325,9 +325,10 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     }
     if (this.#ending.isOver) {
       // A CLOSE is alone in its packet; after the end only it matters: whether the peer knows.
-      this.#ending.onPacket(bytes[start] === FRAME.close);
+      const isAnswered = this.#ending.onPacket(bytes[start] === FRAME.close);
       // The peer may have moved meanwhile; a CLOSE is smaller than three of the smallest packets.
-      this.#closePath = path;
+      // What is repeated unasked goes where the talk was: nobody who forwards packets steers that.
+      if (isAnswered) this.#closePath = path;
       return true;
     }
     this.#wireBytes += bytes.length;

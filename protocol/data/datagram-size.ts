@@ -85,6 +85,13 @@ export class DatagramSize {
     this.#fall(now, now);
   }
 
+  /** The same path under another port: nobody tells any more what became of a probe under way. */
+  onPortChange(now: Micros): void {
+    if (this.#probe < 0) return;
+    this.#probe = -1;
+    this.#nextAt = now;
+  }
+
   /** Bytes of the probe that is due now; 0: none. */
   due(now: Micros): number {
     return this.#nextAt <= now ? this.#sizes[this.#at] : 0;

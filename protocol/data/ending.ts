@@ -112,18 +112,22 @@ export class Ending {
     this.#closeDue = false;
   }
 
-  /** An authenticated packet after the end; `isClose`: it holds the peer's CLOSE. */
-  onPacket(isClose: boolean): void {
+  /**
+   * An authenticated packet after the end; `isClose`: it holds the peer's CLOSE. True if it is
+   * answered: only then does it matter where it came from.
+   */
+  onPacket(isClose: boolean): boolean {
     if (isClose && !this.#isAnswer) {
       this.#peerKnows = true;
       this.#timers.stopAll();
-      return;
+      return false;
     }
-    if (this.#peerKnows || this.#answers >= DATA_LIMITS.closeAnswersMax) return;
-    if (this.#isAnswer && !isClose) return;
-    if (!this.#timers.isSet(TIMER.closing)) return;
+    if (this.#peerKnows || this.#answers >= DATA_LIMITS.closeAnswersMax) return false;
+    if (this.#isAnswer && !isClose) return false;
+    if (!this.#timers.isSet(TIMER.closing)) return false;
     this.#answers++;
     this.#closeDue = true;
+    return true;
   }
 
   handleTimeout(now: Micros): void {

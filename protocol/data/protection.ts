@@ -87,6 +87,9 @@ export class Protection {
   #phaseSealed = 0;
   #phaseFirstOpened = 0;
   #largestAcknowledged = -1;
+  /** We have sealed since the peer's newest phase began: it may hold our word that it did. */
+  #hasAnswered = true;
+  #isRuleBroken = false;
   #failedOpens = 0;
   #replays = 0;
 
@@ -107,6 +110,7 @@ export class Protection {
     if (this.#phaseSealed >= CRYPTO_LIMITS.keyPhasePacketsMax) this.updateKeys();
     if (this.#phaseSealed === 0) this.#phaseFirstSealed = packetNumber;
     this.#phaseSealed++;
+    this.#hasAnswered = true;
     this.#lastSealed = packetNumber;
     this.#header.keyPhase = this.#sending.phase;
     this.#header.packetNumber = packetNumber;
@@ -143,9 +147,8 @@ export class Protection {
       return undefined;
     }
     this.#replay.accept(packetNumber);
-    if (!sameBit && !isOld) this.#follow(packetNumber);
-    else if (sameBit && packetNumber < this.#phaseFirstOpened)
-      this.#phaseFirstOpened = packetNumber;
+    if (!sameBit && !isOld && !this.#follow(packetNumber)) return undefined;
+    if (sameBit && packetNumber < this.#phaseFirstOpened) this.#phaseFirstOpened = packetNumber;
     this.#opened.packetNumber = packetNumber;
     this.#opened.end = packet.length - TAG_BYTES;
     return this.#opened;
@@ -183,19 +186,33 @@ export class Protection {
     return this.#replays;
   }
 
-  /** The talk has to end: too many forgeries (RFC 9001 §6.6), or no packet number is left. */
-  get isExhausted(): boolean {
+  /**
+   * The talk has to end: the peer changed keys against the rule, there were too many forgeries
+   * (RFC 9001 §6.6), or no packet number is left.
+   */
+  get mustEnd(): boolean {
     return (
+      this.#isRuleBroken ||
       this.#failedOpens >= CRYPTO_LIMITS.failedOpensMax ||
       this.#lastSealed >= CRYPTO_LIMITS.packetNumberMax
     );
   }
 
-  /** The peer's first packet of a new phase came: receive with it, and send with it too. */
-  #follow(packetNumber: number): void {
+  /**
+   * The peer's first packet of a new phase came: receive with it, and send with it too. False, and
+   * the talk must end, if we have sealed nothing since its last one: so it cannot know that we
+   * followed, and an honest one waits for that (RFC 9001 §6.2). Reordering makes no such packet.
+   */
+  #follow(packetNumber: number): boolean {
+    if (!this.#hasAnswered) {
+      this.#isRuleBroken = true;
+      return false;
+    }
+    this.#hasAnswered = false;
     this.#receiving.advance();
     this.#phaseFirstOpened = packetNumber;
     if (this.#sending.phase < this.#receiving.phase) this.#advanceSending();
+    return true;
   }
 
   #advanceSending(): void {

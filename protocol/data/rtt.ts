@@ -30,6 +30,7 @@ export class Rtt {
     this.#smoothed = ms(DATA_LIMITS.initialRttMs);
     this.#variance = ms(DATA_LIMITS.initialRttMs) / 2;
     this.#minimum = Infinity;
+    this.#latest = 0;
     this.#sampled = false;
   }
 

@@ -287,11 +287,22 @@ export const FLOODS: Readonly<Record<string, Flood>> = {
     },
   },
   'a key update with every packet': {
-    rule: 'RFC 9001 §6.1: not before the last one is confirmed',
+    rule: 'RFC 9001 §6.2: not before the last one is confirmed',
     next: (peer) => {
       peer.phase++;
       return peer.packet(PING);
     },
+    ends: 'protocol-error',
+  },
+  'a key update as often as it is confirmed': {
+    rule: 'RFC 9001 §6.1',
+    next: (peer) => {
+      // A number left out is acknowledged at once.
+      peer.nextNumber++;
+      peer.phase++;
+      return peer.packet(PING);
+    },
+    acknowledges: true,
   },
   'keys of two phases in turn': {
     rule: 'RFC 9001 §6.5: an old key only for old packets',

@@ -159,6 +159,7 @@ const PACKETS: Readonly<Record<string, Row>> = {
         peer.say(PING);
       }
     },
+    ...ERROR,
   },
   'a packet to another receiver': {
     rule: 'design §5: receiver index',

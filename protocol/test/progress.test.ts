@@ -162,6 +162,8 @@ function transferred(w: Wanted): string | undefined {
       streamWindowBytes,
       sendBufferBytes,
       datagramBytesProbes,
+      // With so much loss everything can be lost for 45 s; here that is nobody's end.
+      idleTimeoutMs: 600_000,
     },
   }).open();
   const sinks = [

@@ -142,9 +142,9 @@ t.test('S1005: a packet number is used once, and growing', async (t) => {
   seal(a, 5);
   t.throws(() => seal(a, 5), { code: 'assertion' });
   t.throws(() => seal(a, 4), { code: 'assertion' });
-  t.notOk(a.isExhausted);
+  t.notOk(a.mustEnd);
   seal(a, CRYPTO_LIMITS.packetNumberMax);
-  t.ok(a.isExhausted, 'no number is left');
+  t.ok(a.mustEnd, 'no number is left');
   t.throws(() => seal(a, CRYPTO_LIMITS.packetNumberMax + 1), { code: 'assertion' });
 });
 
@@ -284,5 +284,32 @@ t.test(
       { numRuns: dose(150) },
     );
     t.ok(opened > 1000 && updates > 100, `${opened} opened, ${late} late, ${updates} updates`);
+  },
+);
+
+t.test(
+  'claim 7: a second update before we can have followed the first ends the talk',
+  async (t) => {
+    // The same secrets twice: the liar hears from a twin what the victim has not said.
+    const [liar, victim] = pair();
+    const twin = pair()[1];
+    t.ok(open(victim, seal(liar, 0)));
+    t.ok(open(liar, seal(victim, 0)));
+    liar.onAcknowledged(0);
+    t.ok(liar.updateKeys());
+    const first = seal(liar, 1);
+    t.ok(open(victim, first), 'the first is followed');
+    t.ok(open(twin, first));
+    t.ok(open(liar, seal(twin, 1)));
+    liar.onAcknowledged(1);
+    t.ok(liar.updateKeys());
+    t.notOk(victim.mustEnd);
+    const late = seal(liar, 2);
+    t.notOk(open(victim, late), 'we have sealed nothing since');
+    t.ok(victim.mustEnd);
+    t.equal(victim.failedOpens, 0, 'it is no forgery');
+    seal(twin, 2);
+    t.ok(open(twin, late), 'once we have, it is');
+    t.notOk(twin.mustEnd);
   },
 );
