@@ -120,7 +120,7 @@ async function perform(stage: Stage): Promise<void> {
   try {
     if (place.link !== undefined) tell(await checkLink(place, place.link));
     const who = stage.who.filter((name) => only.length === 0 || only.includes(name));
-    const contest = await openContest(place, who, { root: values.root });
+    const contest = await openContest(place, who, values.root);
     try {
       const { name, doses } = stage;
       for (const { name: peer, why } of contest.skipped) skipped.push(`${peer} on ${name}: ${why}`);

@@ -3,9 +3,9 @@
 // side, so that they are measured in turn on the same machine at the same time.
 
 import { type ChildProcess, fork } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Children, type Running } from '../cli/demo/children.ts';
+import { cpuSeconds } from './lab/drivers.ts';
 import type { SetUps } from './set-up-driver.ts';
 
 /** What some set-ups of one version took. */
@@ -13,12 +13,6 @@ export interface Measured extends SetUps {
   /** Microseconds of processor time that all three processes took; 0 where it cannot be known. */
   readonly allCpuMicros: number;
 }
-
-/** Microseconds of a clock tick of /proc: 100 a second on every Linux that Node runs on. */
-const TICK_MICROS = 10_000;
-/** Fields of /proc/PID/stat behind the name: utime is the 12th of them, stime the 13th. */
-const USER_TIME = 11;
-const SYSTEM_TIME = 12;
 
 /** A version that runs. */
 export class Version {
@@ -76,7 +70,7 @@ export class Version {
   }
 
   #servantsCpu(): number {
-    return this.#servants.reduce((sum, { pid }) => sum + cpuMicros(pid), 0);
+    return this.#servants.reduce((sum, { pid }) => sum + cpuSeconds(pid ?? 0) * 1e6, 0);
   }
 }
 
@@ -90,15 +84,4 @@ function said(driver: ChildProcess): Promise<unknown> {
       resolve(message);
     });
   });
-}
-
-/** Processor time of a process since it began; 0 where there is no /proc. */
-function cpuMicros(pid: number | undefined): number {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return (Number(fields[USER_TIME]) + Number(fields[SYSTEM_TIME])) * TICK_MICROS;
-  } catch {
-    return 0;
-  }
 }

@@ -1,6 +1,7 @@
 // What concerns our own transport alone: fairness among ours and beside TCP, live media beside
 // bulk, an idle talk, memory of a talk, garbage. Rounds as for the contests.
 
+import { fairness } from '../../sim/fairness.ts';
 import { median } from '../figures.ts';
 import { tcpWith } from './contest.ts';
 import { OurSystem } from './ours.ts';
@@ -10,7 +11,6 @@ import {
   type Garbage,
   type Idleness,
   type MediaDelays,
-  fairness,
   garbage,
   idle,
   media,
@@ -89,7 +89,7 @@ async function besides({ root, rounds, tell }: AloneOptions): Promise<Alone> {
     const half = LINK.mbit / 8 / 2;
     for (let round = 0; round < rounds; round++) {
       const [one, other] = await sideBySide(place, ours.flows({}, 0), ours.flows({}, 1));
-      equal.push(fairness(one, other));
+      equal.push(fairness([one, other]));
       const [, bbr] = await sideBySide(place, ours.flows(), tcpWith(place, 'bbr'));
       besideBbr.push(bbr / half);
       const [, cubic] = await sideBySide(place, ours.flows(), tcpWith(place, 'cubic'));

@@ -27,17 +27,16 @@ export type Contestant =
 /** What is opened in a place for a contest. */
 export interface Contest {
   readonly kinds: ReadonlyMap<Contestant, FlowKind>;
-  readonly ours: OurSystem;
   /** Who is missing, and why. */
   readonly skipped: readonly { readonly name: Contestant; readonly why: string }[];
   close(): Promise<void>;
 }
 
-/** Opens what `wanted` names; `pairs`: of our terminals. `root`: where our code is built. */
+/** Opens what `wanted` names. `root`: where our code is built. */
 export async function openContest(
   place: Place,
   wanted: readonly Contestant[],
-  how: { readonly root: string; readonly pairs?: number },
+  root: string,
 ): Promise<Contest> {
   const kinds = new Map<Contestant, FlowKind>();
   const skipped: { name: Contestant; why: string }[] = [];
@@ -46,7 +45,7 @@ export async function openContest(
     for (const each of closers.splice(0).reverse()) await each();
   };
   try {
-    const ours = await OurSystem.start(place, how.root, how.pairs);
+    const ours = await OurSystem.start(place, root);
     closers.push(() => ours.stop());
     const folder = mkdtempSync(join(tmpdir(), 'nk-contest-'));
     const forget = atExit(() => rmSync(folder, { recursive: true, force: true }));
@@ -61,7 +60,7 @@ export async function openContest(
       kinds.set(name, opened.kind);
       if (opened.close !== undefined) closers.push(opened.close);
     }
-    return { kinds, ours, skipped, close };
+    return { kinds, skipped, close };
   } catch (error) {
     await close();
     throw error;

@@ -42,9 +42,6 @@ export async function sideBySide(
   }
 }
 
-/** Jain's index of two rates: 1 is equal, 0.5 is all for one. */
-export const fairness = (a: number, b: number): number => (a + b) ** 2 / (2 * (a * a + b * b));
-
 /** One-way delays of datagrams in milliseconds; undefined: this version sends none. */
 export interface MediaDelays {
   readonly p50: number;

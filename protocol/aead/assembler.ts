@@ -112,7 +112,6 @@ export const v128 = {
 
 /** Instructions on vectors of four 32-bit lanes (§5.4.8). */
 export const i32x4 = {
-  splat: unary(simd(17)),
   add: binary(simd(174)),
   shl: (value: Code, count: number): Code => [value, i32.const(count), simd(171)],
   shrU: (value: Code, count: number): Code => [value, i32.const(count), simd(173)],

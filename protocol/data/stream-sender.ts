@@ -59,10 +59,6 @@ export class StreamSender {
     return this.#unsentBytes;
   }
 
-  get hasControl(): boolean {
-    return this.#control.length > 0 || this.#flow.maxDataDue || this.#flow.maxStreamsDue;
-  }
-
   onWritten(stream: Stream, bytes: number): void {
     this.#unsentBytes += bytes;
     this.enqueue(stream);

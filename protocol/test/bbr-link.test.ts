@@ -7,7 +7,8 @@ import { Cubic } from '../congestion/cubic.ts';
 import { seededRng } from '../random.ts';
 import { seconds } from '../time.ts';
 import type { BottleneckOptions, FlowOptions } from './bottleneck.ts';
-import { Bottleneck, fairness } from './bottleneck.ts';
+import { fairness } from '../../sim/fairness.ts';
+import { Bottleneck } from './bottleneck.ts';
 
 /** 100 Mbit/s, 50 ms, one product of queue. */
 const FAST: BottleneckOptions = { bytesPerSecond: 12.5e6, rttMs: 50, queueBytes: 625_000 };

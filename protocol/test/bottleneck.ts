@@ -264,13 +264,6 @@ export class Bottleneck {
   }
 }
 
-/** Jain's index of fairness: 1 when all are equal. */
-export function fairness(shares: readonly number[]): number {
-  const sum = shares.reduce((a, b) => a + b, 0);
-  const squares = shares.reduce((a, b) => a + b * b, 0);
-  return (sum * sum) / (shares.length * squares);
-}
-
 const buffer = new Uint8Array(1200);
 
 /** The ACK as it crosses the wire. */
