@@ -34,6 +34,7 @@ export class PathModel {
   #rate = 0;
   #isAppLimited = false;
   #lowRateUntil = -1;
+  #isDraining = false;
   /** Shortest round-trip time since the round trip began. */
   #rttShortest = Infinity;
 
@@ -50,6 +51,13 @@ export class PathModel {
   /** The delivery rate of the newest sample; 0: none. */
   get rate(): number {
     return this.#rate;
+  }
+  /**
+   * Ours: every packet of the last round trip has waited, and the round trip before was not one of
+   * giving way. A largest sample is a little larger than the path, by the lateness of two processes.
+   */
+  get isDraining(): boolean {
+    return this.#isDraining;
   }
   /** The newest sample shows what we sent, not what the path carries. */
   get isAppLimited(): boolean {
@@ -99,7 +107,9 @@ export class PathModel {
     this.#rttShortest = Infinity;
     // Ours: every packet of a round trip has waited, so the queue is ours and the pipe is full.
     // What leaves a queue leaves at the rate of the path: the estimate is right, or soon will be.
-    if (rtt !== Infinity && this.hasQueued(rtt)) this.hasFilledPipe = true;
+    const isQueued = rtt !== Infinity && this.hasQueued(rtt);
+    if (isQueued) this.hasFilledPipe = true;
+    this.#isDraining = isQueued && !this.#isDraining;
     if (this.#isAppLimited) return;
     this.fullBandwidth.update(this.#rate);
     if (this.fullBandwidth.isFull) this.hasFilledPipe = true;

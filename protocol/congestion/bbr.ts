@@ -113,7 +113,8 @@ export class Bbr implements Controller {
     this.#respondToLoss(path, sample);
     phases.update(now, sample);
     model.end(sample);
-    this.#setPacingRate(path, BBR_GAINS[phases.phase].pacing);
+    const isDraining = phases.phase === 'ProbeBW_CRUISE' && model.isDraining;
+    this.#setPacingRate(path, BBR_GAINS[isDraining ? 'ProbeBW_DOWN' : phases.phase].pacing);
     model.sendQuantum = this.sendQuantum;
     if (episode.onAck(sample.newestSentAt)) window.restore();
     this.#setWindow(path, sample);

@@ -67,18 +67,20 @@ export class RateSampler {
 
   /**
    * What an acknowledgement of `ackedBytes` tells whose newest packet is `newest`, after the losses
-   * that it revealed; `rttMicros` 0: none measured. Lent until the next.
+   * that it revealed; `rttMicros` 0: none measured. `arrivedAt`: when it would have come if the peer
+   * had not held it back; rates are of arrivals, not of answers. Lent until the next.
    */
   onAck(
-    now: Micros,
+    arrivedAt: Micros,
     newest: SentPacket,
     ackedBytes: number,
     rttMicros: number,
     bytesInFlight: number,
   ): RateSample {
     this.#delivered += ackedBytes;
-    this.#deliveredAt = now;
-    const interval = Math.max(newest.sentAt - newest.firstSentAt, now - newest.deliveredAt);
+    this.#deliveredAt = micros(Math.max(this.#deliveredAt, arrivedAt));
+    const ackElapsed = this.#deliveredAt - newest.deliveredAt;
+    const interval = Math.max(newest.sentAt - newest.firstSentAt, ackElapsed);
     this.#firstSentAt = newest.sentAt;
     const sample = this.#sample;
     sample.ackedBytes = ackedBytes;

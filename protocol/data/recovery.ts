@@ -217,7 +217,10 @@ export class Recovery {
     this.#probes = 0;
     // Losses first (RFC 9002 A.7): what is acknowledged out of a bad round trip opens no window.
     this.#detectLost(now);
-    const sample = this.#sampler.onAck(now, newest, ackedBytes, rttMicros, this.#bytesInFlight);
+    const held = rttMicros > 0 ? Math.min(ack.delayMicros, ms(DATA_LIMITS.peerAckDelayMs)) : 0;
+    const arrivedAt = micros(now - held);
+    const inFlight = this.#bytesInFlight;
+    const sample = this.#sampler.onAck(arrivedAt, newest, ackedBytes, rttMicros, inFlight);
     this.#controller.onAck(now, sample);
     if (this.#trace !== undefined) this.#traceMetrics(now, sample);
   }
