@@ -6,6 +6,7 @@ import type { MessageOf } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
 import { type DhKey, KEY_BYTES } from '../protocol/crypto.ts';
 import { Connection } from '../protocol/data/connection.ts';
+import { connectionConfig } from '../protocol/data/connection-config.ts';
 import type {
   ConnectionConfig,
   ConnectionEvent,
@@ -67,7 +68,9 @@ export class Talks {
   /** Whose turn it is to send. */
   #turn = 0;
 
+  /** @throws UsageError for a configuration out of range: now, not at the first talk. */
   constructor(options: TalksOptions) {
+    connectionConfig(options.config);
     this.#options = options;
   }
 

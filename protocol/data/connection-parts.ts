@@ -1,6 +1,7 @@
 // What a talk consists of, made once and shared by the files that drive it: connection, packet
 // builder, frame handler, settlement.
 
+import { connectionConfig } from './connection-config.ts';
 import type { ConnectionConfig, ConnectionOptions } from './connection-types.ts';
 import { Bbr } from '../congestion/bbr.ts';
 import type { Controller } from '../congestion/controller.ts';
@@ -9,7 +10,6 @@ import { DatagramSize } from './datagram-size.ts';
 import { Datagrams } from './datagrams.ts';
 import { Events } from './events.ts';
 import { Expiry } from './expiry.ts';
-import { CONNECTION_DEFAULTS, DATA_LIMITS } from './limits.ts';
 import { PACKET_OVERHEAD_BYTES } from './packet.ts';
 import { Pacer } from './pacer.ts';
 import { PathValidation } from './path-validation.ts';
@@ -20,7 +20,6 @@ import { Recovery } from './recovery.ts';
 import { Rtt } from './rtt.ts';
 import { Streams } from './streams.ts';
 import type { PathClock } from './tuned-window.ts';
-import { UsageError } from '../errors.ts';
 import { micros } from '../time.ts';
 
 /** Everything inside a connection that is not its state. */
@@ -44,17 +43,10 @@ export interface ConnectionParts {
   readonly paths: PathValidation;
 }
 
-/** @throws UsageError for a datagram size outside DATA_LIMITS. */
+/** @throws UsageError for a configuration out of range. */
 export function connectionParts(options: ConnectionOptions): ConnectionParts {
-  const config: ConnectionConfig = { ...CONNECTION_DEFAULTS, ...options.config };
+  const config = connectionConfig(options.config);
   const { datagramBytes } = config;
-  const { datagramBytesMin, datagramBytesMax } = DATA_LIMITS;
-  if (!(datagramBytes >= datagramBytesMin && datagramBytes <= datagramBytesMax)) {
-    throw new UsageError(
-      'datagram-bytes',
-      `datagramBytes must be ${datagramBytesMin} to ${datagramBytesMax}, got ${datagramBytes}`,
-    );
-  }
   const events = new Events();
   const meter = new Meter(options.role, options.limits.bytes);
   const expiry = new Expiry(options.limits);

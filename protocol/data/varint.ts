@@ -1,6 +1,8 @@
 // Variable-length integers (RFC 9000 §16): the two top bits say 1, 2, 4 or 8 bytes. Values stop at
 // 2^53 − 1, what a JavaScript number holds exactly; a larger one is refused like a truncated one.
 
+import { assert } from '../assert.ts';
+
 const TWO_32 = 2 ** 32;
 
 /** Reads an authenticated payload; after a bad read `failed` stays true and every read gives 0. */
@@ -79,7 +81,9 @@ export class Writer {
     this.bytes[this.at++] = value;
   }
 
+  /** A fraction or NaN that crept in would be rounded here, and the ends would never agree. */
   varint(value: number): void {
+    assert(Number.isSafeInteger(value) && value >= 0, 'what is written is a whole number');
     const bytes = this.bytes;
     let at = this.at;
     if (value < 0x40) {
