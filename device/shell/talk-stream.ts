@@ -198,15 +198,7 @@ export class TalkStream extends Duplex {
     while (this.#wantsMore && !this.#hasReadAll) {
       const talk = this.#host.talk();
       if (talk === undefined) return;
-      const { slab } = this.#host;
-      const length = talk.read(this.id, slab.room);
-      if (length === 0) return;
-      if (length < 0) {
-        this.#hasReadAll = true;
-        this.push(null);
-      } else if (!this.push(slab.take(length))) {
-        this.#wantsMore = false;
-      }
+      if (!this.#handOn(talk)) return;
       // Reading opens the window: the peer should hear of it.
       this.#host.drain();
     }
@@ -214,17 +206,21 @@ export class TalkStream extends Duplex {
 
   /** Bounded by the talk's receive window. */
   #readAll(talk: Talk): void {
+    while (!this.#hasReadAll && this.#handOn(talk));
+  }
+
+  /** Hands the next piece on, or the end; false when neither is there now. */
+  #handOn(talk: Talk): boolean {
     const { slab } = this.#host;
-    while (!this.#hasReadAll) {
-      const length = talk.read(this.id, slab.room);
-      if (length === 0) return;
-      if (length < 0) {
-        this.#hasReadAll = true;
-        this.push(null);
-      } else {
-        this.push(slab.take(length));
-      }
+    const length = talk.read(this.id, slab.room);
+    if (length === 0) return false;
+    if (length < 0) {
+      this.#hasReadAll = true;
+      this.push(null);
+    } else if (!this.push(slab.take(length))) {
+      this.#wantsMore = false;
     }
+    return true;
   }
 
   #push(): void {

@@ -1,7 +1,6 @@
 // One UDP socket for a datagram core: the kernel on one side, `Port` of core.ts on the other. It
 // sends without a promise or callback per datagram: Node hands a datagram to the kernel at once
-// unless the socket is full; only then is a buffer kept until Node's queue is empty
-// again.
+// unless the socket is full; only then is a buffer kept until Node's queue is empty again.
 
 import { type RemoteInfo, type Socket, createSocket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
