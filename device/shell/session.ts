@@ -183,12 +183,10 @@ export class Session extends EventEmitter<SessionEvents> {
   handOver(): void {
     setImmediate(() => {
       this.#isHeld = false;
-      this.#guarded(() => {
-        if (!this.#arrivals.isTaken) {
-          for (const stream of this.#arrivals.takeAll()) this.#offer(stream);
-        }
-        this.#offerMessages();
-      });
+      const waiting = this.#arrivals.isTaken ? [] : this.#arrivals.takeAll();
+      // One by one: a handler that fails costs those behind it nothing.
+      for (const stream of waiting) this.#guarded(() => this.#offer(stream));
+      this.#guarded(() => this.#offerMessages());
     });
   }
 
