@@ -13,6 +13,7 @@ import { silentLog } from '../protocol/io/log.ts';
 import { aeads } from './aead.ts';
 import { congestionPlots } from './congestion.ts';
 import { type Figure, WARM_UP_CALLS, ascending, machine, quantile } from './figures.ts';
+import { openServants } from './servants.ts';
 import { transportFigures } from './transport.ts';
 import { enrolments, seals, signatures } from './trust.ts';
 
@@ -41,7 +42,9 @@ try {
 
 async function measure(): Promise<readonly Figure[]> {
   const flush = flushes();
-  const caller = await openSystem();
+  const { callerHome } = await openServants(children, folder);
+  const caller = await Agent.start({ home: callerHome, log: silentLog });
+  await caller.registered;
   const calls = await setUps(caller, WARM_UP_CALLS + CALLS);
   const warm = calls.slice(WARM_UP_CALLS);
   const introduced = ascending(warm.map((call) => call.introducedMs));
@@ -79,24 +82,6 @@ async function measure(): Promise<readonly Figure[]> {
     ...aeads(),
     ...congestion,
   ];
-}
-
-/** Starts the server and the callee, enrols both terminals, and returns the caller. */
-async function openSystem(): Promise<Agent> {
-  const server = join(folder, 's');
-  const ports = ['--mqtt-port', '0', '--http-port', '0'];
-  await children.serve(['serve', '--home', server, ...ports, '--json']);
-  const homes = { CALLER: join(folder, '1'), CALLEE: join(folder, '3') };
-  for (const [name, home] of Object.entries(homes)) {
-    const { said } = await children.run(['ticket', '--name', name, '--home', server, '--json']);
-    const { ticket } = said as { ticket: string };
-    await children.run(['enroll', ticket, '--home', home, '--json']);
-  }
-  await children.run(['allow', 'CALLER', '--home', homes.CALLEE]);
-  await children.serve(['agent', '--home', homes.CALLEE, '--json']);
-  const caller = await Agent.start({ home: homes.CALLER, log: silentLog });
-  await caller.registered;
-  return caller;
 }
 
 /** The times of `count` calls, one after another, each talk over before the next. */

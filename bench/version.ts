@@ -6,6 +6,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { join } from 'node:path';
 import { Children, type Running } from '../cli/demo/children.ts';
 import { cpuSeconds } from './lab/drivers.ts';
+import { openServants } from './servants.ts';
 import type { SetUps } from './set-up-driver.ts';
 
 /** What some set-ups of one version took. */
@@ -30,20 +31,10 @@ export class Version {
   static async start(root: string, folder: string): Promise<Version> {
     const children = new Children(join(root, 'out', 'cli', 'main.js'));
     try {
-      const server = join(folder, 's');
-      const ports = ['--mqtt-port', '0', '--http-port', '0'];
-      const serving = await children.serve(['serve', '--home', server, ...ports, '--json']);
-      const homes = { CALLER: join(folder, '1'), CALLEE: join(folder, '3') };
-      for (const [name, home] of Object.entries(homes)) {
-        const { said } = await children.run(['ticket', '--name', name, '--home', server, '--json']);
-        const { ticket } = said as { ticket: string };
-        await children.run(['enroll', ticket, '--home', home, '--json']);
-      }
-      await children.run(['allow', 'CALLER', '--home', homes.CALLEE]);
-      const callee = await children.serve(['agent', '--home', homes.CALLEE, '--json']);
-      const driver = fork(join(import.meta.dirname, 'set-up-driver.js'), [root, homes.CALLER]);
+      const { running, callerHome } = await openServants(children, folder);
+      const driver = fork(join(import.meta.dirname, 'set-up-driver.js'), [root, callerHome]);
       await said(driver);
-      return new Version(children, [serving, callee], driver);
+      return new Version(children, running, driver);
     } catch (error) {
       await children.endAll();
       throw error;
