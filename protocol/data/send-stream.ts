@@ -72,6 +72,10 @@ export class SendStream {
   get unacked(): number {
     return this.isReset ? 0 : this.#next - this.#base - this.#acked.size;
   }
+  /** Sent and perhaps not counted by the peer: all that is not acknowledged, or no RESET yet. */
+  get uncertain(): number {
+    return this.isReset && !this.isSettled ? this.#next - this.#base : this.unacked;
+  }
   /** Never sent and allowed by the peer's stream window. */
   get sendable(): number {
     return this.isReset ? 0 : Math.min(this.#written, this.#limit) - this.#next;

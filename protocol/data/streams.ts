@@ -82,7 +82,7 @@ export class Streams {
   /** Sent stream bytes without acknowledgement; for the final counts. */
   get unackedBytes(): number {
     let sum = 0;
-    for (const { send } of this.#streams.values()) sum += send.unacked;
+    for (const { send } of this.#streams.values()) sum += send.uncertain;
     return sum;
   }
 

@@ -92,6 +92,20 @@ t.test('streams: reset tells the peer, drops the rest and counts what was sent',
   t.equal(pair.caller.counts?.sentBytes, pair.callee.counts?.receivedBytes);
 });
 
+t.test('S5007: what was sent on a stream whose reset never arrives counts as lost', async (t) => {
+  const pair = new Pair().open();
+  pair.filter = (from) => from === 'caller';
+  const stream = pair.callee.connection.openStream() as StreamId;
+  pair.callee.connection.write(stream, new Uint8Array(1_000));
+  pair.drain();
+  pair.callee.connection.reset(stream, 7);
+  pair.pass(1_000);
+  pair.caller.connection.close(pair.now, 'done');
+  t.ok(pair.runToEnd());
+  t.equal(pair.caller.counts?.receivedBytes, 0);
+  t.match(pair.callee.counts, { sentBytes: 1_000, lostBytes: 1_000 }, 'both ends agree');
+});
+
 t.test('streams: stop makes the peer stop sending', async (t) => {
   const pair = new Pair().open();
   const stream = send(pair, pair.caller, new Uint8Array(900_000), false);
