@@ -1,7 +1,7 @@
 // Loss detection (RFC 9002 §6): packet threshold, time threshold, probe timeout, persistent
-// congestion, and late acknowledgements of what was declared lost. Congestion control hears of
-// everything through its own interface; what a lost packet carried goes back to whoever sent it.
-// It is long because all of it moves with one walk over one ledger, for every acknowledgement.
+// congestion. Congestion control hears of everything through its own interface; what a lost packet
+// carried goes back to whoever sent it. It is long because all of it moves with one walk over one
+// ledger, for every acknowledgement.
 
 import type { Micros } from '../time.ts';
 import { NEVER, after, earlier, micros, ms } from '../time.ts';
@@ -11,6 +11,7 @@ import type { AckFrame } from './frame.ts';
 import { DATA_LIMITS } from './limits.ts';
 import { PeerError } from './peer-error.ts';
 import { RateSampler } from './rate-sampler.ts';
+import { Reordering } from './reordering.ts';
 import type { Rtt } from './rtt.ts';
 import type { SentPacket } from './sent-packets.ts';
 import { SentPackets } from './sent-packets.ts';
@@ -31,16 +32,6 @@ interface SizeWatch {
   onLost(now: Micros, packet: SentPacket): void;
 }
 
-/** Lost a while ago: enough to see that it was not. */
-interface FormerlyLost {
-  readonly packetNumber: number;
-  readonly bytes: number;
-  readonly datagramBytes: number;
-  readonly sentAt: Micros;
-  /** Its loss was not told to congestion control. */
-  readonly isSilent: boolean;
-}
-
 /** One packet number space's recovery. */
 export class Recovery {
   readonly #rtt: Rtt;
@@ -50,7 +41,7 @@ export class Recovery {
   readonly #sizes: SizeWatch | undefined;
   readonly #sampler: RateSampler;
   readonly #sent = new SentPackets();
-  #lost: FormerlyLost[] = [];
+  readonly #reordering = new Reordering();
   #bytesInFlight = 0;
   #elicitingInFlight = 0;
   #largestAcked = -1;
@@ -63,10 +54,6 @@ export class Recovery {
   /** Packets below went along another path: they are not in flight on this one. */
   #pathStart = 0;
   #spuriousLosses = 0;
-  /** Raised by reordering that was seen on this path. */
-  #packetThreshold: number = DATA_LIMITS.packetThreshold;
-  #timeThresholdEighths: number = DATA_LIMITS.timeThresholdEighths;
-  #reorderingSeenAt = micros(-1);
   #lostPackets = 0;
   /** The controller's phase as last traced. */
   #phase = '';
@@ -203,7 +190,7 @@ export class Recovery {
         ackedBytes += packet.bytes;
       }
     }
-    if (this.#lost.length > 0) this.#onLateAcks(now, ack);
+    this.#onLateAcks(now, ack);
     if (newest === undefined) {
       if (isNews) this.#detectLost(now);
       return;
@@ -258,9 +245,7 @@ export class Recovery {
     this.#ptoCount = 0;
     this.#lossTime = NEVER;
     this.#firstSampleAt = NEVER;
-    this.#packetThreshold = DATA_LIMITS.packetThreshold;
-    this.#timeThresholdEighths = DATA_LIMITS.timeThresholdEighths;
-    this.#lost = this.#lost.map((lost) => ({ ...lost, isSilent: true }));
+    this.#reordering.onPathChange();
     this.#probe(now);
   }
 
@@ -288,20 +273,6 @@ export class Recovery {
     packet.eachPart((kind, a, b, c) => this.#owner.onPartAcked(kind, a, b, c));
   }
 
-  /**
-   * RFC 9002 §6.1.1: the path reorders, so more is waited for: as many packets as this one was
-   * late, and once a round trip an eighth of it.
-   */
-  #onReordering(now: Micros, distance: number, sentAt: Micros): void {
-    const { packetThresholdMax, timeThresholdEighthsMax } = DATA_LIMITS;
-    const least = Math.min(distance + 1, packetThresholdMax);
-    this.#packetThreshold = Math.max(this.#packetThreshold, least);
-    if (sentAt <= this.#reorderingSeenAt) return;
-    this.#reorderingSeenAt = now;
-    const more = this.#timeThresholdEighths + 1;
-    this.#timeThresholdEighths = Math.min(more, timeThresholdEighthsMax);
-  }
-
   #isOfThisPath(packet: SentPacket): boolean {
     return packet.packetNumber >= this.#pathStart;
   }
@@ -312,19 +283,12 @@ export class Recovery {
   }
 
   #onLateAcks(now: Micros, ack: AckFrame): void {
-    const kept: FormerlyLost[] = [];
-    for (const lost of this.#lost) {
-      if (!covers(ack, lost.packetNumber)) {
-        kept.push(lost);
-        continue;
-      }
+    for (const lost of this.#reordering.takeLate(now, ack)) {
       this.#spuriousLosses++;
-      if (!lost.isSilent) this.#onReordering(now, ack.largest - lost.packetNumber, lost.sentAt);
       this.#trace?.({ kind: 'spuriousLoss', at: now, packetNumber: lost.packetNumber });
       if (lost.datagramBytes > 0) this.#owner.onLateDatagrams(lost.datagramBytes);
       if (!lost.isSilent) this.#controller.onSpuriousLoss(now, lost.bytes, lost.sentAt);
     }
-    this.#lost = kept;
   }
 
   /**
@@ -332,8 +296,9 @@ export class Recovery {
    */
   #detectLost(now: Micros): void {
     this.#lossTime = NEVER;
-    const lossDelay = this.#rtt.lossDelay(this.#timeThresholdEighths);
-    const byNumber = this.#largestAcked - this.#packetThreshold;
+    const { packetThreshold, timeThresholdEighths } = this.#reordering;
+    const lossDelay = this.#rtt.lossDelay(timeThresholdEighths);
+    const byNumber = this.#largestAcked - packetThreshold;
     let lostBytes = 0;
     let newestSentAt = micros(0);
     let runStart: Micros = NEVER;
@@ -388,12 +353,11 @@ export class Recovery {
     }
     this.#elicitingInFlight--;
     this.#lostPackets++;
-    const { packetNumber, bytes, datagramBytes, sentAt } = packet;
+    const { packetNumber, bytes } = packet;
     this.#trace?.({ kind: 'packetLost', at: now, packetNumber, bytes });
     const isSilent = !this.#isEvidence(packet);
     if (!isSilent) this.#controller.onPacketLost(now, this.#sampler.onLost(packet));
-    this.#lost.push({ packetNumber, bytes, datagramBytes, sentAt, isSilent });
-    if (this.#lost.length > DATA_LIMITS.lostPacketsKept) this.#lost.shift();
+    this.#reordering.onLost(packet, isSilent);
     packet.eachPart((kind, a, b, c) => this.#owner.onPartLost(kind, a, b, c));
   }
 
@@ -424,11 +388,4 @@ export class Recovery {
     this.#trace?.({ kind: 'phase', at, from: this.#phase, to: phase });
     this.#phase = phase;
   }
-}
-
-function covers(ack: AckFrame, packetNumber: number): boolean {
-  for (let i = 0; i < ack.ranges; i++) {
-    if (ack.edges[i * 2] <= packetNumber && packetNumber <= ack.edges[i * 2 + 1]) return true;
-  }
-  return false;
 }
