@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Children, Running } from '../cli/demo/children.ts';
 
 /** What was started, and the home of who may call: enrolled, not started. */
-export interface Servants {
+interface Servants {
   readonly running: readonly Running[];
   readonly callerHome: string;
 }

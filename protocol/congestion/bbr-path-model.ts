@@ -54,7 +54,7 @@ export class PathModel {
   }
   /**
    * Ours: every packet of the last round trip has waited, and the round trip before was not one of
-   * giving way. A largest sample is a little larger than the path, by the lateness of two processes.
+   * giving way. A largest sample is a little larger than the path, by how late two processes are.
    */
   get isDraining(): boolean {
     return this.#isDraining;

@@ -67,8 +67,8 @@ export class RateSampler {
 
   /**
    * What an acknowledgement of `ackedBytes` tells whose newest packet is `newest`, after the losses
-   * that it revealed; `rttMicros` 0: none measured. `arrivedAt`: when it would have come if the peer
-   * had not held it back; rates are of arrivals, not of answers. Lent until the next.
+   * that it revealed; `rttMicros` 0: none measured. `arrivedAt`: when it would have come had the
+   * peer not held it back; rates are of arrivals, not of answers. Lent until the next.
    */
   onAck(
     arrivedAt: Micros,
