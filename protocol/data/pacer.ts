@@ -45,10 +45,14 @@ export class Pacer {
   /** Refills; call when a packet is about to be built. `smoothedRtt`: microseconds. */
   refill(now: Micros, pace: Pace, smoothedRtt: number): void {
     const gain = pace.inSlowStart ? SLOW_START_GAIN : GAIN;
-    this.#rate = pace.pacingRate ?? (gain * pace.congestionWindow) / Math.max(smoothedRtt, 1);
+    const rtt = Math.max(smoothedRtt, 1);
+    // Who only answers is measured by its few small packets; a full one must not wait for long at
+    // such a rate, so the least window in a round trip is always allowed (RFC 9002 §7.2).
+    const least = (DATA_LIMITS.minimumWindowDatagrams * this.#datagramBytes) / rtt;
+    this.#rate = Math.max(least, pace.pacingRate ?? (gain * pace.congestionWindow) / rtt);
     // Never less than what a late timer needs, or its lateness would lower the rate.
-    const least = Math.max(pace.sendQuantum ?? this.#burstLeast, this.#datagramBytes);
-    this.#burst = Math.max(least, this.#rate * ms(DATA_LIMITS.paceBurstMs));
+    const burst = Math.max(pace.sendQuantum ?? this.#burstLeast, this.#datagramBytes);
+    this.#burst = Math.max(burst, this.#rate * ms(DATA_LIMITS.paceBurstMs));
     this.#creditLateness(now);
     const most = this.#burst + this.#credit;
     this.#tokens = Math.min(most, this.#tokens + (now - this.#at) * this.#rate);
