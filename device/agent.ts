@@ -3,36 +3,29 @@
 // agents live in one process (a fleet), so nothing here is shared between them. Long because the
 // one drain loop serves every output of the core.
 
-import type { CryptoSuite } from '../protocol/crypto.ts';
 import { DATA_LIMITS } from '../protocol/data/limits.ts';
-import type { ConnectionConfig } from '../protocol/data/connection-types.ts';
-import { NakodoError, UsageError, errorCode, errorMessage } from '../protocol/errors.ts';
+import { errorCode, errorMessage } from '../protocol/errors.ts';
 import type { DeviceId, Name, SessionId } from '../protocol/ids.ts';
-import { CorrectedClock, WakeUp } from '../protocol/io/clock.ts';
+import { type CorrectedClock, WakeUp } from '../protocol/io/clock.ts';
 import { entropy } from '../protocol/io/entropy.ts';
-import { damagedFile } from '../protocol/io/files.ts';
-import { refuseIfAnswered } from '../protocol/io/local-socket.ts';
 import { type Log, silentLog } from '../protocol/io/log.ts';
-import { brokerAddress } from '../protocol/io/mqtt-link.ts';
-import { nodeSuite } from '../protocol/io/node-crypto.ts';
-import { TraceFolder } from '../protocol/io/trace-file.ts';
+import type { TraceFolder } from '../protocol/io/trace-file.ts';
 import { BufferPool } from '../protocol/io/udp.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Micros } from '../protocol/time.ts';
 import { terminalName } from '../protocol/typed-names.ts';
+import { type AgentParts, loadParts, terminalOf } from './shell/agent-parts.ts';
 import type { AgentOptions, AgentStatus, AgentTroubles, Wish } from './shell/agent-types.ts';
-import { Approvals } from './shell/approvals.ts';
 import { callError } from './shell/call-error.ts';
 import { Conditions } from './shell/conditions.ts';
-import { EndsStore } from './shell/ends-store.ts';
-import { type Enrolment, type Home, type Identity } from './shell/home.ts';
-import { checkEnrolment, loadEnrolment, loadIdentity, openHome } from './shell/home.ts';
+import type { EndsStore } from './shell/ends-store.ts';
+import type { Home } from './shell/home.ts';
 import { Incoming } from './shell/incoming.ts';
 import { allowListReader } from './shell/list-reader.ts';
 import { Login } from './shell/login.ts';
 import { Owner } from './shell/owner.ts';
 import { peerTrouble } from './shell/peer-trouble.ts';
-import { PinsStore } from './shell/pins-store.ts';
+import type { PinsStore } from './shell/pins-store.ts';
 import { ReceiptStore } from './shell/receipt-store.ts';
 import { ServerLink } from './shell/server-link.ts';
 import { Session, type SessionHost } from './shell/session.ts';
@@ -44,7 +37,7 @@ import type {
   TerminalInput,
   TerminalOutput,
 } from './terminal-types.ts';
-import { Terminal } from './terminal.ts';
+import type { Terminal } from './terminal.ts';
 
 export type { AgentOptions } from './shell/agent-types.ts';
 
@@ -58,20 +51,6 @@ interface Calling {
   resolve(session: Session): void;
   reject(error: Error): void;
 }
-
-interface Parts {
-  readonly home: Home;
-  readonly identity: Identity;
-  readonly enrolment: Enrolment;
-  readonly connection: Partial<ConnectionConfig>;
-  readonly suite: CryptoSuite;
-  readonly clock: CorrectedClock;
-  readonly pins: PinsStore;
-  readonly approvals: Approvals;
-  readonly traces: TraceFolder | undefined;
-}
-
-type Options = AgentOptions & { readonly log: Log };
 
 /** One running terminal. */
 export class Agent {
@@ -104,9 +83,8 @@ export class Agent {
   #isStopped = false;
   #troubles: Pick<AgentTroubles, 'list' | 'disk'> = { list: undefined, disk: undefined };
 
-  private constructor(options: Options, parts: Parts) {
-    const { home, identity, enrolment, suite, clock } = parts;
-    const { log } = options;
+  private constructor(options: AgentOptions, parts: AgentParts) {
+    const { home, identity, enrolment, suite, clock, log } = parts;
     this.home = home;
     this.name = enrolment.name;
     this.id = identity.id;
@@ -118,7 +96,7 @@ export class Agent {
     this.#terminal = terminalOf(parts, options.pollSeconds);
     this.#login = new Login({ home, identity, enrolment, suite, rng: entropy, clock, log });
     this.#readListFile = allowListReader(home.list, clock);
-    this.#ends = new EndsStore(home.ends);
+    this.#ends = parts.ends;
     this.#pins = parts.pins;
     this.#traces = parts.traces;
     this.#receipts = new ReceiptStore({
@@ -161,38 +139,10 @@ export class Agent {
    * @throws NakodoError `already-running`, `not-enrolled`, `file-damaged`, `plain-not-loopback`,
    *   `bad-broker-url` …
    */
-  static async start(given: AgentOptions): Promise<Agent> {
-    const options = { ...given, log: given.log ?? silentLog };
-    const home = await openHome(options.home);
-    // Before the ends on disk are read: those of an agent at work would be reported as restarted.
-    await refuseIfAnswered(home.socket);
-    const { log } = options;
-    const suite = options.suite ?? nodeSuite;
-    const clock = options.clock ?? new CorrectedClock();
-    const enrolment = await loadEnrolment(home);
-    if (enrolment === undefined) {
-      throw new NakodoError(
-        'not-enrolled',
-        `the terminal in ${options.home} has no name yet`,
-        `ask the operator for a ticket, then: nakodo enroll TICKET --home ${options.home}`,
-      );
-    }
-    const identity = await loadIdentity(home, suite);
-    checkEnrolment(home, suite, identity, enrolment);
-    // Before anything begins: it throws for a URL that cannot be meant.
-    brokerAddress(options.brokerUrl ?? enrolment.brokerUrl);
-    const connection = options.connection ?? {};
-    const pinsStore = new PinsStore(home.pins, (error) =>
-      log.error('pins-not-saved', { why: errorMessage(error) }),
-    );
-    const pins = await pinsStore.load();
-    const approvals = new Approvals(home.approvals, clock, log);
-    await approvals.load();
-    const records = await new EndsStore(home.ends).load(log);
-    const shared = { home, identity, enrolment, connection, suite, clock };
-    const traces = await traceFolder(options);
-    const agent = new Agent(options, { ...shared, pins: pinsStore, approvals, traces });
-    agent.#input({ kind: 'restore', records, pins });
+  static async start(options: AgentOptions): Promise<Agent> {
+    const parts = await loadParts(options, options.log ?? silentLog);
+    const agent = new Agent(options, parts);
+    agent.#input(parts.restore);
     return agent;
   }
 
@@ -478,33 +428,4 @@ export class Agent {
       return talks.find((talk) => talk.session === session)?.talk;
     },
   };
-}
-
-async function traceFolder({ traceFolder: folder, log }: Options) {
-  if (folder === undefined) return undefined;
-  const onTrouble = (error: unknown): void =>
-    log.warn('trace-not-written', { code: errorCode(error), why: errorMessage(error) });
-  return TraceFolder.open({ folder, onTrouble });
-}
-
-function terminalOf(parts: Parts, pollSeconds: number | undefined): Terminal {
-  const { home, identity, enrolment, connection, suite, traces } = parts;
-  try {
-    return new Terminal({
-      id: identity.id,
-      name: enrolment.name,
-      managerKey: enrolment.managerKey,
-      managerAgreementKey: enrolment.agreementKey,
-      signingKey: identity.signingKey,
-      localKey: identity.dhKey,
-      suite,
-      rng: entropy,
-      connection,
-      traceOf: traces && ((session, role) => traces.trace(session, role)),
-      ...(pollSeconds === undefined ? {} : { pollSeconds }),
-    });
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    throw damagedFile(home.enrolment, "its manager's agreement key is none");
-  }
 }
