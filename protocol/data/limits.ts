@@ -97,6 +97,8 @@ export const DATA_LIMITS = {
   probesPerPto: 2,
   /** Lateness of our own process from which arrival times are not believed; timers have a tick. */
   lateMsLeast: 4,
+  /** Congestion windows that messages may fill, while bulk stops at one. */
+  messageWindowShare: 1.25,
   /** Datagrams that the pacer lets go at once (RFC 9002 §7.7), or 2 ms of its rate if more. */
   paceBurstDatagrams: 16,
   paceBurstMs: 2,

@@ -67,6 +67,11 @@ export class Pacer {
     return at;
   }
 
+  /** Whether `bytes` more may leave before their time: one burst ahead of it at most. */
+  mayBorrow(bytes: number): boolean {
+    return this.#tokens + this.#burst >= bytes;
+  }
+
   spend(bytes: number): void {
     this.#tokens -= bytes;
     this.#credit = Math.max(0, this.#credit - bytes);

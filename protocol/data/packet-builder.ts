@@ -49,18 +49,20 @@ export class PacketBuilder {
     if (probe > 0) return probe;
     const size = Math.min(this.#fullSize(), into.length);
     const maySend = this.#maySend(now, size);
-    if (!maySend && !received.isDue(now)) return 0;
+    const mayHurry = fresh && !maySend && this.#mayHurry();
+    if (!maySend && !mayHurry && !received.isDue(now)) return 0;
     this.#skipSometimes();
     const packet = recovery.beginPacket();
     const writer = this.#writer;
     writer.reset(into, HEADER_BYTES, size - TAG_BYTES);
     let acked = received.hasNews ? received.write(now, writer) : undefined;
-    if (acked !== undefined && maySend && fresh && this.#crowdsOutMessage(writer)) {
+    if (acked !== undefined && (maySend || mayHurry) && fresh && this.#crowdsOutMessage(writer)) {
       acked = undefined;
       writer.at = HEADER_BYTES;
     }
     const afterAck = writer.at;
     if (maySend) this.#writeFrames(writer, packet, fresh);
+    else if (mayHurry) this.#parts.datagrams.write(writer, packet);
     const eliciting = writer.at > afterAck;
     if (!eliciting && maySend) {
       recovery.cancelProbes();
@@ -161,6 +163,19 @@ export class PacketBuilder {
     if (at <= now) return true;
     this.pacedUntil = at;
     return false;
+  }
+
+  /**
+   * A message waits behind bulk neither in the pacer's queue nor for the window, which ProbeRTT
+   * halves in an instant: it borrows from both, a bounded share, and bulk pays it back.
+   */
+  #mayHurry(): boolean {
+    const { recovery, pacer, datagrams, meter, controller } = this.#parts;
+    const { nextBytes } = datagrams;
+    if (nextBytes === 0 || nextBytes > meter.available() || !recovery.hasRecord) return false;
+    const bytes = nextBytes + PACKET_OVERHEAD_BYTES + paddingBytes;
+    const most = controller.congestionWindow * DATA_LIMITS.messageWindowShare;
+    return recovery.bytesInFlight + bytes <= most && pacer.mayBorrow(bytes);
   }
 
   #writeFrames(writer: Writer, packet: SentPacket, fresh: boolean): void {
