@@ -107,8 +107,9 @@ export class PathModel {
     this.#rttShortest = Infinity;
     // Ours: every packet of a round trip has waited, so the queue is ours and the pipe is full.
     // What leaves a queue leaves at the rate of the path: the estimate is right, or soon will be.
+    // Of somebody who only answers that is not so: the queue is made by who sends to it.
     const isQueued = rtt !== Infinity && this.hasQueued(rtt);
-    if (isQueued) this.hasFilledPipe = true;
+    if (isQueued && !this.#isAppLimited) this.hasFilledPipe = true;
     this.#isDraining = isQueued && !this.#isDraining;
     if (this.#isAppLimited) return;
     this.fullBandwidth.update(this.#rate);
