@@ -87,6 +87,10 @@ export const BBR = {
   queueYield: 0.85,
   /** A queue stands if round trips are longer by this factor and the peer's delay. */
   queuedRtt: 1.2,
+  /** Ours: the queue of more than us, by the same measure. */
+  sharedRtt: 1.4,
+  /** Ours: on a shorter path what looks like a queue is how long two processes are late. */
+  drainRttLeast: ms(5),
   /** Ours: a first probe that raised the bandwidth by this factor is followed by a full one. */
   probeSuccess: 1.15,
 } as const;

@@ -15,6 +15,8 @@ import { ShortTermModel } from './bbr-losses.ts';
 import { BBR } from './bbr-parameters.ts';
 import type { RateSample } from './controller.ts';
 
+const ACK_DELAY = ms(DATA_LIMITS.ackDelayMs);
+
 /** The estimates of one path. Bytes, microseconds, bytes per microsecond. */
 export class PathModel {
   readonly maximumBandwidth = new MaximumBandwidth();
@@ -35,6 +37,8 @@ export class PathModel {
   #isAppLimited = false;
   #lowRateUntil = -1;
   #isDraining = false;
+  /** The shortest of the last round trip. */
+  #rttOfRound = Infinity;
   /** Shortest round-trip time since the round trip began. */
   #rttShortest = Infinity;
 
@@ -66,7 +70,13 @@ export class PathModel {
 
   /** A packet of this round-trip time has waited in somebody's queue. */
   hasQueued(rtt: number): boolean {
-    return rtt > BBR.queuedRtt * this.minimumRtt.value + ms(DATA_LIMITS.ackDelayMs);
+    return rtt > BBR.queuedRtt * this.minimumRtt.value + ACK_DELAY;
+  }
+
+  /** Ours: all of the last round trip waited longer than our own rules let a queue of ours grow. */
+  get isShared(): boolean {
+    const rtt = this.#rttOfRound;
+    return rtt !== Infinity && rtt > BBR.sharedRtt * this.minimumRtt.value + ACK_DELAY;
   }
 
   /** The share of what was in flight whose loss means that it was too much (§5.5.10.2). */
@@ -105,12 +115,14 @@ export class PathModel {
   #endRound(): void {
     const rtt = this.#rttShortest;
     this.#rttShortest = Infinity;
+    this.#rttOfRound = rtt;
     // Ours: every packet of a round trip has waited, so the queue is ours and the pipe is full.
     // What leaves a queue leaves at the rate of the path: the estimate is right, or soon will be.
     // Of somebody who only answers that is not so: the queue is made by who sends to it.
     const isQueued = rtt !== Infinity && this.hasQueued(rtt);
     if (isQueued && !this.#isAppLimited) this.hasFilledPipe = true;
-    this.#isDraining = isQueued && !this.#isDraining;
+    const isLong = this.minimumRtt.value >= BBR.drainRttLeast;
+    this.#isDraining = isQueued && isLong && !this.#isDraining;
     if (this.#isAppLimited) return;
     this.fullBandwidth.update(this.#rate);
     if (this.fullBandwidth.isFull) this.hasFilledPipe = true;

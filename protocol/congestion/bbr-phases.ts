@@ -202,7 +202,7 @@ export class BbrPhases {
 
   #startCycleProbe(sample: RateSample): void {
     // Where others keep a queue already, a brief probe would only lose against theirs.
-    this.#isBriefProbe = !this.#model.hasQueued(sample.rttMicros);
+    this.#isBriefProbe = !this.#model.isShared;
     this.#startRefill();
     this.#model.rounds.start(sample.deliveredTotal);
   }

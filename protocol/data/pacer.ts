@@ -24,6 +24,7 @@ export class Pacer {
   #datagramBytes: number;
   #tokens: number;
   #burst: number;
+  #quantum = 0;
   #rate = 0;
   #at = micros(0);
   /** When the datagram that had to wait was to leave; 0: none waits. */
@@ -52,6 +53,7 @@ export class Pacer {
     this.#rate = Math.max(least, pace.pacingRate ?? (gain * pace.congestionWindow) / rtt);
     // Never less than what a late timer needs, or its lateness would lower the rate.
     const burst = Math.max(pace.sendQuantum ?? this.#burstLeast, this.#datagramBytes);
+    this.#quantum = pace.sendQuantum ?? this.#datagramBytes;
     this.#burst = Math.max(burst, this.#rate * ms(DATA_LIMITS.paceBurstMs));
     this.#creditLateness(now);
     const most = this.#burst + this.#credit;
@@ -59,10 +61,11 @@ export class Pacer {
     this.#at = now;
   }
 
-  /** When `bytes` may leave: `now`, or later. */
+  /** When `bytes` may leave: `now`, or when a whole quantum may, so that each wake-up is worth it. */
   next(now: Micros, bytes: number): Micros {
     if (this.#tokens >= bytes || this.#rate === 0) return now;
-    const at = after(now, Math.ceil((bytes - this.#tokens) / this.#rate));
+    const wanted = Math.max(bytes, this.#quantum);
+    const at = after(now, Math.ceil((wanted - this.#tokens) / this.#rate));
     this.#due = at;
     return at;
   }

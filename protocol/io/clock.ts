@@ -72,7 +72,8 @@ export class WakeUp {
     }
     if (this.#immediate !== undefined) return;
     const now = this.#clock.now();
-    if (at <= now) {
+    // Sooner than a timer can tell: the loop goes round once more instead.
+    if (at - now <= IO_LIMITS.spinMicrosMax) {
       this.#immediate = setImmediate(() => {
         this.#immediate = undefined;
         this.#fire();

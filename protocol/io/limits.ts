@@ -52,6 +52,8 @@ export const IO_LIMITS = {
   /** A trace is written in pieces of so many bytes, or after so many milliseconds. */
   traceFlushBytes: 64 * 1024,
   traceFlushMs: 1_000,
+  /** Microseconds that the event loop goes round for instead of waiting for a timer of 1 ms. */
+  spinMicrosMax: 500,
   /** Milliseconds that setTimeout can express (2^31 − 1). */
   timerMsMax: 2_147_483_647,
 } as const;
