@@ -61,7 +61,7 @@ export class Pacer {
     this.#at = now;
   }
 
-  /** When `bytes` may leave: `now`, or when a whole quantum may, so that each wake-up is worth it. */
+  /** When `bytes` may leave: `now`, or when a whole quantum may: each wake-up shall be worth it. */
   next(now: Micros, bytes: number): Micros {
     if (this.#tokens >= bytes || this.#rate === 0) return now;
     const wanted = Math.max(bytes, this.#quantum);

@@ -1,4 +1,5 @@
 // Who has only received for a while and then sends finds the path as fast as somebody new on it.
+// In virtual time, over one pair of connections.
 
 import t from 'tap';
 import type { Role } from '../data/connection-types.ts';
