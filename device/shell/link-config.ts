@@ -48,7 +48,8 @@ export function linkConfig(link: Link): Partial<ConnectionConfig> {
   const held = Math.floor(link.receiveBufferBytes / charge);
   const windowBytes = Math.max(Math.min(held, LOOPBACK_WINDOW_BYTES), DATA_LIMITS.initialMaxData);
   const streamWindowBytes = Math.min(windowBytes, LOOPBACK_STREAM_WINDOW_BYTES);
-  return { datagramBytesProbes, windowBytes, streamWindowBytes };
+  const sendBufferBytesMax = LOOPBACK_STREAM_WINDOW_BYTES;
+  return { datagramBytesProbes, windowBytes, streamWindowBytes, sendBufferBytesMax };
 }
 
 function probeSizes({ host, receiveBufferBytes, mtu }: Link): readonly number[] {
