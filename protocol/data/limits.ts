@@ -202,7 +202,7 @@ export const CONNECTION_DEFAULTS: ConnectionConfig = {
   windowBytes: 4 * 1024 * 1024,
   windowBytesMax: 8 * 1024 * 1024,
   streamWindowBytes: 3 * 1024 * 1024,
-  sendBufferBytes: 1024 * 1024,
+  sendBufferBytes: 256 * 1024,
   sendBufferBytesMax: 8 * 1024 * 1024,
   idleTimeoutMs: 45_000,
   keepAliveMs: 20_000,
