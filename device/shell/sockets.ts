@@ -54,7 +54,7 @@ export class Sockets {
         }
         this.#open.set(socket, udp);
         const { host, receiveBufferBytes } = udp;
-        const link = linkConfig({ host, receiveBufferBytes, mtu: mtuOf(host) });
+        const link = linkConfig({ host, receiveBufferBytes, mtu: () => mtuOf(host) });
         onInput({ kind: 'socketOpen', socket, candidates: [hostCandidate(udp)], link });
       },
       (error: unknown) => {

@@ -95,8 +95,6 @@ export const DATA_LIMITS = {
   ptoMsMax: 3_000,
   /** Probes that one PTO sends (RFC 9002 §6.2.4). */
   probesPerPto: 2,
-  /** Lateness of our own process from which arrival times are not believed; timers have a tick. */
-  lateMsLeast: 4,
   /** Congestion windows that messages may fill, while bulk stops at one. */
   messageWindowShare: 1.25,
   /** Datagrams that the pacer lets go at once (RFC 9002 §7.7), or 2 ms of its rate if more. */
