@@ -82,7 +82,11 @@ async function openTraces(folder: string | undefined, log: Log): Promise<TraceFo
   return TraceFolder.open({ folder, onTrouble });
 }
 
-/** Their core. @throws NakodoError `file-damaged` for an agreement key that is none. */
+/**
+ * Their core.
+ * @throws NakodoError `file-damaged` for an agreement key that is none; UsageError for a
+ *   configuration of talks that cannot be meant.
+ */
 export function terminalOf(parts: AgentParts, pollSeconds: number | undefined): Terminal {
   const { home, identity, enrolment, connection, suite, traces } = parts;
   try {
@@ -100,7 +104,8 @@ export function terminalOf(parts: AgentParts, pollSeconds: number | undefined): 
       ...(pollSeconds === undefined ? {} : { pollSeconds }),
     });
   } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
+    // Of all that may be wrong only this key comes from the file; the rest is the caller's to mend.
+    if (!(error instanceof UsageError) || error.code !== 'bad-manager-key') throw error;
     throw damagedFile(home.enrolment, "its manager's agreement key is none");
   }
 }

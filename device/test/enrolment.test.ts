@@ -115,6 +115,11 @@ t.test('files of a home that were tampered with are refused by name', async (t) 
   const swapped = (value: string): string => (value[20] === 'A' ? 'B' : 'A');
   const flipped = (value: string): string => value.slice(0, 20) + swapped(value) + value.slice(21);
   const [inIdentity, inEnrolment] = [say('identity\\.json'), say('enrolment\\.json')];
+  await t.rejects(
+    Agent.start({ home: home.folder, log: silentLog, connection: { windowBytes: 0.5 } }),
+    { code: 'connection-config', message: /windowBytes/ },
+    "a caller's configuration is not a damaged file",
+  );
 
   for (const text of ['{}', '', identity.replace(/"id": "../, '"id": "zz'), '[1]']) {
     await writeFile(home.identity, text);
