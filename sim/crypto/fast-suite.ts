@@ -1,10 +1,11 @@
 // The CryptoSuite of most simulated seeds: keyed checksums instead of cryptography. It is NOT
 // secure, and not meant to be: whoever knows a public key signs with it, whoever has a public
-// agreement key computes the private one, and 64 bits of state stand behind every tag. Outside
+// agreement key computes what it agrees, and nothing here withstands arithmetic. Outside
 // sim/ nobody may use it. It keeps what the protocols lean on, against faults and against attackers
-// who do not do arithmetic: agreement commutes, a signature fits one key and one message, what is
+// who do not calculate: agreement commutes, a signature fits one key and one message, what is
 // sealed is really enciphered, and every changed bit, key, nonce or AAD is found.
-// Mixing follows the public-domain MurmurHash3 (x86, 128 bits): words, Math.imul and rotations.
+// Four lanes of 32 bits, mixed as in the public-domain MurmurHash3: Math.imul and rotations.
+// Words are in the machine's order (little endian wherever Node runs).
 
 import { assert } from '../../protocol/assert.ts';
 import { sameBytes } from '../../protocol/bytes.ts';
@@ -14,6 +15,7 @@ import {
   type DhKey,
   HASH_BYTES,
   KEY_BYTES,
+  NONCE_BYTES,
   SIGNATURE_BYTES,
   type SigningKey,
   TAG_BYTES,
@@ -28,12 +30,8 @@ export const fastSuite: CryptoSuite = {
     if (publicKey.length !== KEY_BYTES || signature.length !== SIGNATURE_BYTES) return false;
     return sameBytes(signature, signatureOf(publicKey, message));
   },
-  blake2s(message) {
-    begin(LABEL.hash);
-    absorb(message);
-    return squeeze(HASH_BYTES);
-  },
-  hmacBlake2s: (key, message) => keyed(LABEL.mac, key, message),
+  blake2s: (message) => checksum(LABEL.hash, HASH_BYTES, message),
+  hmacBlake2s: (key, message) => checksum(LABEL.mac, HASH_BYTES, key, message),
 };
 
 /** What a checksum is for: the same bytes give another one for each. */
@@ -48,12 +46,11 @@ const LABEL = {
 } as const;
 
 const WORD_BYTES = 4;
-const LANES = KEY_BYTES / WORD_BYTES;
-/** Odd multipliers and sums of MurmurHash3, xxHash32 and the golden ratio: any odd would do. */
-const C1 = 0x239b961b;
-const C2 = 0xab0e9789 | 0;
-const C3 = 0x38b34ae5;
-const C4 = 0xa1e38b93 | 0;
+const DH_LANES = KEY_BYTES / WORD_BYTES;
+/** Bytes that are taken in at once: one word for each lane. */
+const BLOCK_BYTES = 16;
+const BLOCK_WORDS = BLOCK_BYTES / WORD_BYTES;
+/** Odd numbers of xxHash32 and MurmurHash3 and the golden ratio: most odd ones would do. */
 const P1 = 0x9e3779b1 | 0;
 const P2 = 0x85ebca77 | 0;
 const WEYL = 0x9e3779b9 | 0;
@@ -63,7 +60,13 @@ const MIX_2 = 0xc2b2ae35 | 0;
 const GENERATOR = 0x6a09e667;
 
 /** The four lanes of the checksum that is under way; nothing here is ever interrupted. */
-const lanes = new Int32Array(4);
+const lanes = new Int32Array(BLOCK_WORDS);
+
+/** Where bytes become aligned words; as large as the largest message so far, and a block. */
+let words = new Int32Array(512);
+let bytesOfWords = new Uint8Array(words.buffer);
+/** Up to here a loop is faster than `set`, which needs a view first. */
+const SHORT_BYTES = 64;
 
 /** MurmurHash3's finaliser: a bijection in which each bit moves every other. */
 function mix(word: number): number {
@@ -83,104 +86,106 @@ function writeWord(into: Uint8Array, at: number, word: number): void {
   into[at + 3] = word >>> 24;
 }
 
-/** The last one to three bytes as a word; 0 when there are none. */
-function tailAt(bytes: Uint8Array, at: number, end: number): number {
-  let word = 0;
-  for (let i = at; i < end; i++) word |= bytes[i] << ((i - at) * 8);
-  return word;
-}
-
 function begin(label: number): void {
-  lanes[0] = mix(label);
-  lanes[1] = mix(label ^ C1);
-  lanes[2] = mix(label ^ C2);
-  lanes[3] = mix(label ^ C3);
+  for (let lane = 0; lane < BLOCK_WORDS; lane++) lanes[lane] = mix(label + Math.imul(lane, WEYL));
 }
 
-/** Takes in some bytes and how many they are, so that no two lists of parts give the same lanes. */
-function absorb(bytes: Uint8Array): void {
-  let [h1, h2, h3, h4] = [lanes[0], lanes[1], lanes[2], lanes[3]];
-  const { length } = bytes;
-  // The last round is for what is left of the message, if anything, and for its length.
-  for (let at = 0; at <= length; at += 16) {
-    const isWhole = at + 16 <= length;
-    const k1 = isWhole ? wordAt(bytes, at) : partAt(bytes, at);
-    const k2 = isWhole ? wordAt(bytes, at + 4) : partAt(bytes, at + 4);
-    const k3 = isWhole ? wordAt(bytes, at + 8) : partAt(bytes, at + 8);
-    const k4 = isWhole ? wordAt(bytes, at + 12) : partAt(bytes, at + 12) ^ mix(length);
-    const m1 = Math.imul(k1, C1);
-    h1 ^= Math.imul((m1 << 15) | (m1 >>> 17), C2);
-    h1 = (Math.imul(((h1 << 19) | (h1 >>> 13)) + h2, 5) + 0x561ccd1b) | 0;
-    const m2 = Math.imul(k2, C2);
-    h2 ^= Math.imul((m2 << 16) | (m2 >>> 16), C3);
-    h2 = (Math.imul(((h2 << 17) | (h2 >>> 15)) + h3, 5) + 0x0bcaa747) | 0;
-    const m3 = Math.imul(k3, C3);
-    h3 ^= Math.imul((m3 << 17) | (m3 >>> 15), C4);
-    h3 = (Math.imul(((h3 << 15) | (h3 >>> 17)) + h4, 5) + 0x96cd1c35) | 0;
-    const m4 = Math.imul(k4, C4);
-    h4 ^= Math.imul((m4 << 18) | (m4 >>> 14), C1);
-    h4 = (Math.imul(((h4 << 13) | (h4 >>> 19)) + h1, 5) + 0x32ac3b17) | 0;
+/** Copies bytes to `words`, filled up with zeros to whole blocks. */
+function load(bytes: Uint8Array, start: number, length: number): void {
+  if (length + BLOCK_BYTES > bytesOfWords.length) {
+    words = new Int32Array((2 * (length + BLOCK_BYTES)) >>> 2);
+    bytesOfWords = new Uint8Array(words.buffer);
   }
-  lanes[0] = h1;
-  lanes[1] = h2;
-  lanes[2] = h3;
-  lanes[3] = h4;
+  const into = bytesOfWords;
+  if (length <= SHORT_BYTES) for (let at = 0; at < length; at++) into[at] = bytes[start + at];
+  else into.set(start === 0 && length === bytes.length ? bytes : view(bytes, start, length));
+  fillUp(length);
 }
 
-/** The word at `at`, with zeros for what lies behind the end. */
-function partAt(bytes: Uint8Array, at: number): number {
-  return tailAt(bytes, at, Math.min(at + WORD_BYTES, bytes.length));
+function fillUp(length: number): void {
+  for (let at = length; at % BLOCK_BYTES !== 0; at++) bytesOfWords[at] = 0;
 }
 
-/** Ends a checksum: `length` bytes (a multiple of 16), each of which hangs on every lane. */
+function view(bytes: Uint8Array, start: number, length: number): Uint8Array {
+  return bytes.subarray(start, start + length);
+}
+
+/**
+ * Takes in what `words` holds, and how many bytes that was, so that no two lists of parts are one.
+ * Each block is a bijection of all lanes: two that differ in one word stay different for ever.
+ */
+function absorbWords(length: number): void {
+  const from = words;
+  let [a, b, c, d] = [lanes[0], lanes[1], lanes[2], lanes[3]];
+  const count = ((length + BLOCK_BYTES - 1) >>> 4) << 2;
+  for (let at = 0; at < count; at += BLOCK_WORDS) {
+    a = Math.imul(a ^ from[at], P1);
+    a = (((a << 13) | (a >>> 19)) + d) | 0;
+    b = Math.imul(b ^ from[at + 1], P2);
+    b = (((b << 15) | (b >>> 17)) + a) | 0;
+    c = Math.imul(c ^ from[at + 2], P1);
+    c = (((c << 17) | (c >>> 15)) + b) | 0;
+    d = Math.imul(d ^ from[at + 3], P2);
+    d = (((d << 19) | (d >>> 13)) + c) | 0;
+  }
+  lanes[0] = mix(a ^ length);
+  lanes[1] = b;
+  lanes[2] = c;
+  lanes[3] = d;
+}
+
+function absorb(bytes: Uint8Array): void {
+  load(bytes, 0, bytes.length);
+  absorbWords(bytes.length);
+}
+
+/** Ends a checksum: each lane then hangs on all. A bijection too. Source: MurmurHash3. */
+function finish(): void {
+  let [a, b, c, d] = [lanes[0], lanes[1], lanes[2], lanes[3]];
+  a = (a + b + c + d + WEYL) | 0;
+  b = mix(b + a);
+  c = mix(c + a);
+  d = mix(d + a);
+  a = (mix(a) + b + c + d) | 0;
+  lanes[0] = a;
+  lanes[1] = mix(b + a);
+  lanes[2] = mix(c + a);
+  lanes[3] = mix(d + a);
+}
+
+/** The checksum as `length` bytes, a multiple of 16. */
 function squeeze(length: number): Uint8Array {
   const out = new Uint8Array(length);
-  let [h1, h2, h3, h4] = [lanes[0], lanes[1], lanes[2], lanes[3]];
-  for (let at = 0; at < length; at += 16) {
-    h1 = (h1 + h2 + h3 + h4 + WEYL) | 0;
-    h2 = (h2 + h1) | 0;
-    h3 = (h3 + h1) | 0;
-    h4 = (h4 + h1) | 0;
-    h1 = mix(h1);
-    h2 = mix(h2);
-    h3 = mix(h3);
-    h4 = mix(h4);
-    h1 = (h1 + h2 + h3 + h4) | 0;
-    h2 = (h2 + h1) | 0;
-    h3 = (h3 + h1) | 0;
-    h4 = (h4 + h1) | 0;
-    writeWord(out, at, h1);
-    writeWord(out, at + 4, h2);
-    writeWord(out, at + 8, h3);
-    writeWord(out, at + 12, h4);
+  for (let at = 0; at < length; at += BLOCK_BYTES) {
+    finish();
+    writeLanes(out, at);
   }
   return out;
 }
 
-/** 32 bytes over a key and a message, for one purpose. */
-function keyed(label: number, key: Uint8Array, message: Uint8Array): Uint8Array {
-  begin(label);
-  absorb(key);
-  absorb(message);
-  return squeeze(HASH_BYTES);
+function writeLanes(into: Uint8Array, at: number): void {
+  for (let lane = 0; lane < BLOCK_WORDS; lane++)
+    writeWord(into, at + lane * WORD_BYTES, lanes[lane]);
 }
 
-function hashFor(label: number, bytes: Uint8Array): Uint8Array {
+/** `length` bytes over one or two parts, for one purpose. */
+function checksum(label: number, length: number, first: Uint8Array, then?: Uint8Array): Uint8Array {
   begin(label);
-  absorb(bytes);
-  return squeeze(HASH_BYTES);
+  absorb(first);
+  if (then !== undefined) absorb(then);
+  return squeeze(length);
 }
 
-/** A key, and for each message a stream of words and two lanes over what it enciphered. */
+/** A key, and for each message a stream of words and a checksum over what it enciphered. */
 class FastAeadKey implements AeadKey {
-  readonly #key = new Int32Array(4);
-  /** The tag of the message that was run last. */
-  readonly #tag = new Int32Array(4);
+  readonly #key = new Int32Array(BLOCK_WORDS);
 
   constructor(bytes: Uint8Array) {
     assert(bytes.length === KEY_BYTES, 'an AEAD key has 32 bytes');
-    const inside = hashFor(LABEL.aead, bytes);
-    for (let lane = 0; lane < 4; lane++) this.#key[lane] = wordAt(inside, lane * WORD_BYTES);
+    begin(LABEL.aead);
+    absorb(bytes);
+    finish();
+    this.#key.set(lanes);
   }
 
   seal(
@@ -190,9 +195,14 @@ class FastAeadKey implements AeadKey {
     start: number,
     length: number,
   ): void {
-    this.#run(nonce, aad, { buffer, start, end: start + length, isSealing: true });
-    for (let lane = 0; lane < 4; lane++)
-      writeWord(buffer, start + length + lane * WORD_BYTES, this.#tag[lane]);
+    const stream = this.#beginMessage(nonce, aad);
+    load(buffer, start, length);
+    encipher(stream, length);
+    store(buffer, start, length);
+    fillUp(length);
+    absorbWords(length);
+    finish();
+    writeLanes(buffer, start + length);
   }
 
   open(
@@ -203,72 +213,50 @@ class FastAeadKey implements AeadKey {
     length: number,
   ): boolean {
     if (length < TAG_BYTES) return false;
-    const end = start + length - TAG_BYTES;
-    this.#run(nonce, aad, { buffer, start, end, isSealing: false });
-    let different = 0;
-    for (let lane = 0; lane < 4; lane++)
-      different |= this.#tag[lane] ^ wordAt(buffer, end + lane * WORD_BYTES);
-    return different === 0;
+    const textLength = length - TAG_BYTES;
+    const stream = this.#beginMessage(nonce, aad);
+    load(buffer, start, textLength);
+    absorbWords(textLength);
+    finish();
+    for (let lane = 0; lane < BLOCK_WORDS; lane++)
+      if (lanes[lane] !== wordAt(buffer, start + textLength + lane * WORD_BYTES)) return false;
+    encipher(stream, textLength);
+    store(buffer, start, textLength);
+    return true;
   }
 
-  /** Enciphers or deciphers in place and leaves the tag. Each step is a bijection of its lane. */
-  #run(
-    nonce: Uint8Array,
-    aad: Uint8Array,
-    text: {
-      readonly buffer: Uint8Array;
-      readonly start: number;
-      readonly end: number;
-      readonly isSealing: boolean;
-    },
-  ): void {
-    const { buffer, start, end, isSealing } = text;
+  /** Starts the checksum with key, nonce and AAD; gives where the stream of words begins. */
+  #beginMessage(nonce: Uint8Array, aad: Uint8Array): number {
+    assert(nonce.length === NONCE_BYTES, 'a nonce has 12 bytes');
     const key = this.#key;
-    let stream = mix(key[0] ^ wordAt(nonce, 0));
-    stream = mix((stream + key[1]) ^ wordAt(nonce, 4));
-    stream = mix((stream + key[2]) ^ wordAt(nonce, 8));
-    let a = mix(stream ^ key[3]);
-    let b = mix((Math.imul(wordAt(nonce, 4), P1) ^ key[0]) + wordAt(nonce, 0));
-    b = mix((b ^ key[1]) + wordAt(nonce, 8));
-    for (let at = 0; at < aad.length; at += WORD_BYTES) {
-      const word = at + WORD_BYTES <= aad.length ? wordAt(aad, at) : tailAt(aad, at, aad.length);
-      a = Math.imul(a ^ word, P1);
-      a = (a << 13) | (a >>> 19);
-      b = Math.imul(((b << 15) | (b >>> 17)) + word, P2);
-    }
-    a = mix(a ^ aad.length);
-    b = mix((b + (end - start)) | 0);
-    const wholeEnd = end - ((end - start) % WORD_BYTES);
-    for (let at = start; at < wholeEnd; at += WORD_BYTES) {
-      stream = (stream + WEYL) | 0;
-      const before = wordAt(buffer, at);
-      const after = before ^ keystream(stream);
-      writeWord(buffer, at, after);
-      const sealed = isSealing ? after : before;
-      a = Math.imul(a ^ sealed, P1);
-      a = (a << 13) | (a >>> 19);
-      b = Math.imul(((b << 15) | (b >>> 17)) + sealed, P2);
-    }
-    if (wholeEnd < end) {
-      let pad = keystream((stream + WEYL) | 0);
-      const before = tailAt(buffer, wholeEnd, end);
-      for (let at = wholeEnd; at < end; at++, pad >>>= 8) buffer[at] ^= pad;
-      const sealed = isSealing ? tailAt(buffer, wholeEnd, end) : before;
-      a = Math.imul(a ^ sealed, P1);
-      b = Math.imul(((b << 15) | (b >>> 17)) + sealed, P2);
-    }
-    const tag = this.#tag;
-    tag[0] = mix((a + key[0]) | 0);
-    tag[1] = mix((b ^ key[1]) + tag[0]);
-    tag[2] = mix((tag[0] ^ key[2]) + ((tag[1] << 7) | (tag[1] >>> 25)));
-    tag[3] = mix((tag[1] ^ key[3]) + tag[2]);
+    const first = mix(key[0] ^ wordAt(nonce, 0));
+    const second = mix((key[1] ^ wordAt(nonce, 4)) + first);
+    const third = mix((key[2] ^ wordAt(nonce, 8)) + second);
+    lanes[0] = first;
+    lanes[1] = second;
+    lanes[2] = third;
+    lanes[3] = key[3] ^ third;
+    absorb(aad);
+    return mix(third ^ key[3]) ^ second;
   }
 }
 
-/** A word to encipher with: any two states give different ones. */
-function keystream(state: number): number {
-  const once = Math.imul(state ^ (state >>> 15), MIX_1);
-  return Math.imul(once ^ (once >>> 13), MIX_2);
+/** Enciphers `words`, or deciphers them: it is the same. Any two states give different words. */
+function encipher(stream: number, length: number): void {
+  const into = words;
+  const count = (length + WORD_BYTES - 1) >>> 2;
+  let state = stream;
+  for (let at = 0; at < count; at++) {
+    state = (state + WEYL) | 0;
+    const once = Math.imul(state ^ (state >>> 15), MIX_1);
+    into[at] ^= once ^ (once >>> 16);
+  }
+}
+
+/** Copies bytes back from `words`. */
+function store(into: Uint8Array, start: number, length: number): void {
+  if (length > SHORT_BYTES) into.set(view(bytesOfWords, 0, length), start);
+  else for (let at = 0; at < length; at++) into[start + at] = bytesOfWords[at];
 }
 
 /**
@@ -277,9 +265,9 @@ function keystream(state: number): number {
  */
 function dhKey(secret: Uint8Array): DhKey {
   assert(secret.length === KEY_BYTES, 'a private key has 32 bytes');
-  const factors = hashFor(LABEL.secret, secret);
+  const factors = checksum(LABEL.secret, HASH_BYTES, secret);
   const publicKey = new Uint8Array(KEY_BYTES);
-  for (let lane = 0; lane < LANES; lane++) {
+  for (let lane = 0; lane < DH_LANES; lane++) {
     const at = lane * WORD_BYTES;
     factors[at] |= 1;
     writeWord(publicKey, at, Math.imul(GENERATOR, wordAt(factors, at)));
@@ -288,13 +276,13 @@ function dhKey(secret: Uint8Array): DhKey {
     publicKey,
     agree(peer) {
       if (peer.length !== KEY_BYTES || isOfLowOrder(peer)) return undefined;
-      const product = new Uint8Array(KEY_BYTES + LANES);
-      for (let lane = 0; lane < LANES; lane++) {
+      const product = new Uint8Array(KEY_BYTES + DH_LANES);
+      for (let lane = 0; lane < DH_LANES; lane++) {
         const at = lane * WORD_BYTES;
         writeWord(product, at, Math.imul(wordAt(peer, at) | 1, wordAt(factors, at)));
         product[KEY_BYTES + lane] = peer[at] & 1;
       }
-      return hashFor(LABEL.agreed, product);
+      return checksum(LABEL.agreed, HASH_BYTES, product);
     },
   };
 }
@@ -315,13 +303,10 @@ function isOfLowOrder(publicKey: Uint8Array): boolean {
 
 function signingKey(seed: Uint8Array): SigningKey {
   assert(seed.length === KEY_BYTES, 'a private key has 32 bytes');
-  const publicKey = hashFor(LABEL.verifying, seed);
+  const publicKey = checksum(LABEL.verifying, HASH_BYTES, seed);
   return { publicKey, sign: (message) => signatureOf(publicKey, message) };
 }
 
 function signatureOf(publicKey: Uint8Array, message: Uint8Array): Uint8Array {
-  begin(LABEL.signature);
-  absorb(publicKey);
-  absorb(message);
-  return squeeze(SIGNATURE_BYTES);
+  return checksum(LABEL.signature, SIGNATURE_BYTES, publicKey, message);
 }
