@@ -1,0 +1,150 @@
+// The second phase of a world: all faults are off, and everything has to come right by itself
+// (threats §5, invariant 9). Nothing half open is left, whoever may talk can, and what they send
+// arrives in time.
+
+import type { TerminalEvent } from '../device/terminal-types.ts';
+import type { Name, SessionId } from '../protocol/ids.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import type { Rng } from '../protocol/random.ts';
+import { after, ms, seconds } from '../protocol/time.ts';
+import { CALM } from './options.ts';
+import type { Application, VirtualTerminal } from './parties/virtual-terminal.ts';
+import { pick } from './strikes.ts';
+import type { Workload } from './workload.ts';
+import type { World } from './world.ts';
+
+/** Seconds until a link that backed off for as long as it may is up and registered again. */
+const BACK_SECONDS = 120;
+/** The longest grant, the minute in which a manager waits for reports, and one for retries. */
+const REST_SECONDS = 60 + 2 * LIMITS.unreportedSeconds;
+const CONNECT_MS_MAX = 5_000;
+const TRANSFER_SECONDS_MAX = 10;
+const TRIES_MAX = 6;
+const CONTENT_BYTES = 5_000;
+
+/** Runs the second phase. @throws Violation when something does not come right. */
+export function liveness(world: World, workload: Workload): void {
+  workload.stop();
+  world.calm({ ...CALM, 'udp.delay': 10 });
+  const isQuiet = (): boolean => restless(world).length === 0;
+  if (!world.run(after(world.now, seconds(BACK_SECONDS + REST_SECONDS)), isQuiet)) {
+    world.violate('liveness', `not at rest: ${restless(world).slice(0, 4).join(', ')}`);
+  }
+  const rng = world.rng('liveness');
+  for (let attempt = 0; attempt < TRIES_MAX; attempt++) tryCall(world, rng);
+  if (!world.run(after(world.now, seconds(REST_SECONDS)), isQuiet)) {
+    world.violate('liveness', `not at rest at the end: ${restless(world).slice(0, 4).join(', ')}`);
+  }
+}
+
+/** What is still under way anywhere, in words. */
+export function restless(world: World): readonly string[] {
+  const rest: string[] = [];
+  for (const terminal of world.terminals) {
+    const { core, name, pollSeconds, isRevoked, isClone } = terminal;
+    if (isClone || isRevoked) continue;
+    const status = core?.status(world.now);
+    if (status === undefined) {
+      rest.push(`${name} is off`);
+      continue;
+    }
+    if (pollSeconds === undefined && !status.registered) rest.push(`${name} is not registered`);
+    if (status.calls.length > 0) rest.push(`${name} calls`);
+    if (status.talks.length > 0) rest.push(`${name} talks`);
+    if (status.endNotices > 0) rest.push(`${name} has ends to report`);
+    if (terminal.sockets.length > 0) rest.push(`${name} keeps a socket open`);
+  }
+  for (const { session } of world.manager.core?.sessions('open') ?? []) {
+    rest.push(`session ${session} is open`);
+  }
+  return rest;
+}
+
+/** A terminal that answers with all that it hears. */
+class Echo implements Application {
+  connected = false;
+  failed: string | undefined;
+  ended: SessionId | undefined;
+  heard = 0;
+  readonly #caller: VirtualTerminal;
+  readonly #into = new Uint8Array(CONTENT_BYTES);
+
+  constructor(caller: VirtualTerminal) {
+    this.#caller = caller;
+  }
+
+  onEvent(terminal: VirtualTerminal, event: TerminalEvent): void {
+    if (event.kind === 'callFailed' && terminal === this.#caller) this.failed = event.why;
+    if (event.kind === 'ended' && terminal === this.#caller) this.ended = event.session;
+    if (event.kind !== 'talk') return;
+    const { session, event: inner } = event;
+    if (inner.kind === 'established' && terminal === this.#caller) {
+      this.connected = true;
+      const stream = terminal.talk(session)?.openStream();
+      if (stream === undefined) return;
+      terminal.write(session, stream, new Uint8Array(CONTENT_BYTES));
+      terminal.finish(session, stream);
+    }
+    if (inner.kind !== 'readable') return;
+    for (;;) {
+      const count = terminal.read(session, inner.stream, this.#into);
+      if (count > 0) this.heard += count;
+      if (count < 0 && terminal !== this.#caller) terminal.end(session, 'done');
+      if (count <= 0) return;
+    }
+  }
+}
+
+/** One call of somebody who may, to somebody who can be reached. */
+function tryCall(world: World, rng: Rng): void {
+  const there = world.terminals.filter(({ isRevoked, isClone }) => !isRevoked && !isClone);
+  const [caller, callee] = [pick(rng, there), pick(rng, there)];
+  const service = 'pipe';
+  if (caller === callee || !isReachable(world, caller, callee)) return;
+  if (!isTalkPossible(world, caller, callee.name, service)) return;
+  const echo = new Echo(caller);
+  caller.application = echo;
+  callee.application = echo;
+  const waits = callee.pollSeconds === undefined ? 0 : ms(callee.pollSeconds * 1_500);
+  const sleeps = caller.pollSeconds === undefined ? 0 : seconds(caller.pollSeconds + 2);
+  caller.call({ callee: callee.name, service, want: {}, waitMs: 30_000, extend: false });
+  const isMet = (): boolean => echo.connected || echo.failed !== undefined;
+  const by = after(world.now, ms(CONNECT_MS_MAX) + waits + sleeps);
+  const label = `${caller.name} → ${callee.name}`;
+  if (!world.run(by, isMet)) world.violate('liveness', `${label} is not connected in time`);
+  if (echo.failed !== undefined) world.violate('liveness', `${label} failed: ${echo.failed}`);
+  const isDone = (): boolean => echo.ended !== undefined;
+  if (!world.run(after(world.now, seconds(TRANSFER_SECONDS_MAX)), isDone))
+    world.violate('liveness', `${label} does not end`);
+  if (echo.heard !== CONTENT_BYTES && !isCutShort(world, caller, callee))
+    world.violate('liveness', `${label}: ${echo.heard} of ${CONTENT_BYTES} bytes arrived`);
+}
+
+/** Permitted, and by an entry that lets more through than is sent. */
+function isTalkPossible(
+  world: World,
+  caller: VirtualTerminal,
+  callee: Name,
+  service: string,
+): boolean {
+  return world.isPermitted(caller, callee, service);
+}
+
+/** A quota below what is sent ends a talk, rightly. */
+function isCutShort(world: World, caller: VirtualTerminal, callee: VirtualTerminal): boolean {
+  const bytes = world.permissions.of(callee.name, caller.name)?.bytes;
+  return bytes !== undefined && bytes < 2 * CONTENT_BYTES;
+}
+
+/** Whether a datagram of the caller's can get through to a socket of the callee's. */
+export function isReachable(
+  world: World,
+  caller: VirtualTerminal,
+  callee: VirtualTerminal,
+): boolean {
+  const socket = callee.host.bind();
+  if (callee.isForwarded) world.internet.forward(callee.host, socket);
+  const isPassable = world.internet.isPassable(caller.host, callee.host, socket);
+  callee.host.unbind(socket);
+  return isPassable;
+}

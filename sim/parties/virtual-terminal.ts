@@ -1,0 +1,623 @@
+// One terminal in virtual time: the real core, and around it what its shell would be: the MQTT link
+// with its retries, UDP sockets on the simulated network, the disk that survives a crash, the
+// owner with the allow-list and an answer to every question. Over 300 lines: device/agent.ts and
+// its shell in one piece, as nothing here waits for anything.
+
+import { NO_COUNTS } from '../../protocol/ends.ts';
+import type { Candidate } from '../../protocol/control/messages.ts';
+import { topic } from '../../protocol/control/topics.ts';
+import type { Path } from '../../protocol/core.ts';
+import type { CryptoSuite, DhKey, SigningKey } from '../../protocol/crypto.ts';
+import type { StreamId, Talk } from '../../protocol/data/connection-types.ts';
+import { type Due, notArmed } from '../../protocol/deadlines.ts';
+import { deviceIdOf } from '../../protocol/identity/device-id.ts';
+import {
+  MEMBERSHIP_NONCE_BYTES,
+  makeMembershipRequest,
+  openMembershipResponse,
+} from '../../protocol/identity/enrolment.ts';
+import { openMembership } from '../../protocol/identity/membership.ts';
+import { NO_PIN, TOKEN_NONCE_BYTES, makeToken } from '../../protocol/identity/token.ts';
+import type { DeviceId, Name, SessionId } from '../../protocol/ids.ts';
+import { IO_LIMITS } from '../../protocol/io/limits.ts';
+import { type Rng, randomBytes, randomFraction } from '../../protocol/random.ts';
+import { MS_PER_SECOND, after, micros, ms } from '../../protocol/time.ts';
+import type {
+  OwnerQuestion,
+  SocketId,
+  StoredEnd,
+  TerminalEvent,
+  TerminalInput,
+  TerminalOutput,
+} from '../../device/terminal-types.ts';
+import { Terminal } from '../../device/terminal.ts';
+import type { PublicKeys } from '../../protocol/control/messages.ts';
+import type { Host } from '../network/internet.ts';
+import type { World } from '../world.ts';
+import { Disk } from './disk.ts';
+import type { PartyClock } from './party-clock.ts';
+import type { BusConnection, BusUser } from './virtual-broker.ts';
+import { ENROL_URL } from './virtual-manager.ts';
+
+const OUTPUTS_MAX = 100_000;
+/** A record of a beginning waits, every other one is written at once (ends-store.ts). */
+const BEGINNING_MS = 100;
+const WRITE_MS = 2;
+const LOST_MS = 500;
+const HTTP_MS = 5;
+const OWNER_MS = 80;
+const NOT_LET_IN = 5;
+const UNAVAILABLE = 3;
+const PROBES = [1_452, 1_472];
+const MEMBERSHIP = 'membership';
+const FORWARDED_SHARE = 0.5;
+
+/** Identity and keys of a terminal; a clone has the same. */
+export interface Identity {
+  readonly name: Name;
+  readonly id: DeviceId;
+  readonly keys: PublicKeys;
+  readonly signingKey: SigningKey;
+  readonly localKey: DhKey;
+  readonly suite: CryptoSuite;
+}
+
+/** Makes a terminal's keys. */
+export function makeIdentity(world: World, name: Name): Identity {
+  const rng = world.rng(`identity/${name}`);
+  const suite = world.suiteOf(name);
+  const signingKey = suite.signingKey(randomBytes(rng, 32));
+  const localKey = suite.dhKey(randomBytes(rng, 32));
+  const keys = { ed25519: signingKey.publicKey, x25519: localKey.publicKey };
+  return { name, id: deviceIdOf(suite, keys), keys, signingKey, localKey, suite };
+}
+
+/** Hears what the core tells, and may use the terminal at once. */
+export interface Application {
+  onEvent(terminal: VirtualTerminal, event: TerminalEvent): void;
+}
+
+/** One terminal, on or off. */
+export class VirtualTerminal implements BusUser {
+  readonly party: VirtualTerminal = this;
+  readonly username = 'terminal';
+  readonly identity: Identity;
+  readonly index: number;
+  readonly host: Host;
+  readonly clock: PartyClock;
+  readonly pollSeconds: number | undefined;
+  readonly isClone: boolean;
+  /** A router before it forwards its sockets. */
+  readonly isForwarded: boolean;
+  readonly subscriptions: readonly string[];
+  readonly due: Due & { run(): void } = { ...notArmed(), run: () => this.#onTime() };
+  application: Application = { onEvent: () => {} };
+  boots = 0;
+  isRevoked = false;
+  /** Told that it is a clone: stays away until it is started again. */
+  isBanned = false;
+  isSuspended = false;
+  readonly #world: World;
+  readonly #rng: Rng;
+  readonly #faults: Rng;
+  readonly #sockets = new Map<SocketId, Path>();
+  readonly #bySocket = new Map<Path, SocketId>();
+  readonly #ends = new Disk<StoredEnd>();
+  readonly #pins = new Disk<DeviceId>();
+  readonly #files = new Disk<Uint8Array>();
+  #membership: Uint8Array = new Uint8Array(0);
+  #core: Terminal | undefined;
+  #connection: BusConnection | undefined;
+  #isLinked = false;
+  #wantsLink = true;
+  #upSince = 0;
+  #failures = 0;
+  #retries = 0;
+  #calls = 0;
+  /** What the machine hears of when it wakes up. */
+  #postponed: (() => void)[] = [];
+
+  constructor(
+    world: World,
+    options: {
+      readonly identity: Identity;
+      readonly index: number;
+      readonly host: Host;
+      readonly clock: PartyClock;
+      readonly pollSeconds?: number | undefined;
+      readonly isClone?: boolean;
+    },
+  ) {
+    const { identity, index, host, clock, pollSeconds, isClone = false } = options;
+    this.#world = world;
+    this.identity = identity;
+    this.index = index;
+    this.host = host;
+    this.clock = clock;
+    this.pollSeconds = pollSeconds;
+    this.isClone = isClone;
+    const label = `terminal/${identity.name}${isClone ? '/clone' : ''}`;
+    this.#rng = world.rng(label);
+    this.#faults = world.rng(`${label}/faults`);
+    this.isForwarded = host.nats.length > 0 && randomFraction(this.#faults) < FORWARDED_SHARE;
+    this.subscriptions = [topic('call', identity.id), topic('down', identity.id)];
+    host.onDatagram = (to, from, bytes) => this.#onDatagram(to, from, bytes);
+  }
+
+  get name(): Name {
+    return this.identity.name;
+  }
+  get id(): DeviceId {
+    return this.identity.id;
+  }
+  get clientId(): string {
+    return this.identity.id;
+  }
+  /** Undefined while it is off. */
+  get core(): Terminal | undefined {
+    return this.#core;
+  }
+  get isLinked(): boolean {
+    return this.#isLinked;
+  }
+  get connection(): BusConnection | undefined {
+    return this.#connection;
+  }
+  /** Its open sockets, as it knows them. */
+  get sockets(): readonly Path[] {
+    return [...this.#sockets.values()];
+  }
+  /** Everything on its disk that is text or bytes. */
+  get membership(): Uint8Array {
+    return this.#membership;
+  }
+
+  // --- the machine -------------------------------------------------------------------------------
+
+  /** From now on its home holds this; before its first start. */
+  enrol(membership: Uint8Array): void {
+    this.#files.put(this.#world.now, MEMBERSHIP, membership, this.#world.now);
+  }
+
+  /** Its process begins: the disk is read, the link opened. */
+  start(): void {
+    const { signingKey, localKey, suite, id, name } = this.identity;
+    const { signing, agreement } = this.#world.manager.keys;
+    this.boots += 1;
+    this.isBanned = false;
+    this.#wantsLink = true;
+    this.#failures = 0;
+    this.#readDisk();
+    this.#core = new Terminal({
+      id,
+      name,
+      managerKey: signing.publicKey,
+      managerAgreementKey: agreement.publicKey,
+      signingKey,
+      localKey,
+      suite,
+      rng: this.#rng,
+      pollSeconds: this.pollSeconds,
+      connection: this.#world.connection,
+      ...(this.#world.hearsTraces && {
+        traceOf: (session: SessionId) => (event) =>
+          this.#world.happen({ kind: 'trace', terminal: this, session, event }),
+      }),
+    });
+    this.#world.happen({ kind: 'started', terminal: this });
+    const records = [...this.#ends.rows().values()];
+    const pins = [...this.#pins.rows()].map(([known, pinned]) => ({
+      name: known as Name,
+      id: pinned,
+    }));
+    this.input({ kind: 'restore', records, pins });
+    this.#connect();
+  }
+
+  /** Its process is killed: sockets and link are gone, the disk has what had reached it. */
+  kill(): void {
+    if (this.#core === undefined) return;
+    if (this.isSuspended) this.clock.go(this.#world.now, 0);
+    this.#core = undefined;
+    this.isSuspended = false;
+    this.#postponed = [];
+    for (const path of this.#sockets.values()) this.host.unbind(path);
+    this.#sockets.clear();
+    this.#bySocket.clear();
+    this.#drop();
+    this.#crashDisk();
+    this.#world.arm(this.due, micros(Infinity));
+    this.#world.happen({ kind: 'killed', terminal: this });
+  }
+
+  /** The machine sleeps: nothing is heard, nobody is told. */
+  suspend(): void {
+    if (this.#core === undefined || this.isSuspended) return;
+    this.isSuspended = true;
+    this.clock.stop(this.#world.now);
+    if (this.#connection !== undefined) this.#world.broker.die(this.#connection);
+    this.#world.arm(this.due, micros(Infinity));
+    this.#world.happen({ kind: 'suspended', terminal: this });
+  }
+
+  /** `counted`: microseconds by which its monotonic clock went on. */
+  resume(counted: number): void {
+    if (!this.isSuspended) return;
+    this.isSuspended = false;
+    this.clock.go(this.#world.now, counted);
+    this.#world.happen({ kind: 'resumed', terminal: this });
+    this.#world.touch(this);
+    for (const run of this.#postponed.splice(0)) run();
+  }
+
+  // --- its user and its applications -------------------------------------------------------------
+
+  /** Asks for a talk; the number of the call, or undefined while it is off. */
+  call(wish: {
+    readonly callee: Name;
+    readonly service: string;
+    readonly want: { readonly seconds?: number; readonly bytes?: number };
+    readonly waitMs: number;
+    readonly extend: boolean;
+  }): number | undefined {
+    if (this.#core === undefined || this.isSuspended) return undefined;
+    const call = ++this.#calls;
+    const isPermitted = this.#world.isPermitted(this, wish.callee, wish.service);
+    this.#world.happen({ kind: 'called', terminal: this, call, isPermitted, ...wish });
+    this.input({ kind: 'call', call, ...wish });
+    return call;
+  }
+
+  end(session: SessionId, reason: 'done' | 'local'): void {
+    this.input({ kind: 'end', session, reason });
+  }
+
+  talk(session: SessionId): Talk | undefined {
+    return this.#core?.talk(session);
+  }
+
+  /** Puts bytes into a stream; how many it took. */
+  write(session: SessionId, stream: StreamId, bytes: Uint8Array): number {
+    const taken = this.talk(session)?.write(stream, bytes) ?? 0;
+    if (taken > 0) {
+      const wrote = taken === bytes.length ? bytes : bytes.subarray(0, taken);
+      this.#world.happen({ kind: 'wrote', terminal: this, session, stream, bytes: wrote });
+      this.#world.touch(this);
+    }
+    return taken;
+  }
+
+  finish(session: SessionId, stream: StreamId): void {
+    this.talk(session)?.finish(stream);
+    this.#world.happen({ kind: 'finished', terminal: this, session, stream });
+    this.#world.touch(this);
+  }
+
+  /** Reads what is there into `into`; bytes, 0, or -1 at the stream's end. */
+  read(session: SessionId, stream: StreamId, into: Uint8Array): number {
+    const count = this.talk(session)?.read(stream, into) ?? 0;
+    if (count > 0) {
+      const bytes = into.subarray(0, count);
+      this.#world.happen({ kind: 'read', terminal: this, session, stream, bytes });
+    } else if (count < 0) {
+      this.#world.happen({ kind: 'readEnd', terminal: this, session, stream });
+    }
+    this.#world.touch(this);
+    return count;
+  }
+
+  sendMessage(session: SessionId, bytes: Uint8Array): boolean {
+    const isTaken = this.talk(session)?.sendDatagram(bytes) ?? false;
+    if (isTaken) this.#world.happen({ kind: 'messageSent', terminal: this, session, bytes });
+    this.#world.touch(this);
+    return isTaken;
+  }
+
+  readMessage(session: SessionId): Uint8Array | undefined {
+    const bytes = this.talk(session)?.readDatagram();
+    if (bytes !== undefined)
+      this.#world.happen({ kind: 'messageRead', terminal: this, session, bytes });
+    return bytes;
+  }
+
+  // --- the core ----------------------------------------------------------------------------------
+
+  input(input: TerminalInput): void {
+    if (this.#core === undefined) return;
+    this.#core.handle(this.clock.local(this.#world.now), input);
+    this.#world.touch(this);
+  }
+
+  /** Carries out everything that the core wants, and sets its one timer. */
+  settle(): void {
+    if (this.isSuspended) return;
+    for (let count = 0; count < OUTPUTS_MAX; count++) {
+      const core = this.#core;
+      if (core === undefined) return;
+      const output = core.poll();
+      if (output !== undefined) this.#perform(output);
+      else if (!this.#sendDatagram(core)) {
+        this.#world.arm(this.due, this.clock.world(core.nextTimeout()));
+        return;
+      }
+    }
+    this.#world.violate('outputs', `${this.name} does not come to rest`);
+  }
+
+  #onTime(): void {
+    if (this.isSuspended) return;
+    this.#core?.handleTimeout(this.clock.local(this.#world.now));
+    this.#world.touch(this);
+  }
+
+  #sendDatagram(core: Terminal): boolean {
+    const buffer = this.#world.datagramBuffer;
+    const transmit = core.pollTransmit(this.clock.local(this.#world.now), buffer);
+    if (transmit === undefined) return false;
+    const socket = this.#sockets.get(transmit.socket);
+    if (socket === undefined) return true;
+    const bytes = buffer.subarray(0, transmit.size);
+    const peer = transmit.path;
+    this.#world.happen({ kind: 'datagramSent', terminal: this, socket, peer, bytes });
+    this.host.send(socket, peer, bytes);
+    return true;
+  }
+
+  #onDatagram(to: Path, from: Path, bytes: Uint8Array): void {
+    const socket = this.#bySocket.get(to);
+    if (socket === undefined || this.#core === undefined || this.isSuspended) return;
+    this.#world.happen({
+      kind: 'datagramReceived',
+      terminal: this,
+      socket: to,
+      peer: from,
+      bytes,
+    });
+    this.#core.handleDatagram(this.clock.local(this.#world.now), socket, from, bytes);
+    this.#world.touch(this);
+  }
+
+  #perform(output: TerminalOutput): void {
+    const world = this.#world;
+    const { now } = world;
+    switch (output.kind) {
+      case 'link':
+        return this.#want(output.want === 'up');
+      case 'publish':
+        if (this.#connection !== undefined && this.#isLinked)
+          world.broker.publish(this.#connection, topic(output.topic, this.id), output.bytes);
+        return;
+      case 'openSocket':
+        return this.#openSocket(output.socket);
+      case 'closeSocket': {
+        const path = this.#sockets.get(output.socket);
+        if (path === undefined) return;
+        this.#sockets.delete(output.socket);
+        this.#bySocket.delete(path);
+        this.host.unbind(path);
+        return world.happen({ kind: 'socketClosed', terminal: this, path });
+      }
+      case 'readList':
+        return this.#readList(output.ask);
+      case 'store': {
+        const { session, record } = output;
+        const isBeginning = record !== undefined && record.reason === undefined;
+        const delayMs = isBeginning ? BEGINNING_MS + WRITE_MS : WRITE_MS;
+        world.happen({ kind: 'stored', terminal: this, session, record });
+        if (this.#strikes('disk.full')) return;
+        return this.#ends.put(now, session, record, after(now, ms(delayMs)));
+      }
+      case 'pin':
+        return this.#pins.put(now, output.name, output.id, after(now, ms(WRITE_MS)));
+      case 'membership':
+        return this.#keepMembership(output.bytes, output.time, output.tookMs);
+      case 'receipt':
+        return this.#files.put(now, 'receipt', output.bytes, after(now, ms(WRITE_MS)));
+      case 'askOwner':
+        return this.#askOwner(output.question);
+      case 'forgetOwner':
+        return;
+      case 'event':
+        world.happen({ kind: 'event', terminal: this, event: output.event });
+        if (output.event.kind === 'registerRefused') this.#onRefused(output.event.code);
+        return this.application.onEvent(this, output.event);
+      default:
+        output satisfies never;
+    }
+  }
+
+  #openSocket(socket: SocketId): void {
+    const path = this.host.bind();
+    this.#sockets.set(socket, path);
+    this.#bySocket.set(path, socket);
+    this.#world.happen({ kind: 'socketOpened', terminal: this, path });
+    const { internet } = this.#world;
+    // Its router has a way in, for this socket: what a terminal behind one needs to be called.
+    if (this.isForwarded) internet.forward(this.host, path);
+    const announced = internet.announce(this.host, path);
+    const candidates = [candidateOf(announced)];
+    const link = { datagramBytesProbes: PROBES };
+    this.input({ kind: 'socketOpen', socket, candidates, link });
+  }
+
+  #readList(ask: number): void {
+    const isReadable = !this.#strikes('list.torn');
+    this.#world.happen({ kind: 'listRead', terminal: this, isReadable });
+    const list = isReadable ? this.#world.permissions.listOf(this.identity.name) : undefined;
+    const at = { wallMs: this.clock.wall(this.#world.now), offsetMinutes: 540 };
+    this.input({ kind: 'list', ask, list, at });
+  }
+
+  #askOwner(question: OwnerQuestion): void {
+    const world = this.#world;
+    world.happen({ kind: 'ownerAsked', terminal: this, question });
+    const core = this.#core;
+    world.schedule(after(world.now, ms(OWNER_MS)), () => {
+      if (this.#core !== core || this.isSuspended) return;
+      const approved = world.permissions.ownerSays(this.name, question.caller.name);
+      world.happen({ kind: 'ownerAnswered', terminal: this, question, approved });
+      this.input({ kind: 'ownerAnswer', ask: question.ask, approved });
+    });
+  }
+
+  // --- its disk ----------------------------------------------------------------------------------
+
+  #readDisk(): void {
+    const { now } = this.#world;
+    for (const disk of [this.#ends, this.#pins, this.#files]) disk.crash(now);
+    this.#membership = this.#files.rows().get(MEMBERSHIP) ?? new Uint8Array(0);
+  }
+
+  #crashDisk(): void {
+    const { now } = this.#world;
+    const lost = this.#strikes('disk.lost') ? ms(LOST_MS) : 0;
+    this.#ends.crash(now, lost);
+    this.#pins.crash(now, lost);
+    this.#files.crash(now);
+    if (!this.#strikes('disk.torn')) return;
+    // A record that cannot be read counts as a talk that was under way (ends-store.ts).
+    for (const session of this.#ends.rows().keys()) {
+      const record = { session: session as SessionId, reason: undefined, counts: NO_COUNTS };
+      this.#ends.damage(session, record);
+      return;
+    }
+  }
+
+  #strikes(fault: 'disk.full' | 'disk.lost' | 'disk.torn' | 'list.torn'): boolean {
+    const chance = this.#world.options[fault];
+    if (chance === 0 || randomFraction(this.#faults) >= chance) return false;
+    this.#world.fired(fault);
+    return true;
+  }
+
+  // --- its MQTT link (device/shell/server-link.ts, protocol/io/mqtt-link.ts) ----------------------
+
+  password(): Uint8Array {
+    return makeToken(this.identity.signingKey, {
+      device: this.id,
+      audience: this.#world.manager.keys.signing.publicKey,
+      issuedAt: Math.floor(this.clock.wall(this.#world.now) / MS_PER_SECOND),
+      nonce: randomBytes(this.#rng, TOKEN_NONCE_BYTES),
+      membership: this.#membership,
+      server: NO_PIN,
+    });
+  }
+
+  onUp(): void {
+    this.#isLinked = true;
+    this.#upSince = this.#world.now;
+    this.input({ kind: 'linkUp' });
+  }
+
+  onDown(code: number | undefined): void {
+    if (this.isSuspended) {
+      this.#postponed.push(() => this.onDown(code));
+      return;
+    }
+    const wasUp = this.#isLinked;
+    this.#isLinked = false;
+    this.#connection = undefined;
+    if (this.#core === undefined) return;
+    if (wasUp && this.#world.now - this.#upSince > ms(2 * IO_LIMITS.linkRetryFirstMs))
+      this.#failures = 0;
+    const most = Math.min(
+      code === UNAVAILABLE ? IO_LIMITS.linkUnavailableMsMax : IO_LIMITS.linkRetryMaxMs,
+      IO_LIMITS.linkRetryFirstMs * 2 ** Math.min(this.#failures, 16),
+    );
+    this.#failures += 1;
+    this.#retryIn(ms(most * (0.5 + randomFraction(this.#rng) / 2)));
+    if (code === NOT_LET_IN) this.#renew();
+    if (wasUp) this.input({ kind: 'linkDown' });
+  }
+
+  onMessage(name: string, bytes: Uint8Array): void {
+    if (this.isSuspended) return;
+    const via = name === this.subscriptions[0] ? 'call' : 'down';
+    this.input({ kind: 'message', via, bytes: bytes.slice() });
+  }
+
+  #want(isWanted: boolean): void {
+    if (!isWanted) {
+      this.#wantsLink = false;
+      this.#drop();
+      this.input({ kind: 'linkDown' });
+    } else if (!this.isBanned && !this.#wantsLink) {
+      this.#wantsLink = true;
+      this.#failures = 0;
+      this.#connect();
+    }
+  }
+
+  /** Closes the link; whoever waits to try again does not. */
+  #drop(): void {
+    this.#retries += 1;
+    this.#isLinked = false;
+    if (this.#connection !== undefined) this.#world.broker.close(this.#connection);
+    this.#connection = undefined;
+  }
+
+  #connect(): void {
+    if (this.#connection === undefined && this.#core !== undefined)
+      this.#connection = this.#world.broker.open(this);
+  }
+
+  #retryIn(delay: number): void {
+    const retry = ++this.#retries;
+    this.#world.schedule(after(this.#world.now, delay), () => {
+      const again = (): void => {
+        if (retry === this.#retries && this.#wantsLink) this.#connect();
+      };
+      if (this.isSuspended) this.#postponed.push(again);
+      else again();
+    });
+  }
+
+  /** A clone would throw out the one that may stay. */
+  #onRefused(code: string): void {
+    if (code !== 'cloned') return;
+    this.isBanned = true;
+    this.#want(false);
+  }
+
+  /** The broker did not believe us: a new membership, and the time (device/shell/login.ts). */
+  #renew(): void {
+    const { manager } = this.#world;
+    const world = this.#world;
+    const { keys, signingKey, suite } = this.identity;
+    const nonce = randomBytes(this.#rng, MEMBERSHIP_NONCE_BYTES);
+    const begun = this.clock.local(world.now);
+    const core = this.#core;
+    const body = makeMembershipRequest(signingKey, { url: ENROL_URL, keys, nonce });
+    this.#inAMoment(() =>
+      manager.post(body, (reply) =>
+        this.#inAMoment(() => {
+          if (reply.kind !== 'membership' || this.#core !== core) return;
+          const managerKey = manager.keys.signing.publicKey;
+          const bytes = openMembershipResponse(suite, reply.bytes, { managerKey, nonce });
+          const issued = bytes && openMembership(suite, managerKey, bytes)?.issuedAt;
+          if (bytes === undefined || issued === undefined) return;
+          const tookMs = (this.clock.local(world.now) - begun) / 1_000;
+          this.#keepMembership(bytes, issued * MS_PER_SECOND, tookMs + MS_PER_SECOND);
+        }),
+      ),
+    );
+  }
+
+  #inAMoment(run: () => void): void {
+    this.#world.schedule(after(this.#world.now, ms(HTTP_MS)), run);
+  }
+
+  #keepMembership(bytes: Uint8Array, unixMs: number, withinMs: number): void {
+    const { now } = this.#world;
+    this.clock.correct(now, unixMs, withinMs);
+    const managerKey = this.#world.manager.keys.signing.publicKey;
+    if (openMembership(this.identity.suite, managerKey, bytes)?.device !== this.id) return;
+    this.#membership = bytes;
+    this.#files.put(now, MEMBERSHIP, bytes, after(now, ms(WRITE_MS)));
+  }
+}
+
+/** A candidate of an address as the network writes it (IPv4). */
+function candidateOf({ host, port }: Path): Candidate {
+  return { address: Uint8Array.from(host.split('.').map(Number)), port, type: 'host' };
+}

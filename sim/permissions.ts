@@ -1,0 +1,132 @@
+// Who may call whom: the ground truth that everything is held against, and the allow-lists that are
+// written from it. Judged by looking into a table, never by the code that judges lists. What is
+// permitted is written in every way in which owners write it: exact names, stated IDs, patterns
+// with exceptions, limits, entries that ask.
+
+import type { AllowEntry, AllowList } from '../protocol/consent/allow-list.ts';
+import type { DeviceId, Name } from '../protocol/ids.ts';
+import { type Rng, randomBelow, randomFraction } from '../protocol/random.ts';
+
+/** What a callee's owner permits one caller. */
+export interface Permission {
+  readonly services: readonly string[] | undefined;
+  readonly seconds: number | undefined;
+  readonly bytes: number | undefined;
+  readonly extend: boolean;
+  /** The owner is asked each time, and says this. */
+  readonly asks: 'yes' | 'no' | undefined;
+}
+
+interface Person {
+  readonly name: Name;
+  readonly id: DeviceId;
+}
+
+/** Seconds of the longest talk that a list permits: worlds come to rest in minutes. */
+export const LIST_SECONDS_MAX = 20;
+const SERVICES = ['pipe', 'file', 'port:22'];
+
+/** The services that terminals of a world offer. */
+export const ANY_SERVICE: readonly string[] = SERVICES;
+
+/** The table, and the lists as they are in the files now. */
+export class Permissions {
+  readonly #rng: Rng;
+  readonly #askShare: number;
+  readonly #people: Person[] = [];
+  readonly #table = new Map<Name, Map<Name, Permission>>();
+  readonly #lists = new Map<Name, AllowList>();
+  #versions = 0;
+
+  constructor(rng: Rng, options: { readonly askShare: number }) {
+    this.#rng = rng;
+    this.#askShare = options.askShare;
+  }
+
+  /** A terminal that lists can name; all are there before the first list is written. */
+  add(person: Person): void {
+    this.#people.push(person);
+  }
+
+  /** Fills the table, `share` of it with permissions, and writes every list. */
+  fill(share: number): void {
+    for (const { name: callee } of this.#people) {
+      const row = new Map<Name, Permission>();
+      this.#table.set(callee, row);
+      for (const { name: caller } of this.#people) {
+        const isPermitted = randomFraction(this.#rng) < share;
+        if (caller !== callee && isPermitted) row.set(caller, this.#draw());
+      }
+      this.#write(callee);
+    }
+  }
+
+  /** What the table says now. */
+  of(callee: Name, caller: Name): Permission | undefined {
+    return this.#table.get(callee)?.get(caller);
+  }
+
+  /** Whether the callee's owner lets this caller have this service, at the end. */
+  permits(callee: Name, caller: Name, service: string): boolean {
+    const permission = this.of(callee, caller);
+    if (permission === undefined || permission.asks === 'no') return false;
+    return permission.services === undefined || permission.services.includes(service);
+  }
+
+  /** What the owner answers when asked about a caller. */
+  ownerSays(callee: Name, caller: Name): boolean {
+    return this.of(callee, caller)?.asks !== 'no';
+  }
+
+  /** The file as it is now. */
+  listOf(callee: Name): AllowList | undefined {
+    return this.#lists.get(callee);
+  }
+
+  /** The owner changes the mind about one caller. */
+  edit(callee: Name, caller: Name, isPermitted: boolean): void {
+    const row = this.#table.get(callee);
+    if (row === undefined || callee === caller) return;
+    if (isPermitted) row.set(caller, this.#draw());
+    else row.delete(caller);
+    this.#write(callee);
+  }
+
+  #draw(): Permission {
+    const rng = this.#rng;
+    const isNarrow = randomBelow(rng, 4) === 0;
+    const hasQuota = randomBelow(rng, 3) === 0;
+    const isAsked = randomFraction(rng) < this.#askShare;
+    return {
+      services: isNarrow ? [SERVICES[randomBelow(rng, SERVICES.length)]] : undefined,
+      seconds: 2 + randomBelow(rng, LIST_SECONDS_MAX - 1),
+      bytes: hasQuota ? 200 + randomBelow(rng, 100_000) : undefined,
+      extend: randomBelow(rng, 2) === 0,
+      asks: isAsked ? (randomBelow(rng, 2) === 0 ? 'yes' : 'no') : undefined,
+    };
+  }
+
+  /** One of the ways in which an owner can say what the table says. */
+  #write(callee: Name): void {
+    const row = this.#table.get(callee) ?? new Map<Name, Permission>();
+    const isByException = randomBelow(this.#rng, 3) === 0;
+    const entries: AllowEntry[] = [];
+    for (const { name, id } of this.#people) {
+      const permission = row.get(name);
+      if (permission !== undefined) {
+        const { asks, ...terms } = permission;
+        const stated = randomBelow(this.#rng, 4) === 0 ? { id } : {};
+        const asked = asks === undefined ? {} : { ask: true };
+        entries.push({ action: 'allow', pattern: name, ...terms, ...stated, ...asked });
+      } else if (isByException && name !== callee) {
+        entries.push({ action: 'deny', pattern: name });
+      } else if (randomBelow(this.#rng, 8) === 0) {
+        // A `deny` beside a wider `allow`: it wins.
+        entries.push({ action: 'allow', pattern: `${name}*`, services: ['*'] });
+        entries.push({ action: 'deny', pattern: name });
+      }
+    }
+    this.#versions += 1;
+    this.#lists.set(callee, { version: `v${this.#versions}`, mode: 'verdict', entries });
+  }
+}

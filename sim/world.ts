@@ -1,0 +1,448 @@
+// One world: virtual time, the network, the broker, the session manager, the terminals, and whoever
+// watches them. One seed decides everything: each subsystem and party has a generator of its own,
+// so that a fault that is switched off shifts nobody else's numbers.
+//
+//   take the earliest item → it changes one or two parties → each is drained and its one timer set
+//   → everybody who watches has a look → and so on
+//
+// Nothing here reads a clock; the cores are those of production. Over 300 lines: the one place
+// where all parts meet.
+
+import type { OperatorLimits } from '../protocol/consent/allow-list.ts';
+import type { CryptoSuite } from '../protocol/crypto.ts';
+import type { ConnectionConfig } from '../protocol/data/connection-types.ts';
+import { DeadlineHeap, type Due, notArmed } from '../protocol/deadlines.ts';
+import { makeEnrolRequest, openEnrolResponse } from '../protocol/identity/enrolment.ts';
+import type { Name } from '../protocol/ids.ts';
+import { type Rng, randomFraction, seededRng } from '../protocol/random.ts';
+import {
+  type Micros,
+  NEVER,
+  type WallMs,
+  after,
+  micros,
+  ms,
+  seconds,
+  wallMs,
+} from '../protocol/time.ts';
+import type { Reply } from '../session-manager/manager-types.ts';
+import { CryptoWitness } from './crypto/witnessed-suite.ts';
+import type { Happening } from './happenings.ts';
+import { CLEAN_CHANNEL, Channel, type ChannelFaults } from './network/channel.ts';
+import { type Host, Internet } from './network/internet.ts';
+import { NAT_KINDS, Nat } from './network/nat.ts';
+import type { FaultName } from './happenings.ts';
+import type { Options } from './options.ts';
+import { PartyClock } from './parties/party-clock.ts';
+import { VirtualBroker } from './parties/virtual-broker.ts';
+import { ENROL_URL, VirtualManager } from './parties/virtual-manager.ts';
+import { VirtualTerminal, makeIdentity } from './parties/virtual-terminal.ts';
+import { Permissions } from './permissions.ts';
+import { Violation } from './violation.ts';
+
+const WALL_START = wallMs(1_800_000_000_000);
+/** Happenings of one instant after which time is taken to stand still. */
+const SAME_INSTANT_MAX = 1_000_000;
+const DATAGRAM_BYTES_MAX = 65_536;
+const PERMITTED_SHARE = 0.5;
+const TICKET_SECONDS = 600;
+/** Seconds in which a calm system has enrolled and registered everybody. */
+const OPENING_SECONDS = 20;
+const GRANT_SECONDS = 20;
+const QUOTA_BYTES = 10_000_000;
+
+interface Errand extends Due {
+  readonly run: () => void;
+}
+
+/** Something with a timer that is drained after each change. */
+interface Party {
+  readonly due: Errand;
+  settle(): void;
+}
+
+/** Somebody who watches: an invariant, the trace, the hash. */
+export interface Watcher {
+  /** Hears everything, in order. */
+  onHappening?(happening: Happening): void;
+  /** After every event, when all that it touched has come to rest. */
+  afterEvent?(touched: ReadonlySet<unknown>): void;
+  /** When the world is over. */
+  atEnd?(): void;
+}
+
+/** What a world is made with. */
+export interface WorldOptions {
+  readonly seed: number;
+  readonly terminals: number;
+  readonly options: Options;
+  readonly suite: CryptoSuite;
+  /** Overrides for every talk of every terminal. */
+  readonly connection?: Partial<ConnectionConfig>;
+  /** Somebody wants to hear what each connection does. */
+  readonly hearsTraces?: boolean;
+  readonly permittedShare?: number;
+}
+
+/** The world of one seed. */
+export class World {
+  now: Micros = micros(1);
+  /** False once the faults are over. */
+  isFaulty = true;
+  options: Options;
+  readonly seed: number;
+  readonly crypto: CryptoWitness;
+  readonly connection: Partial<ConnectionConfig>;
+  readonly hearsTraces: boolean;
+  readonly policy: OperatorLimits = {
+    secondsDefault: GRANT_SECONDS,
+    secondsMax: 3 * GRANT_SECONDS,
+    bytesMax: QUOTA_BYTES,
+  };
+  readonly datagramBuffer = new Uint8Array(DATAGRAM_BYTES_MAX);
+  readonly permissions: Permissions;
+  readonly internet: Internet;
+  readonly manager: VirtualManager;
+  readonly broker: VirtualBroker;
+  /** Clones included, behind all others. */
+  readonly terminals: VirtualTerminal[] = [];
+  readonly watchers: Watcher[] = [];
+  /** How often each fault has struck. */
+  readonly faults = new Map<FaultName, number>();
+  /** What has occurred at least once: "sometimes" marks. */
+  readonly marks = new Map<string, number>();
+  events = 0;
+  readonly #agenda = new DeadlineHeap<Errand>();
+  readonly #touched = new Set<Party>();
+  readonly #byName = new Map<string, VirtualTerminal>();
+  readonly #late: Rng;
+  #sameInstant = 0;
+
+  constructor(options: WorldOptions) {
+    const { seed, suite, connection = {}, hearsTraces = false } = options;
+    this.seed = seed;
+    this.options = options.options;
+    this.connection = connection;
+    this.hearsTraces = hearsTraces;
+    this.crypto = new CryptoWitness(suite, {
+      onReuse: ({ owner }) => this.violate('nonces', `${owner} used a nonce twice with one key`),
+    });
+    this.#late = this.rng('late');
+    this.permissions = new Permissions(this.rng('permissions'), {
+      askShare: this.options['owner.ask'],
+    });
+    this.internet = new Internet({
+      random: (name) => this.#random(`internet/${name}`),
+      schedule: (at, run) => this.schedule(at, run),
+      now: () => this.now,
+      onStray: (from, to, bytes) => this.happen({ kind: 'strayed', from, to, bytes }),
+    });
+    this.manager = new VirtualManager(this, this.#clock('manager'));
+    this.broker = new VirtualBroker(this, {
+      clock: this.#clock('broker'),
+      managerKey: this.manager.keys.signing.publicKey,
+    });
+    this.#makeTerminals(options.terminals, options.permittedShare ?? PERMITTED_SHARE);
+  }
+
+  /** A party's crypto, with somebody who sees its keys and nonces. */
+  suiteOf(owner: string): CryptoSuite {
+    return this.crypto.suiteOf(owner);
+  }
+
+  /** A generator of its own for each name. */
+  rng(name: string): Rng & { next(): number } {
+    let hash = 0x811c9dc5 ^ this.seed;
+    for (let at = 0; at < name.length; at++) {
+      hash = Math.imul(hash ^ name.charCodeAt(at), 0x01000193);
+    }
+    return seededRng(hash ^ Math.imul(this.seed, 0x9e3779b1));
+  }
+
+  /** Puts something on the agenda. */
+  schedule(at: Micros, run: () => void): void {
+    if (at === NEVER) return;
+    this.#agenda.set({ run, ...notArmed() }, at);
+  }
+
+  /** Sets a party's timer; a machine under load comes late. */
+  arm(due: Errand, at: Micros): void {
+    if (at === NEVER) {
+      this.#agenda.stop(due);
+      return;
+    }
+    const late = this.options['clock.late'];
+    if (late > 0 && at > this.now) {
+      // As long as a party wants to be woken at the same moment it stays as late as it was.
+      if (due.slot >= 0 && due.at >= at && due.at <= at + ms(late)) return;
+      const by = randomFraction(this.#late) ** 4 * ms(late);
+      this.fired('clock.late');
+      this.#agenda.set(due, after(at, by));
+      return;
+    }
+    const when = at > this.now ? at : this.now;
+    if (due.slot < 0 || due.at !== when) this.#agenda.set(due, when);
+  }
+
+  /** A party was changed: it is drained before anything else happens. */
+  touch(party: Party): void {
+    this.#touched.add(party);
+  }
+
+  happen(happening: Happening): void {
+    for (const watcher of this.watchers) watcher.onHappening?.(happening);
+  }
+
+  /** @throws Violation always. */
+  violate(invariant: string, says: string): never {
+    throw new Violation({ invariant, says, seed: this.seed, at: this.now });
+  }
+
+  fired(fault: FaultName, times = 1): void {
+    this.faults.set(fault, (this.faults.get(fault) ?? 0) + times);
+  }
+
+  mark(name: string): void {
+    this.marks.set(name, (this.marks.get(name) ?? 0) + 1);
+  }
+
+  terminal(name: string): VirtualTerminal | undefined {
+    return this.#byName.get(name);
+  }
+
+  /** What the ground truth says about a call now; a revoked terminal is nobody. */
+  isPermitted(caller: VirtualTerminal, callee: Name, service: string): boolean {
+    const called = this.#byName.get(callee);
+    if (called === undefined || called.isRevoked || caller.isRevoked) return false;
+    return this.permissions.permits(callee, caller.name, service);
+  }
+
+  /**
+   * Lets time pass until then, or until a condition holds; whether it does.
+   * @throws Violation when an invariant does not hold.
+   */
+  run(until: Micros, isDone: () => boolean = () => false): boolean {
+    this.#settle();
+    while (!isDone()) {
+      const next = this.#agenda.next();
+      if (next > until) {
+        if (this.now < until) this.now = until;
+        return isDone();
+      }
+      this.#step(next);
+    }
+    return true;
+  }
+
+  /** Enrols everybody and starts the servers and all terminals, before any fault strikes. */
+  open(): this {
+    const { options } = this;
+    this.manager.start();
+    this.run(after(this.now, seconds(1)), () => this.manager.isLinked);
+    this.#enrolAll();
+    for (const terminal of this.terminals) terminal.start();
+    const isThere = ({ core, pollSeconds }: VirtualTerminal): boolean =>
+      pollSeconds !== undefined || core?.status(this.now).registered === true;
+    const opening = seconds(OPENING_SECONDS) + ms(40 * options['mqtt.delay']);
+    let at = 0;
+    const isOpen = (): boolean => {
+      while (at < this.terminals.length && isThere(this.terminals[at])) at += 1;
+      return at === this.terminals.length;
+    };
+    this.run(after(this.now, opening), isOpen);
+    return this;
+  }
+
+  /** A second machine with the keys and the disk of a terminal, somewhere else. */
+  clone(original: VirtualTerminal): VirtualTerminal {
+    const index = this.terminals.length;
+    const clone = new VirtualTerminal(this, {
+      identity: original.identity,
+      index,
+      host: this.#host(`${original.name}/clone${index}`, index),
+      clock: this.#clock(`clone${index}`),
+      isClone: true,
+    });
+    this.terminals.push(clone);
+    clone.enrol(original.membership);
+    return clone;
+  }
+
+  /** True time, as nobody in the world knows it. */
+  get wall(): WallMs {
+    return wallMs(WALL_START + Math.floor(this.now / ms(1)));
+  }
+
+  /**
+   * The faults are over: everybody is on and awake, links, clocks and disks are as they should be.
+   * Who was revoked, or is behind a NAT, stays so.
+   */
+  calm(options: Options): void {
+    this.isFaulty = false;
+    this.options = options;
+    for (const { host, clock } of this.terminals) {
+      clock.set(this.now, this.wall);
+      for (const channel of [host.up, host.down]) {
+        if (channel === undefined) continue;
+        channel.faults = channelFaults(options);
+        channel.blackHole(this.now);
+      }
+    }
+    this.internet.heal();
+    this.manager.clock.set(this.now, this.wall);
+    this.broker.clock.set(this.now, this.wall);
+    this.happen({ kind: 'calm' });
+    if (!this.broker.isUp) this.broker.start();
+    if (this.manager.core === undefined) this.manager.start();
+    for (const terminal of this.terminals) {
+      if (terminal.isClone) terminal.kill();
+      if (terminal.isBanned) terminal.kill();
+      terminal.resume(0);
+      if (!terminal.isClone && terminal.core === undefined) terminal.start();
+    }
+  }
+
+  #step(at: Micros): void {
+    if (at > this.now) {
+      this.now = at;
+      this.#sameInstant = 0;
+    } else if (++this.#sameInstant > SAME_INSTANT_MAX) this.violate('time', 'does not pass');
+    this.#agenda.popDue(this.now)?.run();
+    this.events += 1;
+    this.#settle();
+  }
+
+  /** Drains whoever was touched; draining one may touch another. */
+  #settle(): void {
+    if (this.#touched.size === 0) return;
+    for (const party of this.#touched) party.settle();
+    for (const watcher of this.watchers) watcher.afterEvent?.(this.#touched);
+    this.#touched.clear();
+  }
+
+  #random(name: string): () => number {
+    const rng = this.rng(name);
+    return () => rng.next() / 2 ** 32;
+  }
+
+  #clock(name: string): PartyClock {
+    const most = this.options['clock.drift'];
+    const driftPpm = (2 * randomFraction(this.rng(`clock/${name}`)) - 1) * most;
+    return new PartyClock({ now: this.now, wall: WALL_START, driftPpm });
+  }
+
+  #makeTerminals(count: number, share: number): void {
+    const rng = this.rng('terminals');
+    for (let index = 0; index < count; index++) {
+      const identity = makeIdentity(this, `terminal-${index}` as Name);
+      const isPolling = randomFraction(rng) < this.options['terminal.polling'];
+      const terminal = new VirtualTerminal(this, {
+        identity,
+        index,
+        host: this.#host(identity.name, index),
+        clock: this.#clock(identity.name),
+        pollSeconds: isPolling ? POLL_SECONDS : undefined,
+      });
+      this.terminals.push(terminal);
+      this.#byName.set(identity.name, terminal);
+      this.permissions.add(identity);
+    }
+    this.permissions.fill(share);
+  }
+
+  #host(name: string, index: number): Host {
+    const faults = channelFaults(this.options);
+    const rng = this.rng(`host/${name}`);
+    const isBehind = randomFraction(rng) < this.options['nat.share'];
+    const kinds = Object.values(NAT_KINDS);
+    const kind = kinds[Math.floor(randomFraction(rng) * kinds.length)];
+    const block = index >> 16;
+    const rest = `${(index >> 8) & 255}.${index & 255}`;
+    const nats: Nat[] = [];
+    if (isBehind) {
+      const timeoutSeconds = this.options['nat.timeout'];
+      nats.push(
+        new Nat({
+          behaviour: { ...kind, timeoutSeconds },
+          addresses: kind.translates
+            ? [`${198 + block}.18.${rest}`, `${198 + block}.19.${rest}`]
+            : [],
+          random: this.#random(`nat/${name}`),
+          paths: this.internet.paths,
+        }),
+      );
+    }
+    const isInside = isBehind && kind.translates;
+    return this.internet.addHost({
+      name,
+      address: isInside ? `10.${block}.${rest}` : `${203 + block}.0.${rest}`,
+      nats,
+      up: new Channel(this.#random(`up/${name}`), faults),
+      down: new Channel(this.#random(`down/${name}`), faults),
+    });
+  }
+
+  /** Over HTTPS, where the broker does not hear: one ticket for all. */
+  #enrolAll(): void {
+    const { manager, terminals } = this;
+    const ticket = this.#ask((answered) =>
+      manager.order(
+        { kind: 'ticket', name: undefined, uses: terminals.length, seconds: TICKET_SECONDS },
+        answered,
+      ),
+    );
+    if (ticket?.kind !== 'ticket') throw new Error('no ticket');
+    let left = terminals.length;
+    for (const terminal of terminals) {
+      const { signingKey, keys, name, suite } = terminal.identity;
+      const body = makeEnrolRequest(signingKey, {
+        url: ENROL_URL,
+        secret: ticket.secret,
+        keys,
+        name,
+      });
+      manager.post(body, (reply) => {
+        const managerKey = manager.keys.signing.publicKey;
+        const response =
+          reply.kind === 'enrolled'
+            ? openEnrolResponse(suite, reply.bytes, { managerKey, ed25519: keys.ed25519 })
+            : undefined;
+        if (response === undefined) throw new Error(`${name} is not enrolled`);
+        terminal.enrol(response.membership);
+        left -= 1;
+      });
+    }
+    if (!this.run(after(this.now, seconds(600)), () => left === 0)) throw new Error('not enrolled');
+  }
+
+  #ask(ask: (answered: (reply: Reply) => void) => void): Reply | undefined {
+    let got: Reply | undefined;
+    ask((reply) => {
+      got = reply;
+    });
+    this.run(after(this.now, seconds(10)), () => got !== undefined);
+    return got;
+  }
+}
+
+const POLL_SECONDS = 3;
+
+/** What the options say of each access link, each way. */
+export function channelFaults(options: Options): ChannelFaults {
+  return {
+    ...CLEAN_CHANNEL,
+    loss: options['udp.loss'],
+    burst: options['udp.burst'],
+    delayMs: options['udp.delay'] / 2,
+    jitterMs: options['udp.jitter'],
+    reorder: options['udp.reorder'],
+    duplicate: options['udp.duplicate'],
+    replay: options['udp.replay'],
+    corrupt: options['udp.corrupt'],
+    truncate: options['udp.truncate'],
+    grow: options['udp.grow'],
+    mtuBytes: options['udp.mtu'] - 28,
+    bytesPerSecond: options['udp.rate'] === 0 ? Infinity : options['udp.rate'],
+    queueMs: options['udp.queue'],
+  };
+}
