@@ -52,12 +52,14 @@ export class NetworkAgenda {
 
   /** Lets time pass; NEVER: until nothing is left to do. */
   run(until: Micros = NEVER): void {
-    while (this.#errands.next() <= until) {
-      this.now = this.#errands.next();
-      if (this.now === NEVER) return;
+    for (;;) {
+      const next = this.#errands.next();
+      if (next > until || next === NEVER) break;
+      this.now = next;
+
       this.#errands.popDue(this.now)?.run();
     }
-    this.now = until;
+    if (until !== NEVER) this.now = until;
   }
 
   /** Lets so much time pass. */

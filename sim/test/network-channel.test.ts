@@ -81,36 +81,33 @@ t.test('a rate spreads datagrams exactly, and the queue holds exactly its time',
   t.equal(channel.carry(after(START, 1_000), new Uint8Array(1)).length, 1, '4.000 ms are not');
 });
 
-t.test(
-  'no interval sees more than the rate, no datagram waits longer than the queue',
-  async (t) => {
-    fc.assert(
-      fc.property(
-        fc.integer({ min: 2_000, max: 10_000_000 }),
-        fc.integer({ min: 1, max: 1_000 }),
-        fc.array(fc.tuple(fc.nat(20_000), fc.integer({ min: 1, max: 1_500 })), { maxLength: 60 }),
-        (bytesPerSecond, queueMs, sends) => {
-          const channel = channelOf({ delayMs: 0, bytesPerSecond, queueMs });
-          let now: Micros = START;
-          let freeAt: number = START;
-          for (const [wait, length] of sends) {
-            now = after(now, wait);
-            const arrivals = channel.carry(now, new Uint8Array(length));
-            const begin = Math.max(now, freeAt);
-            if (begin - now > ms(queueMs)) {
-              if (arrivals.length !== 0) return false;
-              continue;
-            }
-            freeAt = begin + (length * 1e6) / bytesPerSecond;
-            if (arrivals.length !== 1 || arrivals[0].at !== Math.ceil(freeAt)) return false;
+t.test('no interval sees more than the rate, no datagram waits longer than the queue', async () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 2_000, max: 10_000_000 }),
+      fc.integer({ min: 1, max: 1_000 }),
+      fc.array(fc.tuple(fc.nat(20_000), fc.integer({ min: 1, max: 1_500 })), { maxLength: 60 }),
+      (bytesPerSecond, queueMs, sends) => {
+        const channel = channelOf({ delayMs: 0, bytesPerSecond, queueMs });
+        let now: Micros = START;
+        let freeAt: number = START;
+        for (const [wait, length] of sends) {
+          now = after(now, wait);
+          const arrivals = channel.carry(now, new Uint8Array(length));
+          const begin = Math.max(now, freeAt);
+          if (begin - now > ms(queueMs)) {
+            if (arrivals.length !== 0) return false;
+            continue;
           }
-          return channel.counts.queue + sends.length >= channel.carried;
-        },
-      ),
-      { numRuns: 300 },
-    );
-  },
-);
+          freeAt = begin + (length * 1e6) / bytesPerSecond;
+          if (arrivals.length !== 1 || arrivals[0].at !== Math.ceil(freeAt)) return false;
+        }
+        return channel.counts.queue + sends.length >= channel.carried;
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
 
 t.test('jitter keeps the order, reordering does not', async (t) => {
   const jittery = sendMany(channelOf({ delayMs: 10, jitterMs: 30 }), 2_000).flat();
@@ -218,7 +215,7 @@ const anyFaults: fc.Arbitrary<ChannelFaults> = fc.record({
   queueMs: fc.nat(1_000),
 });
 
-t.test('any faults: nothing vanishes or appears without a name, time goes on', async (t) => {
+t.test('any faults: nothing vanishes or appears without a name, time goes on', async () => {
   fc.assert(
     fc.property(anyFaults, fc.nat(), (faults, seed) => {
       const channel = channelOf(faults, seed);

@@ -77,7 +77,7 @@ for (const mapping of DEPENDENCES)
         t.equal(nat.inbound(NOW, paths.of('203.0.113.1', 1_025), x), undefined, 'unmapped');
       });
 
-t.test('RFC 4787 REQ-5: a mapping lives its timeout to the microsecond', async (t) => {
+t.test('RFC 4787 REQ-5: a mapping lives its timeout to the microsecond', async () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 600 }), fc.nat(10 ** 9), (timeoutSeconds, wait) => {
       const { nat, paths } = boxOf({ timeoutSeconds, refreshesInbound: false, ports: 'random' });
@@ -200,7 +200,7 @@ t.test(
   },
 );
 
-t.test('no two sockets ever share an external port, whatever happens', async (t) => {
+t.test('no two sockets ever share an external port, whatever happens', async () => {
   const action = fc.record({
     wait: fc.nat(40),
     socket: fc.nat(7),
