@@ -18,6 +18,11 @@ export const SHELL_LIMITS = {
   pinLookMs: 100,
   /** Outputs of the core that one drain takes out before the loop lets inputs in. */
   stepsMax: 10_000,
+  /**
+   * Turns of the event loop between what was published and a flush, which holds up the process: in
+   * two of them it has gone through a broker in this process and its TLS to the kernel.
+   */
+  turnsBeforeFlush: 3,
   /** Commands and enrolments that wait for the core's reply. */
   repliesMax: 1_024,
   /** Operators who watch. */

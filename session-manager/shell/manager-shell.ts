@@ -3,6 +3,7 @@
 // for a timer on the way of an introduction: its only delay is the flush of its grant.
 
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { sameBytes } from '../../protocol/bytes.ts';
 import type { OperatorLimits } from '../../protocol/consent/allow-list.ts';
 import { MANAGER_FILTERS, answerTopic, parseTopic } from '../../protocol/control/topics.ts';
@@ -370,6 +371,8 @@ class ManagerShell implements RunningManager {
   async #persist(batch: number, writes: readonly Write[]): Promise<void> {
     const { clock, log } = this.#options;
     try {
+      // A flush holds up the process; what was published before it is still on its way out of it.
+      for (let turn = 0; turn < SHELL_LIMITS.turnsBeforeFlush; turn++) await setImmediate();
       await this.#opened.store.write(writes);
     } catch (error) {
       const code = errorCode(error);

@@ -25,6 +25,8 @@ import {
   managerPublicKey,
   startManager,
 } from '../../session-manager/shell/manager-shell.ts';
+import { openLmdbStore } from '../../session-manager/shell/store-lmdb.ts';
+import type { Store } from '../../session-manager/shell/store.ts';
 
 const TICKET_SECONDS = 600;
 
@@ -59,6 +61,8 @@ interface TownOptions {
   readonly explain?: boolean;
   /** How often callers may ask in vain. */
   readonly rates?: RateLimits;
+  /** The manager's store, from the one that it would have. */
+  readonly storeOf?: (real: Store) => Store;
 }
 
 /** Opens a town without terminals. */
@@ -74,7 +78,8 @@ export async function openTown(options: TownOptions = {}): Promise<Town> {
   const broker = await startBroker({ ...shared, ...(tls && { tls }), managerKeys: [key] });
   const connect = (): Duplex => broker.connect();
   const pinFile = join(server, 'tls.pin');
-  const { policy, explain, rates } = options;
+  const { policy, explain, rates, storeOf } = options;
+  const store = storeOf?.(await openLmdbStore({ folder: join(server, 'store') }));
   const manager = await startManager({
     ...shared,
     tls,
@@ -84,6 +89,7 @@ export async function openTown(options: TownOptions = {}): Promise<Town> {
     ...(policy && { policy }),
     ...(explain === undefined ? {} : { explain }),
     ...(rates && { rates }),
+    ...(store && { store }),
   });
   await manager.ready;
   const agents: Agent[] = [];
