@@ -1,0 +1,182 @@
+// Deliberate bugs of the trigger broker: logins, memberships, revocations, rights, addresses,
+// triggers.
+
+import type { Sabotage } from './sabotage.ts';
+
+/** In broker/. */
+export const BROKER_SABOTAGES: readonly Sabotage[] = [
+  {
+    name: 'login-token-taken-twice',
+    core: 'broker',
+    file: 'broker/used-nonces.ts',
+    find: 'if (this.#forgetAt.has(key)) return false;',
+    replace: '',
+    why: 'who recorded one login is let in with it for twelve minutes',
+  },
+  {
+    name: 'revoked-device-logs-in',
+    core: 'broker',
+    file: 'broker/memberships.ts',
+    find: "if (this.#revocations.isVoid(held)) return 'revoked';",
+    replace: '',
+    why: 'a terminal that was shut out comes back at once',
+    source: 'threats §5, invariant 1: revocation',
+  },
+  {
+    name: 'revoked-device-stays-connected',
+    core: 'broker',
+    file: 'broker/memberships.ts',
+    find: 'if (seated.held.manager === manager && this.#revocations.isVoid(seated.held))',
+    replace: 'if (seated.held.manager !== manager && this.#revocations.isVoid(seated.held))',
+    why: 'a terminal that was shut out stays until it leaves by itself',
+    source: 'threats §5, invariant 1: revocation',
+  },
+  {
+    name: 'revocation-lists-nobody',
+    core: 'broker',
+    file: 'broker/revocations.ts',
+    find: 'return issuedAt < newest.notBefore || newest.devices.has(device);',
+    replace: 'return issuedAt < newest.notBefore;',
+    why: 'the manager shuts a terminal out and the broker does not care',
+    source: 'threats §5, invariant 1: revocation',
+  },
+  {
+    name: 'older-revocation-list-believed',
+    core: 'broker',
+    file: 'broker/revocations.ts',
+    find: 'if (last !== undefined && list.sequence <= last.sequence) return undefined;',
+    replace: '',
+    why: 'an old list that arrives late, or is shown again, brings somebody back',
+  },
+  {
+    name: 'lets-in-without-a-list',
+    core: 'broker',
+    file: 'broker/memberships.ts',
+    find: "if (this.#revocations.isStale(now, held.manager)) return 'no-list';",
+    replace: '',
+    why: 'a broker that was started anew lets in who was shut out an hour ago',
+  },
+  {
+    name: 'only-one-connection-counts',
+    core: 'broker',
+    file: 'broker/triggers.ts',
+    find: 'if (link.connections === 0) this.#links.delete(device);',
+    replace: 'this.#links.delete(device);',
+    why: 'the old connection of a terminal ends, and the new one is never handed a call',
+  },
+  {
+    name: 'subscription-outlives-its-connection',
+    core: 'broker',
+    file: 'broker/triggers.ts',
+    find: 'link.connections += 1; link.subscribed = false;',
+    replace: 'link.connections += 1;',
+    why: 'a call is handed to a connection that does not listen yet, and is lost',
+  },
+  {
+    name: 'trigger-handed-twice',
+    core: 'broker',
+    file: 'broker/triggers.ts',
+    find: 'this.#handed.set(triggerKey(device, request), at);',
+    replace: '',
+    why: 'a manager that asks again after a lost link wakes the callee again',
+  },
+  {
+    name: 'trigger-handed-after-its-deadline',
+    core: 'broker',
+    file: 'broker/triggers.ts',
+    find: 'const due = after(now, ms(message.deadlineMs));',
+    replace: 'const due = after(now, ms(LIMITS.waitMsMax));',
+    why: 'a sleeper is asked about calls of yesterday, whose callers are long gone',
+  },
+  {
+    name: 'newer-trigger-replaces-the-waiting-one',
+    core: 'broker',
+    file: 'broker/triggers.ts',
+    find: 'const ofDevice = this.#waiting.get(trigger.device) ?? new Map();',
+    replace: 'const ofDevice = new Map();',
+    why: 'of two who call a sleeper only the last one is heard',
+  },
+  {
+    name: 'waiting-trigger-kept-after-the-poll',
+    core: 'broker',
+    file: 'broker/triggers.ts',
+    find:
+      'for (const waiting of this.#waiting.get(device)?.values() ?? []) { ' +
+      'this.#remove(waiting);',
+    replace: 'for (const waiting of this.#waiting.get(device)?.values() ?? []) {',
+    why: 'at each poll a sleeper is handed once more what it has had',
+    source: 'threats §5, invariant 7: memory under its bound',
+  },
+  {
+    name: 'address-answered-without-waiting',
+    core: 'broker',
+    file: 'broker/addresses.ts',
+    find: 'if (full || waitMs === 0 || this.#isComplete(query)) {',
+    replace: 'if (full || waitMs >= 0 || this.#isComplete(query)) {',
+    why: 'a callee whose socket opens a little late is never reached',
+  },
+  {
+    name: 'address-query-never-answered-late',
+    core: 'broker',
+    file: 'broker/addresses.ts',
+    find:
+      'for (const query of this.#waiting.get(key) ?? []) if (this.#isComplete(query)) ' +
+      'this.#answer(query);',
+    replace: '',
+    why: 'each set-up whose record comes after the query takes a second longer, or fails',
+  },
+  {
+    name: 'record-of-another-terminal-answered',
+    core: 'broker',
+    file: 'broker/addresses.ts',
+    find: 'return held === undefined ? [] : [{ device, record, candidates: held.candidates }];',
+    replace:
+      'const other = [...this.#records.values()].find((one) => one.candidates.length > 0); ' +
+      'return held === undefined ? [] : [{ device, record, candidates: (other ?? ' +
+      'held).candidates }];',
+    why: 'the two are told the address of a third',
+    source: 'threats §5, invariant 5: to a refused address nothing',
+  },
+  {
+    name: 'one-record-for-each-terminal',
+    core: 'broker',
+    file: 'broker/addresses.ts',
+    find: 'if (own.size > LIMITS.recordsPerDeviceMax)',
+    replace: 'if (own.size > 2)',
+    why: 'a terminal with a few calls at once is told to nobody',
+  },
+  {
+    name: 'terminal-may-speak-for-another',
+    core: 'broker',
+    file: 'broker/rights.ts',
+    find: "packet.topic === topic('up', party.device) ||",
+    replace: "parseTopic(packet.topic)?.of === 'up' ||",
+    why: 'a terminal says things to the manager in the name of another',
+  },
+  {
+    name: 'terminal-may-listen-to-another',
+    core: 'broker',
+    file: 'broker/rights.ts',
+    find: "const isOwn = (device, name) => name === topic('call', device) ||",
+    replace: "const isOwn = (device, name) => parseTopic(name)?.of === 'call' ||",
+    why: 'a terminal hears who calls another one, and when',
+  },
+  {
+    name: 'address-query-of-anybody',
+    core: 'broker',
+    file: 'broker/rights.ts',
+    find: "if (party.of === 'terminal') { return (packet.topic",
+    replace:
+      "if (packet.topic === QUERY_TOPIC) return true; if (party.of === 'terminal') { " +
+      'return (packet.topic',
+    why: 'a terminal asks the broker for addresses as if it were the manager',
+  },
+  {
+    name: 'poll-says-that-nothing-was-handed',
+    core: 'broker',
+    file: 'broker/triggers.ts',
+    find: "kind: 'polled', handed });",
+    replace: "kind: 'polled', handed: 0 });",
+    why: 'a sleeper goes back to sleep before it has read what was handed to it',
+  },
+];

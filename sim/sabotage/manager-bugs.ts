@@ -1,0 +1,365 @@
+// Deliberate bugs of the session manager: introductions, grants, sessions and their ends, the log,
+// revocations, channels.
+
+import type { Sabotage } from './sabotage.ts';
+
+/** In session-manager/. */
+export const MANAGER_SABOTAGES: readonly Sabotage[] = [
+  {
+    name: 'addresses-queried-after-a-no',
+    core: 'session-manager',
+    file: 'session-manager/introductions.ts',
+    find:
+      'if (answer !== undefined) this.#query(now, introduction, parties, ' +
+      'answer.record); return true;',
+    replace:
+      'this.#query(now, introduction, parties, answer?.record ?? introduction.connect.record); ' +
+      'return true;',
+    why: 'the manager asks where somebody is who has said no',
+    source: 'threats §5, invariant 5: to a refused address nothing',
+  },
+  {
+    name: 'introduced-after-a-no',
+    core: 'session-manager',
+    file: 'session-manager/introductions.ts',
+    find: 'if (!terms.allowed || record === undefined) return undefined;',
+    replace: 'if (record === undefined && !terms.allowed) return undefined;',
+    why: 'whatever the entries say, an answer with a record is taken for a yes',
+  },
+  {
+    name: 'verdict-judged-for-any-service',
+    core: 'session-manager',
+    file: 'session-manager/introductions.ts',
+    find: 'const terms = judge(message.entries, {',
+    replace:
+      'const terms = judge(message.entries.map((entry) => ({ ...entry, services: undefined })), {',
+    why: 'who may send files opens a shell',
+  },
+  {
+    name: 'refusal-leaves-at-once',
+    core: 'session-manager',
+    file: 'session-manager/introductions.ts',
+    find:
+      'if (answer !== undefined) this.#query(now, introduction, parties, ' +
+      'answer.record); return true;',
+    replace:
+      'if (answer !== undefined) this.#query(now, introduction, parties, answer.record); ' +
+      'else this.#refuse(now, introduction); return true;',
+    why: 'who is refused within a second knows that the callee is there and does not want',
+  },
+  {
+    name: 'unknown-name-refused-at-once',
+    core: 'session-manager',
+    file: 'session-manager/introductions.ts',
+    find:
+      'if (introduction.parties !== undefined) this.#ask(now, introduction, ' +
+      'introduction.parties);',
+    replace:
+      'if (introduction.parties !== undefined) this.#ask(now, introduction, ' +
+      'introduction.parties); ' +
+      'else this.#refuse(now, introduction);',
+    why: 'anybody finds out which names there are',
+  },
+  {
+    name: 'answered-request-begins-again',
+    core: 'session-manager',
+    file: 'session-manager/introductions.ts',
+    find: 'if (this.#underWay.has(key) || this.#repeat(now, from, key)) return;',
+    replace: 'if (this.#underWay.has(key)) return;',
+    why: 'an answer that was lost costs a second introduction: the callee is woken twice',
+    source: 'commit 15cfd63',
+  },
+  {
+    name: 'request-repeated-while-open-asks-again',
+    core: 'session-manager',
+    file: 'session-manager/introductions.ts',
+    find: 'if (this.#underWay.has(key) || this.#repeat(now, from, key)) return;',
+    replace:
+      'const open = this.#underWay.get(key); ' +
+      "if (open?.state === 'asked' && open.parties !== undefined) " +
+      'this.#trigger(now, open, open.parties, randomRequestId(this.#context.options.rng)); ' +
+      'if (open !== undefined || this.#repeat(now, from, key)) return;',
+    why: 'each repetition of a call wakes the callee once more',
+  },
+  {
+    name: 'question-never-leaves-the-desk',
+    core: 'session-manager',
+    file: 'session-manager/friends.ts',
+    find: 'close(desk, question); const friend',
+    replace: 'const friend',
+    why: 'after two dozen calls nobody reaches that callee any more',
+    source: 'threats §5, invariant 7: memory under its bound',
+  },
+  {
+    name: 'stranger-stays-counted',
+    core: 'session-manager',
+    file: 'session-manager/friends.ts',
+    find:
+      'if (desk.open.get(question) === false) countStranger(desk, question, -1); ' +
+      'desk.open.delete(question);',
+    replace:
+      'desk.open.delete(question); ' +
+      'if (desk.open.get(question) === false) countStranger(desk, question, -1);',
+    why: 'after four calls a stranger reaches a busy callee no more',
+  },
+  {
+    name: 'seconds-of-the-callee-ignored',
+    core: 'session-manager',
+    file: 'protocol/consent/allow-list.ts',
+    find:
+      'const seconds = Math.min(secondsWanted, verdict.seconds ?? Infinity, ' +
+      'operator.secondsMax,',
+    replace: 'const seconds = Math.min(secondsWanted, operator.secondsMax,',
+    why: 'the caller’s wish wins over the callee’s list',
+    source: 'threats §5, invariant 4: the grant',
+  },
+  {
+    name: 'bytes-of-the-callee-ignored',
+    core: 'session-manager',
+    file: 'protocol/consent/allow-list.ts',
+    find: 'const bytes = least(want.bytes ?? current?.bytes, verdict.bytes, operator.bytesMax);',
+    replace: 'const bytes = least(want.bytes ?? current?.bytes, operator.bytesMax);',
+    why: 'the caller’s wish wins over the callee’s list',
+    source: 'threats §5, invariant 4: the grant',
+  },
+  {
+    name: 'each-end-its-own-key',
+    core: 'session-manager',
+    file: 'session-manager/introductions.ts',
+    find:
+      "this.#context.sendDown(callee.id, { kind: 'addressNotice', request: " +
+      'answer.nonce, ...notice,',
+    replace:
+      "this.#context.sendDown(callee.id, { kind: 'addressNotice', request: " +
+      'answer.nonce, ...notice, ' +
+      'key: randomBytes(this.#context.options.rng, KEY_BYTES),',
+    why: 'both are told of a talk that cannot come about',
+  },
+  {
+    name: 'told-before-it-is-on-disk',
+    core: 'session-manager',
+    file: 'session-manager/ledger.ts',
+    find: "this.#emit({ kind: 'persist', batch: this.#batch, writes }); return;",
+    replace:
+      "this.#emit({ kind: 'persist', batch: this.#batch, writes }); " +
+      'this.onPersisted(now, this.#batch); return;',
+    why: 'a crash at the wrong moment, and two talk of whom the log knows nothing',
+    source: 'threats §5, invariant 8: every session has its begin',
+  },
+  {
+    name: 'failed-write-tells-nobody',
+    core: 'session-manager',
+    file: 'session-manager/ledger.ts',
+    find: 'for (const fact of lost) fact.failed?.(now, code);',
+    replace: '',
+    why: 'a full disk, and a caller never hears what became of its call',
+  },
+  {
+    name: 'full-disk-loses-ends',
+    core: 'session-manager',
+    file: 'session-manager/ledger.ts',
+    find: 'this.#queue = lost.filter((fact) => fact.failed === undefined);',
+    replace: 'this.#queue = [];',
+    why: 'what could not be written once is never in the log',
+    source: 'threats §5, invariant 8: every session has an end',
+  },
+  {
+    name: 'chain-broken-inside-a-batch',
+    core: 'session-manager',
+    file: 'session-manager/ledger.ts',
+    find: 'const appended = appendLog(this.#suite, head, this.#wall.at(now), entry);',
+    replace:
+      'const before = { ...head, hash: this.#span.head.hash }; ' +
+      'const appended = appendLog(this.#suite, before, this.#wall.at(now), entry);',
+    why: 'a log of a busy day does not verify: an auditor takes it for forged',
+    source: 'threats §5, invariant 8: the log verifies',
+  },
+  {
+    name: 'receipt-for-the-entry-after',
+    core: 'session-manager',
+    file: 'session-manager/ledger.ts',
+    find: 'this.#receipt ??= makeReceipt(this.#key, { ...this.#span.head, at });',
+    replace:
+      'const sequence = this.#span.head.sequence + 1; ' +
+      'this.#receipt ??= makeReceipt(this.#key, { ...this.#span.head, sequence, at });',
+    why: 'terminals hold receipts by which an honest log looks cut',
+    source: 'threats §5, invariant 8: the log verifies',
+  },
+  {
+    name: 'receipt-never-renewed',
+    core: 'session-manager',
+    file: 'session-manager/ledger.ts',
+    find: 'this.#span = this.#nextSpan; this.#receipt = undefined;',
+    replace: 'this.#span = this.#nextSpan;',
+    why: 'the receipts of a year all speak of its first day: the rest can be cut off unseen',
+  },
+  {
+    name: 'end-logged-twice',
+    core: 'session-manager',
+    file: 'session-manager/sessions.ts',
+    find: 'if (row.reason !== undefined) return []; session.row',
+    replace: 'session.row',
+    why: 'each report is another end of the same session',
+    source: 'threats §5, invariant 8: exactly one end',
+  },
+  {
+    name: 'end-said-by-the-callee-not-logged',
+    core: 'session-manager',
+    file: 'session-manager/sessions.ts',
+    find: "return [{ kind: 'ended', session: row.session, reason, by }];",
+    replace: "return by === 'callee' ? [] : [{ kind: 'ended', session: row.session, reason, by }];",
+    why: 'where the callee is the first to report, the log has no end of the session',
+    source: 'threats §5, invariant 8: exactly one end',
+  },
+  {
+    name: 'first-report-closes-the-session',
+    core: 'session-manager',
+    file: 'session-manager/sessions.ts',
+    find: 'return SIDES.every((side) => row[`${side}Report`] !== undefined ||',
+    replace: 'return SIDES.some((side) => row[`${side}Report`] !== undefined ||',
+    why: 'an end that the operator ordered counts as confirmed by both when one has',
+  },
+  {
+    name: 'report-acknowledged-and-forgotten',
+    core: 'session-manager',
+    file: 'session-manager/sessions.ts',
+    find: 'session.row = { ...row, [`${side}Report`]: report };',
+    replace: '',
+    why: 'terminals forget ends that the manager has not kept; it waits for them in vain',
+    source: 'threats §5, invariant 8: what terminals know agrees',
+  },
+  {
+    name: 'session-never-closed-by-time',
+    core: 'session-manager',
+    file: 'session-manager/sessions.ts',
+    find: 'this.#context.deadlines.set(session.closing, after(session.begun, seconds(last)));',
+    replace: '',
+    why: 'a talk whose terminals are both gone is open for ever',
+    source: 'threats §5: timer not re-armed',
+  },
+  {
+    name: 'operators-end-forgotten-at-a-restart',
+    core: 'session-manager',
+    file: 'session-manager/sessions.ts',
+    find: 'if (row.forced) this.orders.restore(session);',
+    replace: '',
+    why: 'the operator ended a talk, the server was restarted, and the talk goes on',
+  },
+  {
+    name: 'operators-end-said-once',
+    core: 'session-manager',
+    file: 'session-manager/end-orders.ts',
+    find: 'for (const session of this.#sessions) this.#request(now, session, SIDES);',
+    replace: '',
+    why: 'an order that a broker lost with its memory is not given again',
+  },
+  {
+    name: 'end-request-to-the-callee-only',
+    core: 'session-manager',
+    file: 'session-manager/end-orders.ts',
+    find: 'if (row[`${side}Report`] !== undefined || this.#isRevoked(row[`${side}Id`])) continue;',
+    replace: "if (side === 'caller' || row[`${side}Report`] !== undefined) continue;",
+    why: 'a callee that is out of reach keeps a talk alive that the operator ended',
+  },
+  {
+    name: 'talks-of-a-revoked-device-go-on',
+    core: 'session-manager',
+    file: 'session-manager/sessions.ts',
+    find: "const entries = sessions.flatMap((session) => this.#order(now, session, 'revoked'));",
+    replace: 'const entries = [];',
+    why: 'who was shut out talks on until the talk’s own expiry',
+    source: 'threats §5, invariant 1: ends within 30 s of a revocation',
+  },
+  {
+    name: 'revoked-while-written-introduced-all-the-same',
+    core: 'session-manager',
+    file: 'session-manager/introductions.ts',
+    find: 'const isHere = (device) => this.#names.byId(device.id) !== undefined;',
+    replace: 'const isHere = (device) => device.id !== undefined;',
+    why: 'a terminal that was revoked while the disk was busy still gets its introduction',
+    source: 'threats §5, invariant 1: a session only if',
+  },
+  {
+    name: 'revocation-list-published-once',
+    core: 'session-manager',
+    file: 'session-manager/revocations.ts',
+    find:
+      'this.#context.deadlines.set(this.#next, after(now, ' +
+      'seconds(LIMITS.revocationEverySeconds)));',
+    replace: '',
+    why: 'after a minute every broker takes its list for stale and lets nobody in',
+    source: 'threats §5: timer not re-armed',
+  },
+  {
+    name: 'revoked-devices-forgotten-at-a-restart',
+    core: 'session-manager',
+    file: 'session-manager/revocations.ts',
+    find: 'if (this.#isRecent(now, revoked)) this.#list(now, id, revoked);',
+    replace: '',
+    why: 'the server is restarted, and who was shut out is back',
+    source: 'threats §5, invariant 1: revocation',
+  },
+  {
+    name: 'lost-channel-never-said',
+    core: 'session-manager',
+    file: 'session-manager/channels.ts',
+    find: "sendPlain(device, { kind: 'reseal', request: randomRequestId(rng) });",
+    replace: '',
+    why: 'after a restart of the manager terminals talk into channels that nobody has',
+  },
+  {
+    name: 'open-questions-not-put-again',
+    core: 'session-manager',
+    file: 'session-manager/manager.ts',
+    find: 'this.#introductions.onChannel(now, device); this.#extensions',
+    replace: 'this.#extensions',
+    why: 'a sleeper that makes a new channel never hears who called meanwhile',
+  },
+  {
+    name: 'copy-of-an-identity-not-noticed',
+    core: 'session-manager',
+    file: 'session-manager/clones.ts',
+    find: "return { verdict: 'returned', boots: after };",
+    replace: "return { verdict: 'same', boots: after };",
+    why: 'two machines with the same keys take turns and nobody is told',
+  },
+  {
+    name: 'later-copy-wins',
+    core: 'session-manager',
+    file: 'session-manager/clones.ts',
+    find: "if (state === 'banned') return { verdict: 'banned', boots };",
+    replace: '',
+    why: 'a thief that comes back again and again shuts the owner out',
+  },
+  {
+    name: 'extension-beyond-what-is-open',
+    core: 'session-manager',
+    file: 'session-manager/extensions.ts',
+    find:
+      'if (session.row.reason !== undefined) return this.#fail(extension, ' +
+      "'no-session'); this.#forget",
+    replace: 'this.#forget',
+    why: 'a talk that the operator has just ended is prolonged',
+    source: 'commit 2d4eaf8',
+  },
+  {
+    name: 'extension-limit-of-the-entry-ignored',
+    core: 'session-manager',
+    file: 'protocol/consent/allow-list.ts',
+    find:
+      'if (limited && entry.extend !== true) return REFUSED; const verdict = ' +
+      'bounded(entry, ask.want,',
+    replace:
+      'const verdict = bounded({ ...entry, seconds: undefined, bytes: undefined }, ask.want,',
+    why: 'an entry for ten minutes lets a talk go on all day',
+    source: 'threats §5, invariant 4: the grant',
+  },
+  {
+    name: 'extension-not-told-to-the-callee',
+    core: 'session-manager',
+    file: 'session-manager/extensions.ts',
+    find: 'this.#sendExpiry(session, extension.askers, [callerId, calleeId]);',
+    replace: 'this.#sendExpiry(session, extension.askers, [calleeId]);',
+    why: 'who asked for more time never hears of it',
+  },
+];
