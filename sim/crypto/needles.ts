@@ -13,15 +13,15 @@ const PIECES_MAX = 4;
 /** Positions that are looked up: each this many bytes; a piece has as many entries. */
 const STRIDE_BYTES = 8;
 const WORD_BYTES = 4;
-/** Different byte values in a piece, or it may be padding: random bytes have 15 of 16. */
-const VALUES_MIN = 8;
+/** Different values of the low five bits in a piece, or it may be padding: random bytes have 13. */
+const VALUES_MIN = 6;
 /** Entries of the same word, so that needles which begin alike do not make every look-up slow. */
 const SAME_WORD_MAX = 32;
 /** Needles of each kind that are kept at least, the newest; at most twice as many. */
 export const NEEDLES_KEPT = 10_000;
 
 const ENTRIES_OF_A_NEEDLE = PIECES_MAX * STRIDE_BYTES;
-const FIRST_TABLE_BITS = 12;
+const FIRST_TABLE_BITS = 14;
 /** Bits of the bitmap for each place of the table, as a power of two. */
 const FILTER_BITS_MORE = 3;
 const GOLDEN = 0x9e3779b1 | 0;
@@ -40,9 +40,11 @@ export class Needles {
   /** Every needle in the table; its place here is its number. */
   #all: Needle[] = [];
   #tableBits = FIRST_TABLE_BITS;
-  /** Open addressing: 0, or 1 + number * ENTRIES_OF_A_NEEDLE + piece * STRIDE_BYTES + alignment. */
-  #entries = new Int32Array(1 << FIRST_TABLE_BITS);
-  #words = new Int32Array(1 << FIRST_TABLE_BITS);
+  /**
+   * Open addressing, two numbers a place: 0, or 1 + number * ENTRIES_OF_A_NEEDLE + piece *
+   * STRIDE_BYTES + alignment; and the word.
+   */
+  #table = new Int32Array(2 << FIRST_TABLE_BITS);
   #filter = new Uint8Array(1 << (FIRST_TABLE_BITS + FILTER_BITS_MORE - 3));
   #used = 0;
 
@@ -63,9 +65,9 @@ export class Needles {
       return true;
     }
     kept.push(needle);
-    // A quarter full at most, so that probing stays short.
-    if ((this.#used + ENTRIES_OF_A_NEEDLE) * 4 > this.#entries.length) {
-      this.#tableBits++;
+    // Half full at most, so that probing stays short.
+    if ((this.#used + ENTRIES_OF_A_NEEDLE) * 4 > this.#table.length) {
+      this.#tableBits += 2;
       this.#rebuild();
     } else {
       this.#index(needle);
@@ -99,10 +101,11 @@ export class Needles {
     word: number,
     isAllowed: ((what: string) => boolean) | undefined,
   ): string | undefined {
-    const mask = this.#entries.length - 1;
-    for (let slot = this.#slotOf(word); this.#entries[slot] !== 0; slot = (slot + 1) & mask) {
-      if (this.#words[slot] !== word) continue;
-      const entry = this.#entries[slot] - 1;
+    const table = this.#table;
+    const mask = table.length - 1;
+    for (let slot = this.#slotOf(word); table[slot] !== 0; slot = (slot + 2) & mask) {
+      if (table[slot + 1] !== word) continue;
+      const entry = table[slot] - 1;
       const needle = this.#all[Math.floor(entry / ENTRIES_OF_A_NEEDLE)];
       const from = pieceStart(needle.bytes.length, (entry % ENTRIES_OF_A_NEEDLE) >>> 3);
       const start = at - (entry % STRIDE_BYTES);
@@ -114,18 +117,19 @@ export class Needles {
 
   /** Whether this very needle is known; `piece`: its first that is in the table. */
   #has(bytes: Uint8Array, piece: number): boolean {
-    const mask = this.#entries.length - 1;
+    const table = this.#table;
+    const mask = table.length - 1;
     const word = wordAt(bytes, pieceStart(bytes.length, piece));
-    for (let slot = this.#slotOf(word); this.#entries[slot] !== 0; slot = (slot + 1) & mask) {
-      if (this.#words[slot] !== word) continue;
-      const number = Math.floor((this.#entries[slot] - 1) / ENTRIES_OF_A_NEEDLE);
+    for (let slot = this.#slotOf(word); table[slot] !== 0; slot = (slot + 2) & mask) {
+      if (table[slot + 1] !== word) continue;
+      const number = Math.floor((table[slot] - 1) / ENTRIES_OF_A_NEEDLE);
       if (sameBytes(this.#all[number].bytes, bytes)) return true;
     }
     return false;
   }
 
   #slotOf(word: number): number {
-    return Math.imul(word, GOLDEN) >>> (32 - this.#tableBits);
+    return (Math.imul(word, GOLDEN) >>> (32 - this.#tableBits)) << 1;
   }
 
   #index(needle: Needle): void {
@@ -142,13 +146,14 @@ export class Needles {
   }
 
   #insert(word: number, entry: number): void {
-    const mask = this.#entries.length - 1;
+    const table = this.#table;
+    const mask = table.length - 1;
     let slot = this.#slotOf(word);
-    for (let same = 0; this.#entries[slot] !== 0; slot = (slot + 1) & mask) {
-      if (this.#words[slot] === word && ++same === SAME_WORD_MAX) return;
+    for (let same = 0; table[slot] !== 0; slot = (slot + 2) & mask) {
+      if (table[slot + 1] === word && ++same === SAME_WORD_MAX) return;
     }
-    this.#entries[slot] = entry + 1;
-    this.#words[slot] = word;
+    table[slot] = entry + 1;
+    table[slot + 1] = word;
     this.#used++;
     const bit = Math.imul(word, GOLDEN) >>> (32 - this.#tableBits - FILTER_BITS_MORE);
     this.#filter[bit >>> 3] |= 1 << (bit & 7);
@@ -159,8 +164,7 @@ export class Needles {
     const { secret, plain } = this.#kept;
     this.#all = [];
     this.#used = 0;
-    this.#entries = new Int32Array(1 << this.#tableBits);
-    this.#words = new Int32Array(1 << this.#tableBits);
+    this.#table = new Int32Array(2 << this.#tableBits);
     this.#filter = new Uint8Array(1 << (this.#tableBits + FILTER_BITS_MORE - 3));
     for (const needle of secret) this.#index(needle);
     for (const needle of plain) this.#index(needle);
@@ -188,11 +192,13 @@ function firstPiece(bytes: Uint8Array): number | undefined {
 }
 
 function isTooPlain(bytes: Uint8Array, from: number): boolean {
+  let seen = 0;
   let values = 0;
   for (let at = from; at < from + PIECE_BYTES; at++) {
-    let before = from;
-    while (bytes[before] !== bytes[at]) before++;
-    if (before === at && ++values === VALUES_MIN) return false;
+    const bit = 1 << (bytes[at] & 31);
+    if ((seen & bit) !== 0) continue;
+    seen |= bit;
+    if (++values === VALUES_MIN) return false;
   }
   return true;
 }
