@@ -41,18 +41,23 @@ export function liveness(world: World, workload: Workload): void {
 export function restless(world: World): readonly string[] {
   const rest: string[] = [];
   for (const terminal of world.terminals) {
-    const { core, name, pollSeconds, isRevoked, isClone } = terminal;
+    const { name, pollSeconds, isRevoked, isClone } = terminal;
     if (isClone || isRevoked) continue;
-    const status = core?.status(world.now);
+    const status = terminal.status();
     if (status === undefined) {
       rest.push(`${name} is off`);
       continue;
     }
+    // A machine that slept finds out that its connection is dead when its next ping is not answered.
+    if (terminal.connection?.isDead === true) rest.push(`${name} has a dead link`);
     if (pollSeconds === undefined && !status.registered) rest.push(`${name} is not registered`);
     if (status.calls.length > 0) rest.push(`${name} calls`);
     if (status.talks.length > 0) rest.push(`${name} talks`);
     if (status.endNotices > 0) rest.push(`${name} has ends to report`);
     if (terminal.sockets.length > 0) rest.push(`${name} keeps a socket open`);
+  }
+  if (!world.manager.isLinked || world.manager.connection?.isDead === true) {
+    rest.push('the manager has no link');
   }
   for (const { session } of world.manager.core?.sessions('open') ?? []) {
     rest.push(`session ${session} is open`);

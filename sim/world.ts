@@ -32,7 +32,7 @@ import { CLEAN_CHANNEL, Channel, type ChannelFaults } from './network/channel.ts
 import { type Host, Internet } from './network/internet.ts';
 import { NAT_KINDS, Nat } from './network/nat.ts';
 import type { FaultName } from './happenings.ts';
-import type { Options } from './options.ts';
+import { CALM, type Options } from './options.ts';
 import { PartyClock } from './parties/party-clock.ts';
 import { VirtualBroker } from './parties/virtual-broker.ts';
 import { ENROL_URL, VirtualManager } from './parties/virtual-manager.ts';
@@ -234,22 +234,25 @@ export class World {
     return true;
   }
 
-  /** Enrols everybody and starts the servers and all terminals, before any fault strikes. */
+  /** Enrols everybody and starts the servers and all terminals; then the faults begin. */
   open(): this {
     const { options } = this;
+    this.#set(CALM);
     this.manager.start();
     this.run(after(this.now, seconds(1)), () => this.manager.isLinked);
     this.#enrolAll();
     for (const terminal of this.terminals) terminal.start();
-    const isThere = ({ core, pollSeconds }: VirtualTerminal): boolean =>
-      pollSeconds !== undefined || core?.status(this.now).registered === true;
-    const opening = seconds(OPENING_SECONDS) + ms(40 * options['mqtt.delay']);
+    const isThere = (terminal: VirtualTerminal): boolean =>
+      terminal.pollSeconds !== undefined || terminal.status()?.registered === true;
     let at = 0;
     const isOpen = (): boolean => {
       while (at < this.terminals.length && isThere(this.terminals[at])) at += 1;
       return at === this.terminals.length;
     };
-    this.run(after(this.now, opening), isOpen);
+    if (!this.run(after(this.now, seconds(OPENING_SECONDS)), isOpen)) {
+      this.violate('liveness', 'not everybody is registered in a world without faults');
+    }
+    this.#set(options);
     return this;
   }
 
@@ -279,14 +282,11 @@ export class World {
    */
   calm(options: Options): void {
     this.isFaulty = false;
-    this.options = options;
+    this.#set(options);
     for (const { host, clock } of this.terminals) {
       clock.set(this.now, this.wall);
-      for (const channel of [host.up, host.down]) {
-        if (channel === undefined) continue;
-        channel.faults = channelFaults(options);
-        channel.blackHole(this.now);
-      }
+      host.up?.blackHole(this.now);
+      host.down?.blackHole(this.now);
     }
     this.internet.heal();
     this.manager.clock.set(this.now, this.wall);
@@ -299,6 +299,16 @@ export class World {
       if (terminal.isBanned) terminal.kill();
       terminal.resume(0);
       if (!terminal.isClone && terminal.core === undefined) terminal.start();
+    }
+  }
+
+  /** What the options say holds from now on. */
+  #set(options: Options): void {
+    this.options = options;
+    const faults = channelFaults(options);
+    for (const { host } of this.terminals) {
+      if (host.up !== undefined) host.up.faults = faults;
+      if (host.down !== undefined) host.down.faults = faults;
     }
   }
 

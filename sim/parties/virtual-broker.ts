@@ -109,6 +109,7 @@ export class VirtualBroker {
   }
 
   start(): void {
+    if (this.#core !== undefined) return;
     this.#core = new TriggerBroker({
       suite: this.#world.suiteOf('broker'),
       managerKeys: [this.#managerKey],

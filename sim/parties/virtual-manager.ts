@@ -85,12 +85,16 @@ export class VirtualManager implements BusUser {
   get isLinked(): boolean {
     return this.#isLinked;
   }
+  get connection(): BusConnection | undefined {
+    return this.#connection;
+  }
   /** Everything on its disk, by table. */
   get tables(): ReadonlyMap<Table, ReadonlyMap<string, Uint8Array>> {
     return this.#tables;
   }
 
   start(): void {
+    if (this.#core !== undefined) return;
     const { suite, signing, agreement } = this.keys;
     this.#core = new Manager({
       id: this.clientId,

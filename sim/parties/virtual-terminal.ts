@@ -29,6 +29,7 @@ import type {
   TerminalEvent,
   TerminalInput,
   TerminalOutput,
+  TerminalStatus,
 } from '../../device/terminal-types.ts';
 import { Terminal } from '../../device/terminal.ts';
 import type { PublicKeys } from '../../protocol/control/messages.ts';
@@ -181,6 +182,7 @@ export class VirtualTerminal implements BusUser {
 
   /** Its process begins: the disk is read, the link opened. */
   start(): void {
+    if (this.#core !== undefined) return;
     const { signingKey, localKey, suite, id, name } = this.identity;
     const { signing, agreement } = this.#world.manager.keys;
     this.boots += 1;
@@ -318,6 +320,11 @@ export class VirtualTerminal implements BusUser {
     if (bytes !== undefined)
       this.#world.happen({ kind: 'messageRead', terminal: this, session, bytes });
     return bytes;
+  }
+
+  /** What `nakodo status` would show, by its own clock; undefined while it is off. */
+  status(): TerminalStatus | undefined {
+    return this.#core?.status(this.clock.local(this.#world.now));
   }
 
   // --- the core ----------------------------------------------------------------------------------
@@ -577,6 +584,12 @@ export class VirtualTerminal implements BusUser {
     if (code !== 'cloned') return;
     this.isBanned = true;
     this.#want(false);
+    if (this.#world.isFaulty) return;
+    // Its owner has found the other one, and starts this one again.
+    this.#inAMoment(() => {
+      this.kill();
+      this.start();
+    });
   }
 
   /** The broker did not believe us: a new membership, and the time (device/shell/login.ts). */
