@@ -1,7 +1,7 @@
 // The terminal's shell: drives the core `terminal.ts` between MQTT, UDP, files and the
 // application. Every input is handed to the core and followed by a drain; one timer wakes it. Many
-// agents live in one process (a fleet), so nothing here is shared between them. Long because the
-// one drain loop serves every output of the core.
+// agents live in one process (a fleet), so nothing here is shared between them but the buffers of
+// datagrams. Long because the one drain loop serves every output of the core.
 
 import { DATA_LIMITS } from '../protocol/data/limits.ts';
 import { errorCode, errorMessage } from '../protocol/errors.ts';
@@ -45,6 +45,8 @@ export type { AgentOptions } from './shell/agent-types.ts';
 const STEPS_MAX = 512;
 /** Milliseconds that `stop` gives to talks, and then to end notices. */
 const STOP_MS_MAX = 2_000;
+/** Of all agents here: each needs one only while it drains, and an idle one none. */
+const POOL = new BufferPool(DATA_LIMITS.datagramBytesMax);
 
 interface Calling {
   readonly wish: Wish;
@@ -71,7 +73,6 @@ export class Agent {
   readonly #owner: Owner;
   readonly #receipts: ReceiptStore;
   readonly #sockets: Sockets;
-  readonly #pool: BufferPool;
   readonly #wake: WakeUp;
   readonly #sessions = new Map<SessionId, Session>();
   readonly #calls = new Map<CallId, Calling>();
@@ -111,10 +112,9 @@ export class Agent {
       log,
       answer: (ask, approved) => this.#input({ kind: 'ownerAnswer', ask, approved }),
     });
-    this.#pool = new BufferPool(DATA_LIMITS.datagramBytesMax);
     this.#wake = new WakeUp(clock, () => this.#onWake());
     this.#sockets = new Sockets({
-      pool: this.#pool,
+      pool: POOL,
       bind: () => options.udpBind ?? this.#link.localAddress ?? '127.0.0.1',
       onDatagram: (socket, path, bytes) => {
         if (this.#isStopped) return;
@@ -285,10 +285,10 @@ export class Agent {
         this.#perform(output);
         continue;
       }
-      const buffer = this.#pool.borrow();
+      const buffer = POOL.borrow();
       const transmit = this.#terminal.pollTransmit(this.#clock.now(), buffer);
       if (transmit === undefined) {
-        this.#pool.release(buffer);
+        POOL.release(buffer);
         return this.#terminal.nextTimeout();
       }
       this.#sockets.send(transmit.socket, transmit.path, transmit.size, buffer);
