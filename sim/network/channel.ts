@@ -5,6 +5,7 @@
 // that switching one fault off does not shift the others.
 
 import { MICROS_PER_MS, MICROS_PER_SECOND, type Micros, micros, ms } from '../../protocol/time.ts';
+import { Slab } from './slab.ts';
 
 /** What a channel does to datagrams; shares are fractions of 1, sizes are UDP payload bytes. */
 export interface ChannelFaults {
@@ -76,6 +77,21 @@ export const FAULT_NAMES = [
 /** A fault that can fire. */
 export type FaultName = (typeof FAULT_NAMES)[number];
 
+/** Every fault, fired so far never. */
+export const noFaults = (): Record<FaultName, number> => ({
+  blackHole: 0,
+  mtu: 0,
+  loss: 0,
+  corrupt: 0,
+  truncate: 0,
+  grow: 0,
+  queue: 0,
+  jitter: 0,
+  reorder: 0,
+  duplicate: 0,
+  replay: 0,
+});
+
 /** A datagram and when it comes out; the bytes are the taker's. */
 export interface Arrival {
   readonly at: Micros;
@@ -89,6 +105,8 @@ export const GROW_BYTES_MAX = 64;
 /** Longest UDP payload in IPv4. */
 const DATAGRAM_BYTES_MAX = 65_507;
 const REPLAY_AFTER_MS_MIN = 1;
+/** One for all channels: which memory a copy lies in decides nothing. */
+const copies = new Slab();
 const NOTHING: readonly Arrival[] = [];
 
 /** One direction of one access link. */
@@ -96,19 +114,7 @@ export class Channel {
   /** Whoever sets them changes what becomes of datagrams from then on. */
   faults: ChannelFaults;
   /** How often each fault fired. */
-  readonly counts: Record<FaultName, number> = {
-    blackHole: 0,
-    mtu: 0,
-    loss: 0,
-    corrupt: 0,
-    truncate: 0,
-    grow: 0,
-    queue: 0,
-    jitter: 0,
-    reorder: 0,
-    duplicate: 0,
-    replay: 0,
-  };
+  readonly counts = noFaults();
   /** Datagrams that were given to it, and bytes. */
   carried = 0;
   carriedBytes = 0;
@@ -135,7 +141,7 @@ export class Channel {
 
   /** What becomes of a datagram: 0, 1 or more arrivals (at `now` or later), each with its copy. */
   carry(now: Micros, bytes: Uint8Array): readonly Arrival[] {
-    return this.carryOwn(now, bytes.slice());
+    return this.carryOwn(now, copies.copy(bytes));
   }
 
   /** The same, for bytes that the caller gives away: the first arrival has them. */

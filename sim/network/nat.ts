@@ -62,7 +62,7 @@ export const NAT_KINDS = {
 export type NatKind = keyof typeof NAT_KINDS;
 
 /** Why a box let something drop. */
-export type NatRefusal = 'udpBlocked' | 'full' | 'unmapped' | 'filtered' | 'otherAddress';
+type NatRefusal = 'udpBlocked' | 'full' | 'unmapped' | 'filtered' | 'otherAddress';
 
 /** Remote ends that one mapping remembers; a 256-socket search sends to 2,048 (threats §1.7). */
 const REMOTES_MAX = 4_096;
@@ -89,7 +89,7 @@ interface Mapping {
 }
 
 /** What a box is made of. */
-export interface NatOptions {
+interface NatOptions {
   readonly behaviour: NatBehaviour;
   /** External addresses, used one after the other at each change of address; none: a firewall. */
   readonly addresses?: readonly string[];

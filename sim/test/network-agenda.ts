@@ -6,7 +6,8 @@ import { DeadlineHeap, type Due, notArmed } from '../../protocol/deadlines.ts';
 import { seededRng } from '../../protocol/random.ts';
 import { type Micros, NEVER, after, micros, seconds } from '../../protocol/time.ts';
 import { Channel, type ChannelFaults, CLEAN_CHANNEL } from '../network/channel.ts';
-import { type Attachment, type DropName, type Host, Internet } from '../network/internet.ts';
+import type { Attachment, Host } from '../network/host.ts';
+import { type DropName, Internet } from '../network/internet.ts';
 import { NAT_KINDS, Nat, type NatBehaviour } from '../network/nat.ts';
 
 interface Errand extends Due {

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import type { Path } from '../../protocol/core.ts';
 import { NEVER, after, micros, ms, seconds } from '../../protocol/time.ts';
-import type { Host } from '../network/internet.ts';
+import type { Host } from '../network/host.ts';
 import { NAT_KINDS, type NatKind } from '../network/nat.ts';
 import { BOX_KINDS, NetworkAgenda } from './network-agenda.ts';
 

@@ -6,7 +6,7 @@ import t from 'tap';
 import type { Path } from '../../protocol/core.ts';
 import { seededRng } from '../../protocol/random.ts';
 import { type Micros, after, micros, ms, seconds } from '../../protocol/time.ts';
-import type { Host } from '../network/internet.ts';
+import type { Host } from '../network/host.ts';
 import { type Dependence, NAT_KINDS, Nat, type NatBehaviour } from '../network/nat.ts';
 import { Paths } from '../network/paths.ts';
 import { NetworkAgenda } from './network-agenda.ts';
