@@ -14,6 +14,9 @@ import type { Nat } from './nat.ts';
 import { HOPS_MAX, type Network, Networks, forwardedThrough, isPlace } from './networks.ts';
 import { Paths, isOneFamily } from './paths.ts';
 
+/** What `addHost` gives, for those who hold one. */
+export type { Host };
+
 /** Where datagrams end that no socket hears. */
 export type DropName =
   /** Up or down channel; their own counts say which fault. */
