@@ -6,7 +6,7 @@ SOURCES := $(shell find protocol device broker session-manager sim bench cli -na
   -not -path '*/node_modules/*' 2>/dev/null)
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check build lint fmt trace wire bench bench-against bench-peers prove clean
+.PHONY: demo test check build lint fmt trace wire bench bench-against bench-peers prove sabotage clean
 
 $(INSTALLED): package.json package-lock.json .npmrc
 	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
@@ -72,6 +72,12 @@ bench-peers: out/.built bench/peers/node_modules/.package-lock.json
 # The full doses of the tests; figures go to docs/proof.md.
 prove: out/.built .tap/plugins/node_modules
 	NAKODO_PROVE=1 $(BIN)/tap --reporter=terse --timeout=1800 $(FILES)
+
+# Has the simulator find every deliberate bug of sim/sabotage; fails if it misses one.
+# make sabotage ONLY=allow-list-cached,nonce-starts-again SEEDS=100 JSON=found.json
+sabotage: out/.built
+	@node out/sim/sabotage/hunt.js --only "$(ONLY)" --seeds "$(or $(SEEDS),500)" \
+	  $(if $(JSON),--json "$(JSON)")
 
 clean:
 	rm -rf out .tap

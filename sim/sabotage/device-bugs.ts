@@ -163,7 +163,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     core: 'device',
     file: 'device/sealed-channels.ts',
     find: "topic: 'up', bytes: encodeMessage(hello.message) }); this.#arm(now);",
-    replace: "topic: 'up', bytes: encodeMessage(hello.message) });",
+    replace: "topic: 'up', bytes: encodeMessage(hello.message) }); this.#nextHelloAt = NEVER;",
     why: 'one lost message at the start, and the terminal is never registered',
     source: 'threats §5: timer not re-armed',
   },
