@@ -29,6 +29,7 @@ export type Happening =
       readonly service: string;
       readonly want: { readonly seconds?: number; readonly bytes?: number };
       readonly waitMs: number;
+      readonly extend: boolean;
       readonly isPermitted: boolean;
     }
   /** What a terminal's core tells its owner. */
@@ -90,12 +91,15 @@ export type Happening =
       readonly topic: string;
       readonly bytes: Uint8Array;
     }
+  /** What goes through the seal between a terminal and the manager, in plain words; by its suite. */
+  | { readonly kind: 'sealed' | 'opened'; readonly owner: string; readonly bytes: Uint8Array }
   /** The manager: a session's turn, an entry on disk, an alarm; what the operator ordered. */
   | { readonly kind: 'change'; readonly change: SessionChange }
   | { readonly kind: 'logged'; readonly entry: LogEntry }
   | { readonly kind: 'alarm'; readonly name: string }
   | { readonly kind: 'operatorEnd'; readonly session: SessionId }
-  | { readonly kind: 'revoked'; readonly terminal: VirtualTerminal }
+  /** The operator's order to revoke, and that it is on the manager's disk. */
+  | { readonly kind: 'operatorRevoke' | 'revoked'; readonly terminal: VirtualTerminal }
   /** Applications: what was put into a talk and what came out of it, in this order. */
   | {
       readonly kind: 'wrote' | 'read';
@@ -105,7 +109,8 @@ export type Happening =
       readonly bytes: Uint8Array;
     }
   | {
-      readonly kind: 'finished' | 'readEnd';
+      /** Its writer, or its reader, gives a stream up: RESET_STREAM, STOP_SENDING. */
+      readonly kind: 'finished' | 'readEnd' | 'resetSent' | 'stopSent';
       readonly terminal: VirtualTerminal;
       readonly session: SessionId;
       readonly stream: StreamId;

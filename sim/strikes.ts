@@ -125,11 +125,8 @@ const STRIKES: Partial<Record<OptionName, Strike>> = {
     if (welcome.length <= world.terminals.length / 2 || world.manager.core === undefined)
       return false;
     const terminal = pick(rng, welcome);
-    world.manager.order({ kind: 'revoke', name: terminal.name }, (reply) => {
-      if (reply.kind === 'failed') return;
-      for (const each of world.terminals) if (each.id === terminal.id) each.isRevoked = true;
-      world.happen({ kind: 'revoked', terminal });
-    });
+    world.happen({ kind: 'operatorRevoke', terminal });
+    world.manager.order({ kind: 'revoke', name: terminal.name });
     return true;
   },
   'terminal.clone': (world, rng) => {

@@ -9,6 +9,7 @@
 // where all parts meet.
 
 import type { OperatorLimits } from '../protocol/consent/allow-list.ts';
+import { CHANNEL_ID_BYTES } from '../protocol/control/messages.ts';
 import type { CryptoSuite } from '../protocol/crypto.ts';
 import type { ConnectionConfig } from '../protocol/data/connection-types.ts';
 import { DeadlineHeap, type Due, notArmed } from '../protocol/deadlines.ts';
@@ -122,10 +123,12 @@ export class World {
     const { seed, suite, connection = {}, hearsTraces = false } = options;
     this.seed = seed;
     this.options = options.options;
-    this.connection = connection;
+    this.connection = { ...windowsOf(this.options), ...connection };
     this.hearsTraces = hearsTraces;
     this.crypto = new CryptoWitness(suite, {
       onReuse: ({ owner }) => this.violate('nonces', `${owner} used a nonce twice with one key`),
+      onSeal: (owner, aad, bytes) => this.#onWord('sealed', owner, aad, bytes),
+      onOpen: (owner, aad, bytes) => this.#onWord('opened', owner, aad, bytes),
     });
     this.#late = this.rng('late');
     this.permissions = new Permissions(this.rng('permissions'), {
@@ -312,6 +315,11 @@ export class World {
     }
   }
 
+  /** Of everything that is sealed, only what terminals and manager say to one another is told. */
+  #onWord(kind: 'sealed' | 'opened', owner: string, aad: Uint8Array, bytes: Uint8Array): void {
+    if (aad.length === CHANNEL_ID_BYTES) this.happen({ kind, owner, bytes });
+  }
+
   #step(at: Micros): void {
     if (at > this.now) {
       this.now = at;
@@ -436,6 +444,19 @@ export class World {
 }
 
 const POLL_SECONDS = 3;
+
+/** What the options say of the memory of a talk. */
+function windowsOf(options: Options): Partial<ConnectionConfig> {
+  const bytes = options['work.window'];
+  if (bytes === 0) return {};
+  return {
+    windowBytes: 2 * bytes,
+    windowBytesMax: 4 * bytes,
+    streamWindowBytes: bytes,
+    sendBufferBytes: bytes,
+    sendBufferBytesMax: 2 * bytes,
+  };
+}
 
 /** What the options say of each access link, each way. */
 export function channelFaults(options: Options): ChannelFaults {

@@ -3,7 +3,7 @@
 
 import { HEAD_KEY } from '../../session-manager/log-head.ts';
 import { LogVerifier, type LogVerdict } from '../../session-manager/log-verify.ts';
-import { decodeLogEntry } from '../../session-manager/log.ts';
+import { type LogEntry, decodeLogEntry } from '../../session-manager/log.ts';
 import { RATE_DEFAULTS } from '../../session-manager/limits.ts';
 import {
   type Command,
@@ -283,7 +283,18 @@ export class VirtualManager implements BusUser {
       if (table !== 'log' || value === undefined) continue;
       const entry = decodeLogEntry(value);
       if (entry === undefined) this.#world.violate('log', 'an entry cannot be read');
-      else this.#world.happen({ kind: 'logged', entry });
+      else this.#onLogged(entry);
+    }
+  }
+
+  /** Whoever is revoked in the log is, whatever the operator was told. */
+  #onLogged(entry: LogEntry): void {
+    this.#world.happen({ kind: 'logged', entry });
+    if (entry.kind !== 'revoked') return;
+    for (const terminal of this.#world.terminals) {
+      if (terminal.id !== entry.device) continue;
+      terminal.isRevoked = true;
+      this.#world.happen({ kind: 'revoked', terminal });
     }
   }
 
