@@ -132,6 +132,20 @@ export const OPTION_SPECS = {
   'work.extend': share(0.1, 1, 'calls that ask for more before their end'),
   'work.hold': share(0.1, 0.8, 'talks that go on until something ends them'),
   'work.quota': share(0.05, 0.8, 'calls that ask for fewer bytes than they want to send'),
+  'work.streams': {
+    off: 1,
+    draw: oneOf(2, 3, 5, 8),
+    range: [1, 32],
+    says: 'streams of a talk, at most, opened by either end',
+  },
+  'work.abort': share(0.05, 0.5, 'streams that their writer or their reader gives up'),
+  'work.slow': share(0.05, 0.6, 'streams whose reader takes its time'),
+  'work.window': {
+    off: 0,
+    draw: oneOf(65_536, 131_072, 1_048_576),
+    range: [0, 8_388_608],
+    says: 'bytes that a stream may hold at either end; 0: as much as a terminal lets it',
+  },
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
 /** The name of one option. */

@@ -137,7 +137,8 @@ export class VirtualTerminal implements BusUser {
     this.clock = clock;
     this.pollSeconds = pollSeconds;
     this.isClone = isClone;
-    const label = `terminal/${identity.name}${isClone ? '/clone' : ''}`;
+    // Two clones of one terminal are two machines: what one draws the other never does.
+    const label = `terminal/${identity.name}${isClone ? `/clone${index}` : ''}`;
     this.#rng = world.rng(label);
     this.#faults = world.rng(`${label}/faults`);
     this.isForwarded = host.nats.length > 0 && randomFraction(this.#faults) < FORWARDED_SHARE;
@@ -306,6 +307,29 @@ export class VirtualTerminal implements BusUser {
     }
     this.#world.touch(this);
     return count;
+  }
+
+  openStream(session: SessionId): StreamId | undefined {
+    this.#world.touch(this);
+    return this.talk(session)?.openStream();
+  }
+
+  setWeight(session: SessionId, stream: StreamId, weight: number): void {
+    this.talk(session)?.setWeight(stream, weight);
+  }
+
+  /** Nothing more is written, and what was not delivered is given up. */
+  reset(session: SessionId, stream: StreamId, code: number): void {
+    this.#world.happen({ kind: 'resetSent', terminal: this, session, stream });
+    this.talk(session)?.reset(stream, code);
+    this.#world.touch(this);
+  }
+
+  /** Nothing more is read. */
+  stop(session: SessionId, stream: StreamId, code: number): void {
+    this.#world.happen({ kind: 'stopSent', terminal: this, session, stream });
+    this.talk(session)?.stop(stream, code);
+    this.#world.touch(this);
   }
 
   sendMessage(session: SessionId, bytes: Uint8Array): boolean {
