@@ -103,7 +103,7 @@ function load(bytes: Uint8Array, start: number, length: number): void {
 }
 
 function fillUp(length: number): void {
-  for (let at = length; at % BLOCK_BYTES !== 0; at++) bytesOfWords[at] = 0;
+  for (let at = length; (at & (BLOCK_BYTES - 1)) !== 0; at++) bytesOfWords[at] = 0;
 }
 
 function view(bytes: Uint8Array, start: number, length: number): Uint8Array {
