@@ -60,13 +60,18 @@ export type ScaleOrder =
   | LoadOrder
   | { readonly kind: 'profile' }
   | { readonly kind: 'stages' }
+  | { readonly kind: 'usage' }
   | { readonly kind: 'gauges' };
 
-/** What a process says of itself: bytes after two full collections, microseconds since its start. */
+/** Memory of a process after two full collections. */
 export interface Gauges {
   readonly rssBytes: number;
   readonly heapBytes: number;
   readonly externalBytes: number;
+}
+
+/** What a process has done since it began; processor time in microseconds. */
+export interface Usage {
   readonly userMicros: number;
   readonly systemMicros: number;
   /** Introductions that the other end of a call saw here, and those that its list forbids. */

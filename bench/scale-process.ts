@@ -19,7 +19,14 @@ import {
   startManager,
 } from '../session-manager/shell/manager-shell.ts';
 import { runLoad } from './scale-load.ts';
-import { type Gauges, type ScaleOrder, isAllowed, listOf, nameOf } from './scale-orders.ts';
+import {
+  type Gauges,
+  type ScaleOrder,
+  type Usage,
+  isAllowed,
+  listOf,
+  nameOf,
+} from './scale-orders.ts';
 import { Stages } from './scale-stages.ts';
 
 /** Enrolments, or starts, under way at once. */
@@ -79,15 +86,12 @@ function gauges(): Gauges {
   globalThis.gc?.();
   globalThis.gc?.();
   const { rss, heapUsed, external } = process.memoryUsage();
+  return { rssBytes: rss, heapBytes: heapUsed, externalBytes: external };
+}
+
+function usage(): Usage {
   const { user, system } = process.cpuUsage();
-  return {
-    rssBytes: rss,
-    heapBytes: heapUsed,
-    externalBytes: external,
-    userMicros: user,
-    systemMicros: system,
-    ...seen,
-  };
+  return { userMicros: user, systemMicros: system, ...seen };
 }
 
 async function answer(order: ScaleOrder): Promise<object> {
@@ -111,6 +115,8 @@ async function answer(order: ScaleOrder): Promise<object> {
       return {};
     case 'stages':
       return stages.stop();
+    case 'usage':
+      return usage();
     case 'gauges':
       return gauges();
   }

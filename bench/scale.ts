@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ascending, machine, quantile } from './figures.ts';
-import type { Gauges, LoadReport, ScaleOrder, StageReport } from './scale-orders.ts';
+import type { Gauges, LoadReport, ScaleOrder, StageReport, Usage } from './scale-orders.ts';
 
 const MEMORY_FOLDER = '/dev/shm';
 const KIB = 1_024;
@@ -101,6 +101,7 @@ async function grow(place: Place, from: number, count: number): Promise<void> {
 }
 
 const gaugesOf = (child: ScaleChild): Promise<Gauges> => child.ask<Gauges>({ kind: 'gauges' });
+const usageOf = (child: ScaleChild): Promise<Usage> => child.ask<Usage>({ kind: 'usage' });
 
 interface MemoryRow {
   readonly what: string;
@@ -169,7 +170,7 @@ interface LoadResult {
 async function load(place: Place, rate: number, seconds: number): Promise<LoadResult> {
   const terminals = Number(values['load-terminals']);
   const everybody = [place.server, ...place.crowds];
-  const before = await Promise.all(everybody.map(gaugesOf));
+  const before = await Promise.all(everybody.map(usageOf));
   const begun = performance.now();
   const reports = await Promise.all(
     place.crowds.map((crowd, seed) =>
@@ -184,7 +185,7 @@ async function load(place: Place, rate: number, seconds: number): Promise<LoadRe
     ),
   );
   const took = (performance.now() - begun) / 1e3;
-  const after = await Promise.all(everybody.map(gaugesOf));
+  const after = await Promise.all(everybody.map(usageOf));
   const setUpMs = ascending(reports.flatMap((report) => report.setUpMs));
   const sum = (of: (report: LoadReport) => number): number =>
     reports.reduce((all, report) => all + of(report), 0);

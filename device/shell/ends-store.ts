@@ -26,8 +26,12 @@ const recordFile = v.strictObject({
   }),
 });
 
-/** Milliseconds: longer than a set-up takes, shorter than anybody talks. */
-const BEGINNING_MS = 100;
+/**
+ * Milliseconds that a record waits: longer than a set-up, or an end's acknowledgement, takes, and
+ * shorter than anybody talks. A process that crashes within them reports an end as `restarted`, or
+ * leaves it to the other end.
+ */
+const WAIT_MS = 100;
 
 /** Writes of one session follow one another; of several waiting ones only the last is done. */
 interface Pending {
@@ -50,6 +54,8 @@ export class EndsStore {
   readonly #pending = new Map<SessionId, Pending>();
   /** The newest record of each talk that waits for its moment. */
   readonly #waiting = new Map<SessionId, Waiting>();
+  /** Those that have, or may have, a file. */
+  readonly #onDisk = new Set<SessionId>();
 
   constructor(folder: string) {
     this.#folder = folder;
@@ -68,6 +74,7 @@ export class EndsStore {
       throw fileError(error, this.#folder, 'read');
     }
     for (const session of names.filter(isSessionId).slice(0, LIMITS.endNoticesMax)) {
+      this.#onDisk.add(session);
       records.push(await this.#read(session, log));
     }
     return records;
@@ -75,20 +82,24 @@ export class EndsStore {
 
   /**
    * Keeps a record (or, undefined, forgets the session's) in a moment: nobody waits for the disk,
-   * and opening a file takes time that a set-up has not. A beginning waits BEGINNING_MS, and is
-   * not written at all if its end comes first. @throws NakodoError
+   * and opening a file takes time that a set-up has not. A record waits WAIT_MS, and is not written
+   * at all if it is overtaken: a short talk whose end is acknowledged at once writes nothing.
+   * @throws NakodoError
    */
   keep(session: SessionId, record: StoredEnd | undefined): Promise<void> {
     const overtaken = this.#waiting.get(session);
     if (overtaken !== undefined) clearTimeout(overtaken.timer);
     overtaken?.resolve();
-    const isBeginning = record !== undefined && record.reason === undefined;
+    if (record === undefined && !this.#onDisk.has(session) && !this.#pending.has(session)) {
+      this.#waiting.delete(session);
+      return Promise.resolve();
+    }
     return new Promise((resolve, reject) => {
       const write = (): void => {
         this.#waiting.delete(session);
         this.store(session, record).then(resolve, reject);
       };
-      const timer = setTimeout(write, isBeginning ? BEGINNING_MS : 0);
+      const timer = setTimeout(write, record === undefined ? 0 : WAIT_MS);
       this.#waiting.set(session, { timer, write, resolve });
     });
   }
@@ -121,8 +132,13 @@ export class EndsStore {
     try {
       while (pending.again) {
         pending.again = false;
-        if (pending.wanted === undefined) await removeFile(path);
-        else await writeFileAtomic(path, recordText(pending.wanted), 0o600);
+        if (pending.wanted === undefined) {
+          await removeFile(path);
+          this.#onDisk.delete(session);
+        } else {
+          this.#onDisk.add(session);
+          await writeFileAtomic(path, recordText(pending.wanted), 0o600);
+        }
       }
     } finally {
       this.#pending.delete(session);

@@ -1,12 +1,14 @@
 // The small parts of the terminal's shell on real files: addresses, ends, the list at that very
 // moment.
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { watch } from 'node:fs';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { dose } from '../../protocol/test/dose.ts';
+import { until } from '../../protocol/test/until.ts';
 import { NO_COUNTS } from '../../protocol/ends.ts';
 import { type SessionId, randomSessionId } from '../../protocol/ids.ts';
 import { Clock } from '../../protocol/io/clock.ts';
@@ -65,6 +67,25 @@ t.test('S5007: ends are kept in order, found again, and forgotten', async (t) =>
   void store.store(session, undefined);
   await store.settled();
   t.strictSame(await store.load(silentLog), []);
+});
+
+t.test('S5007: an end that is acknowledged at once costs the disk nothing', async (t) => {
+  const home = await openHome(await folder(t));
+  const store = new EndsStore(home.ends);
+  const [short, long] = [randomSessionId(entropy), randomSessionId(entropy)];
+  const written: string[] = [];
+  const watcher = watch(home.ends, (_, name) => written.push(String(name)));
+  t.teardown(() => watcher.close());
+  const begun = { reason: undefined, counts: NO_COUNTS };
+  const kept = store.keep(long, { session: long, ...begun });
+  void store.keep(short, { session: short, ...begun });
+  void store.keep(short, { session: short, reason: 'done', counts: NO_COUNTS });
+  await store.keep(short, undefined);
+  await kept;
+  await until(() => written.includes(long));
+  t.notOk(written.includes(short), 'neither written nor removed');
+  await store.keep(long, undefined);
+  t.strictSame(await readdir(home.ends), [], 'what was written is removed');
 });
 
 t.test(

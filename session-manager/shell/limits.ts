@@ -23,6 +23,11 @@ export const SHELL_LIMITS = {
    * two of them it has gone through a broker in this process and its TLS to the kernel.
    */
   turnsBeforeFlush: 3,
+  /**
+   * Milliseconds from one commit to the next where there is that much to write: a flush stops the
+   * loop, so that facts which come meanwhile share one. Whoever comes alone waits for nobody.
+   */
+  commitGapMs: 4,
   /** Commands and enrolments that wait for the core's reply. */
   repliesMax: 1_024,
   /** Operators who watch. */

@@ -1,9 +1,10 @@
 // The session manager as a process sees it: identity and store in the home, the link to the broker,
 // enrolment over HTTPS, and the core between them. One input → drain → one timer. Nothing waits
-// for a timer on the way of an introduction: its only delay is the flush of its grant.
+// for a timer on the way of an introduction, its only delay is the flush of its grant; unless there
+// are so many that they share one.
 
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate } from 'node:timers/promises';
 import { sameBytes } from '../../protocol/bytes.ts';
 import type { OperatorLimits } from '../../protocol/consent/allow-list.ts';
 import { MANAGER_FILTERS, answerTopic, parseTopic } from '../../protocol/control/topics.ts';
@@ -155,6 +156,7 @@ class ManagerShell implements RunningManager {
   #onReady = (): void => {};
   #lastReply = 0;
   #writing: Promise<void> = Promise.resolve();
+  #committedAtMs = Number.NEGATIVE_INFINITY;
   #draining = false;
   #closed = false;
 
@@ -370,10 +372,14 @@ class ManagerShell implements RunningManager {
 
   async #persist(batch: number, writes: readonly Write[]): Promise<void> {
     const { clock, log } = this.#options;
+    // What comes in the meantime is written together, next.
+    const waitMs = this.#committedAtMs + SHELL_LIMITS.commitGapMs - performance.now();
+    if (waitMs > 0) await delay(Math.ceil(waitMs));
     try {
       // A flush holds up the process; what was published before it is still on its way out of it.
       for (let turn = 0; turn < SHELL_LIMITS.turnsBeforeFlush; turn++) await setImmediate();
       await this.#opened.store.write(writes);
+      this.#committedAtMs = performance.now();
     } catch (error) {
       const code = errorCode(error);
       log.error('store-write-failed', { code, message: errorMessage(error) });
