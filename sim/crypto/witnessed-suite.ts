@@ -1,8 +1,8 @@
-// A CryptoSuite that tells on those who use it: every key of a simulated world, every (key, nonce)
-// pair that sealed something, over all restarts; messages that are opened and were never sealed; and
-// whether a key or a piece of plaintext stands in what leaves a party. Nothing here changes what
-// the suite behind it does. Hostile parties belong behind the same witness, or what they seal by
-// rights looks like a forgery.
+// A CryptoSuite that tells on those who use it: every key of a simulated world; every (key, nonce)
+// pair that sealed something, over all restarts; messages that are opened and were never sealed;
+// and whether a key or a piece of plaintext stands in what leaves a party. Nothing here changes
+// what the suite behind it does. Hostile parties belong behind the same witness, or what they seal
+// by rights looks like a forgery.
 
 import {
   type AeadKey,
@@ -23,7 +23,7 @@ interface NonceReuse {
   readonly nonce: Uint8Array;
 }
 
-/** What a witness says while the cores run; whoever is called may throw, and the core's call ends. */
+/** What a witness says while the cores run. What these throw goes through the core that called. */
 interface WitnessCalls {
   /**
    * A pair of key and nonce seals for the second time. The same content counts too: the cores keep
@@ -77,7 +77,7 @@ export class CryptoWitness {
       },
       verify: (publicKey, message, signature) => inner.verify(publicKey, message, signature),
       blake2s: (message) => inner.blake2s(message),
-      // The key, not the outcome: that is a tag as often as a key, and as a key it comes here again.
+      // The key and not the outcome: that is as often a tag, and as a key it comes here again.
       hmacBlake2s: (key, message) => {
         this.registerSecret(key, macKey);
         return inner.hmacBlake2s(key, message);
@@ -105,7 +105,7 @@ export class CryptoWitness {
 
   /**
    * What secret or plaintext stands in these bytes, in whole or by half: `aead key of house`, or
-   * what it was registered as. `isAllowed`: what may stand there, as a party's own keys on its disk.
+   * what it was registered as. `isAllowed`: what may stand there, as own keys on a party's disk.
    */
   findSecret(bytes: Uint8Array, isAllowed?: (what: string) => boolean): string | undefined {
     return this.#needles.find(bytes, isAllowed);
