@@ -24,6 +24,9 @@ interface Person {
 
 /** Seconds of the longest talk that a list permits: worlds come to rest in minutes. */
 export const LIST_SECONDS_MAX = 20;
+/** Beyond it nobody knows everybody. */
+const CROWD = 64;
+const KNOWN_IN_A_CROWD = 8;
 const SERVICES = ['pipe', 'file', 'port:22'];
 
 /** The services that terminals of a world offer. */
@@ -34,6 +37,10 @@ export class Permissions {
   readonly #rng: Rng;
   readonly #askShare: number;
   readonly #people: Person[] = [];
+  readonly #names: Name[] = [];
+  readonly #idOf = new Map<Name, DeviceId>();
+  readonly #known = new Map<Name, readonly Name[]>();
+  readonly #knownBy = new Map<Name, readonly Name[]>();
   readonly #table = new Map<Name, Map<Name, Permission>>();
   readonly #lists = new Map<Name, AllowList>();
   #versions = 0;
@@ -46,19 +53,53 @@ export class Permissions {
   /** A terminal that lists can name; all are there before the first list is written. */
   add(person: Person): void {
     this.#people.push(person);
+    this.#names.push(person.name);
+    this.#idOf.set(person.name, person.id);
   }
 
-  /** Fills the table, `share` of it with permissions, and writes every list. */
+  /**
+   * Fills the table, `share` of it with permissions, and writes every list. In a crowd each knows
+   * a few.
+   */
   fill(share: number): void {
-    for (const { name: callee } of this.#people) {
+    const people = this.#people;
+    for (const { name: callee } of people) {
       const row = new Map<Name, Permission>();
       this.#table.set(callee, row);
-      for (const { name: caller } of this.#people) {
+      for (const { name: caller } of this.#acquaintances(callee)) {
         const isPermitted = randomFraction(this.#rng) < share;
         if (caller !== callee && isPermitted) row.set(caller, this.#draw());
       }
       this.#write(callee);
     }
+  }
+
+  /** Those who know this caller, as far as anybody does: whom calling makes sense. */
+  calleesOf(caller: Name): readonly Name[] {
+    return this.#people.length > CROWD ? (this.#knownBy.get(caller) ?? []) : this.#names;
+  }
+
+  /** Whom an owner has ever heard of. */
+  acquaintances(callee: Name): readonly Name[] {
+    return this.#known.get(callee) ?? [];
+  }
+
+  #acquaintances(callee: Name): readonly Person[] {
+    const people = this.#people;
+    const isCrowd = people.length > CROWD;
+    const known = isCrowd
+      ? Array.from(
+          { length: KNOWN_IN_A_CROWD },
+          () => people[randomBelow(this.#rng, people.length)],
+        )
+      : people;
+    if (isCrowd)
+      this.#known.set(
+        callee,
+        known.map(({ name }) => name),
+      );
+    else this.#known.set(callee, this.#names);
+    return known;
   }
 
   /** What the table says now. */
@@ -111,11 +152,11 @@ export class Permissions {
     const row = this.#table.get(callee) ?? new Map<Name, Permission>();
     const isByException = randomBelow(this.#rng, 3) === 0;
     const entries: AllowEntry[] = [];
-    for (const { name, id } of this.#people) {
+    for (const name of new Set([...this.acquaintances(callee), ...row.keys()])) {
       const permission = row.get(name);
       if (permission !== undefined) {
         const { asks, ...terms } = permission;
-        const stated = randomBelow(this.#rng, 4) === 0 ? { id } : {};
+        const stated = randomBelow(this.#rng, 4) === 0 ? { id: this.#idOf.get(name) } : {};
         const asked = asks === undefined ? {} : { ask: true };
         entries.push({ action: 'allow', pattern: name, ...terms, ...stated, ...asked });
       } else if (isByException && name !== callee) {
