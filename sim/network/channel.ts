@@ -111,14 +111,13 @@ const NOTHING: readonly Arrival[] = [];
 
 /** One direction of one access link. */
 export class Channel {
-  /** Whoever sets them changes what becomes of datagrams from then on. */
-  faults: ChannelFaults;
   /** How often each fault fired. */
   readonly counts = noFaults();
   /** Datagrams that were given to it, and bytes. */
   carried = 0;
   carriedBytes = 0;
   readonly #random: () => number;
+  #faults: ChannelFaults;
   #isInBurst = false;
   /** When the line has sent what was taken so far; exact, so fractional. */
   #lineFreeAt = 0;
@@ -131,7 +130,22 @@ export class Channel {
   /** `random`: 0 to 1, 1 excluded; the same sequence gives the same channel. */
   constructor(random: () => number, faults: ChannelFaults) {
     this.#random = random;
-    this.faults = faults;
+    this.#faults = faults;
+  }
+
+  get faults(): ChannelFaults {
+    return this.#faults;
+  }
+
+  /**
+   * Whoever sets them changes what becomes of datagrams from then on: the line is another one,
+   * free, and what it carries does not wait for what the old one still holds.
+   */
+  set faults(faults: ChannelFaults) {
+    this.#faults = faults;
+    this.#isInBurst = false;
+    this.#lineFreeAt = 0;
+    this.#lastArrival = 0;
   }
 
   /** Everything that is sent before `until` is lost; an instant in the past ends it. */

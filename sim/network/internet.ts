@@ -53,6 +53,11 @@ interface InternetOptions {
   readonly random: (name: string) => () => number;
   readonly schedule: (at: Micros, run: () => void) => void;
   readonly now: () => Micros;
+  /**
+   * Microseconds from the sender's outermost box to the receiver's, in the public network; default
+   * 0: all the delay is in the access links, and of two that send at once one comes first.
+   */
+  readonly across?: number;
   /** A datagram that came to nobody: no such address here, or no such socket there. */
   readonly onStray?: (from: Path, to: Path, bytes: Uint8Array) => void;
   /** A datagram that something dropped. */
@@ -216,12 +221,12 @@ export class Internet implements HostSurroundings {
   // --- the way of a datagram -------------------------------------------------------------------
 
   /** Through the sender's boxes, as far as the network that knows the destination. */
-  #outward(place: Place, source: Path, to: Path, bytes: Uint8Array): void {
-    if (!isOneFamily(source.host, to.host)) {
-      this.#drop('family', source, to, bytes);
+  #outward(place: Place, local: Path, to: Path, bytes: Uint8Array): void {
+    if (!isOneFamily(local.host, to.host)) {
+      this.#drop('family', local, to, bytes);
       return;
     }
-    let from = source;
+    let from = local;
     let network = this.#networks.of(place);
     for (const nat of place.nats) {
       if (network.has(to.host)) break;
@@ -239,7 +244,12 @@ export class Internet implements HostSurroundings {
       }
       break;
     }
-    this.#route(place.host, network, from, to, bytes);
+    const { across = 0, now, schedule } = this.#options;
+    const leaves = network;
+    const source = from;
+    if (across === 0 || leaves !== this.#networks.public)
+      this.#route(place.host, leaves, source, to, bytes);
+    else schedule(after(now(), across), () => this.#route(place.host, leaves, source, to, bytes));
   }
 
   /** From a network inward to the host, and down its channel. */

@@ -4,7 +4,8 @@
 // datagram is on its way in; sim/network/internet.ts joins boxes and hosts.
 
 import type { Path } from '../../protocol/core.ts';
-import { MICROS_PER_SECOND, type Micros, NEVER } from '../../protocol/time.ts';
+import { MICROS_PER_SECOND, type Micros, NEVER, after } from '../../protocol/time.ts';
+import { EarlyArrivals } from './early-arrivals.ts';
 import { PORT_MAX, type Paths } from './paths.ts';
 
 /** On what a mapping or a filter depends (RFC 4787 §4.1, §5). */
@@ -31,6 +32,11 @@ export interface NatBehaviour {
   readonly hairpins: boolean;
   /** Mappings at one time; one more is refused. */
   readonly mappingsMax: number;
+  /**
+   * What comes in from somewhere and is refused takes the port that it came to, as far as that
+   * somewhere is concerned: who sends there later does so from another port.
+   */
+  readonly earlyTakesPort: boolean;
   /** Nothing passes in either direction. */
   readonly blocksUdp: boolean;
 }
@@ -44,6 +50,7 @@ const HOME: NatBehaviour = {
   refreshesInbound: true,
   hairpins: false,
   mappingsMax: 1_024,
+  earlyTakesPort: false,
   blocksUdp: false,
 };
 
@@ -88,6 +95,13 @@ interface Mapping {
   readonly remotes: Map<string | Path, Micros>;
 }
 
+/** A mapping that is to be. */
+interface Wanted {
+  readonly inside: Path;
+  readonly key: unknown;
+  readonly to: Path;
+}
+
 /** What a box is made of. */
 interface NatOptions {
   readonly behaviour: NatBehaviour;
@@ -127,6 +141,7 @@ export class Nat {
   /** By external port, or by inner socket where nothing is translated. */
   readonly #byOutside = new Map<number | Path, Mapping>();
   readonly #forwards = new Map<Path, Mapping>();
+  readonly #early = new EarlyArrivals();
 
   constructor({ behaviour, addresses = [], random, paths }: NatOptions) {
     if (behaviour.translates && addresses.length === 0) throw new Error('a NAT needs an address');
@@ -154,7 +169,7 @@ export class Nat {
     if (!behaviour.translates && behaviour.filtering === 'none') return from;
     const forward = this.#forwards.get(from);
     if (forward !== undefined) return forward.outside;
-    const key = this.#keyOf(to);
+    const key = this.#keyOf(now, from, to);
     const known = this.#byInside.get(from)?.get(key);
     if (known !== undefined && now < known.expiresAt) {
       this.#refresh(now, known, to);
@@ -163,7 +178,7 @@ export class Nat {
     if (known !== undefined) this.#forget(known);
     if (this.#size >= behaviour.mappingsMax) this.#sweep(now);
     if (this.#size >= behaviour.mappingsMax) return this.#refuse('full');
-    const mapping = this.#map(now, from, key);
+    const mapping = this.#map(now, { inside: from, key, to });
     if (mapping === undefined) return this.#refuse('full');
     this.#refresh(now, mapping, to);
     if (mapping.expiresAt < this.#nextSweepAt) this.#nextSweepAt = mapping.expiresAt;
@@ -177,12 +192,18 @@ export class Nat {
     if (behaviour.translates && to.host !== this.address) return this.#refuse('otherAddress');
     if (!behaviour.translates && behaviour.filtering === 'none') return to;
     const mapping = this.#byOutside.get(behaviour.translates ? to.port : to);
-    if (mapping === undefined || now >= mapping.expiresAt) return this.#refuse('unmapped');
+    if (mapping === undefined || now >= mapping.expiresAt) {
+      this.#comesEarly(now, from, to);
+      return this.#refuse('unmapped');
+    }
     if (mapping.expiresAt === NEVER) return mapping.inside;
     const remote = this.#remoteOf(from);
     if (remote !== undefined) {
       const until = mapping.remotes.get(remote);
-      if (until === undefined || now >= until) return this.#refuse('filtered');
+      if (until === undefined || now >= until) {
+        this.#comesEarly(now, from, to);
+        return this.#refuse('filtered');
+      }
     }
     if (behaviour.refreshesInbound) this.#refresh(now, mapping, from);
     return mapping.inside;
@@ -210,15 +231,9 @@ export class Nat {
     const known = this.#forwards.get(inside);
     if (known !== undefined) return known.outside;
     for (const mapping of this.#byInside.get(inside)?.values() ?? []) this.#forget(mapping);
-    const outside = this.#assign(LONG_AGO, inside);
+    const outside = this.#assign(LONG_AGO, inside, undefined);
     if (outside === undefined) throw new Error('a NAT has no port left to forward');
-    const mapping: Mapping = {
-      inside,
-      outside,
-      key: ANY,
-      expiresAt: NEVER,
-      remotes: new Map(),
-    };
+    const mapping: Mapping = { inside, outside, key: ANY, expiresAt: NEVER, remotes: new Map() };
     this.#forwards.set(inside, mapping);
     this.#byOutside.set(this.#outsideKey(outside), mapping);
     return outside;
@@ -245,6 +260,7 @@ export class Nat {
     this.reboundAt = now;
     this.#byInside.clear();
     this.#byOutside.clear();
+    this.#early.clear();
     this.#size = 0;
     this.#nextSweepAt = NEVER;
     if (what === 'port') this.#shift = (this.#shift + 1 + this.#below(PORTS - 1)) % PORTS;
@@ -260,11 +276,27 @@ export class Nat {
     }
   }
 
-  #keyOf(to: Path): unknown {
+  /** Which of a socket's mappings is the one for a destination. */
+  #keyOf(now: Micros, from: Path, to: Path): unknown {
     // A box that translates nothing has nothing that could depend on the destination.
     if (!this.behaviour.translates) return ANY;
-    if (this.behaviour.mapping === 'endpoint-independent') return ANY;
-    return this.behaviour.mapping === 'address-dependent' ? to.host : to;
+    const { mapping, earlyTakesPort } = this.behaviour;
+    if (mapping === 'address-and-port-dependent') return to;
+    const usual = mapping === 'address-dependent' ? to.host : ANY;
+    if (!earlyTakesPort) return usual;
+    const keys = this.#byInside.get(from);
+    const own = keys?.get(to);
+    if (own !== undefined && now < own.expiresAt) return to;
+    const shared = keys?.get(usual);
+    if (shared === undefined || !this.#early.isTakenBy(now, to, shared.outside.port)) return usual;
+    // Who was let in through a port, or asked from it, has not taken it.
+    const until = shared.remotes.get(this.#remoteOf(to) ?? to);
+    return until !== undefined && now < until ? usual : to;
+  }
+
+  #comesEarly(now: Micros, from: Path, { port }: Path): void {
+    const { earlyTakesPort, translates } = this.behaviour;
+    if (earlyTakesPort && translates) this.#early.note(now, from, { port, lasts: this.#timeout });
   }
 
   /** What a filter knows a remote end by; undefined: it asks for none. */
@@ -278,8 +310,8 @@ export class Nat {
     return this.behaviour.translates ? outside.port : outside;
   }
 
-  #map(now: Micros, inside: Path, key: unknown): Mapping | undefined {
-    const outside = this.#assign(now, inside);
+  #map(now: Micros, { inside, key, to }: Wanted): Mapping | undefined {
+    const outside = this.#assign(now, inside, to);
     if (outside === undefined) return undefined;
     const mapping: Mapping = { inside, outside, key, expiresAt: NEVER, remotes: new Map() };
     let keys = this.#byInside.get(inside);
@@ -291,7 +323,7 @@ export class Nat {
   }
 
   #refresh(now: Micros, mapping: Mapping, remote: Path): void {
-    const until = (now + this.#timeout) as Micros;
+    const until = after(now, this.#timeout);
     mapping.expiresAt = until;
     const known = this.#remoteOf(remote);
     if (known === undefined) return;
@@ -326,15 +358,15 @@ export class Nat {
   }
 
   /** A free external port for a socket, or undefined: there is none. */
-  #assign(now: Micros, inside: Path): Path | undefined {
+  #assign(now: Micros, inside: Path, to: Path | undefined): Path | undefined {
     const { address } = this;
     if (address === undefined) return inside;
-    const { ports } = this.behaviour;
-    if (ports === 'preserving') {
+    if (this.behaviour.ports === 'preserving') {
       const isOwn = inside.port < PORT_MIN;
       const offset = (inside.port - PORT_MIN + this.#shift) % PORTS;
       const preferred = isOwn ? PORT_MIN + this.#below(PORTS) : PORT_MIN + offset;
-      if (this.#isFree(now, preferred)) return this.#paths.of(address, preferred);
+      const isTaken = to !== undefined && this.#early.isTakenBy(now, to, preferred);
+      if (!isTaken && this.#isFree(now, preferred)) return this.#paths.of(address, preferred);
     }
     let port = PORT_MIN + this.#below(PORTS);
     for (let tries = 0; tries < RANDOM_TRIES && !this.#isFree(now, port); tries++) {

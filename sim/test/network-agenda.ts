@@ -33,12 +33,14 @@ export class NetworkAgenda {
   readonly #seed: number;
   readonly #errands = new DeadlineHeap<Errand>();
 
-  constructor(seed = 1) {
+  /** `across`: microseconds from box to box. */
+  constructor(seed = 1, across = 0) {
     this.#seed = seed;
     this.internet = new Internet({
       random: (name) => this.random(name),
       schedule: (at, run) => this.#errands.set({ run, ...notArmed() }, at),
       now: () => this.now,
+      across,
       onStray: (from, to) => this.strayed.push({ from, to }),
       onDrop: (why) => this.dropped.push(why),
     });

@@ -279,15 +279,19 @@ const MEASURED: Readonly<Record<string, string>> = {
   blocked: '-    -    -    -    -    -    -    -',
 };
 
-/** Both ask a server how they are seen and send there together, 3 s long. */
-function punch(a: PlaceName, b: PlaceName, answersSeen: boolean): boolean {
-  const world = new NetworkAgenda();
+/** Both ask a server how they are seen and send there, the second one by a skew later, for 3 s. */
+function punch(
+  a: PlaceName,
+  b: PlaceName,
+  { answersSeen = false, skewMs = 0, earlyTakesPort = false } = {},
+): boolean {
+  const world = new NetworkAgenda(1, ms(25));
   const server = world.host('server', { address: '192.0.2.1' });
   const ask = server.bind(3_478);
   const hosts = [a, b].map((place, side) => {
     const nats = PLACES[place].map((kind, at) =>
       world.nat(
-        NAT_KINDS[kind],
+        { ...NAT_KINDS[kind], earlyTakesPort },
         at === PLACES[place].length - 1 ? `203.0.113.${side}` : `100.64.0.${side}`,
       ),
     );
@@ -295,7 +299,6 @@ function punch(a: PlaceName, b: PlaceName, answersSeen: boolean): boolean {
     const host = world.host(`h${side}`, {
       address: isOpen ? `203.0.113.1${side}` : '192.168.1.2',
       nats,
-      up: world.channel(`up ${side}`, { delayMs: 25 }),
     });
     const socket = host.bind();
     return { host, socket, seen: world.probe(host, socket, ask) };
@@ -311,7 +314,8 @@ function punch(a: PlaceName, b: PlaceName, answersSeen: boolean): boolean {
   for (let round = 0; round < 60; round++) {
     hosts.forEach(({ host, socket }, side) => {
       const to = targets[side];
-      if (to !== undefined) host.send(socket, to, new Uint8Array(1));
+      const begins = side * skewMs;
+      if (to !== undefined && round * 50 >= begins) host.send(socket, to, new Uint8Array(1));
     });
     world.pass(ms(50));
   }
@@ -322,12 +326,42 @@ t.test('pairs of boxes let through what real ones did', async (t) => {
   const columns = (Object.keys(PLACES) as PlaceName[]).filter((name) => name !== 'blocked');
   for (const [row, cells] of Object.entries(MEASURED)) {
     const found = columns.map((column) => {
-      if (punch(row as PlaceName, column, false)) return 'ok';
-      return punch(row as PlaceName, column, true) ? 'seen' : '-';
+      if (punch(row as PlaceName, column)) return 'ok';
+      return punch(row as PlaceName, column, { answersSeen: true }) ? 'seen' : '-';
     });
     t.strictSame(found, cells.split(/ +/), row);
   }
 });
+
+t.test(
+  'a port that an early datagram takes: measured with a skew of 150 ms and without',
+  async (t) => {
+    for (const [skewMs, earlyTakesPort, isExpected] of [
+      [0, true, true],
+      [150, true, false],
+      [150, false, true],
+      [300, false, true],
+    ] as const) {
+      const options = { answersSeen: true, skewMs, earlyTakesPort };
+      t.equal(punch('port', 'port', options), isExpected, JSON.stringify(options));
+    }
+    const { nat, paths } = boxOf({ earlyTakesPort: true, timeoutSeconds: 30 });
+    const [inside, x, , y] = ends(paths);
+    const outside = nat.outbound(NOW, inside, y);
+    if (outside === undefined) throw new Error('refused');
+    t.equal(nat.inbound(NOW, outside, x), undefined);
+    const own = nat.outbound(NOW, inside, x);
+    t.not(own, outside);
+    t.equal(nat.outbound(NOW, inside, y), outside, 'everybody else sees the usual port');
+    t.equal(nat.outbound(after(NOW, seconds(29)), inside, x), own, 'as long as it is used');
+    const later = after(NOW, seconds(59));
+    t.equal(nat.outbound(later, inside, x), nat.outbound(later, inside, y), 'then no longer');
+    const fresh = boxOf({ earlyTakesPort: true, timeoutSeconds: 30 });
+    const [first, z] = ends(fresh.paths);
+    fresh.nat.inbound(NOW, fresh.paths.of('203.0.113.1', first.port), z);
+    t.not(fresh.nat.outbound(NOW, first, z)?.port, first.port, 'not even preserved');
+  },
+);
 
 t.test('one LAN, and homes behind one carrier: direct inside, by hairpin outside', async (t) => {
   for (const hairpins of [true, false]) {
