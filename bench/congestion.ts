@@ -11,7 +11,7 @@ import { MICROS_PER_MS, MICROS_PER_SECOND, type Micros, after, seconds } from '.
 import { QlogWriter } from '../protocol/trace/qlog.ts';
 import type { TraceEvent } from '../protocol/trace/trace-event.ts';
 import { type Figure, ascending, quantile } from './figures.ts';
-import { type Band, type Column, type Panel, type Point, svg } from './plot.ts';
+import { type Band, type Column, type Panel, type Point, svg } from '../sim/plot.ts';
 
 const CONTROLLERS = ['bbr', 'cubic'] as const;
 const LOSSES = [0, 0.01];

@@ -5,6 +5,7 @@
 import { Command, CommanderError } from 'commander';
 import { EXIT, type ExitCode, NakodoError, UsageError } from '../protocol/errors.ts';
 import { declareDemo } from './commands/demo.ts';
+import { declareFleet } from './commands/fleet.ts';
 import { declareList } from './commands/list.ts';
 import { declareLog } from './commands/log.ts';
 import { declareOperator } from './commands/operator.ts';
@@ -33,6 +34,7 @@ function nakodo(): Command {
     );
   program.commandsGroup('Trying:');
   declareDemo(program);
+  declareFleet(program);
   program.commandsGroup('Operator:');
   declareServers(program);
   declareOperator(program);

@@ -97,6 +97,10 @@ export const boundedDurationOption = (
 export const durationOption = (flags: string, description: string): Option =>
   new Option(flags, description).argParser((text) => accepted(() => parseDuration(text)));
 
+/** An option with a form of its own; `parse` throws a UsageError for what is not in it. */
+export const ownOption = <T>(flags: string, description: string, parse: (text: string) => T) =>
+  new Option(flags, description).argParser((text) => accepted(() => parse(text)));
+
 /** An option that takes a port, 0 for any free one; without `preset` it may be left undefined. */
 export function portOption(flags: string, description: string, preset?: number): Option {
   return new Option(flags, description).default(preset).argParser((text) => {

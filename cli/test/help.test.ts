@@ -7,6 +7,7 @@ import { folder, run } from './program.ts';
 
 const COMMANDS = [
   'demo',
+  'fleet',
   'serve',
   'broker',
   'session-manager',

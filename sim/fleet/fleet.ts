@@ -1,109 +1,20 @@
-// The real-socket fleet: many terminals in one process call one another at random against a table
-// of who allows whom, and every outcome is held against the table. A permitted call carries bytes
-// and is answered with their hash; a refused one must come to nothing.
+// What the terminals of a fleet say to each other: bytes one way, their hash the other, so that
+// both know what arrived. Used by the fleet and by whoever tests with a talk that carries something.
 
 import { createHash } from 'node:crypto';
 import type { Duplex } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
-import type { Agent } from '../../device/agent.ts';
+import { pipeline } from 'node:stream/promises';
 import type { Session } from '../../device/shell/session.ts';
-import { EXIT, NakodoError, errorMessage } from '../../protocol/errors.ts';
-import { randomBelow, randomBytes, seededRng } from '../../protocol/random.ts';
-import { type Town, allowing } from './town.ts';
+import { errorCode } from '../../protocol/errors.ts';
+import { seededRng } from '../../protocol/random.ts';
+import { FLEET_LIMITS } from './limits.ts';
 
-const SERVICE = 'echo-hash';
-const PER_CENT = 100;
-/** A permitted call is answered at once; on a machine at its limit it may take its time. */
-const PERMITTED_WAIT_MS = 30_000;
-
-interface FleetOptions {
-  readonly terminals: number;
-  readonly calls: number;
-  /** Calls under way at once. */
-  readonly parallel: number;
-  readonly seed: number;
-  /** Share of the table's cells that permit, in per cent. */
-  readonly permittedPercent: number;
-  /** Bytes carried by a permitted call: up to this many. */
-  readonly bytesMax: number;
-  /** A refusal leaves at this time, so it is what a refused call costs. */
-  readonly waitMs: number;
-}
-
-interface FleetReport {
-  readonly introduced: number;
-  readonly refused: number;
-  /** Forbidden calls whose refusal came too late to be one: a machine at its limit. */
-  readonly unanswered: number;
-  /** Introductions that the table forbids: must be 0. */
-  readonly wrongIntroductions: readonly string[];
-  /** Permitted calls that came to nothing: must be 0. */
-  readonly wrongRefusals: readonly string[];
-  /** Deliveries whose hash was not that of what was sent: must be 0. */
-  readonly damaged: readonly string[];
-  readonly bytes: number;
-  /** Milliseconds from asking to a proven talk, of the permitted calls, ascending. */
-  readonly setUpMs: readonly number[];
-}
-
-/** Enrols and starts the fleet in a town, makes the calls, and compares. */
-export async function runFleet(town: Town, options: FleetOptions): Promise<FleetReport> {
-  const rng = seededRng(options.seed);
-  const names = Array.from({ length: options.terminals }, (_, at) => `T${at}`);
-  const permitted = names.map(() =>
-    names.map(() => randomBelow(rng, PER_CENT) < options.permittedPercent),
-  );
-  const agents: Agent[] = [];
-  for (const [callee, name] of names.entries()) {
-    const allowed = names.filter((_, caller) => permitted[caller][callee]);
-    const agent = await town.start(await town.enrol(name, allowing(...allowed)));
-    agent.onIncoming(answerWithHash);
-    agents.push(agent);
-  }
-  const report = {
-    introduced: 0,
-    refused: 0,
-    unanswered: 0,
-    wrongIntroductions: [] as string[],
-    wrongRefusals: [] as string[],
-    damaged: [] as string[],
-    bytes: 0,
-    setUpMs: [] as number[],
-  };
-  const pairs = Array.from({ length: options.calls }, () => {
-    const caller = randomBelow(rng, names.length);
-    const callee = (caller + 1 + randomBelow(rng, names.length - 1)) % names.length;
-    return { caller, callee, bytes: randomBytes(rng, 1 + randomBelow(rng, options.bytesMax)) };
-  });
-  const next = pairs.values();
-  const worker = async (): Promise<void> => {
-    for (const { caller, callee, bytes } of next) {
-      const label = `${names[caller]} → ${names[callee]}`;
-      const begun = performance.now();
-      try {
-        const session = await agents[caller].call({
-          to: names[callee],
-          service: SERVICE,
-          waitMs: permitted[caller][callee] ? PERMITTED_WAIT_MS : options.waitMs,
-        });
-        report.introduced += 1;
-        report.setUpMs.push(performance.now() - begun);
-        if (!permitted[caller][callee]) report.wrongIntroductions.push(label);
-        if (!(await isDelivered(session, bytes))) report.damaged.push(label);
-        report.bytes += bytes.length;
-      } catch (error) {
-        const isRefusal = error instanceof NakodoError && error.exit === EXIT.refused;
-        if (permitted[caller][callee]) {
-          report.wrongRefusals.push(`${label}: ${errorMessage(error)}`);
-        } else if (isRefusal) report.refused += 1;
-        else report.unanswered += 1;
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: options.parallel }, worker));
-  report.setUpMs.sort((a, b) => a - b);
-  return report;
-}
+const CHUNK_BYTES = 64 * 1024;
+const HASH_BYTES = 32;
+const LENGTH_BYTES = 8;
+/** What is sent, over and over; the beginning of each delivery says which one it is. */
+const CHUNK = new Uint8Array(CHUNK_BYTES);
+seededRng(1).fill(CHUNK);
 
 /** Answers every stream with the SHA-256 of what came on it. */
 export function answerWithHash(session: Session): void {
@@ -123,12 +34,59 @@ async function answer(stream: Duplex): Promise<void> {
   }
 }
 
-/** Sends the bytes, compares the hash that comes back, ends the talk as done. */
-async function isDelivered(session: Session, bytes: Uint8Array): Promise<boolean> {
-  const stream = session.openStream();
-  stream.end(bytes);
-  const hash = await buffer(stream);
+/** What became of a delivery; `code`: why the talk ended before. */
+export type Delivery =
+  | { readonly kind: 'delivered' }
+  | { readonly kind: 'damaged' }
+  | { readonly kind: 'cut'; readonly code: string };
+
+/**
+ * Sends `length` bytes that begin with `mark`, compares the hash that comes back, ends the talk.
+ * Takes at most FLEET_LIMITS.deliveryMs, and as long again for the end.
+ */
+export async function deliver(session: Session, length: number, mark: number): Promise<Delivery> {
+  const hash = createHash('sha256');
+  const reply: Uint8Array[] = [];
+  try {
+    const signal = AbortSignal.timeout(FLEET_LIMITS.deliveryMs);
+    await pipeline(
+      () => hashed(bytesOf(length, mark), hash),
+      session.openStream(),
+      async (source) => {
+        let received = 0;
+        for await (const chunk of source as AsyncIterable<Uint8Array>) {
+          received += chunk.length;
+          // More than a hash is none: what is beyond it is not kept.
+          if (received <= 2 * HASH_BYTES) reply.push(Uint8Array.from(chunk));
+        }
+      },
+      { signal },
+    );
+  } catch (error) {
+    session.finish('local');
+    return { kind: 'cut', code: session.end?.reason ?? errorCode(error) };
+  }
   session.finish('done');
+  if (!Buffer.concat(reply).equals(hash.digest())) return { kind: 'damaged' };
   const { reason } = await session.ended;
-  return reason === 'done' && hash.equals(createHash('sha256').update(bytes).digest());
+  return reason === 'done' ? { kind: 'delivered' } : { kind: 'cut', code: reason };
+}
+
+function* hashed(
+  chunks: Iterable<Uint8Array>,
+  hash: { update(bytes: Uint8Array): unknown },
+): Generator<Uint8Array, void, undefined> {
+  for (const chunk of chunks) {
+    hash.update(chunk);
+    yield chunk;
+  }
+}
+
+function* bytesOf(length: number, mark: number): Generator<Uint8Array, void, undefined> {
+  const first = new Uint8Array(LENGTH_BYTES);
+  new DataView(first.buffer).setFloat64(0, mark);
+  yield first.subarray(0, Math.min(length, LENGTH_BYTES));
+  for (let left = length - LENGTH_BYTES; left > 0; left -= CHUNK_BYTES) {
+    yield CHUNK.subarray(0, Math.min(left, CHUNK_BYTES));
+  }
 }
