@@ -108,6 +108,8 @@ export class World {
   /** Clones included, behind all others. */
   readonly terminals: VirtualTerminal[] = [];
   readonly watchers: Watcher[] = [];
+  /** Names of enrolled terminals that run a program of their own: nothing holds for what they say. */
+  readonly hostile = new Set<string>();
   /** How often each fault has struck. */
   readonly faults = new Map<FaultName, number>();
   /** What has occurred at least once: "sometimes" marks. */

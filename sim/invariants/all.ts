@@ -1,6 +1,11 @@
 // Every invariant that is checked in every world, in the order in which they hear what happens.
 
 import type { Watcher, World } from '../world.ts';
+import { controlWatchers } from './control-plane.ts';
+import { dataPlane } from './data-plane.ts';
 
 /** One watcher for each invariant, for one world. */
-export const watchersOf = (world: World): readonly Watcher[] => (world.now >= 0 ? [] : []);
+export const watchersOf = (world: World): readonly Watcher[] => [
+  ...controlWatchers(world),
+  ...dataPlane(world),
+];
