@@ -69,6 +69,13 @@ bench-peers: out/.built bench/peers/node_modules/.package-lock.json
 	@node out/bench/peers.js --rounds "$(or $(ROUNDS),3)" --only "$(ONLY)" --on "$(ON)" \
 	  $(if $(ROOT),--root "$(ROOT)") $(if $(JSON),--json)
 
+# The simulator: 2,000 worlds in virtual time; then 100,000, which can be stopped and go on.
+sim: out/.built
+	@node out/cli/main.js sim --seeds $(or $(SEEDS),2000)
+
+sim-night: out/.built
+	@node out/cli/main.js sim --seeds $(or $(SEEDS),100000) --resume sim-night.json
+
 # The full doses of the tests; figures go to docs/proof.md.
 prove: out/.built .tap/plugins/node_modules
 	NAKODO_PROVE=1 $(BIN)/tap --reporter=terse --timeout=1800 $(FILES)

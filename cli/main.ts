@@ -12,6 +12,7 @@ import { declareOperator } from './commands/operator.ts';
 import { declareOwner } from './commands/owner.ts';
 import { declareSend } from './commands/send.ts';
 import { declareServers } from './commands/servers.ts';
+import { declareSim } from './commands/sim.ts';
 import { declareTerminal } from './commands/terminal.ts';
 import { Output, endOnClosedPipe } from './output.ts';
 
@@ -34,6 +35,7 @@ function nakodo(): Command {
     );
   program.commandsGroup('Trying:');
   declareDemo(program);
+  declareSim(program);
   declareFleet(program);
   program.commandsGroup('Operator:');
   declareServers(program);
