@@ -30,8 +30,10 @@ t.test('S4003: a call waits for nakodo approve, and a yes is remembered', async 
   writeFileSync(file, 'a photo');
   const send = (wait: string): ReturnType<typeof run> =>
     run(['send', 'TERM3', file, '--wait', wait, '--home', at('1'), '--json']);
+  // It waits before it is asked, so that it is not the start of a process that is timed.
+  const denying = run(['approve', 'TERM1', '--deny', '--wait', '20s', '--home', at('3')]);
   const refused = send('3s');
-  const no = await run(['approve', 'TERM1', '--deny', '--wait', '20s', '--home', at('3')]);
+  const no = await denying;
   t.match(no, { exit: 0, stdout: /TERM1 was refused/ });
   t.equal((await refused).exit, 3, 'a no is a refusal like any other to the caller');
 

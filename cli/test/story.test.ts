@@ -36,10 +36,12 @@ t.test('S1002: the user names the peer, and the file lands in its inbox', async 
   const refused = await send();
   t.equal(refused.exit, 3, 'not on the list');
   t.match(refused.said, { error: { code: 'refused', next: /allow/ } });
+  await entered(at('s'), 'refused', 1);
   const unknown = await run(['send', 'NOBODY', file, '--wait', '1s', '--home', at('1'), '--json']);
   t.equal(unknown.exit, 3, 'unknown: the same answer');
   const code = (said: unknown): unknown => (said as { error: { code: string } }).error.code;
   t.equal(code(unknown.said), code(refused.said));
+  await entered(at('s'), 'refused', 2);
 
   await run(['allow', 'TERM1', '--service', 'file', '--bytes', '1MB', '--home', at('3')]);
   const sent = await send();
@@ -52,6 +54,7 @@ t.test('S1002: the user names the peer, and the file lands in its inbox', async 
   t.equal(cut.exit, 4, 'the entry grants 1 MB');
   t.match(cut.said, { reason: 'quota' });
 
+  await entered(at('s'), 'ended', 2);
   await run(['deny', 'TERM1', '--home', at('3')]);
   t.equal((await send()).exit, 3, 'denied again, no restart');
 
@@ -139,6 +142,19 @@ t.test('a ticket is used once, a name is taken once', async (t) => {
   t.equal(agent.exit, 1);
   t.match(agent.stderr, /no name yet\nnext: .*nakodo enroll/);
 });
+
+/**
+ * Waits until the log has so many entries of a kind: a server whose disk is slow takes no call until
+ * it has written what it knows, and is not what a refusal in time is about.
+ */
+async function entered(home: string, kind: string, times: number): Promise<void> {
+  type Entries = readonly { readonly kind: string }[];
+  for (let looks = 0; looks < 50; looks++) {
+    const entries = (await run(['log', '--json', '--home', home])).said as unknown as Entries;
+    if (entries.filter((entry) => entry.kind === kind).length >= times) return;
+  }
+  throw new Error(`waited in vain: ${times} times ${kind} in the log`);
+}
 
 /** The session of the first watched event that fits. */
 async function sessionOf(watch: ReturnType<typeof follow>, wanted: RegExp): Promise<string> {
