@@ -11,7 +11,7 @@ import { until } from '../../protocol/test/until.ts';
 import { type Town, allowing, openTown } from '../../sim/fleet/town.ts';
 
 const EXAMPLES = join(import.meta.dirname, '..', 'examples');
-/** From its start to its registration; on a busy machine Node alone takes 20 s to load a program. */
+/** From start to registration: on a busy machine Node alone takes 20 s to load a program. */
 const PATIENCE_MS = 30_000;
 
 /** A program under way; `text`: what it has said so far on both its outputs. */
