@@ -6,7 +6,7 @@ import { type Micros, after, seconds } from '../protocol/time.ts';
 import { EventHash } from './event-hash.ts';
 import { watchersOf } from './invariants/all.ts';
 import { liveness } from './liveness.ts';
-import type { OptionName, Options } from './options.ts';
+import { OPTION_NAMES, type OptionName, type Options } from './options.ts';
 import { beginStrikes } from './strikes.ts';
 import { Violation } from './violation.ts';
 import { Workload } from './workload.ts';
@@ -73,9 +73,23 @@ export function runSeed(plan: SeedPlan): SeedResult {
     hash: hash.value,
     events: world.events,
     virtualSeconds: world.now / seconds(1),
-    faults: Object.fromEntries(world.faults),
+    faults: { ...Object.fromEntries(world.faults), ...networkFaults(world) },
     marks: Object.fromEntries(world.marks),
   };
+}
+
+/** What the channels of all access links did, under the names of the options. */
+function networkFaults(world: World): Partial<Record<OptionName, number>> {
+  const faults: Partial<Record<OptionName, number>> = {};
+  for (const { host } of world.terminals) {
+    for (const channel of [host.up, host.down]) {
+      for (const [fault, times] of Object.entries(channel?.counts ?? {})) {
+        const name = OPTION_NAMES.find((each) => each === `udp.${fault}`);
+        if (name !== undefined && times > 0) faults[name] = (faults[name] ?? 0) + times;
+      }
+    }
+  }
+  return faults;
 }
 
 /** No core throws: whatever else is thrown is a violation of just that. */
