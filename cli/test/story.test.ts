@@ -144,8 +144,8 @@ t.test('a ticket is used once, a name is taken once', async (t) => {
 });
 
 /**
- * Waits until the log has so many entries of a kind: a server whose disk is slow takes no call until
- * it has written what it knows, and is not what a refusal in time is about.
+ * Waits until the log has so many entries of a kind: a server whose disk is slow takes no call
+ * until it has written what it knows, and is not what a refusal in time is about.
  */
 async function entered(home: string, kind: string, times: number): Promise<void> {
   type Entries = readonly { readonly kind: string }[];
