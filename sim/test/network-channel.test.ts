@@ -182,6 +182,9 @@ t.test('replays come once, the same, up to a day later, from a bounded store', a
   const end = after(START, ms(2_000));
   const kept = replayed.filter(([, { at }]) => at > end).length;
   t.ok(kept > 0 && kept <= REPLAYS_MAX, `${kept} are kept`);
+  const before = channel.counts.replay;
+  channel.carry(after(end, ms(DAY_MS)), new Uint8Array(1));
+  t.equal(channel.counts.replay, before + 1, 'what has come again makes room');
 });
 
 t.test('too large is dropped in silence; a black hole ends at its microsecond', async (t) => {
@@ -207,6 +210,11 @@ t.test('when the faults are over, the queue that there was holds nobody up', asy
     channel.carry(now, new Uint8Array(1_000)).map(({ at }) => at),
     [now + ms(CLEAN_CHANNEL.delayMs)],
   );
+  const slower = channelOf({ bytesPerSecond: 1_000, queueMs: 10_000 });
+  sendMany(slower, 5, 1, 1_000);
+  slower.faults = { ...CLEAN_CHANNEL, delayMs: 0, bytesPerSecond: 1_000_000, queueMs: 1 };
+  const [{ at }] = slower.carry(now, new Uint8Array(1_000));
+  t.equal(at, now + ms(1), 'a line with another rate is another line');
 });
 
 const anyFaults: fc.Arbitrary<ChannelFaults> = fc.record({

@@ -39,10 +39,13 @@ t.test('nothing is delivered within the call that sent it', async (t) => {
   const world = new NetworkAgenda();
   const [a, b] = ['192.0.2.1', '192.0.2.2'].map((address) => world.host(address, { address }));
   const to = b.bind();
-  a.send(a.bind(), to, ONE);
+  const bytes = new Uint8Array([7]);
+  a.send(a.bind(), to, bytes);
+  bytes[0] = 8;
   t.equal(world.heard.length, 0);
   world.pass(0);
   t.equal(world.heard.length, 1);
+  t.equal(world.heard[0].bytes[0], 7, 'a copy');
   b.send(to, to, ONE);
   world.pass(0);
   t.equal(world.heard[1].from, to, 'to itself, too');
@@ -147,10 +150,41 @@ t.test('who moves is heard from elsewhere, and hears nothing at the old address'
   // The address is free for others, and the host can come back.
   const b = world.host('b', { address: '192.168.1.2', nats: [home] });
   t.throws(() => a.move({ address: '192.168.1.2', nats: [home] }), /two have the address/);
+  t.equal(home.forwardOf(world.internet.paths.of('192.168.1.2', socket.port)), undefined);
   b.move('192.168.1.3');
   a.move({ address: '192.168.1.2', nats: [home] });
   t.equal(world.probe(a, socket, ask)?.host, '203.0.113.1');
   t.equal(world.probe(b, b.bind(), socket)?.host, '192.168.1.3');
+});
+
+t.test('a path that a core made itself is the interned one, to boxes too', async (t) => {
+  const world = new NetworkAgenda();
+  const home = world.nat(NAT_KINDS.symmetric, '203.0.113.1');
+  const a = world.host('a', { address: '192.168.1.2', nats: [home] });
+  const [from, to] = [a.bind(), world.host('b', { address: '192.0.2.1' }).bind()];
+  t.equal(world.probe(a, from, { ...to }), world.probe(a, from, { ...to }));
+  t.equal(home.size, 1);
+});
+
+t.test('who closes a socket or moves away takes nothing along but what is its own', async (t) => {
+  const world = new NetworkAgenda();
+  const carrier = world.nat(NAT_KINDS['full-cone'], '203.0.113.1');
+  const home = world.nat(NAT_KINDS['full-cone'], '100.64.0.1');
+  const a = world.host('a', { address: '192.168.1.2', nats: [home, carrier] });
+  const same = world.host('same', { address: '192.168.1.2', nats: [carrier] });
+  const other = world.host('other', { address: '192.168.1.2' });
+  const [sa, ss, so] = [a.bind(), same.bind(), other.bind()];
+  world.internet.forward(a, sa);
+  t.strictSame(
+    [home, carrier].map((nat) => nat.forwardOf(home.forwardOf(sa) ?? sa)?.host),
+    [undefined, '203.0.113.1'],
+  );
+  a.unbind(sa);
+  t.equal(home.forwardOf(sa), undefined);
+  a.move({ address: '203.0.113.9', nats: [] });
+  const third = world.host('third', { address: '100.64.0.9', nats: [carrier] });
+  t.ok(world.probe(third, third.bind(), ss));
+  t.ok(world.probe(a, a.bind(), so));
 });
 
 t.test('what is in the old line when its host moves still leaves by the old boxes', async (t) => {

@@ -80,7 +80,9 @@ for (const mapping of DEPENDENCES)
 t.test('RFC 4787 REQ-5: a mapping lives its timeout to the microsecond', async () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 600 }), fc.nat(10 ** 9), (timeoutSeconds, wait) => {
-      const { nat, paths } = boxOf({ timeoutSeconds, refreshesInbound: false, ports: 'random' });
+      const filtering = DEPENDENCES[wait % 3];
+      const random = { refreshesInbound: false, ports: 'random' } as const;
+      const { nat, paths } = boxOf({ ...random, timeoutSeconds, filtering });
       const [inside, x] = ends(paths);
       const outside = nat.outbound(NOW, inside, x);
       if (outside === undefined) return false;
@@ -360,6 +362,8 @@ t.test(
     const [first, z] = ends(fresh.paths);
     fresh.nat.inbound(NOW, fresh.paths.of('203.0.113.1', first.port), z);
     t.not(fresh.nat.outbound(NOW, first, z)?.port, first.port, 'not even preserved');
+    fresh.nat.rebind(NOW, 'address');
+    t.equal(fresh.nat.outbound(NOW, first, z)?.port, first.port, 'a box that forgot forgot that');
   },
 );
 

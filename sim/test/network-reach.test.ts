@@ -1,4 +1,4 @@
-// Who can be reached in the modelled Internet: what isPassable says beforehand is what happens then,
+// Who can be reached in the modelled Internet: what isPassable says beforehand is what happens,
 // whatever boxes there are on both sides.
 
 import fc from 'fast-check';
