@@ -1,47 +1,69 @@
-// What people and programs do in a world: terminals call one another, send bytes and messages, hold
-// talks until something ends them. What is sent is a function of session, stream and side, so that
-// whoever checks what arrives need not keep it.
+// What people and programs do in a world: terminals call one another; each end of a talk says what
+// its plan has (talk-plan.ts), reads fast or slowly, gives streams up, holds talks until something
+// ends them. What is sent is a function of session, stream and side.
 
 import type { TerminalEvent } from '../device/terminal-types.ts';
-import type { ConnectionEvent, StreamId } from '../protocol/data/connection-types.ts';
+import type { ConnectionEvent, Role, StreamId } from '../protocol/data/connection-types.ts';
 import type { Name, SessionId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
-import { type Rng, randomBelow, randomFraction, seededRng } from '../protocol/random.ts';
-import { after, ms, seconds } from '../protocol/time.ts';
+import { type Rng, randomBelow, randomFraction } from '../protocol/random.ts';
+import { after, ms } from '../protocol/time.ts';
+import type { Options } from './options.ts';
 import type { Application, VirtualTerminal } from './parties/virtual-terminal.ts';
 import { ANY_SERVICE } from './permissions.ts';
 import { gap, pick } from './strikes.ts';
+import { type FlowPlan, type TalkPlan, contentOf, messageBytes, planOf } from './talk-plan.ts';
 import type { World } from './world.ts';
 
 const CHUNK_BYTES = 16_384;
-const HOLD_SECONDS = 8;
-const MESSAGE_EVERY_MS = 50;
-const MESSAGE_BYTES_MAX = 900;
+const TRICKLE_BYTES = 600;
+const TRICKLE_MS = 400;
+const SLOW_BYTES = 4_096;
+const SLOW_MS = 250;
+const GIVEN_UP = 1;
+const SHORT_SECONDS_MAX = 8;
 const NOBODY = 'nobody-of-that-name' as Name;
 
-/** What one end of a talk still wants to say. */
-interface Errand {
-  readonly session: SessionId;
-  readonly role: 'caller' | 'callee';
-  /** Bytes still to be written on its stream; the caller's, then the callee's answer. */
-  left: number;
+/** One stream, seen from one end. */
+interface Strand {
+  readonly stream: StreamId;
+  readonly writing: FlowPlan;
+  readonly reading: FlowPlan;
+  /** Nothing is written before everything is read. */
+  isAnswer: boolean;
   written: number;
-  stream: StreamId | undefined;
-  isHeld: boolean;
-  hasMessages: boolean;
+  read: number;
+  hasWritten: boolean;
+  hasRead: boolean;
+  /** Something will read it by itself. */
+  isPaced: boolean;
+}
+
+/** One end of a talk. */
+interface Conversation {
+  readonly terminal: VirtualTerminal;
+  readonly session: SessionId;
+  readonly role: Role;
+  readonly plan: TalkPlan;
+  readonly strands: Map<StreamId, Strand>;
+  /** Streams of the plan that are not there yet. */
+  missing: number;
+  isOpen: boolean;
+  isEnded: boolean;
 }
 
 /** Calls and talks of all terminals. */
 export class Workload implements Application {
   readonly #world: World;
   readonly #rng: Rng & { next(): number };
-  /** By terminal and session. */
-  readonly #errands = new Map<VirtualTerminal, Map<SessionId, Errand>>();
-  readonly #into = new Uint8Array(CHUNK_BYTES);
+  readonly #options: Options;
+  readonly #talks = new Map<VirtualTerminal, Map<SessionId, Conversation>>();
+  readonly #buffer = new Uint8Array(CHUNK_BYTES);
   #isOver = false;
 
   constructor(world: World) {
     this.#world = world;
+    this.#options = world.options;
     this.#rng = world.rng('work');
   }
 
@@ -53,23 +75,25 @@ export class Workload implements Application {
     }
   }
 
-  /** Nobody calls any more; held talks are ended. */
+  /** Nobody calls any more, held talks are ended, nobody reads slowly. */
   stop(): void {
     this.#isOver = true;
-    for (const [terminal, errands] of this.#errands) {
-      for (const { session, isHeld } of errands.values()) if (isHeld) terminal.end(session, 'done');
+    for (const talks of this.#talks.values()) {
+      for (const talk of talks.values()) if (talk.plan.isHeld) this.#end(talk, 'done');
     }
   }
 
   /** One call, as the options say; of what it asks for, the random part is drawn here. */
   call(terminal: VirtualTerminal, callee: Name, service: string): number | undefined {
-    const { options } = this.#world;
-    const isShort = randomFraction(this.#rng) < options['work.quota'];
+    const options = this.#options;
+    const isSmall = randomFraction(this.#rng) < options['work.quota'];
+    const isShort = randomFraction(this.#rng) < options['work.hold'];
     const bytes = 1 + randomBelow(this.#rng, Math.max(1, Math.floor(options['work.bytes'])));
+    const seconds = 1 + randomBelow(this.#rng, SHORT_SECONDS_MAX);
     return terminal.call({
       callee,
       service,
-      want: isShort ? { bytes } : {},
+      want: { ...(isSmall && { bytes }), ...(isShort && { seconds }) },
       waitMs: LIMITS.waitMsDefault,
       extend: randomFraction(this.#rng) < options['work.extend'],
     });
@@ -78,16 +102,14 @@ export class Workload implements Application {
   onEvent(terminal: VirtualTerminal, event: TerminalEvent): void {
     if (event.kind === 'introduced') this.#onIntroduced(terminal, event);
     else if (event.kind === 'talk') this.#onTalk(terminal, event.session, event.event);
-    else if (event.kind === 'ended') this.#of(terminal).delete(event.session);
+    else if (event.kind === 'ended') this.#onEnded(terminal, event.session);
   }
 
   #callAgain(terminal: VirtualTerminal): void {
     const world = this.#world;
-    const perMinute = world.options['work.calls'];
-    world.schedule(after(world.now, gap(this.#rng, perMinute)), () => {
+    world.schedule(after(world.now, gap(this.#rng, this.#options['work.calls'])), () => {
       if (this.#isOver) return;
-      const others = world.terminals;
-      const callee = pick(this.#rng, others);
+      const callee = pick(this.#rng, world.terminals);
       const isNobody = randomBelow(this.#rng, 16) === 0;
       if (callee.name !== terminal.name)
         this.call(terminal, isNobody ? NOBODY : callee.name, pick(this.#rng, ANY_SERVICE));
@@ -97,37 +119,36 @@ export class Workload implements Application {
 
   #onIntroduced(terminal: VirtualTerminal, event: TerminalEvent & { kind: 'introduced' }): void {
     const { session, call } = event;
-    const { options } = this.#world;
-    // The same at both ends, and whatever else happens in the world.
-    const rng = contentRng(session, 0);
-    const bytes = Math.floor(randomFraction(rng) * options['work.bytes']);
-    const errand: Errand = {
+    const plan = planOf(session, this.#options);
+    let talks = this.#talks.get(terminal);
+    if (talks === undefined) this.#talks.set(terminal, (talks = new Map()));
+    talks.set(session, {
+      terminal,
       session,
       role: call === undefined ? 'callee' : 'caller',
-      left: bytes,
-      written: 0,
-      stream: undefined,
-      isHeld: randomFraction(rng) < options['work.hold'] && !this.#isOver,
-      hasMessages: randomFraction(rng) < options['work.datagrams'],
-    };
-    this.#of(terminal).set(session, errand);
+      plan: this.#isOver ? { ...plan, isHeld: false } : plan,
+      strands: new Map(),
+      missing: plan.streams.length,
+      isOpen: false,
+      isEnded: false,
+    });
   }
 
   #onTalk(terminal: VirtualTerminal, session: SessionId, event: ConnectionEvent): void {
-    const errand = this.#of(terminal).get(session);
-    if (errand === undefined) return;
+    const talk = this.#talks.get(terminal)?.get(session);
+    if (talk === undefined) return;
     switch (event.kind) {
       case 'established':
-        if (errand.role === 'caller') this.#openStream(terminal, errand);
-        if (errand.hasMessages) this.#sayMore(terminal, errand, 0);
-        return;
+        return this.#onOpen(talk);
       case 'stream':
-        errand.stream ??= event.stream;
-        return;
+        return this.#onStream(talk, event.stream);
       case 'readable':
-        return this.#read(terminal, errand, event.stream);
+        return this.#onReadable(talk, event.stream);
       case 'writable':
-        return this.#write(terminal, errand);
+        return this.#write(talk, talk.strands.get(event.stream));
+      case 'reset':
+      case 'stopped':
+        return this.#onGivenUp(talk, event.stream, event.kind);
       case 'datagram':
         while (terminal.readMessage(session) !== undefined);
         return;
@@ -136,92 +157,177 @@ export class Workload implements Application {
     }
   }
 
-  #openStream(terminal: VirtualTerminal, errand: Errand): void {
-    errand.stream = terminal.talk(errand.session)?.openStream();
-    this.#write(terminal, errand);
-    if (!errand.isHeld) return;
-    const { session } = errand;
-    this.#world.schedule(after(this.#world.now, seconds(HOLD_SECONDS)), () => {
-      if (this.#of(terminal).has(session)) terminal.end(session, 'done');
+  /** What arrived before the end can still be read, now. */
+  #onEnded(terminal: VirtualTerminal, session: SessionId): void {
+    const talk = this.#talks.get(terminal)?.get(session);
+    if (talk === undefined) return;
+    talk.isEnded = true;
+    this.#talks.get(terminal)?.delete(session);
+    while (terminal.readMessage(session) !== undefined);
+    for (const strand of talk.strands.values()) {
+      while (!strand.hasRead && this.#readOnce(talk, strand, CHUNK_BYTES) > 0);
+    }
+  }
+
+  #onOpen(talk: Conversation): void {
+    const { terminal, session, role, plan } = talk;
+    talk.isOpen = true;
+    for (const { opener, weight } of plan.streams) {
+      const stream = opener === role ? terminal.openStream(session) : undefined;
+      if (stream === undefined) continue;
+      terminal.setWeight(session, stream, weight);
+      this.#addStrand(talk, stream);
+    }
+    if (plan.isHeld && plan.trickles && role === 'caller') this.#trickle(talk);
+    this.#sayMore(talk, 0);
+  }
+
+  #onStream(talk: Conversation, stream: StreamId): void {
+    // A clone, or somebody's own program, may open what is in no plan.
+    if (!talk.strands.has(stream)) this.#addStrand(talk, stream);
+  }
+
+  /** The plan's streams have the numbers in which their opener opens them. */
+  #addStrand(talk: Conversation, stream: StreamId): void {
+    const { plan, role } = talk;
+    const opener: Role = stream % 2 === 0 ? 'caller' : 'callee';
+    const planned = plan.streams.filter((each) => each.opener === opener)[stream >>> 1];
+    const isOurs = opener === role;
+    const strand: Strand = {
+      stream,
+      writing: (isOurs ? planned?.there : planned?.back) ?? NOTHING,
+      reading: (isOurs ? planned?.back : planned?.there) ?? NOTHING,
+      isAnswer: !isOurs && planned?.isAnsweredAtOnce === false,
+      written: 0,
+      read: 0,
+      hasWritten: false,
+      hasRead: false,
+      isPaced: false,
+    };
+    talk.strands.set(stream, strand);
+    if (planned !== undefined) talk.missing -= 1;
+    this.#write(talk, strand);
+  }
+
+  #write(talk: Conversation, strand: Strand | undefined): void {
+    if (strand === undefined || strand.hasWritten || (strand.isAnswer && !strand.hasRead)) return;
+    const { terminal, session, role } = talk;
+    const { stream, writing } = strand;
+    const most = writing.resetAt ?? writing.bytes;
+    while (strand.written < most) {
+      const length = Math.min(most - strand.written, CHUNK_BYTES);
+      const bytes = this.#buffer.subarray(0, length);
+      contentOf(session, stream, role, strand.written, bytes);
+      const taken = terminal.write(session, stream, bytes);
+      strand.written += taken;
+      if (taken < length) return this.#world.mark('a writer had to wait');
+    }
+    strand.hasWritten = true;
+    if (writing.resetAt === undefined) terminal.finish(session, stream);
+    else terminal.reset(session, stream, GIVEN_UP);
+    this.#endIfAllSaid(talk);
+  }
+
+  #onReadable(talk: Conversation, stream: StreamId): void {
+    const strand = talk.strands.get(stream);
+    if (strand === undefined || strand.isPaced) return;
+    if (strand.reading.isSlow && !this.#isOver) this.#readSlowly(talk, strand);
+    else while (!strand.hasRead && this.#readOnce(talk, strand, CHUNK_BYTES) > 0);
+  }
+
+  #readSlowly(talk: Conversation, strand: Strand): void {
+    strand.isPaced = true;
+    this.#later(talk, SLOW_MS, () => {
+      strand.isPaced = false;
+      const length = this.#isOver ? CHUNK_BYTES : SLOW_BYTES;
+      if (!strand.hasRead && this.#readOnce(talk, strand, length) > 0)
+        this.#readSlowly(talk, strand);
     });
   }
 
-  #write(terminal: VirtualTerminal, errand: Errand): void {
-    const { session, stream, role } = errand;
-    if (stream === undefined || errand.left < 0) return;
-    while (errand.left > 0) {
-      const length = Math.min(errand.left, CHUNK_BYTES);
-      const bytes = new Uint8Array(length);
-      contentOf(session, stream, role, errand.written, bytes);
-      const taken = terminal.write(session, stream, bytes);
-      errand.left -= taken;
-      errand.written += taken;
-      if (taken < length) return;
+  /** Bytes read; 0: none now. */
+  #readOnce(talk: Conversation, strand: Strand, most: number): number {
+    const { terminal, session } = talk;
+    const { stream, reading } = strand;
+    const stopAt = reading.stopAt ?? Infinity;
+    const length = Math.min(most, Math.max(1, stopAt - strand.read));
+    const count = terminal.read(session, stream, this.#buffer.subarray(0, length));
+    strand.read += Math.max(0, count);
+    if (count < 0) this.#onRead(talk, strand);
+    else if (count > 0 && strand.read >= stopAt) {
+      terminal.stop(session, stream, GIVEN_UP);
+      this.#onRead(talk, strand);
     }
-    errand.left = -1;
-    terminal.finish(session, stream);
+    return count;
   }
 
-  #read(terminal: VirtualTerminal, errand: Errand, stream: StreamId): void {
-    for (;;) {
-      const count = terminal.read(errand.session, stream, this.#into);
-      if (count > 0) continue;
-      if (count === 0) return;
-      break;
-    }
-    // The callee answers with as much; the caller has heard everything.
-    if (errand.role === 'callee') this.#write(terminal, errand);
-    else if (!errand.isHeld) terminal.end(errand.session, 'done');
+  #onRead(talk: Conversation, strand: Strand): void {
+    if (strand.hasRead) return;
+    strand.hasRead = true;
+    this.#write(talk, strand);
+    this.#endIfAllSaid(talk);
   }
 
-  #sayMore(terminal: VirtualTerminal, errand: Errand, number: number): void {
-    const { session, role } = errand;
-    if (this.#of(terminal).get(session) !== errand) return;
-    const length = 8 + (contentRng(session, number).next() % MESSAGE_BYTES_MAX);
-    const bytes = new Uint8Array(length);
+  /** The other end gave a direction up. */
+  #onGivenUp(talk: Conversation, stream: StreamId, kind: 'reset' | 'stopped'): void {
+    const strand = talk.strands.get(stream);
+    if (strand === undefined) return;
+    this.#world.mark(kind === 'reset' ? 'a stream was reset' : 'a stream was stopped');
+    if (kind === 'reset') this.#onRead(talk, strand);
+    else strand.hasWritten = true;
+    this.#endIfAllSaid(talk);
+  }
+
+  #endIfAllSaid(talk: Conversation): void {
+    const { plan, role, strands, missing, isOpen } = talk;
+    if (plan.isHeld || plan.ender !== role || missing > 0 || !isOpen) return;
+    for (const { hasRead, hasWritten } of strands.values()) if (!hasRead || !hasWritten) return;
+    this.#end(talk, plan.reason);
+  }
+
+  #end(talk: Conversation, reason: 'done' | 'local'): void {
+    if (talk.isEnded) return;
+    talk.isEnded = true;
+    talk.terminal.end(talk.session, reason);
+  }
+
+  /** A stream of its own in a talk that is held, until it ends. */
+  #trickle(talk: Conversation): void {
+    const { terminal, session, role } = talk;
+    const stream = terminal.openStream(session);
+    if (stream === undefined) return;
+    let written = 0;
+    const more = (): void => {
+      const bytes = this.#buffer.subarray(0, TRICKLE_BYTES);
+      contentOf(session, stream, role, written, bytes);
+      written += terminal.write(session, stream, bytes);
+      this.#later(talk, TRICKLE_MS, more);
+    };
+    more();
+  }
+
+  #sayMore(talk: Conversation, number: number): void {
+    const { terminal, session, role, plan } = talk;
+    if (number >= plan.messages[role]) return;
+    const bytes = this.#buffer.subarray(0, messageBytes(session, number));
     contentOf(session, number, role, 0, bytes);
     new DataView(bytes.buffer).setUint32(0, number);
     terminal.sendMessage(session, bytes);
-    this.#world.schedule(after(this.#world.now, ms(MESSAGE_EVERY_MS)), () =>
-      this.#sayMore(terminal, errand, number + 1),
-    );
+    this.#later(talk, plan.messageEveryMs, () => this.#sayMore(talk, number + 1));
   }
 
-  #of(terminal: VirtualTerminal): Map<SessionId, Errand> {
-    let errands = this.#errands.get(terminal);
-    if (errands === undefined) this.#errands.set(terminal, (errands = new Map()));
-    return errands;
+  /** Does something in a while, unless the talk is over by then. */
+  #later(talk: Conversation, milliseconds: number, run: () => void): void {
+    this.#world.schedule(after(this.#world.now, ms(milliseconds)), () => {
+      const { terminal, session } = talk;
+      const talks = this.#talks.get(terminal);
+      if (talks?.get(session) !== talk) return;
+      // A process that was killed has said nothing of its talks' end.
+      if (terminal.talk(session) === undefined) talks.delete(session);
+      else if (terminal.isSuspended) this.#later(talk, milliseconds, run);
+      else run();
+    });
   }
 }
 
-/** A generator that both ends of a session can make. */
-function contentRng(session: SessionId, number: number): Rng & { next(): number } {
-  return seededRng(seedOf(session) ^ Math.imul(number + 1, 0x9e3779b1));
-}
-
-function seedOf(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
-  return hash;
-}
-
-/**
- * Fills `into` with what one side says on a stream (or in a numbered message) from `offset` on: the
- * same bytes for the same place, whatever pieces it is asked for in.
- */
-export function contentOf(
-  session: SessionId,
-  stream: number,
-  role: 'caller' | 'callee',
-  offset: number,
-  into: Uint8Array,
-): void {
-  const seed =
-    seedOf(session) ^ Math.imul(stream * 2 + (role === 'caller' ? 0 : 1) + 1, 0x85ebca6b);
-  for (let at = 0; at < into.length; at++) {
-    const place = offset + at;
-    const word = Math.imul((place >>> 2) ^ seed, 0x9e3779b1);
-    const mixed = Math.imul(word ^ (word >>> 15), 0x85ebca77);
-    into[at] = (mixed ^ (mixed >>> 13)) >>> ((place & 3) * 8);
-  }
-}
+const NOTHING: FlowPlan = { bytes: 0, resetAt: undefined, stopAt: undefined, isSlow: false };

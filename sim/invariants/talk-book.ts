@@ -1,0 +1,253 @@
+// Who talks with whom, as far as it can be seen from outside: each end of each talk, when its clock
+// began and how far it may run, which socket it has, which addresses have proven to be the peer.
+// The invariants of the data plane look things up here; it hears everything before they do.
+
+import type { Path } from '../../protocol/core.ts';
+import type { Role } from '../../protocol/data/connection-types.ts';
+import { indexOf, packetKind, receiverIndex } from '../../protocol/data/packet.ts';
+import type { Counts, EndReason } from '../../protocol/ends.ts';
+import type { SessionId } from '../../protocol/ids.ts';
+import type { Micros } from '../../protocol/time.ts';
+import type { Happening } from '../happenings.ts';
+import type { VirtualTerminal } from '../parties/virtual-terminal.ts';
+import type { Watcher, World } from '../world.ts';
+
+/** Sessions that are remembered after both ends are over: as long as anything may still fly. */
+const OVER_MAX = 16_384;
+const RESPONSE = 2;
+
+/** How an end of a talk was left. */
+interface Ended {
+  readonly reason: EndReason;
+  readonly counts: Counts;
+  /** On its own clock, and in the world. */
+  readonly at: Micros;
+  readonly worldAt: Micros;
+}
+
+/** One end of a talk; a process that was killed leaves it dead. */
+export interface TalkEnd {
+  readonly session: SessionId;
+  readonly role: Role;
+  readonly terminal: VirtualTerminal;
+  /** Which start of the terminal's process. */
+  readonly boot: number;
+  /** On its own clock. */
+  readonly introducedAt: Micros;
+  /** When the expiry's clock began, on its own clock. */
+  startedAt: Micros | undefined;
+  establishedAt: Micros | undefined;
+  /** What its expiry grants now, and the most that it ever did; Infinity: not limited. */
+  seconds: number;
+  bytes: number;
+  bytesMost: number;
+  extensions: number;
+  socket: Path | undefined;
+  /** Where everything goes, and every address that has proven to be the peer's. */
+  path: Path | undefined;
+  readonly proven: Set<Path>;
+  ended: Ended | undefined;
+  isDead: boolean;
+  /** Its machine slept since the talk began: its clocks say less. */
+  hasSlept: boolean;
+  peer: TalkEnd | undefined;
+}
+
+interface Session {
+  readonly session: SessionId;
+  caller: TalkEnd | undefined;
+  callee: TalkEnd | undefined;
+}
+
+/** The talks of one world. */
+export class TalkBook implements Watcher {
+  /** The end that the present happening is about, if there is one. */
+  end: TalkEnd | undefined;
+  readonly #world: World;
+  readonly #sessions = new Map<SessionId, Session>();
+  /** By the receiver index that stands in its datagrams: whoever sends it is the other end. */
+  readonly #senders = new Map<number, { readonly session: Session; readonly sender: Role }>();
+  readonly #ofTerminal = new Map<VirtualTerminal, Set<TalkEnd>>();
+  readonly #over: SessionId[] = [];
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  onHappening(happening: Happening): void {
+    this.end = undefined;
+    switch (happening.kind) {
+      case 'event': {
+        const { event, terminal } = happening;
+        if (event.kind === 'introduced') this.#introduce(terminal, event);
+        else if ('session' in event) this.#onEvent(this.endOf(terminal, event.session), event);
+        return;
+      }
+      case 'datagramSent':
+        this.end = this.#senderOf(happening.terminal, happening.bytes);
+        if (this.end !== undefined) this.#onSent(this.end, happening.socket, happening.bytes);
+        return;
+      case 'killed':
+        for (const end of this.endsOf(happening.terminal)) this.#leave(end, true);
+        return;
+      case 'suspended':
+        for (const end of this.endsOf(happening.terminal)) end.hasSlept = true;
+        return;
+      case 'trace':
+      case 'wrote':
+      case 'read':
+      case 'finished':
+      case 'readEnd':
+      case 'resetSent':
+      case 'stopSent':
+      case 'messageSent':
+      case 'messageRead':
+        this.end = this.endOf(happening.terminal, happening.session);
+        return;
+      default:
+        return;
+    }
+  }
+
+  /** The end of a session at a terminal; of the boot that was introduced. */
+  endOf(terminal: VirtualTerminal, session: SessionId): TalkEnd | undefined {
+    const known = this.#sessions.get(session);
+    if (known?.caller?.terminal === terminal) return known.caller;
+    return known?.callee?.terminal === terminal ? known.callee : undefined;
+  }
+
+  /** The ends at a terminal that are neither over nor dead. */
+  endsOf(terminal: VirtualTerminal): readonly TalkEnd[] {
+    const ends = this.#ofTerminal.get(terminal);
+    return ends === undefined ? [] : [...ends];
+  }
+
+  #introduce(
+    terminal: VirtualTerminal,
+    event: Extract<Happening, { kind: 'event' }>['event'] & { kind: 'introduced' },
+  ): void {
+    const { session, call, terms } = event;
+    const role: Role = call === undefined ? 'callee' : 'caller';
+    const known = this.#sessions.get(session) ?? this.#open(session);
+    const before = known[role];
+    if (before !== undefined) {
+      const who = `${terminal.name} and ${before.terminal.name}`;
+      this.#world.violate('talks', `${who} both are the ${role} of ${session}`);
+    }
+    const peer = role === 'caller' ? known.callee : known.caller;
+    const bytes = terms.bytes ?? Infinity;
+    const end: TalkEnd = {
+      session,
+      role,
+      terminal,
+      boot: terminal.boots,
+      introducedAt: this.#localOf(terminal),
+      startedAt: undefined,
+      establishedAt: undefined,
+      seconds: terms.seconds,
+      bytes,
+      bytesMost: bytes,
+      extensions: 0,
+      socket: undefined,
+      path: undefined,
+      proven: new Set(),
+      ended: undefined,
+      isDead: false,
+      hasSlept: terminal.isSuspended,
+      peer,
+    };
+    known[role] = end;
+    if (peer !== undefined) peer.peer = end;
+    const ends = this.#ofTerminal.get(terminal);
+    if (ends === undefined) this.#ofTerminal.set(terminal, new Set([end]));
+    else ends.add(end);
+    this.end = end;
+  }
+
+  /** Both directions get their receiver index (docs/wire.md §9). */
+  #open(session: SessionId): Session {
+    const known: Session = { session, caller: undefined, callee: undefined };
+    this.#sessions.set(session, known);
+    const suite = this.#world.suiteOf('watcher');
+    for (const sender of ['caller', 'callee'] as const) {
+      const hearer = sender === 'caller' ? 'callee' : 'caller';
+      this.#senders.set(receiverIndex(suite, session, hearer), { session: known, sender });
+    }
+    return known;
+  }
+
+  #onEvent(
+    end: TalkEnd | undefined,
+    event: Extract<Happening, { kind: 'event' }>['event'],
+  ): void {
+    // A record on the disk of a process that was killed, perhaps an old one: the next one reports it.
+    const isReport = event.kind === 'ended' && end !== undefined && end.boot < end.terminal.boots;
+    if (end === undefined || isReport) return;
+    this.#isAlive(end);
+    this.end = end;
+    if (event.kind === 'talk') {
+      const { event: inner } = event;
+      if (inner.kind === 'established') {
+        end.establishedAt = this.#localOf(end.terminal);
+        end.startedAt ??= end.establishedAt;
+        this.#follow(end, inner.path);
+      } else if (inner.kind === 'path') this.#follow(end, inner.path);
+    } else if (event.kind === 'extended') {
+      end.seconds = event.seconds;
+      end.bytes = event.bytes ?? Infinity;
+      end.bytesMost = Math.max(end.bytesMost, end.bytes);
+      end.extensions += 1;
+    } else if (event.kind === 'ended') {
+      const { reason, counts } = event;
+      const at = this.#localOf(end.terminal);
+      end.ended = { reason, counts, at, worldAt: this.#world.now };
+      this.#leave(end, false);
+    }
+  }
+
+  #follow(end: TalkEnd, path: Path): void {
+    end.path = path;
+    end.proven.add(path);
+  }
+
+  #onSent(end: TalkEnd, socket: Path, bytes: Uint8Array): void {
+    end.socket = socket;
+    // The callee's clock begins with the initiation that it answers (docs/wire.md §9).
+    if (bytes[0] === RESPONSE) end.startedAt ??= this.#localOf(end.terminal);
+  }
+
+  #senderOf(terminal: VirtualTerminal, bytes: Uint8Array): TalkEnd | undefined {
+    if (packetKind(bytes) === undefined) return undefined;
+    const known = this.#senders.get(indexOf(bytes));
+    const end = known?.session[known.sender];
+    if (end?.terminal !== terminal) return undefined;
+    this.#isAlive(end);
+    return end;
+  }
+
+  /** A talk lives in one process (docs/wire.md §7, "Ends"): the next one goes on with none. */
+  #isAlive({ isDead, role, session, terminal }: TalkEnd): void {
+    if (!isDead) return;
+    this.#world.violate('talks', `${terminal.name} goes on as ${role} of ${session} after a restart`);
+  }
+
+  #leave(end: TalkEnd, isDead: boolean): void {
+    if (isDead) end.isDead = true;
+    this.#ofTerminal.get(end.terminal)?.delete(end);
+    const isOver = end.peer === undefined || end.peer.isDead || end.peer.ended !== undefined;
+    if (!isOver) return;
+    this.#over.push(end.session);
+    if (this.#over.length > OVER_MAX) this.#forget(this.#over.shift());
+  }
+
+  #forget(session: SessionId | undefined): void {
+    if (session === undefined || !this.#sessions.delete(session)) return;
+    const suite = this.#world.suiteOf('watcher');
+    for (const hearer of ['caller', 'callee'] as const)
+      this.#senders.delete(receiverIndex(suite, session, hearer));
+  }
+
+  #localOf(terminal: VirtualTerminal): Micros {
+    return terminal.clock.local(this.#world.now);
+  }
+}
