@@ -5,6 +5,8 @@ import type { CryptoSuite } from '../protocol/crypto.ts';
 import { type Micros, after, seconds } from '../protocol/time.ts';
 import { EventHash } from './event-hash.ts';
 import { watchersOf } from './invariants/all.ts';
+import { beginControlAttack } from './hostile/control.ts';
+import { beginNetworkAttack } from './hostile/network.ts';
 import { liveness } from './liveness.ts';
 import { OPTION_NAMES, type OptionName, type Options } from './options.ts';
 import { beginStrikes } from './strikes.ts';
@@ -61,6 +63,7 @@ export function runSeed(plan: SeedPlan): SeedResult {
     world.open();
     workload.begin();
     beginStrikes(world);
+    world.watchers.push(beginNetworkAttack(world), beginControlAttack(world));
     world.run(after(world.now, seconds(plan.seconds)));
     liveness(world, workload);
     for (const watcher of world.watchers) watcher.atEnd?.();
