@@ -15,6 +15,7 @@ import {
   type DeviceId,
   type RecordId,
   type RequestId,
+  type SessionId,
   randomRequestId,
   randomSessionId,
 } from '../protocol/ids.ts';
@@ -412,7 +413,7 @@ export class Introductions {
       persisted: (then) => {
         release();
         this.#sessions.begin(then, row);
-        this.#onBegun(then, introduction, found, notice);
+        this.#onBegun(then, introduction, { ...found, session: row.session }, notice);
       },
       failed: (then) => {
         release();
@@ -425,12 +426,12 @@ export class Introductions {
    * The grant is on disk. If one of both was revoked meanwhile its session is over already
    * (`Sessions.begin`) and nobody learns of it: the key is forgotten here.
    */
-  #onBegun(now: Micros, introduction: Introduction, found: Found, notice: Notice): void {
-    const { caller, callee } = found;
+  #onBegun(now: Micros, introduction: Introduction, begun: Begun, notice: Notice): void {
+    const { caller, callee } = begun;
     const isHere = (device: Device): boolean => this.#names.byId(device.id) !== undefined;
     if (!isHere(caller)) this.#close(now, introduction);
     else if (!isHere(callee)) this.#giveUp(now, introduction);
-    else this.#notify(now, introduction, found, notice);
+    else this.#notify(now, introduction, begun, notice);
   }
 
   /** No session came of it after all: the caller waits out its time, if there is any left. */
@@ -444,8 +445,8 @@ export class Introductions {
    * each under the nonce that its present boot put into its own signed word. The caller is shown
    * what the callee signed. From now on it is no stranger there, and its request was not in vain.
    */
-  #notify(now: Micros, introduction: Introduction, found: Found, notice: Notice): void {
-    const { caller, callee, answer } = found;
+  #notify(now: Micros, introduction: Introduction, begun: Begun, notice: Notice): void {
+    const { caller, callee, answer, session } = begun;
     const { connect } = introduction;
     this.#context.counts.introduced += 1;
     this.#friends.add({ callerId: caller.id, calleeId: callee.id });
@@ -455,17 +456,17 @@ export class Introductions {
       request: connect.request,
       ...notice,
       peerKeys: callee.keys,
-      peerCandidates: found.calleeAt,
+      peerCandidates: begun.calleeAt,
       verdict: answer.verdict.statement,
       verdictSignature: answer.verdict.signature,
     });
-    this.#answer(now, introduction, toCaller);
+    this.#answer(now, introduction, toCaller, session);
     this.#context.sendDown(callee.id, {
       kind: 'addressNotice',
       request: answer.nonce,
       ...notice,
       peerKeys: caller.keys,
-      peerCandidates: found.callerAt,
+      peerCandidates: begun.callerAt,
     });
     this.#close(now, introduction);
   }
@@ -489,18 +490,25 @@ export class Introductions {
     this.#refusals.count(now, callerId, connect.calleeName);
   }
 
-  #answer(now: Micros, introduction: Introduction, bytes: Uint8Array): void {
+  #answer(now: Micros, introduction: Introduction, bytes: Uint8Array, session?: SessionId): void {
     const { callerId, key, until } = introduction;
     this.#context.sendDownBytes(callerId, bytes);
     // A terminal asks again as long as it waits, and a little longer for what is on its way.
-    this.#kept.keep(now, key, { bytes, waitsUntil: until });
+    this.#kept.keep(now, key, { bytes, session, waitsUntil: until });
   }
 
-  /** Sends a kept answer again; false if there is none. */
+  /**
+   * Sends a kept answer again; false if there is none. Of a session that is over, or whose end was
+   * ordered, nobody is told any more: its caller would begin a talk that nobody can end.
+   */
   #repeat(now: Micros, from: DeviceId, key: string): boolean {
-    const bytes = this.#kept.find(now, key);
-    if (bytes !== undefined) this.#context.sendDownBytes(from, bytes);
-    return bytes !== undefined;
+    const answer = this.#kept.find(now, key);
+    if (answer === undefined) return false;
+    const { bytes, session } = answer;
+    const row = session === undefined ? undefined : this.#sessions.open(session)?.row;
+    const isLive = row !== undefined && row.reason === undefined;
+    if (session === undefined || isLive) this.#context.sendDownBytes(from, bytes);
+    return true;
   }
 
   #close(now: Micros, introduction: Introduction): void {
@@ -524,6 +532,11 @@ interface Found extends Parties {
   readonly answer: Answer;
   readonly callerAt: readonly Candidate[];
   readonly calleeAt: readonly Candidate[];
+}
+
+/** Its grant is on disk. */
+interface Begun extends Found {
+  readonly session: SessionId;
 }
 
 /** What both notices have in common [Fig. 4]; the key lives only until they are sent. */

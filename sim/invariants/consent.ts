@@ -42,7 +42,8 @@ interface Call extends Wish {
 interface Connect {
   readonly caller: string;
   readonly call: Wish;
-  isUsed: boolean;
+  /** The boot of the manager that introduced by it: a new one does not know what it had answered. */
+  usedIn: number | undefined;
 }
 
 /** A list as it was read for one question: what the table said about this caller. */
@@ -162,7 +163,7 @@ export class Consent implements Watcher, WordHearer {
     const { calleeName, service, want } = message;
     if (!this.#isOurs(caller)) {
       const call = { callee: calleeName, service, want, extend: true };
-      return this.#connects.set(message.request, { caller, call, isUsed: false });
+      return this.#connects.set(message.request, { caller, call, usedIn: undefined });
     }
     const call = this.#calls
       .get(caller)
@@ -171,7 +172,7 @@ export class Consent implements Watcher, WordHearer {
       );
     if (call === undefined || message.callerName !== caller)
       return this.#fail(`${caller} asks for ${calleeName} (${service}), which nobody wanted`);
-    this.#connects.set(message.request, { caller, call, isUsed: false });
+    this.#connects.set(message.request, { caller, call, usedIn: undefined });
   }
 
   #onExtend(asker: string, { session: id }: MessageOf<'extend'>): void {
@@ -269,8 +270,10 @@ export class Consent implements Watcher, WordHearer {
     if (connect?.caller !== callerName || connect.call.callee !== calleeName)
       return this.#fail(`${label}: the caller did not ask`);
     if (connect.call.service !== service) return this.#fail(`${label}: another service was asked`);
-    if (connect.isUsed) return this.#fail(`${label}: introduced twice by one request`);
-    connect.isUsed = true;
+    const { restarts } = this.#world.manager;
+    if (connect.usedIn === restarts)
+      return this.#fail(`${label}: introduced twice by one request`);
+    connect.usedIn = restarts;
     const question = this.#questionOf(entry.verdict);
     if (this.#isOurs(calleeName)) this.#checkAnswer(label, entry, question);
     this.#checkTerms(label, entry, connect.call.want, question?.reading?.permission);

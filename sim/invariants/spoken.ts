@@ -20,6 +20,8 @@ export interface Word {
   /** Of a plain message. */
   readonly topic: string | undefined;
   readonly message: Message;
+  /** Bytes of it, without the seal. */
+  readonly size: number;
 }
 
 /** Somebody who judges what is said. */
@@ -65,12 +67,12 @@ export class Spoken implements Watcher {
         const { party, topic, bytes } = happening;
         this.#machine = party === 'manager' ? undefined : party;
         if (!DELIVERED.has(kindOf(bytes))) return;
-        return this.#tell('delivered', { party, topic }, decodeMessage(bytes));
+        return this.#tell('delivered', { party, topic }, bytes);
       }
       case 'published': {
         const { party, topic, bytes } = happening;
         if (!PUBLISHED.has(kindOf(bytes))) return;
-        return this.#tell('published', { party, topic }, decodeMessage(bytes));
+        return this.#tell('published', { party, topic }, bytes);
       }
       default:
         return;
@@ -82,20 +84,21 @@ export class Spoken implements Watcher {
     const message = how === 'sealed' ? this.#keep(bytes) : this.#find(bytes);
     if (message === undefined) return;
     const heard = how === 'opened' && this.#machine?.name === party ? this.#machine : undefined;
-    const word = { how, party, machine: heard, topic: undefined, message };
+    const word = { how, party, machine: heard, topic: undefined, message, size: bytes.length };
     for (const hearer of this.#hearers) hearer.onWord(word);
   }
 
   #tell(
     how: 'published' | 'delivered',
     at: { readonly party: VirtualTerminal | 'manager'; readonly topic: string },
-    message: Message | undefined,
+    bytes: Uint8Array,
   ): void {
+    const message = decodeMessage(bytes);
     if (message === undefined) return;
     const machine = at.party === 'manager' ? undefined : at.party;
     const party = machine?.name ?? 'manager';
-    for (const hearer of this.#hearers)
-      hearer.onWord({ how, party, machine, topic: at.topic, message });
+    const word = { how, party, machine, topic: at.topic, message, size: bytes.length };
+    for (const hearer of this.#hearers) hearer.onWord(word);
   }
 
   #keep(borrowed: Uint8Array): Message | undefined {
@@ -116,8 +119,11 @@ export class Spoken implements Watcher {
   }
 }
 
-/** {0: version, 1: kind …}: a map head of one or two bytes, key, version, key, kind. */
-function kindOf(bytes: Uint8Array): number {
+/**
+ * The number of a message's kind, by its place: {0: version, 1: kind …} is a map head of one or two
+ * bytes, key, version, key, kind.
+ */
+export function kindOf(bytes: Uint8Array): number {
   const at = (bytes[0] < 0xb8 ? 1 : 2) + 3;
   return bytes[at] === 0x18 ? bytes[at + 1] : bytes[at];
 }

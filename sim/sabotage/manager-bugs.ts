@@ -70,6 +70,15 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     source: 'commit 15cfd63',
   },
   {
+    name: 'notice-repeated-after-the-end',
+    core: 'session-manager',
+    file: 'session-manager/introductions.ts',
+    find: 'if (session === undefined || isLive) this.#context.sendDownBytes(from, bytes);',
+    replace: 'this.#context.sendDownBytes(from, bytes);',
+    why: 'a caller whose notice was late begins a talk that the operator has ended, or with a revoked',
+    source: 'found by sim seed 142',
+  },
+  {
     name: 'request-repeated-while-open-asks-again',
     core: 'session-manager',
     file: 'session-manager/introductions.ts',

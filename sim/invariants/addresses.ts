@@ -1,0 +1,219 @@
+// Invariant 2: nobody learns an address before its owner has agreed. Addresses are what terminals
+// publish for a record; a record counts only if its terminal named it in a call of its own or in a
+// yes. What the manager asks the broker, what the broker answers, what a notice says, what passes
+// to a terminal as bytes or as text, and where datagrams go, is held against that.
+
+import { decodeGrant } from '../../protocol/grant.ts';
+import { type Candidate, KIND_NUMBERS, type MessageOf } from '../../protocol/control/messages.ts';
+import type { Path } from '../../protocol/core.ts';
+import type { DeviceId, RecordId, RequestId, SessionId } from '../../protocol/ids.ts';
+import { seconds } from '../../protocol/time.ts';
+import type { Happening } from '../happenings.ts';
+import type { VirtualTerminal } from '../parties/virtual-terminal.ts';
+import type { Watcher, World } from '../world.ts';
+import { AddressBook } from './address-book.ts';
+import { KeptMap } from './kept-map.ts';
+import { type Word, type WordHearer, kindOf } from './spoken.ts';
+
+const KEPT = 20_000;
+/** A callee publishes its record at once; its answer may wait for a channel, no longer than this. */
+const ANSWER_MICROS = seconds(120);
+
+/** An address record and why it is there: the caller's own question, or a callee's yes to one. */
+interface Named {
+  readonly owner: string;
+  /** The caller's request that it stands for. */
+  readonly nonce: RequestId | undefined;
+  readonly as: 'caller' | 'callee';
+}
+
+/** Holds every address that travels against who agreed to it. */
+export class Addresses implements Watcher, WordHearer {
+  readonly #world: World;
+  readonly #named = new KeptMap<RecordId, Named>(KEPT);
+  /** What terminals have published for a record, as `host:port`. */
+  readonly #published = new KeptMap<RecordId, Set<string>>(KEPT);
+  /** Everything that a terminal ever published. */
+  readonly #of = new Map<DeviceId, Set<string>>();
+  /** The caller's request behind each question. */
+  readonly #asked = new KeptMap<RequestId, RequestId>(KEPT);
+  /** Records that nobody has named yet, and when they were published. */
+  readonly #early = new Map<RecordId, number>();
+  readonly #book = new AddressBook();
+  /** Notices that a machine has opened and perhaps not accepted. */
+  readonly #notices = new Map<VirtualTerminal, Map<SessionId, readonly string[]>>();
+  /** Where each machine may send: same path, same object, nearly always. */
+  readonly #mayReach = new Map<
+    VirtualTerminal,
+    { readonly paths: Set<Path>; readonly texts: Set<string> }
+  >();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  onHappening(happening: Happening): void {
+    switch (happening.kind) {
+      case 'socketOpened':
+        return this.#book.add(happening.terminal.id, happening.path);
+      case 'delivered': {
+        const { party, bytes } = happening;
+        if (party === 'manager') return;
+        const owner = this.#book.find(bytes, party.id);
+        if (owner !== undefined) this.#fail(`${party.name} hears where ${owner} is`);
+        return;
+      }
+      case 'opened': {
+        if (happening.owner === 'manager' || kindOf(happening.bytes) === KIND_NUMBERS.addressNotice)
+          return;
+        const self = this.#world.terminal(happening.owner)?.id;
+        const owner = this.#book.find(happening.bytes, self);
+        if (owner !== undefined) this.#fail(`${happening.owner} is told where ${owner} is`);
+        return;
+      }
+      case 'killed':
+        this.#notices.delete(happening.terminal);
+        this.#mayReach.delete(happening.terminal);
+        return;
+      case 'event':
+        if (happening.event.kind === 'introduced')
+          this.#onIntroduced(happening.terminal, happening.event.session);
+        return;
+      case 'datagramReceived':
+        this.#reach(happening.terminal).paths.add(happening.peer);
+        return;
+      case 'datagramSent':
+        return this.#onSent(happening.terminal, happening.peer);
+      default:
+        return;
+    }
+  }
+
+  onWord({ how, party, machine, message }: Word): void {
+    if (how === 'sealed') {
+      if (message.kind === 'connect') {
+        this.#name(message.record, { owner: party, nonce: message.request, as: 'caller' });
+      } else if (message.kind === 'allowList' && message.record !== undefined) {
+        const nonce = this.#asked.get(message.request);
+        this.#name(message.record, { owner: party, nonce, as: 'callee' });
+      } else if (message.kind === 'ask') {
+        this.#asked.set(message.request, message.nonce);
+      } else if (message.kind === 'addressNotice') this.#onNoticeMade(message);
+    } else if (how === 'opened') {
+      if (message.kind === 'addressNotice' && machine !== undefined)
+        this.#onNoticeHeard(machine, message);
+    } else if (message.kind === 'address' && machine !== undefined) {
+      this.#onPublished(machine, message);
+    } else if (message.kind === 'addressQuery' && party === 'manager') this.#onQuery(message);
+    else if (message.kind === 'addressAnswer') this.#onAnswer(message);
+  }
+
+  /** A record that was published must have been named by the time when that answer was read. */
+  atEnd(): void {
+    for (const [record, at] of this.#early) {
+      if (this.#world.now > at + ANSWER_MICROS && !this.#named.has(record))
+        this.#world.mark('address recorded for an answer that was lost');
+    }
+  }
+
+  #name(record: RecordId, named: Named): void {
+    this.#early.delete(record);
+    if (!this.#named.has(record)) this.#named.set(record, named);
+  }
+
+  #onPublished(machine: VirtualTerminal, message: MessageOf<'address'>): void {
+    const { record, candidates } = message;
+    if (candidates.length === 0) return;
+    const own = this.#of.get(machine.id) ?? new Set();
+    this.#of.set(machine.id, own);
+    const known = this.#published.get(record) ?? new Set();
+    this.#published.set(record, known);
+    for (const candidate of candidates) {
+      const path = pathOf(candidate);
+      own.add(textOf(path));
+      known.add(textOf(path));
+      this.#book.add(machine.id, path);
+    }
+    const named = this.#named.get(record);
+    if (named === undefined) this.#early.set(record, this.#world.now);
+    else if (named.owner !== machine.name && !this.#world.hostile.has(machine.name))
+      this.#fail(`${machine.name} publishes addresses for a record of ${named.owner}`);
+  }
+
+  /** The manager asks where two terminals are: the one that called, and the one that said yes. */
+  #onQuery({ wanted }: MessageOf<'addressQuery'>): void {
+    const named = wanted.map(({ device, record }) => {
+      const one = this.#named.get(record);
+      const isOwners = one !== undefined && this.#idOf(one.owner) === device;
+      if (!isOwners) this.#fail(`the manager asks where ${device} is, which has not agreed`);
+      return one;
+    });
+    const [caller, callee] = named;
+    const isPair = caller?.as === 'caller' && callee?.as === 'callee';
+    if (!isPair || caller.nonce !== callee.nonce)
+      this.#fail('the manager asks for addresses without a yes to this very call');
+    this.#world.mark('addresses asked');
+  }
+
+  #onAnswer({ found }: MessageOf<'addressAnswer'>): void {
+    for (const { device, record, candidates } of found) {
+      const known = this.#published.get(record);
+      for (const candidate of candidates)
+        if (known?.has(textOf(pathOf(candidate))) !== true)
+          this.#fail(`the broker tells of ${device} what it never published for this record`);
+    }
+  }
+
+  /** Each end is told where the other is, and nobody else. */
+  #onNoticeMade(message: MessageOf<'addressNotice'>): void {
+    const grant = decodeGrant(message.grant);
+    if (grant === undefined) return;
+    const peer = message.verdict === undefined ? grant.callerId : grant.calleeId;
+    const own = this.#of.get(peer);
+    for (const candidate of message.peerCandidates)
+      if (own?.has(textOf(pathOf(candidate))) !== true)
+        this.#fail(`${grant.session}: an address that is not of its other end`);
+  }
+
+  #onNoticeHeard(machine: VirtualTerminal, message: MessageOf<'addressNotice'>): void {
+    const session = decodeGrant(message.grant)?.session;
+    if (session === undefined) return;
+    const own = this.#notices.get(machine) ?? new Map<SessionId, readonly string[]>();
+    const texts = message.peerCandidates.map((candidate) => textOf(pathOf(candidate)));
+    this.#notices.set(machine, own.set(session, texts));
+  }
+
+  #onIntroduced(machine: VirtualTerminal, session: SessionId): void {
+    const { texts } = this.#reach(machine);
+    for (const text of this.#notices.get(machine)?.get(session) ?? []) texts.add(text);
+    this.#notices.get(machine)?.delete(session);
+  }
+
+  /** To whom a terminal was not introduced it sends nothing, unless that one wrote first. */
+  #onSent(machine: VirtualTerminal, peer: Path): void {
+    const reach = this.#reach(machine);
+    if (reach.paths.has(peer)) return;
+    if (!reach.texts.has(textOf(peer)))
+      this.#fail(`${machine.name} sends to ${textOf(peer)}, where nobody agreed to be`);
+    reach.paths.add(peer);
+  }
+
+  #reach(machine: VirtualTerminal): { readonly paths: Set<Path>; readonly texts: Set<string> } {
+    const known = this.#mayReach.get(machine);
+    if (known !== undefined) return known;
+    const made = { paths: new Set<Path>(), texts: new Set<string>() };
+    this.#mayReach.set(machine, made);
+    return made;
+  }
+
+  #idOf(name: string): DeviceId | undefined {
+    return this.#world.terminal(name)?.id;
+  }
+
+  #fail(says: string): void {
+    this.#world.violate('addresses', says);
+  }
+}
+
+const textOf = ({ host, port }: Path): string => `${host}:${port}`;
+const pathOf = ({ address, port }: Candidate): Path => ({ host: address.join('.'), port });
