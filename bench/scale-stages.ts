@@ -13,6 +13,8 @@ const FUNCTIONS_SHOWN = 40;
 /** Stage by `function path`; the first that fits counts. */
 const STAGES: readonly (readonly [RegExp, string])[] = [
   [/^\(idle\) /, 'idle'],
+  // Of the profiler itself.
+  [/^dispatch $/, 'idle'],
   [/^\(garbage collector\) /, 'garbage'],
   [/^\(program\) /, 'outside JavaScript'],
   [

@@ -45,7 +45,7 @@ class ScaleChild {
 
   constructor() {
     const path = join(import.meta.dirname, 'scale-process.js');
-    this.#process = fork(path, { execArgv: ['--expose-gc'], stdio: 'inherit' });
+    this.#process = fork(path, { execArgv: ['--expose-gc', ...process.execArgv], stdio: 'inherit' });
     children.add(this);
   }
 

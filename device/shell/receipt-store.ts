@@ -10,8 +10,10 @@ import type { Log } from '../../protocol/io/log.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 
 const FILE_MODE = 0o600;
-/** Milliseconds in which receipts are gathered: talks end in numbers, a memory card wears out. */
+/** Milliseconds in which receipts are gathered: talks end in numbers. */
 const GATHER_MS = 1_000;
+/** Milliseconds from one write to the next: a memory card wears out. */
+const PAUSE_MS = 10_000;
 
 interface ReceiptStoreOptions {
   /** The file; its folder exists. */
@@ -29,6 +31,7 @@ export class ReceiptStore {
   #newest: number;
   #waiting: Uint8Array | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #writtenAtMs = Number.NEGATIVE_INFINITY;
   #writing: Promise<void> = Promise.resolve();
 
   /** Reads what lies there; one of another manager, or a damaged one, counts as none. */
@@ -37,7 +40,7 @@ export class ReceiptStore {
     this.#newest = sequenceIn(options);
   }
 
-  /** Keeps a receipt if it is the newest; on disk within GATHER_MS. What is none is dropped. */
+  /** Keeps a receipt if it is the newest; on disk within PAUSE_MS. What is none is dropped. */
   keep(bytes: Uint8Array): void {
     const { suite, managerKey, log } = this.#options;
     const receipt = openReceipt(suite, managerKey, bytes);
@@ -50,7 +53,9 @@ export class ReceiptStore {
     if (sequence <= this.#newest) return;
     this.#newest = sequence;
     this.#waiting = bytes;
-    this.#timer ??= setTimeout(() => this.#write(), GATHER_MS);
+    if (this.#timer !== undefined) return;
+    const pauseMs = this.#writtenAtMs + PAUSE_MS - performance.now();
+    this.#timer = setTimeout(() => this.#write(), Math.max(GATHER_MS, pauseMs));
   }
 
   /** Writes what waits; resolves when it is on disk. The last call. */
@@ -65,6 +70,7 @@ export class ReceiptStore {
     const bytes = this.#waiting;
     this.#waiting = undefined;
     if (bytes === undefined) return;
+    this.#writtenAtMs = performance.now();
     const { path, log } = this.#options;
     this.#writing = this.#writing
       .then(() => writeFileAtomic(path, bytes, FILE_MODE))
