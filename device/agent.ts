@@ -329,7 +329,7 @@ export class Agent {
         this.#pins.keep(output.name, output.id);
         break;
       case 'receipt':
-        this.#receipts.keep(output.bytes);
+        this.#receipts.keep(output);
         break;
       case 'event':
         this.#onEvent(output.event);

@@ -112,8 +112,9 @@ export class Ending {
       return;
     }
     if (receipt.sequence === this.#receiptSequence) return;
-    this.#receiptSequence = receipt.sequence;
-    this.#outbox.push({ kind: 'receipt', bytes });
+    const { sequence } = receipt;
+    this.#receiptSequence = sequence;
+    this.#outbox.push({ kind: 'receipt', bytes, sequence });
   }
 
   /** A manager that does not know the session has nothing to log; any other trouble may pass. */

@@ -145,8 +145,8 @@ export type TerminalOutput =
     }
   /** Remember (or, with `id` undefined, forget) who is behind a name. */
   | { readonly kind: 'pin'; readonly name: Name; readonly id: DeviceId | undefined }
-  /** A receipt for the manager's log, for whoever keeps the newest one. */
-  | { readonly kind: 'receipt'; readonly bytes: Uint8Array }
+  /** A receipt of the manager for its log up to an entry, for whoever keeps the newest one. */
+  | { readonly kind: 'receipt'; readonly bytes: Uint8Array; readonly sequence: number }
   | { readonly kind: 'event'; readonly event: TerminalEvent };
 
 /** Why a manager refused, where its operator lets that out. */

@@ -40,12 +40,9 @@ export class ReceiptStore {
     this.#newest = sequenceIn(options);
   }
 
-  /** Keeps a receipt if it is the newest; on disk within PAUSE_MS. What is none is dropped. */
-  keep(bytes: Uint8Array): void {
-    const { suite, managerKey, log } = this.#options;
-    const receipt = openReceipt(suite, managerKey, bytes);
-    if (receipt === undefined) return;
-    const { sequence } = receipt;
+  /** Keeps a receipt, which the core has judged, if it is the newest; on disk within PAUSE_MS. */
+  keep({ bytes, sequence }: { readonly bytes: Uint8Array; readonly sequence: number }): void {
+    const { log } = this.#options;
     if (sequence < this.#newest) {
       const next = 'ask the operator: the log was cut, or restored from a backup';
       log.warn('manager-log-went-back', { kept: this.#newest, told: sequence, next });

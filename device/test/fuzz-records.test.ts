@@ -66,7 +66,7 @@ t.test('S6001: any bytes for a receipt: what the manager signed, or none', async
       const log: Log = { ...silentLog, warn: (event) => (wentBack += Number(/back/.test(event))) };
       const store = new ReceiptStore({ path, suite: nodeSuite, managerKey: key.publicKey, log });
       // Older than any: if it went back, what lies there counts.
-      store.keep(oldest);
+      store.keep({ bytes: oldest, sequence: 0 });
       if (wentBack === 0) throw new NakodoError('none', path, 'it counts as none');
     },
   });
