@@ -1,6 +1,7 @@
 // The invariants of the data plane, with the book of talks that they share; it comes first.
 
 import type { Watcher, World } from '../world.ts';
+import { amplificationIsBounded } from './amplification.ts';
 import { limitsHold } from './limits-hold.ts';
 import { recoveryIsSound } from './recovery.ts';
 import { streamsDeliver } from './streams.ts';
@@ -14,5 +15,6 @@ export function dataPlane(world: World): readonly Watcher[] {
     streamsDeliver(world, book),
     limitsHold(world, book),
     recoveryIsSound(world, book),
+    amplificationIsBounded(world, book),
   ];
 }

@@ -53,7 +53,8 @@ export interface TalkEnd {
   peer: TalkEnd | undefined;
 }
 
-interface Session {
+/** Both ends of a talk, as far as they are there. */
+interface Talkers {
   readonly session: SessionId;
   caller: TalkEnd | undefined;
   callee: TalkEnd | undefined;
@@ -64,9 +65,9 @@ export class TalkBook implements Watcher {
   /** The end that the present happening is about, if there is one. */
   end: TalkEnd | undefined;
   readonly #world: World;
-  readonly #sessions = new Map<SessionId, Session>();
+  readonly #sessions = new Map<SessionId, Talkers>();
   /** By the receiver index that stands in its datagrams: whoever sends it is the other end. */
-  readonly #senders = new Map<number, { readonly session: Session; readonly sender: Role }>();
+  readonly #senders = new Map<number, { readonly session: Talkers; readonly sender: Role }>();
   readonly #ofTerminal = new Map<VirtualTerminal, Set<TalkEnd>>();
   readonly #over: SessionId[] = [];
 
@@ -165,8 +166,8 @@ export class TalkBook implements Watcher {
   }
 
   /** Both directions get their receiver index (docs/wire.md §9). */
-  #open(session: SessionId): Session {
-    const known: Session = { session, caller: undefined, callee: undefined };
+  #open(session: SessionId): Talkers {
+    const known: Talkers = { session, caller: undefined, callee: undefined };
     this.#sessions.set(session, known);
     const suite = this.#world.suiteOf('watcher');
     for (const sender of ['caller', 'callee'] as const) {
@@ -214,6 +215,11 @@ export class TalkBook implements Watcher {
     end.socket = socket;
     // The callee's clock begins with the initiation that it answers (docs/wire.md §9).
     if (bytes[0] === RESPONSE) end.startedAt ??= this.#localOf(end.terminal);
+  }
+
+  /** The talk to which a datagram says that it belongs. */
+  talkOf(bytes: Uint8Array): Talkers | undefined {
+    return packetKind(bytes) === undefined ? undefined : this.#senders.get(indexOf(bytes))?.session;
   }
 
   #senderOf(terminal: VirtualTerminal, bytes: Uint8Array): TalkEnd | undefined {
