@@ -5,6 +5,7 @@
 
 import { decodeGrant } from '../../protocol/grant.ts';
 import { type Candidate, KIND_NUMBERS, type MessageOf } from '../../protocol/control/messages.ts';
+import { topic } from '../../protocol/control/topics.ts';
 import type { Path } from '../../protocol/core.ts';
 import type { DeviceId, RecordId, RequestId, SessionId } from '../../protocol/ids.ts';
 import { seconds } from '../../protocol/time.ts';
@@ -30,6 +31,8 @@ interface Named {
 /** Holds every address that travels against who agreed to it. */
 export class Addresses implements Watcher, WordHearer {
   readonly #world: World;
+  /** A hostile broker has all addresses, and tells whom it likes. */
+  readonly #isLying: boolean;
   readonly #named = new KeptMap<RecordId, Named>(KEPT);
   /** What terminals have published for a record, as `host:port`. */
   readonly #published = new KeptMap<RecordId, Set<string>>(KEPT);
@@ -50,6 +53,7 @@ export class Addresses implements Watcher, WordHearer {
 
   constructor(world: World) {
     this.#world = world;
+    this.#isLying = world.options['hostile.broker'] > 0;
   }
 
   onHappening(happening: Happening): void {
@@ -58,7 +62,7 @@ export class Addresses implements Watcher, WordHearer {
         return this.#book.add(happening.terminal.id, happening.path);
       case 'delivered': {
         const { party, bytes } = happening;
-        if (party === 'manager') return;
+        if (party === 'manager' || this.#isLying) return;
         const owner = this.#book.find(bytes, party.id);
         if (owner !== undefined) this.#fail(`${party.name} hears where ${owner} is`);
         return;
@@ -89,7 +93,7 @@ export class Addresses implements Watcher, WordHearer {
     }
   }
 
-  onWord({ how, party, machine, message }: Word): void {
+  onWord({ how, party, machine, topic: on, message }: Word): void {
     if (how === 'sealed') {
       if (message.kind === 'connect') {
         this.#name(message.record, { owner: party, nonce: message.request, as: 'caller' });
@@ -103,9 +107,10 @@ export class Addresses implements Watcher, WordHearer {
       if (message.kind === 'addressNotice' && machine !== undefined)
         this.#onNoticeHeard(machine, message);
     } else if (message.kind === 'address' && machine !== undefined) {
-      this.#onPublished(machine, message);
+      // Where a hostile one has no right to speak nobody hears it.
+      if (on === topic('address', machine.id)) this.#onPublished(machine, message);
     } else if (message.kind === 'addressQuery' && party === 'manager') this.#onQuery(message);
-    else if (message.kind === 'addressAnswer') this.#onAnswer(message);
+    else if (message.kind === 'addressAnswer' && !this.#isLying) this.#onAnswer(message);
   }
 
   /** A record that was published must have been named by the time when that answer was read. */
@@ -170,6 +175,7 @@ export class Addresses implements Watcher, WordHearer {
     if (grant === undefined) return;
     const peer = message.verdict === undefined ? grant.callerId : grant.calleeId;
     const own = this.#of.get(peer);
+    if (this.#isLying) return;
     for (const candidate of message.peerCandidates)
       if (own?.has(textOf(pathOf(candidate))) !== true)
         this.#fail(`${grant.session}: an address that is not of its other end`);
