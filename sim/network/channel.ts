@@ -40,17 +40,17 @@ export interface ChannelFaults {
   readonly queueMs: number;
 }
 
-/** A short line without faults. */
+/** A short line without faults; how late it reorders and replays counts once a share is set. */
 export const CLEAN_CHANNEL: ChannelFaults = {
   loss: 0,
   burst: 0,
   delayMs: 5,
   jitterMs: 0,
   reorder: 0,
-  reorderMs: 0,
+  reorderMs: 30,
   duplicate: 0,
   replay: 0,
-  replayAfterMsMax: 0,
+  replayAfterMsMax: 86_400_000,
   corrupt: 0,
   truncate: 0,
   grow: 0,
@@ -234,7 +234,7 @@ export class Channel {
     const jitter = jitterDraw * jitterMs;
     if (jitterMs > 0) this.counts.jitter += 1;
     const inTurn = Math.max(Math.ceil(behindLine + ms(delayMs + jitter)), this.#lastArrival);
-    if (reorderDraw < reorder) {
+    if (reorderDraw < reorder && reorderMs > 0) {
       this.counts.reorder += 1;
       return micros(inTurn + Math.ceil((reorderDraw / reorder) * ms(reorderMs)));
     }

@@ -336,13 +336,9 @@ t.test('every datagram is delivered, dropped by name, astray, or under way', asy
     t.equal(tally.delivered, world.heard.length);
     t.equal(tally.strayed, world.strayed.length);
     for (const why of world.dropped) sum[why] = (sum[why] ?? 0) + 1;
-    const faults = [...world.internet.hosts].flatMap(({ up, down }) => [up, down]);
-    const eaten = faults.reduce((count, line) => {
-      if (line === undefined) return count;
-      const { blackHole, mtu, loss, queue } = line.counts;
-      return count + blackHole + mtu + loss + queue;
-    }, 0);
-    t.equal(tally.dropped.channel, eaten, 'each with its fault');
+    const { blackHole, mtu, loss, queue, duplicate, replay } = world.internet.firedFaults();
+    t.equal(blackHole + mtu + loss + queue, tally.dropped.channel, 'each with its fault');
+    t.equal(duplicate + replay, tally.copied);
     sum.delivered = (sum.delivered ?? 0) + tally.delivered;
   }
   for (const name of [
