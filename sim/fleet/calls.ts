@@ -67,11 +67,12 @@ export class Calls {
     return count;
   }
 
-  /** Waits no longer: what is under way is counted as what it is now. */
-  giveUp(): void {
+  /** Waits no longer: what is under way is counted as what it is now; `isHalted`: before its time. */
+  giveUp(isHalted: boolean): void {
     const { tally } = this.#options;
     for (const { call, isIntroduced } of this.#open) {
-      tally.add(isIntroduced ? 'cut' : this.#isSteady(call) ? 'noAnswer' : 'unreached');
+      const failed = this.#isSteady(call) ? 'noAnswer' : 'unreached';
+      tally.add(isIntroduced ? 'cut' : isHalted ? 'abandoned' : failed);
       tally.addError('unfinished');
     }
     this.#open.clear();

@@ -142,6 +142,7 @@ class Cast {
     await this.#wait(begun + forMs - performance.now());
     this.#lives.abort();
     await this.#drain();
+    for (const { declined } of this.terminals) this.tally.add('busy', declined);
   }
 
   /** Waits for calls under way: as long as they may take, or not at all long when told to halt. */
@@ -156,7 +157,7 @@ class Cast {
       return isShort && passed > FLEET_LIMITS.haltMs;
     };
     while (!isOver()) await delay(LOOK_MS);
-    this.#calls.giveUp();
+    this.#calls.giveUp(this.#halt.signal.aborted);
   }
 
   /** A call's time has come: it begins now, or is counted as one that could not. */

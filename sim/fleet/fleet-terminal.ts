@@ -95,6 +95,11 @@ export class FleetTerminal {
     this.#agent = agent;
   }
 
+  /** Questions that its agent declined for want of room. */
+  get declined(): number {
+    return this.#agent?.status().counters.askFlood ?? 0;
+  }
+
   /** Stops its agent, if it runs. */
   async stop(): Promise<void> {
     const agent = this.#agent;

@@ -94,13 +94,18 @@ function introducedWords({ calls, perSecond }: FleetReport): string {
 }
 
 function refusedWords({ calls }: FleetReport): string {
-  return `${calls.refused} as the policy has it, ${calls.wronglyRefused} against it`;
+  const busy =
+    calls.busy > 0
+      ? `; ${calls.busy} times a callee had all the calls that it may have at once`
+      : '';
+  return `${calls.refused} as the policy has it, ${calls.wronglyRefused} against it${busy}`;
 }
 
 function nothingWords({ calls }: FleetReport): string {
   return (
     `${calls.unreached} with an end that was away, ${calls.limited} over the rate for vain ` +
-    `calls, ${calls.noAnswer} without an answer`
+    `calls, ${calls.noAnswer} without an answer` +
+    (calls.abandoned > 0 ? `, ${calls.abandoned} under way when it was ended` : '')
   );
 }
 

@@ -20,6 +20,8 @@ const HISTOGRAM_STEPS = 60;
 /** The plot of set-up times ends here; what took longer is in its last step. */
 const HISTOGRAM_SHARE = 0.995;
 const SOAK_SECONDS = 600;
+/** Over less than that a slope says how a process warms up, not how it goes on. */
+const SLOPE_SECONDS_MIN = 120;
 
 /** Times, in milliseconds; null: there was none. */
 export interface Times {
@@ -232,6 +234,8 @@ function memoryOf(findings: Findings): FleetReport['memory'] {
   const per = (bytes: number): number | null =>
     registered === 0 ? null : Math.round(bytes / registered);
   const slope = (quantity: (row: CourseRow) => number): number | null => {
+    if ((calling.at(-1)?.seconds ?? 0) - (calling[0]?.seconds ?? 0) < SLOPE_SECONDS_MIN)
+      return null;
     const perSecond = slopeOf(calling, quantity);
     return perSecond === undefined ? null : Math.round(perSecond * SOAK_SECONDS);
   };

@@ -20,12 +20,16 @@ const COUNTS = [
   'wronglyIntroduced',
   /** Refused against the policy though both ends were there. */
   'wronglyRefused',
+  /** Questions that a callee declined unread, since it had as many calls as it may have. */
+  'busy',
   /** Permitted, but an end that comes and goes was gone. */
   'unreached',
   /** Permitted, but the caller had asked too often in vain before. */
   'limited',
   /** No answer in time, or no way to ask. */
   'noAnswer',
+  /** Under way when the fleet was told to end before its time. */
+  'abandoned',
   /** Of the introduced: all bytes arrived, and the hash that came back was theirs. */
   'delivered',
   /** … a hash came back that was not theirs: has to be 0. */
