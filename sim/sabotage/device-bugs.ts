@@ -89,7 +89,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     find: 'this.#requests.settle(call.request); this.#ask(now, call); } if (call.candidates',
     replace:
       'this.#requests.settle(call.request); this.#ask(now, call); } ' +
-      'else { this.#requests.settle(call.request); ' +
+      'else if (now < call.until) { this.#requests.settle(call.request); ' +
       'call.request = randomRequestId(this.#rng); this.#ask(now, call); } if (call.candidates',
     why: 'a link that comes back makes a second call of one, and the callee is woken twice',
   },
