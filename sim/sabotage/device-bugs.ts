@@ -36,15 +36,6 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     source: 'threats §5, invariant 1: named by the list',
   },
   {
-    name: 'past-until-still-allows',
-    core: 'device',
-    file: 'protocol/consent/allow-list.ts',
-    find: 'return matching.find((candidate) => candidate.untilSeconds !== 0);',
-    replace:
-      'return matching.map((one) => ({ ...one, untilSeconds: one.untilSeconds || undefined }))[0];',
-    why: 'a permission for this afternoon holds for ever',
-  },
-  {
     name: 'owner-not-asked-means-yes',
     core: 'device',
     file: 'protocol/consent/allow-list.ts',
