@@ -4,7 +4,13 @@
 import type { Watcher, World } from '../world.ts';
 import { Addresses } from './addresses.ts';
 import { Consent } from './consent.ts';
+import { LogIsSound } from './log-is-sound.ts';
+import { Logins } from './logins.ts';
+import { Marks } from './marks.ts';
+import { Memory } from './memory.ts';
 import { Refusals } from './refusals.ts';
+import { Secrets } from './secrets.ts';
+import { Sessions } from './sessions.ts';
 import { Spoken } from './spoken.ts';
 
 /** Their watchers, for one world. */
@@ -12,5 +18,19 @@ export function controlWatchers(world: World): readonly Watcher[] {
   const consent = new Consent(world);
   const addresses = new Addresses(world);
   const refusals = new Refusals(world);
-  return [new Spoken([consent, addresses, refusals]), consent, addresses, refusals];
+  const log = new LogIsSound(world);
+  const secrets = new Secrets(world);
+  const marks = new Marks(world);
+  return [
+    new Spoken([consent, addresses, refusals, log, secrets, marks]),
+    consent,
+    addresses,
+    refusals,
+    log,
+    new Sessions(world),
+    new Logins(world),
+    new Memory(world),
+    secrets,
+    marks,
+  ];
 }
