@@ -42,7 +42,7 @@ export function restless(world: World): readonly string[] {
   const rest: string[] = [];
   for (const terminal of world.terminals) {
     const { name, pollSeconds, isRevoked, isClone } = terminal;
-    if (isClone || isRevoked) continue;
+    if (isClone || isRevoked || world.isRogue(terminal)) continue;
     const status = terminal.status();
     if (status === undefined) {
       rest.push(`${name} is off`);
@@ -50,7 +50,8 @@ export function restless(world: World): readonly string[] {
     }
     // A machine that slept finds out that its connection is dead when its next ping is not answered.
     if (terminal.connection?.isDead === true) rest.push(`${name} has a dead link`);
-    if (pollSeconds === undefined && !status.registered) rest.push(`${name} is not registered`);
+    const isLinked = pollSeconds === undefined || status.link === 'up';
+    if (isLinked && !status.registered) rest.push(`${name} is not registered`);
     if (status.calls.length > 0) rest.push(`${name} calls`);
     if (status.talks.length > 0) rest.push(`${name} talks`);
     if (status.endNotices > 0) rest.push(`${name} has ends to report`);
@@ -73,17 +74,29 @@ class Echo implements Application {
   heard = 0;
   readonly #caller: VirtualTerminal;
   readonly #into = new Uint8Array(CONTENT_BYTES);
+  #call: number | undefined;
+  #session: SessionId | undefined;
 
   constructor(caller: VirtualTerminal) {
     this.#caller = caller;
   }
 
+  /** Of all that the two have to say, only this call counts. */
+  begin(call: number | undefined): void {
+    this.#call = call;
+  }
+
   onEvent(terminal: VirtualTerminal, event: TerminalEvent): void {
-    if (event.kind === 'callFailed' && terminal === this.#caller) this.failed = event.why;
-    if (event.kind === 'ended' && terminal === this.#caller) this.ended = event.session;
-    if (event.kind !== 'talk') return;
+    const isCaller = terminal === this.#caller;
+    if (isCaller && event.kind === 'callFailed' && event.call === this.#call)
+      this.failed = event.why;
+    if (isCaller && event.kind === 'introduced' && event.call === this.#call)
+      this.#session = event.session;
+    if (isCaller && event.kind === 'ended' && event.session === this.#session)
+      this.ended = event.session;
+    if (event.kind !== 'talk' || event.session !== this.#session) return;
     const { session, event: inner } = event;
-    if (inner.kind === 'established' && terminal === this.#caller) {
+    if (inner.kind === 'established' && isCaller) {
       this.connected = true;
       const stream = terminal.talk(session)?.openStream();
       if (stream === undefined) return;
@@ -94,7 +107,7 @@ class Echo implements Application {
     for (;;) {
       const count = terminal.read(session, inner.stream, this.#into);
       if (count > 0) this.heard += count;
-      if (count < 0 && terminal !== this.#caller) terminal.end(session, 'done');
+      if (count < 0 && !isCaller) terminal.end(session, 'done');
       if (count <= 0) return;
     }
   }
@@ -102,7 +115,9 @@ class Echo implements Application {
 
 /** One call of somebody who may, to somebody who can be reached. */
 function tryCall(world: World, rng: Rng): void {
-  const there = world.terminals.filter(({ isRevoked, isClone }) => !isRevoked && !isClone);
+  const there = world.terminals.filter(
+    (terminal) => !terminal.isRevoked && !terminal.isClone && !world.isRogue(terminal),
+  );
   const [caller, callee] = [pick(rng, there), pick(rng, there)];
   const service = 'pipe';
   if (caller === callee || !isReachable(world, caller, callee)) return;
@@ -112,7 +127,8 @@ function tryCall(world: World, rng: Rng): void {
   callee.application = echo;
   const waits = callee.pollSeconds === undefined ? 0 : ms(callee.pollSeconds * 1_500);
   const sleeps = caller.pollSeconds === undefined ? 0 : seconds(caller.pollSeconds + 2);
-  caller.call({ callee: callee.name, service, want: {}, waitMs: 30_000, extend: false });
+  const wish = { callee: callee.name, service, want: {}, waitMs: 30_000, extend: false };
+  echo.begin(caller.call(wish));
   const isMet = (): boolean => echo.connected || echo.failed !== undefined;
   const by = after(world.now, ms(CONNECT_MS_MAX) + waits + sleeps);
   const label = `${caller.name} → ${callee.name}`;

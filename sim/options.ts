@@ -75,6 +75,7 @@ export const OPTION_SPECS = {
   'udp.partition': rate(0.5, 10, 'nothing passes from one terminal to another for a while'),
   'udp.clog': rate(0.2, 2, 'links stop one by one and start again in another order'),
   'nat.share': share(0.2, 1, 'terminals behind a NAT'),
+  'nat.carrier': share(0.2, 1, 'of these, those behind a carrier’s NAT as well'),
   'nat.timeout': {
     off: 600,
     draw: between(10, 600),
@@ -82,6 +83,7 @@ export const OPTION_SPECS = {
     says: 'seconds after which a NAT forgets a mapping',
   },
   'nat.rebind': rate(0.5, 20, 'a NAT changes its port or address'),
+  'host.move': rate(0.5, 12, 'a terminal gets another address in another network'),
   'mqtt.delay': millis(0.1, 500, 'one-way delay of each connection to the broker'),
   'mqtt.jitter': millis(0.1, 300, 'random delay added to each message'),
   'mqtt.drop': share(0.001, 0.2, 'messages that the broker drops'),
@@ -138,14 +140,21 @@ export const OPTION_SPECS = {
     range: [1, 32],
     says: 'streams of a talk, at most, opened by either end',
   },
-  'work.abort': share(0.05, 0.5, 'streams that their writer or their reader gives up'),
+  'work.abort': share(0.1, 0.6, 'streams that their writer or their reader gives up'),
   'work.slow': share(0.05, 0.6, 'streams whose reader takes its time'),
   'work.window': {
     off: 0,
-    draw: oneOf(65_536, 131_072, 1_048_576),
+    draw: oneOf(8_192, 16_384, 65_536, 1_048_576),
     range: [0, 8_388_608],
     says: 'bytes that a stream may hold at either end; 0: as much as a terminal lets it',
   },
+  'hostile.frames': share(0.005, 0.3, 'packets of a hostile terminal whose frames it makes up'),
+  'hostile.greed': share(0.2, 1, 'talks of a hostile terminal in which it forgets time and quota'),
+  'hostile.collusion': rate(1, 12, 'several terminals ask for one that sleeps at once'),
+  'hostile.hold': share(0.005, 0.1, 'messages that the broker keeps back and lets go later'),
+  'hostile.stranger': rate(2, 200, 'somebody logs in with what is not his, or speaks as the manager'),
+  'hostile.forwarder': rate(0.5, 8, 'somebody carries the packets of a talk from another address'),
+  'hostile.flood': rate(0.5, 10, 'a flood of small datagrams at a new socket'),
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
 /** The name of one option. */

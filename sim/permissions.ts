@@ -32,6 +32,15 @@ const SERVICES = ['pipe', 'file', 'port:22'];
 /** The services that terminals of a world offer. */
 export const ANY_SERVICE: readonly string[] = SERVICES;
 
+/** As much as a list can give. */
+const EVERYTHING: Permission = {
+  services: undefined,
+  seconds: undefined,
+  bytes: undefined,
+  extend: true,
+  asks: undefined,
+};
+
 /** The table, and the lists as they are in the files now. */
 export class Permissions {
   readonly #rng: Rng;
@@ -77,6 +86,19 @@ export class Permissions {
   /** Those who know this caller, as far as anybody does: whom calling makes sense. */
   calleesOf(caller: Name): readonly Name[] {
     return this.#people.length > CROWD ? (this.#knownBy.get(caller) ?? []) : this.#names;
+  }
+
+  /** Somebody who came later: half of all owners let it call, and its own list names everybody. */
+  admit(person: Person, rng: Rng): void {
+    this.add(person);
+    for (const { name: callee } of this.#people) {
+      const row = this.#table.get(callee);
+      if (row !== undefined && randomBelow(rng, 2) === 0) row.set(person.name, this.#draw(rng));
+    }
+    const row = new Map(this.#names.map((name) => [name, EVERYTHING]));
+    row.delete(person.name);
+    this.#table.set(person.name, row);
+    for (const { name } of this.#people) this.#write(name, rng);
   }
 
   /** Whom an owner has ever heard of. */
@@ -133,8 +155,7 @@ export class Permissions {
     this.#write(callee);
   }
 
-  #draw(): Permission {
-    const rng = this.#rng;
+  #draw(rng = this.#rng): Permission {
     const isNarrow = randomBelow(rng, 4) === 0;
     const hasQuota = randomBelow(rng, 3) === 0;
     const isAsked = randomFraction(rng) < this.#askShare;
@@ -148,20 +169,20 @@ export class Permissions {
   }
 
   /** One of the ways in which an owner can say what the table says. */
-  #write(callee: Name): void {
+  #write(callee: Name, rng = this.#rng): void {
     const row = this.#table.get(callee) ?? new Map<Name, Permission>();
-    const isByException = randomBelow(this.#rng, 3) === 0;
+    const isByException = randomBelow(rng, 3) === 0;
     const entries: AllowEntry[] = [];
     for (const name of new Set([...this.acquaintances(callee), ...row.keys()])) {
       const permission = row.get(name);
       if (permission !== undefined) {
         const { asks, ...terms } = permission;
-        const stated = randomBelow(this.#rng, 4) === 0 ? { id: this.#idOf.get(name) } : {};
+        const stated = randomBelow(rng, 4) === 0 ? { id: this.#idOf.get(name) } : {};
         const asked = asks === undefined ? {} : { ask: true };
         entries.push({ action: 'allow', pattern: name, ...terms, ...stated, ...asked });
       } else if (isByException && name !== callee) {
         entries.push({ action: 'deny', pattern: name });
-      } else if (randomBelow(this.#rng, 8) === 0) {
+      } else if (randomBelow(rng, 8) === 0) {
         // A `deny` beside a wider `allow`: it wins.
         entries.push({ action: 'allow', pattern: `${name}*`, services: ['*'] });
         entries.push({ action: 'deny', pattern: name });

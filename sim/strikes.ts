@@ -47,8 +47,16 @@ const STRIKES: Partial<Record<OptionName, Strike>> = {
   'nat.rebind': (world, rng) => {
     const behind = world.terminals.filter(({ host }) => host.nats.length > 0);
     if (behind.length === 0) return false;
-    const [nat] = pick(rng, behind).host.nats;
+    // One that has a mapping to lose, if there is any.
+    const inUse = behind.filter(({ sockets }) => sockets.length > 0);
+    const [nat] = pick(rng, inUse.length > 0 ? inUse : behind).host.nats;
     nat.rebind(world.now, randomBelow(rng, 2) === 0 ? 'port' : 'address');
+    return true;
+  },
+  'host.move': (world, rng) => {
+    const { host, name, connection } = pick(rng, world.terminals);
+    host.move(world.places.next(name));
+    if (connection !== undefined) world.broker.die(connection);
     return true;
   },
   'mqtt.kick': (world, rng) => {
@@ -79,7 +87,10 @@ const STRIKES: Partial<Record<OptionName, Strike>> = {
     const terminal = pick(rng, world.terminals);
     if (terminal.core === undefined) return false;
     terminal.kill();
-    if (!terminal.isClone) world.schedule(off(world, rng), () => terminal.start());
+    if (terminal.isClone) return true;
+    world.schedule(off(world, rng), () => {
+      if (world.isFaulty || !world.isRogue(terminal)) terminal.start();
+    });
     return true;
   },
   'terminal.suspend': (world, rng) => {

@@ -29,16 +29,15 @@ import {
 import type { Reply } from '../session-manager/manager-types.ts';
 import { CryptoWitness } from './crypto/witnessed-suite.ts';
 import type { Happening } from './happenings.ts';
-import { CLEAN_CHANNEL, Channel, type ChannelFaults } from './network/channel.ts';
 import { type Host, Internet } from './network/internet.ts';
-import { NAT_KINDS, Nat } from './network/nat.ts';
 import type { FaultName } from './happenings.ts';
 import { CALM, type Options } from './options.ts';
 import { PartyClock } from './parties/party-clock.ts';
 import { VirtualBroker } from './parties/virtual-broker.ts';
 import { ENROL_URL, VirtualManager } from './parties/virtual-manager.ts';
-import { VirtualTerminal, makeIdentity } from './parties/virtual-terminal.ts';
+import { type Identity, VirtualTerminal, makeIdentity } from './parties/virtual-terminal.ts';
 import { Permissions } from './permissions.ts';
+import { Places, channelFaults } from './places.ts';
 import { Violation } from './violation.ts';
 
 const WALL_START = wallMs(1_800_000_000_000);
@@ -103,6 +102,7 @@ export class World {
   readonly datagramBuffer = new Uint8Array(DATAGRAM_BYTES_MAX);
   readonly permissions: Permissions;
   readonly internet: Internet;
+  readonly places: Places;
   readonly manager: VirtualManager;
   readonly broker: VirtualBroker;
   /** Clones included, behind all others. */
@@ -141,6 +141,12 @@ export class World {
       schedule: (at, run) => this.schedule(at, run),
       now: () => this.now,
       onStray: (from, to, bytes) => this.happen({ kind: 'strayed', from, to, bytes }),
+    });
+    this.places = new Places({
+      options: this.options,
+      internet: this.internet,
+      random: (name) => this.#random(name),
+      rng: (name) => this.rng(name),
     });
     this.manager = new VirtualManager(this, this.#clock('manager'));
     this.broker = new VirtualBroker(this, {
@@ -267,13 +273,42 @@ export class World {
     const clone = new VirtualTerminal(this, {
       identity: original.identity,
       index,
-      host: this.#host(`${original.name}/clone${index}`, index),
+      host: this.#host(`${original.name}/clone${index}`),
       clock: this.#clock(`clone${index}`),
       isClone: true,
     });
     this.terminals.push(clone);
     clone.enrol(original.membership);
     return clone;
+  }
+
+  /** Runs a program of its own: it may say what it likes, and what it says of itself is nothing. */
+  isRogue(terminal: VirtualTerminal): boolean {
+    return this.hostile.size > 0 && this.hostile.has(terminal.name);
+  }
+
+  /** One more terminal, with a program of its own; before `open`, which enrols it. */
+  join(
+    name: Name,
+    make: (parts: {
+      readonly identity: Identity;
+      readonly index: number;
+      readonly host: Host;
+      readonly clock: PartyClock;
+    }) => VirtualTerminal,
+  ): void {
+    const index = this.terminals.length;
+    const identity = makeIdentity(this, name);
+    this.hostile.add(name);
+    const terminal = make({
+      identity,
+      index,
+      host: this.#host(name, index),
+      clock: this.#clock(name),
+    });
+    this.terminals.push(terminal);
+    this.#byName.set(name, terminal);
+    this.permissions.admit(identity, this.rng(`admit/${name}`));
   }
 
   /** True time, as nobody in the world knows it. */
@@ -300,10 +335,10 @@ export class World {
     if (!this.broker.isUp) this.broker.start();
     if (this.manager.core === undefined) this.manager.start();
     for (const terminal of this.terminals) {
-      if (terminal.isClone) terminal.kill();
-      if (terminal.isBanned) terminal.kill();
+      const isGone = terminal.isClone || this.isRogue(terminal);
+      if (isGone || terminal.isBanned) terminal.kill();
       terminal.resume(0);
-      if (!terminal.isClone && terminal.core === undefined) terminal.start();
+      if (!isGone && terminal.core === undefined) terminal.start();
     }
   }
 
@@ -351,6 +386,10 @@ export class World {
     return new PartyClock({ now: this.now, wall: WALL_START, driftPpm });
   }
 
+  #host(name: string): Host {
+    return this.internet.addHost({ name, ...this.places.next(name) });
+  }
+
   #makeTerminals(count: number, share: number): void {
     const rng = this.rng('terminals');
     for (let index = 0; index < count; index++) {
@@ -359,7 +398,7 @@ export class World {
       const terminal = new VirtualTerminal(this, {
         identity,
         index,
-        host: this.#host(identity.name, index),
+        host: this.#host(identity.name),
         clock: this.#clock(identity.name),
         pollSeconds: isPolling ? POLL_SECONDS : undefined,
       });
@@ -368,38 +407,6 @@ export class World {
       this.permissions.add(identity);
     }
     this.permissions.fill(share);
-  }
-
-  #host(name: string, index: number): Host {
-    const faults = channelFaults(this.options);
-    const rng = this.rng(`host/${name}`);
-    const isBehind = randomFraction(rng) < this.options['nat.share'];
-    const kinds = Object.values(NAT_KINDS);
-    const kind = kinds[Math.floor(randomFraction(rng) * kinds.length)];
-    const block = index >> 16;
-    const rest = `${(index >> 8) & 255}.${index & 255}`;
-    const nats: Nat[] = [];
-    if (isBehind) {
-      const timeoutSeconds = this.options['nat.timeout'];
-      nats.push(
-        new Nat({
-          behaviour: { ...kind, timeoutSeconds },
-          addresses: kind.translates
-            ? [`${198 + block}.18.${rest}`, `${198 + block}.19.${rest}`]
-            : [],
-          random: this.#random(`nat/${name}`),
-          paths: this.internet.paths,
-        }),
-      );
-    }
-    const isInside = isBehind && kind.translates;
-    return this.internet.addHost({
-      name,
-      address: isInside ? `10.${block}.${rest}` : `${203 + block}.0.${rest}`,
-      nats,
-      up: new Channel(this.#random(`up/${name}`), faults),
-      down: new Channel(this.#random(`down/${name}`), faults),
-    });
   }
 
   /** Over HTTPS, where the broker does not hear: one ticket for all. */
@@ -457,25 +464,5 @@ function windowsOf(options: Options): Partial<ConnectionConfig> {
     streamWindowBytes: bytes,
     sendBufferBytes: bytes,
     sendBufferBytesMax: 2 * bytes,
-  };
-}
-
-/** What the options say of each access link, each way. */
-export function channelFaults(options: Options): ChannelFaults {
-  return {
-    ...CLEAN_CHANNEL,
-    loss: options['udp.loss'],
-    burst: options['udp.burst'],
-    delayMs: options['udp.delay'] / 2,
-    jitterMs: options['udp.jitter'],
-    reorder: options['udp.reorder'],
-    duplicate: options['udp.duplicate'],
-    replay: options['udp.replay'],
-    corrupt: options['udp.corrupt'],
-    truncate: options['udp.truncate'],
-    grow: options['udp.grow'],
-    mtuBytes: options['udp.mtu'] - 28,
-    bytesPerSecond: options['udp.rate'] === 0 ? Infinity : options['udp.rate'],
-    queueMs: options['udp.queue'],
   };
 }

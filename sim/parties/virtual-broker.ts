@@ -71,6 +71,16 @@ export class BusConnection {
   }
 }
 
+/** What a broker that was taken over does in the way of what passes it. */
+export interface Meddler {
+  /** Whether a message goes no further now; `forge` lets it go later. */
+  holdsBack(name: string, bytes: Uint8Array): boolean;
+  /** Whether somebody who is to be thrown out stays. */
+  spares(connection: BusConnection): boolean;
+  /** What somebody shows who wants to be let in. */
+  hearsLogin(login: { readonly clientId: string; readonly password: Uint8Array }): void;
+}
+
 /** The broker, and every connection to it. */
 export class VirtualBroker {
   readonly clock: PartyClock;
@@ -81,6 +91,7 @@ export class VirtualBroker {
   #core: TriggerBroker | undefined;
   readonly #seats = new Map<string, BusConnection>();
   #connections = new Set<BusConnection>();
+  meddler: Meddler | undefined;
   restarts = 0;
 
   constructor(
@@ -123,7 +134,10 @@ export class VirtualBroker {
   kill(): void {
     if (this.#core === undefined) return;
     this.restarts += 1;
-    for (const connection of this.#connections) this.#hangUp(connection);
+    for (const connection of this.#connections) {
+      connection.isHeld = false;
+      this.#hangUp(connection);
+    }
     this.#core = undefined;
     this.#connections = new Set();
     this.#seats.clear();
@@ -184,10 +198,10 @@ export class VirtualBroker {
         this.#world.arm(this.due, this.clock.world(core.nextTimeout()));
         return;
       }
-      if (output.kind === 'publish') this.#forward(output.topic, output.bytes);
+      if (output.kind === 'publish') this.#pass(output.topic, output.bytes);
       else {
         const seated = this.#seats.get(output.device);
-        if (seated !== undefined) this.kick(seated);
+        if (seated !== undefined && this.meddler?.spares(seated) !== true) this.kick(seated);
       }
     }
     throw new Error('the broker does not come to rest');
@@ -223,6 +237,7 @@ export class VirtualBroker {
     const now = this.clock.local(world.now);
     const wall = this.clock.wall(world.now);
     const proven = core.login(now, wall, login);
+    this.meddler?.hearsLogin(login);
     world.touch(this);
     if (typeof proven === 'string') {
       world.happen({ kind: 'loginRefused', party: user.party, why: proven });
@@ -271,7 +286,7 @@ export class VirtualBroker {
     }
     const place = forBroker(name);
     if (place === undefined) {
-      this.#forward(name, bytes);
+      this.#pass(name, bytes);
       return;
     }
     const { now } = this.#world;
@@ -283,6 +298,10 @@ export class VirtualBroker {
       wall: this.clock.wall(now),
     });
     this.#world.touch(this);
+  }
+
+  #pass(name: string, bytes: Uint8Array): void {
+    if (this.meddler?.holdsBack(name, bytes) !== true) this.#forward(name, bytes);
   }
 
   /** To everybody who subscribed to it and may receive it. */

@@ -351,6 +351,12 @@ export class VirtualTerminal implements BusUser {
     return this.#core?.status(this.clock.local(this.#world.now));
   }
 
+  /** Says something on a topic of its own; nothing without a link. */
+  publish(of: 'address' | 'up' | 'allow-list', bytes: Uint8Array): void {
+    if (this.#connection !== undefined && this.#isLinked)
+      this.#world.broker.publish(this.#connection, topic(of, this.id), bytes);
+  }
+
   // --- the core ----------------------------------------------------------------------------------
 
   input(input: TerminalInput): void {
@@ -415,9 +421,7 @@ export class VirtualTerminal implements BusUser {
       case 'link':
         return this.#want(output.want === 'up');
       case 'publish':
-        if (this.#connection !== undefined && this.#isLinked)
-          world.broker.publish(this.#connection, topic(output.topic, this.id), output.bytes);
-        return;
+        return this.publish(output.topic, output.bytes);
       case 'openSocket':
         return this.#openSocket(output.socket);
       case 'closeSocket': {
