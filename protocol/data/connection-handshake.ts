@@ -12,7 +12,7 @@ import { KEY_BYTES } from '../crypto.ts';
 import type { ConnectionOptions, Role } from './connection-types.ts';
 import { Handshake } from './handshake.ts';
 import { DATA_LIMITS } from './limits.ts';
-import { HANDSHAKE_PACKET_BYTES, receiverIndex } from './packet.ts';
+import { HANDSHAKE_PACKET_BYTES, indexOf, receiverIndex } from './packet.ts';
 import { Protection } from './protection.ts';
 import type { Timers } from './timers.ts';
 import { TIMER } from './timers.ts';
@@ -66,7 +66,7 @@ export class ConnectionHandshake {
 
   /** Callee: `fresh` starts the clock; either is answered; undefined is not genuine. */
   onInitiation(path: Path, packet: Uint8Array): 'fresh' | 'repeat' | undefined {
-    if (this.#role !== 'callee') return undefined;
+    if (this.#role !== 'callee' || !this.#isToUs(packet)) return undefined;
     const kind = this.#handshake.readInitiation(packet);
     if (kind === undefined) return undefined;
     if (this.#waiting.length < DATA_LIMITS.responsesMax) this.#waiting.push(path);
@@ -76,7 +76,8 @@ export class ConnectionHandshake {
 
   /** Caller: true when the handshake is done. */
   onResponse(packet: Uint8Array): boolean {
-    if (this.#role !== 'caller' || !this.#handshake.readResponse(packet)) return false;
+    if (this.#role !== 'caller' || !this.#isToUs(packet)) return false;
+    if (!this.#handshake.readResponse(packet)) return false;
     this.#protect();
     this.stop();
     return true;
@@ -104,6 +105,14 @@ export class ConnectionHandshake {
         ? this.#handshake.writeInitiation(this.#remoteIndex, into)
         : this.#handshake.writeResponse(this.#remoteIndex, into);
     return size === 0 ? undefined : { path, size };
+  }
+
+  /**
+   * Noise does not cover the index. A copy with another one, taken for the first knock, would turn
+   * every true one that follows into a second one that differs.
+   */
+  #isToUs(packet: Uint8Array): boolean {
+    return indexOf(packet) === this.#localIndex;
   }
 
   #knock(now: Micros): void {

@@ -134,3 +134,33 @@ t.test('a late acknowledgement of what was declared lost is noticed', async (t) 
   t.ok(lostPackets > 0);
   t.ok(spuriousLosses > lostPackets / 2, `${spuriousLosses} of ${lostPackets}`);
 });
+
+t.test('claim 7: an initiation with another receiver index is nothing of ours', async (t) => {
+  const pair = new Pair();
+  let knocks = 0;
+  let answers = 0;
+  // A bit of the index flips on the way of the first knock, and the first answer is lost: whoever
+  // took that knock for genuine would take none of the true ones that follow.
+  pair.filter = (from, bytes) => {
+    if (from === 'caller' && knocks++ === 0) bytes[2] ^= 1;
+    return from === 'caller' || answers++ > 0;
+  };
+  pair.open();
+  t.ok(pair.callee.has('established'));
+  t.equal(knocks > 1, true);
+});
+
+t.test('claim 7: a response with another receiver index is nothing of ours', async (t) => {
+  const pair = new Pair();
+  let answers = 0;
+  let established = 0;
+  pair.caller.onEvent = ({ kind }) => {
+    if (kind === 'established') established = answers;
+  };
+  pair.filter = (from, bytes) => {
+    if (from === 'callee' && ++answers === 1) bytes[2] ^= 1;
+    return true;
+  };
+  pair.open();
+  t.ok(established > 1, 'the caller waits for the true one');
+});
