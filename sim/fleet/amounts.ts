@@ -1,4 +1,5 @@
-// Amounts as they are typed behind the options of a fleet: rates, shares, whole numbers.
+// Amounts as they are typed behind the options of a fleet: rates, shares, whole numbers. Nothing is
+// guessed: what is in no known form is refused with one that is.
 
 import { UsageError } from '../../protocol/errors.ts';
 

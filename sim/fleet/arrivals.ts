@@ -1,6 +1,6 @@
 // When calls begin: an open loop. Callers do not wait for one another, nor for answers, so the gaps
-// between calls are drawn (exponential, the calls of many who know nothing of one another) and fixed
-// before anything is known of how the system fares. What cannot begin at its time is told so.
+// between calls are drawn (exponential: the calls of many who know nothing of one another) and
+// stand fast before anything is known of how the system fares. What cannot begin is counted.
 
 import { MS_PER_SECOND } from '../../protocol/time.ts';
 import { type Rng, randomFraction } from '../../protocol/random.ts';

@@ -67,7 +67,7 @@ export class Calls {
     return count;
   }
 
-  /** Waits no longer: what is under way is counted as what it is now; `isHalted`: before its time. */
+  /** Waits no longer: what is under way is counted as it is now. `isHalted`: before its time. */
   giveUp(isHalted: boolean): void {
     const { tally } = this.#options;
     for (const { call, isIntroduced } of this.#open) {

@@ -1,5 +1,5 @@
 // What the terminals of a fleet say to each other: bytes one way, their hash the other, so that
-// both know what arrived. Used by the fleet and by whoever tests with a talk that carries something.
+// both know what arrived. Used by the fleet, and by tests that need a talk to carry something.
 
 import { createHash } from 'node:crypto';
 import type { Duplex } from 'node:stream';
@@ -35,7 +35,7 @@ async function answer(stream: Duplex): Promise<void> {
 }
 
 /** What became of a delivery; `code`: why the talk ended before. */
-export type Delivery =
+type Delivery =
   | { readonly kind: 'delivered' }
   | { readonly kind: 'damaged' }
   | { readonly kind: 'cut'; readonly code: string };

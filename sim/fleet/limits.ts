@@ -1,5 +1,5 @@
 // Bounds of a fleet: how large it may be, how long it waits for what, and how much it keeps. What
-// the system itself bounds (`protocol/limits.ts`, `session-manager/limits.ts`) is not repeated here.
+// the system bounds (`protocol/limits.ts`, `session-manager/limits.ts`) is not repeated here.
 
 import { assert } from '../../protocol/assert.ts';
 import { LIMITS } from '../../protocol/limits.ts';

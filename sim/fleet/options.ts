@@ -2,7 +2,6 @@
 // with what to do instead.
 
 import { EXIT, NakodoError } from '../../protocol/errors.ts';
-import { LIMITS } from '../../protocol/limits.ts';
 import { MS_PER_SECOND } from '../../protocol/time.ts';
 import { formatSize } from '../../protocol/units.ts';
 import { FLEET_LIMITS } from './limits.ts';
@@ -177,9 +176,3 @@ function descriptorsOf(profile: FleetPlan['terminals'][number]['profile']): numb
   if (profile === 'flaky') return 1 + 2;
   return profile === 'hostile' ? FLEET_LIMITS.hostileCallsMax : 0;
 }
-
-/** Milliseconds that a caller waits unless it is said: what a refused call takes. */
-export const WAIT_MS_DEFAULT = 2_000;
-
-/** The longest that a person can make a refused caller wait is what a permitted one waits. */
-export const WAIT_MS_MAX = Math.min(FLEET_LIMITS.permittedWaitMs, LIMITS.waitMsMax);

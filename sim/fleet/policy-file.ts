@@ -31,7 +31,7 @@ import { entryPlace, policyError, shownText } from './policy-errors.ts';
 import { PROFILE_NAMES, type ProfileName } from './profiles.ts';
 
 /** A `[[terminal]]`. */
-export interface TerminalEntry {
+interface TerminalEntry {
   readonly name: string;
   readonly profile: ProfileName;
   readonly place: string;

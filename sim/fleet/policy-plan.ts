@@ -130,7 +130,8 @@ function refuseLongLists(file: string, plan: FleetPlan): void {
     const { length } = plan.listOf(at).entries;
     if (length <= FLEET_LIMITS.listEntriesMax) continue;
     const what = `the list of '${name}' comes to ${length} entries`;
-    const next = `at most ${FLEET_LIMITS.listEntriesMax} fit: name groups with a count, or patterns`;
+    const most = `at most ${FLEET_LIMITS.listEntriesMax} fit`;
+    const next = `${most}: name groups with a count, or patterns`;
     throw policyError(file, what, next);
   }
 }

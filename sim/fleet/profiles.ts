@@ -1,4 +1,5 @@
-// How the terminals of a fleet behave: five profiles, and how a fleet is divided among them.
+// How the terminals of a fleet behave: five profiles, and how a fleet is divided among them. Pure:
+// the same parts of the same number are the same terminals in every process.
 
 import { UsageError } from '../../protocol/errors.ts';
 
@@ -63,7 +64,7 @@ export type Shares = Readonly<Record<ProfileName, number>>;
 const SHARE_MAX = 1_000_000;
 
 /** Whether this is a profile's name. */
-export const isProfileName = (text: string): text is ProfileName => Object.hasOwn(PROFILES, text);
+const isProfileName = (text: string): text is ProfileName => Object.hasOwn(PROFILES, text);
 
 /**
  * Reads `always-on=70,polling=10`; a profile that is not named has no part.

@@ -51,95 +51,54 @@ export function reportPage(report: FleetReport): string {
   ].join('\n');
 }
 
-function courseColumns({ course, load }: FleetReport): readonly Column[] {
-  const rate = (of: (row: CourseRow) => number, unit = 1): readonly Point[] =>
-    course.slice(1).flatMap((row, at) => {
-      const before = course[at];
-      const seconds = row.seconds - before.seconds;
-      if (seconds <= 0) return [];
-      return [[row.seconds, Math.max(0, (of(row) - of(before)) / seconds / unit)] as const];
-    });
-  const level = (of: (row: CourseRow) => number, unit = 1): readonly Point[] =>
-    course.map((row) => [row.seconds, of(row) / unit] as const);
-  const line = (label: string, colour: string, points: readonly Point[]): Panel['lines'][0] => ({
-    label,
-    colour,
-    points,
+/** How much more of something, per second, from each row to the next. */
+function rate(course: readonly CourseRow[], of: (row: CourseRow) => number): readonly Point[] {
+  return course.slice(1).flatMap((row, at) => {
+    const before = course[at];
+    const seconds = row.seconds - before.seconds;
+    if (seconds <= 0) return [];
+    return [[row.seconds, Math.max(0, (of(row) - of(before)) / seconds)] as const];
   });
-  const panels: readonly Panel[] = [
-    {
-      title: 'calls/s',
-      lines: [
-        line(
-          'introduced',
-          BLUE,
-          rate((row) => row.introduced),
-        ),
-        line(
-          'refused',
-          ORANGE,
-          rate((row) => row.refused),
-        ),
-        line(
-          'missed',
-          RED,
-          rate((row) => row.missed),
-        ),
-        line(
-          'came to nothing',
-          GREEN,
-          rate((row) => row.failed),
-        ),
-      ],
-      mark: { at: load.callsPerSecond, label: 'due' },
-    },
-    {
-      title: 'terminals',
-      lines: [
-        line(
-          'registered',
-          BLUE,
-          level((row) => row.registered),
-        ),
-      ],
-    },
+}
+
+/** How much of something there is. */
+const level = (course: readonly CourseRow[], of: (row: CourseRow) => number): readonly Point[] =>
+  course.map((row) => [row.seconds, of(row)] as const);
+
+type Quantity = readonly [label: string, colour: string, of: (row: CourseRow) => number];
+
+const OUTCOMES: readonly Quantity[] = [
+  ['introduced', BLUE, (row) => row.introduced],
+  ['refused', ORANGE, (row) => row.refused],
+  ['missed', RED, (row) => row.missed],
+  ['came to nothing', GREEN, (row) => row.failed],
+];
+const MEMORY: readonly Quantity[] = [
+  ['terminals', BLUE, (row) => row.terminalsRssBytes / MEGA],
+  ['servers', ORANGE, (row) => row.serversRssBytes / MEGA],
+];
+const PROCESSOR: readonly Quantity[] = [
+  ['terminals', BLUE, (row) => row.terminalsCpuSeconds * PER_CENT],
+  ['servers', ORANGE, (row) => row.serversCpuSeconds * PER_CENT],
+];
+const REGISTERED: readonly Quantity[] = [['registered', BLUE, (row) => row.registered]];
+
+function courseColumns({ course, load }: FleetReport): readonly Column[] {
+  const lines = (quantities: readonly Quantity[], how: typeof rate): Panel['lines'] =>
+    quantities.map(([label, colour, of]) => ({ label, colour, points: how(course, of) }));
+  const mark = { at: load.callsPerSecond, label: 'due' };
+  const calls: readonly Panel[] = [
+    { title: 'calls/s', lines: lines(OUTCOMES, rate), mark },
+    { title: 'terminals', lines: lines(REGISTERED, level) },
   ];
-  const machines: readonly Panel[] = [
-    {
-      title: 'memory, MB',
-      lines: [
-        line(
-          'terminals',
-          BLUE,
-          level((row) => row.terminalsRssBytes, MEGA),
-        ),
-        line(
-          'servers',
-          ORANGE,
-          level((row) => row.serversRssBytes, MEGA),
-        ),
-      ],
-    },
-    {
-      title: 'processor, % of a core',
-      lines: [
-        line(
-          'terminals',
-          BLUE,
-          rate((row) => row.terminalsCpuSeconds * PER_CENT),
-        ),
-        line(
-          'servers',
-          ORANGE,
-          rate((row) => row.serversCpuSeconds * PER_CENT),
-        ),
-      ],
-    },
+  const machine: readonly Panel[] = [
+    { title: 'memory, MB', lines: lines(MEMORY, level) },
+    { title: 'processor, % of a core', lines: lines(PROCESSOR, rate) },
   ];
   const bands = bandsOf(course);
   return [
-    { title: 'what the fleet did', panels, bands },
-    { title: 'what it took', panels: machines, bands },
+    { title: 'what the fleet did', panels: calls, bands },
+    { title: 'what it took', panels: machine, bands },
   ];
 }
 

@@ -1,4 +1,5 @@
-// A fleet's report in words, for the terminal; and the one line that says how far a fleet is.
+// A fleet's report in words, for the terminal, a line for each matter; and the one line that says
+// how far a fleet is.
 
 import { formatDuration, formatSize } from '../../protocol/units.ts';
 import { MS_PER_SECOND } from '../../protocol/time.ts';

@@ -58,14 +58,12 @@ export async function startServers(options: ServersOptions): Promise<Servers> {
     // Made here, so that the broker knows its manager, and the manager its broker's port.
     await managerPublicKey(home, nodeSuite, entropy);
     const pub = ['--manager-pub', join(home, 'manager.pub')];
-    const ready = await begin('broker', [
-      ...['broker', '--home', brokerHome, '--mqtt-port', '0', ...pub, ...how],
-    ]);
+    const own = ['--home', brokerHome, '--mqtt-port', '0', ...pub, ...how];
+    const ready = await begin('broker', ['broker', ...own]);
     const url = `${options.isPlain ? 'mqtt' : 'mqtts'}://127.0.0.1:${ready.ports.mqtt}`;
     const pin = options.isPlain ? [] : ['--broker-pin', join(brokerHome, 'tls.pin')];
-    await begin('manager', [
-      ...['session-manager', '--home', home, '--broker', url, ...pin, ...enrolment],
-    ]);
+    const its = ['--home', home, '--broker', url, ...pin, ...enrolment];
+    await begin('manager', ['session-manager', ...its]);
   } else await begin('servers', ['serve', '--home', home, '--mqtt-port', '0', ...enrolment]);
   return {
     home,

@@ -47,7 +47,7 @@ const COUNTS = [
 ] as const;
 
 /** A count's name. */
-export type Count = (typeof COUNTS)[number];
+type Count = (typeof COUNTS)[number];
 
 /** Kinds of fault of which words are kept: who, whom, what. */
 const FAULTS = ['wronglyIntroduced', 'wronglyRefused', 'damaged'] as const;
