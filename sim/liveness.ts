@@ -35,6 +35,8 @@ export function liveness(world: World, workload: Workload): void {
   if (!world.run(after(world.now, seconds(REST_SECONDS)), isQuiet)) {
     world.violate('liveness', `not at rest at the end: ${restless(world).slice(0, 4).join(', ')}`);
   }
+  // What was decided is on disk a moment later: then the log is judged.
+  world.run(after(world.now, seconds(1)));
 }
 
 /** What is still under way anywhere, in words. */

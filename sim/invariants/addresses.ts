@@ -13,6 +13,7 @@ import type { Happening } from '../happenings.ts';
 import type { VirtualTerminal } from '../parties/virtual-terminal.ts';
 import type { Watcher, World } from '../world.ts';
 import { AddressBook } from './address-book.ts';
+import { isBusHonest } from './bus.ts';
 import { KeptMap } from './kept-map.ts';
 import { type Word, type WordHearer, kindOf } from './spoken.ts';
 
@@ -33,6 +34,8 @@ export class Addresses implements Watcher, WordHearer {
   readonly #world: World;
   /** A hostile broker has all addresses, and tells whom it likes. */
   readonly #isLying: boolean;
+  /** A hostile terminal says again what others have said. */
+  readonly #isRepeated: boolean;
   readonly #named = new KeptMap<RecordId, Named>(KEPT);
   /** What terminals have published for a record, as `host:port`. */
   readonly #published = new KeptMap<RecordId, Set<string>>(KEPT);
@@ -53,7 +56,8 @@ export class Addresses implements Watcher, WordHearer {
 
   constructor(world: World) {
     this.#world = world;
-    this.#isLying = world.options['hostile.broker'] > 0;
+    this.#isLying = !isBusHonest(world.options);
+    this.#isRepeated = world.options['hostile.terminal'] > 0;
   }
 
   onHappening(happening: Happening): void {
@@ -141,7 +145,7 @@ export class Addresses implements Watcher, WordHearer {
     }
     const named = this.#named.get(record);
     if (named === undefined) this.#early.set(record, this.#world.now);
-    else if (named.owner !== machine.name && !this.#world.hostile.has(machine.name))
+    else if (named.owner !== machine.name && !this.#isRepeated)
       this.#fail(`${machine.name} publishes addresses for a record of ${named.owner}`);
   }
 
@@ -197,6 +201,7 @@ export class Addresses implements Watcher, WordHearer {
 
   /** To whom a terminal was not introduced it sends nothing, unless that one wrote first. */
   #onSent(machine: VirtualTerminal, peer: Path): void {
+    if (this.#world.isRogue(machine)) return;
     const reach = this.#reach(machine);
     if (reach.paths.has(peer)) return;
     if (!reach.texts.has(textOf(peer)))

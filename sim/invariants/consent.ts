@@ -271,8 +271,7 @@ export class Consent implements Watcher, WordHearer {
       return this.#fail(`${label}: the caller did not ask`);
     if (connect.call.service !== service) return this.#fail(`${label}: another service was asked`);
     const { restarts } = this.#world.manager;
-    if (connect.usedIn === restarts)
-      return this.#fail(`${label}: introduced twice by one request`);
+    if (connect.usedIn === restarts) return this.#fail(`${label}: introduced twice by one request`);
     connect.usedIn = restarts;
     const question = this.#questionOf(entry.verdict);
     if (this.#isOurs(calleeName)) this.#checkAnswer(label, entry, question);
@@ -361,6 +360,7 @@ export class Consent implements Watcher, WordHearer {
   // --- both ends ---------------------------------------------------------------------------------
 
   #onEvent(machine: VirtualTerminal, event: TerminalEvent): void {
+    if (this.#world.isRogue(machine)) return;
     switch (event.kind) {
       case 'callFailed':
         this.#takeCall(machine, event.call);

@@ -8,6 +8,7 @@ import { type Micros, seconds } from '../../protocol/time.ts';
 import type { BusParty, Happening } from '../happenings.ts';
 import type { VirtualTerminal } from '../parties/virtual-terminal.ts';
 import type { Watcher, World } from '../world.ts';
+import { isBusReliable } from './bus.ts';
 
 /** Five lists, and what a message takes: while nothing is lost the broker knows by then. */
 const KNOWN_MICROS = seconds(5 * LIMITS.revocationEverySeconds + 5);
@@ -94,10 +95,9 @@ export class Logins implements Watcher {
   /** Lists have come through for as long as it takes; a broker that loses some is given more. */
   get #isHealthy(): boolean {
     const { now, options, isFaulty } = this.#world;
-    const isLossy = options['mqtt.drop'] + options['mqtt.reorder'] + options['mqtt.cut'] > 0;
-    const isLying = options['hostile.broker'] > 0;
     const since = this.#healthySince;
-    return isFaulty && !isLossy && !isLying && since !== undefined && now - since > KNOWN_MICROS;
+    const isReliable = isFaulty && isBusReliable(options);
+    return isReliable && since !== undefined && now - since > KNOWN_MICROS;
   }
 
   #fail(says: string): void {

@@ -12,6 +12,7 @@ import { MICROS_PER_SECOND, type Micros, ms, seconds } from '../../protocol/time
 import { RATE_DEFAULTS } from '../../session-manager/limits.ts';
 import type { Happening } from '../happenings.ts';
 import type { Watcher, World } from '../world.ts';
+import { isBusHonest } from './bus.ts';
 import { KeptMap } from './kept-map.ts';
 import type { Word, WordHearer } from './spoken.ts';
 
@@ -45,6 +46,8 @@ interface Question {
 /** Counts whom a caller wakes, and how soon it hears of it. */
 export class Refusals implements Watcher, WordHearer {
   readonly #world: World;
+  /** Nothing but the broker's core makes two of one message. */
+  readonly #isOnce: boolean;
   /** Of this boot of the manager. */
   #connects = new KeptMap<RequestId, Connect>(KEPT);
   #questions = new KeptMap<RequestId, Question>(KEPT);
@@ -61,6 +64,7 @@ export class Refusals implements Watcher, WordHearer {
 
   constructor(world: World) {
     this.#world = world;
+    this.#isOnce = world.options['mqtt.duplicate'] === 0 && isBusHonest(world.options);
   }
 
   onHappening(happening: Happening): void {
@@ -217,16 +221,9 @@ export class Refusals implements Watcher, WordHearer {
 
   /** A broker hands a call over once; a connection that repeats messages may do so twice. */
   #onHanded(device: DeviceId, request: RequestId): void {
-    const { options } = this.#world;
     const key = `${device}/${request}`;
     if (!this.#handed.has(key)) this.#handed.add(key);
-    else if (options['mqtt.duplicate'] === 0 && options['hostile.broker'] === 0 && this.#isCertain)
-      this.#fail(`${device} is handed one call twice`);
-  }
-
-  /** What a faulty broker repeated may still be on its way in the calm. */
-  get #isCertain(): boolean {
-    return this.#world.isFaulty;
+    else if (this.#isOnce) this.#fail(`${device} is handed one call twice`);
   }
 
   #fail(says: string): void {

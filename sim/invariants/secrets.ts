@@ -33,13 +33,17 @@ export class Secrets implements Watcher, WordHearer {
         return this.#onPlain(happening.bytes);
       case 'datagramSent': {
         const { terminal, bytes } = happening;
+        if (this.#world.isRogue(terminal)) return;
         const isEarly = this.#datagrams++ < DATAGRAMS_ALL || (bytes[0] & LONG_HEADER) !== 0;
         if (isEarly || this.#datagrams % DATAGRAMS_EACH === 0)
           this.#look(bytes, `a datagram of ${terminal.name}`);
         return;
       }
-      case 'published':
-        return this.#look(happening.bytes, `a message on ${happening.topic}`);
+      case 'published': {
+        const { party, topic, bytes } = happening;
+        if (party !== 'manager' && this.#world.isRogue(party)) return;
+        return this.#look(bytes, `a message on ${topic}`);
+      }
       case 'managerKilled':
         return this.#lookAtDisk();
       case 'killed':

@@ -8,9 +8,11 @@ import { type Counts, type EndReason, NO_COUNTS } from '../../protocol/ends.ts';
 import type { DeviceId, Name, SessionId } from '../../protocol/ids.ts';
 import { type Micros, seconds } from '../../protocol/time.ts';
 import type { LogEntry } from '../../session-manager/log.ts';
+import type { SessionChange } from '../../session-manager/manager-types.ts';
 import type { Happening } from '../happenings.ts';
 import type { VirtualTerminal } from '../parties/virtual-terminal.ts';
 import type { Watcher, World } from '../world.ts';
+import { isBusReliable } from './bus.ts';
 import { KeptMap } from './kept-map.ts';
 
 const KEPT = 20_000;
@@ -37,7 +39,8 @@ interface End {
 interface Session {
   readonly ends: Readonly<Record<Side, End>>;
   begun: boolean;
-  closed: boolean;
+  /** Reports that the manager had when it told of the end; −1 before. */
+  closedWith: number;
   reason: EndReason | undefined;
   /** The operator wants its end since then, or since the last trouble. */
   orderedAt: Micros | undefined;
@@ -63,7 +66,7 @@ export class Sessions implements Watcher {
         return this.#onLogged(happening.entry);
       case 'change': {
         const { event, session } = happening.change;
-        return this.#onChange(event, session.session);
+        return this.#onChange(event, session);
       }
       case 'event':
         return this.#onEvent(happening.terminal, happening.event);
@@ -132,7 +135,7 @@ export class Sessions implements Watcher {
         callee: newEnd(entry.calleeName, entry.calleeId),
       },
       begun: false,
-      closed: false,
+      closedWith: -1,
       reason: undefined,
       orderedAt: undefined,
     };
@@ -188,6 +191,7 @@ export class Sessions implements Watcher {
   #checkCounts(id: SessionId, own: End, peer: End, entry: Report): void {
     if (entry.sentBytes > own.putBytes)
       this.#fail(`${own.name} counts ${entry.sentBytes} bytes of ${own.putBytes} in ${id}`);
+    if (this.#world.hostile.has(peer.name)) return;
     if (entry.receivedBytes > peer.putBytes)
       this.#fail(`${own.name} counts ${entry.receivedBytes} of ${peer.putBytes} in ${id}`);
     if (entry.said !== 'restarted' && entry.receivedBytes < own.takenBytes)
@@ -206,16 +210,21 @@ export class Sessions implements Watcher {
       this.#fail(`${id}: one end counts more than the other sent`);
   }
 
-  #onChange(event: 'begun' | 'extended' | 'ending' | 'ended', id: SessionId): void {
+  #onChange(event: SessionChange['event'], row: SessionChange['session']): void {
+    const { session: id } = row;
     const session = this.#of(id, `is ${event}`);
     if (session === undefined) return;
     if (event === 'begun') {
       if (session.begun) this.#fail(`session ${id} begins twice`);
       session.begun = true;
     } else if (event === 'ended') {
-      if (session.closed) this.#fail(`session ${id} is closed twice`);
+      // A report that comes after its session was closed is told, with the same end, once.
+      const reports =
+        Number(row.callerReport !== undefined) + Number(row.calleeReport !== undefined);
+      if (reports <= session.closedWith) this.#fail(`session ${id} is closed twice`);
       if (session.reason === undefined) this.#fail(`session ${id} is closed and not in the log`);
-      session.closed = true;
+      if (row.reason !== session.reason) this.#fail(`session ${id} has two reasons`);
+      session.closedWith = reports;
     }
     if (event === 'extended' && session.reason !== undefined)
       this.#fail(`session ${id} is extended after its end`);
@@ -225,6 +234,137 @@ export class Sessions implements Watcher {
 
   #onEvent(machine: VirtualTerminal, event: TerminalEvent): void {
     if (event.kind !== 'introduced' && event.kind !== 'ended') return;
+    if (this.#world.isRogue(machine)) return;
+    const session = this.#of(event.session, `of ${machine.name} ${event.kind}`);
+    const own = session && this.#endOf(session, machine);
+    if (session === undefined || own === undefined) return;
+    if (event.kind === 'introduced') {
+      own.live.add(machine);
+      if (this.#ordered.has(event.session))
+        this.#world.mark('introduced after its end was ordered');
+      return;
+    }
+    const { reason, counts } = event;
+    const isAfterRestart = reason === 'restarted' && !own.live.has(machine);
+    if (!isAfterRestart && !own.live.delete(machine))
+      this.#fail(`${machine.name} ends session ${event.session} twice`);
+    own.told.push({ reason, counts });
+    this.#checkOrdered(event.session, session, reason);
+    if (own.live.size === 0 && session.reason !== undefined) this.#forget(event.session, session);
+  }
+
+  /** Both ends are over: the rest is a late report. */
+  #forget(id: SessionId, session: Session): void {
+    const { caller, callee } = session.ends;
+    if (caller.live.size + callee.live.size > 0) return;
+    this.#open.delete(id);
+    this.#pending.delete(session);
+  }
+
+  #onKilled(machine: VirtualTerminal): void {
+    for (const session of this.#open.values()) {
+      const own = this.#endOf(session, machine);
+      if (own?.live.delete(machine) === true) this.#world.mark('killed in mid-talk');
+    }
+    this.#onTrouble();
+  }
+
+  #count(
+    happening: Extract<Happening, { kind: 'wrote' | 'read' | 'messageSent' | 'messageRead' }>,
+    what: 'putBytes' | 'takenBytes',
+  ): void {
+    const session = this.#sessions.get(happening.session);
+    const own = session && this.#endOf(session, happening.terminal);
+    if (own !== undefined) own[what] += happening.bytes.length;
+  }
+
+  // --- orders ------------------------------------------------------------------------------------
+
+  #onOperatorEnd(id: SessionId): void {
+    this.#ordered.add(id);
+    const session = this.#sessions.get(id);
+    if (session !== undefined) this.#order(session);
+  }
+
+  #onOperatorRevoke(terminal: VirtualTerminal): void {
+    this.#revoked.add(terminal.name);
+    for (const session of this.#open.values())
+      if (this.#endOf(session, terminal) !== undefined) this.#order(session);
+  }
+
+  #order(session: Session): void {
+    const { caller, callee } = session.ends;
+    if (caller.live.size + callee.live.size > 0) this.#world.mark('end ordered in mid-talk');
+    session.orderedAt ??= this.#world.now;
+    this.#pending.add(session);
+  }
+
+  /** Whoever was away has half a minute from when it is back. */
+  #onTrouble(): void {
+    for (const session of this.#pending) session.orderedAt = this.#world.now;
+  }
+
+  /**
+   * An end that is out of reach, or behind a broker that loses messages or makes one overtake the
+   * other, ends by its own expiry: then nothing is asked here.
+   */
+  #look(session: Session): void {
+    const { now, options } = this.#world;
+    const live = [...session.ends.caller.live, ...session.ends.callee.live];
+    if (live.length === 0) this.#pending.delete(session);
+    const isTold = own.told.some(({ reason, counts }) => reason === said && isSame(entry, counts));
+    if (!isTold && !(isVoid && (said === 'local' || said === 'protocol-error')))
+      this.#fail(`${own.name} reports ${id} as ${said}, which is not what it told its owner`);
+    this.#checkCounts(id, own, peer, entry);
+  }
+
+  #checkCounts(id: SessionId, own: End, peer: End, entry: Report): void {
+    if (entry.sentBytes > own.putBytes)
+      this.#fail(`${own.name} counts ${entry.sentBytes} bytes of ${own.putBytes} in ${id}`);
+    if (this.#world.hostile.has(peer.name)) return;
+    if (entry.receivedBytes > peer.putBytes)
+      this.#fail(`${own.name} counts ${entry.receivedBytes} of ${peer.putBytes} in ${id}`);
+    if (entry.said !== 'restarted' && entry.receivedBytes < own.takenBytes)
+      this.#fail(`${own.name} read ${own.takenBytes} and counts ${entry.receivedBytes} in ${id}`);
+    const other = peer.report;
+    if (other === undefined) return;
+    const lost = entry.lostBytes + other.lostBytes;
+    const there = Math.abs(entry.sentBytes - other.receivedBytes - entry.lostBytes);
+    const back = Math.abs(other.sentBytes - entry.receivedBytes - other.lostBytes);
+    if (entry.differenceBytes !== there + back)
+      this.#fail(`${id} differs by ${there + back}, and the log says ${entry.differenceBytes}`);
+    // Both delivered everything: what is missing is what was declared lost, and nothing else.
+    if (entry.said !== 'done' || other.said !== 'done') return;
+    this.#world.mark(lost > 0 ? 'both done, with datagrams lost' : 'both done');
+    if (entry.receivedBytes > other.sentBytes || other.receivedBytes > entry.sentBytes)
+      this.#fail(`${id}: one end counts more than the other sent`);
+  }
+
+  #onChange(event: SessionChange['event'], row: SessionChange['session']): void {
+    const { session: id } = row;
+    const session = this.#of(id, `is ${event}`);
+    if (session === undefined) return;
+    if (event === 'begun') {
+      if (session.begun) this.#fail(`session ${id} begins twice`);
+      session.begun = true;
+    } else if (event === 'ended') {
+      // A report that comes after its session was closed is told, with the same end, once.
+      const reports =
+        Number(row.callerReport !== undefined) + Number(row.calleeReport !== undefined);
+      if (reports <= session.closedWith) this.#fail(`session ${id} is closed twice`);
+      if (session.reason === undefined) this.#fail(`session ${id} is closed and not in the log`);
+      if (row.reason !== session.reason) this.#fail(`session ${id} has two reasons`);
+      session.closedWith = reports;
+    }
+    if (event === 'extended' && session.reason !== undefined)
+      this.#fail(`session ${id} is extended after its end`);
+  }
+
+  // --- terminals ---------------------------------------------------------------------------------
+
+  #onEvent(machine: VirtualTerminal, event: TerminalEvent): void {
+    if (event.kind !== 'introduced' && event.kind !== 'ended') return;
+    if (this.#world.isRogue(machine)) return;
     const session = this.#of(event.session, `of ${machine.name} ${event.kind}`);
     const own = session && this.#endOf(session, machine);
     if (session === undefined || own === undefined) return;
