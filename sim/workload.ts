@@ -214,6 +214,8 @@ export class Workload implements Application {
     const { terminal, session, role } = talk;
     const { stream, writing } = strand;
     const most = writing.resetAt ?? writing.bytes;
+    if (strand.isAnswer && strand.written === 0 && most > 0)
+      this.#world.mark('a half-closed stream was answered');
     while (strand.written < most) {
       const length = Math.min(most - strand.written, CHUNK_BYTES);
       const bytes = this.#buffer.subarray(0, length);
@@ -236,6 +238,7 @@ export class Workload implements Application {
   }
 
   #readSlowly(talk: Conversation, strand: Strand): void {
+    this.#world.mark('a reader took its time');
     strand.isPaced = true;
     this.#later(talk, SLOW_MS, () => {
       strand.isPaced = false;

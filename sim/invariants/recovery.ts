@@ -159,7 +159,8 @@ class RecoveryIsSound implements Watcher {
     if (ranges.length === 0) return;
     const [, largest] = ranges[0];
     const [smallest] = ranges[ranges.length - 1];
-    if (largest > ledger.last) this.#violate(end, `takes an ACK of packet ${largest}, not yet sent`);
+    if (largest > ledger.last)
+      this.#violate(end, `takes an ACK of packet ${largest}, not yet sent`);
     const opened = end.peer && this.#ledgers.get(end.peer)?.opened;
     for (const number of ledger.outstanding.keys()) {
       if (number > largest) break;

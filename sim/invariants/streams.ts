@@ -4,6 +4,7 @@
 // session, direction or boot can pass for it.
 
 import type { StreamId } from '../../protocol/data/connection-types.ts';
+import { CONNECTION_DEFAULTS, DATA_LIMITS } from '../../protocol/data/limits.ts';
 import type { Happening } from '../happenings.ts';
 import type { Watcher, World } from '../world.ts';
 import type { TalkBook, TalkEnd } from './talk-book.ts';
@@ -38,11 +39,15 @@ export function streamsDeliver(world: World, book: TalkBook): Watcher {
 class StreamsDeliver implements Watcher {
   readonly #world: World;
   readonly #book: TalkBook;
+  /** Bytes of one stream that both ends hold at most. */
+  readonly #mostHeld: number;
   readonly #said = new WeakMap<TalkEnd, Said>();
 
   constructor(world: World, book: TalkBook) {
     this.#world = world;
     this.#book = book;
+    const { sendBufferBytesMax, windowBytesMax } = { ...CONNECTION_DEFAULTS, ...world.connection };
+    this.#mostHeld = sendBufferBytesMax + Math.max(windowBytesMax, DATA_LIMITS.initialMaxData);
   }
 
   onHappening(happening: Happening): void {
@@ -52,6 +57,7 @@ class StreamsDeliver implements Watcher {
       case 'wrote': {
         const flow = this.#flowOf(end, happening.stream);
         flow.written += happening.bytes.length;
+        if (flow.written - flow.read > this.#mostHeld && !flow.isStopped) this.#holdsTooMuch(end);
         if (!flow.isStopped) flow.chunks.push(happening.bytes.slice());
         return;
       }
@@ -76,6 +82,11 @@ class StreamsDeliver implements Watcher {
       default:
         return;
     }
+  }
+
+  #holdsTooMuch({ role, session }: TalkEnd): never {
+    const what = `a stream of the ${role} of ${session} holds more than ${this.#mostHeld} bytes`;
+    this.#world.violate('memory', what);
   }
 
   #onRead(end: TalkEnd, stream: StreamId, bytes: Uint8Array): void {

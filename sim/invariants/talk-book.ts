@@ -41,7 +41,8 @@ export interface TalkEnd {
   seconds: number;
   bytes: number;
   bytesMost: number;
-  extensions: number;
+  /** Every total of bytes that it ever had. */
+  readonly totals: Set<number>;
   socket: Path | undefined;
   /** Where everything goes, and every address that has proven to be the peer's. */
   path: Path | undefined;
@@ -95,6 +96,8 @@ export class TalkBook implements Watcher {
         for (const end of this.endsOf(happening.terminal)) end.hasSlept = true;
         return;
       case 'trace':
+        this.end = this.endOf(happening.terminal, happening.session);
+        return;
       case 'wrote':
       case 'read':
       case 'finished':
@@ -104,7 +107,8 @@ export class TalkBook implements Watcher {
       case 'messageSent':
       case 'messageRead':
         this.end = this.endOf(happening.terminal, happening.session);
-        return;
+        if (this.end !== undefined) return this.#isAlive(this.end);
+        return this.#world.violate('talks', `${happening.terminal.name} talks without a notice`);
       default:
         return;
     }
@@ -121,6 +125,11 @@ export class TalkBook implements Watcher {
   endsOf(terminal: VirtualTerminal): readonly TalkEnd[] {
     const ends = this.#ofTerminal.get(terminal);
     return ends === undefined ? [] : [...ends];
+  }
+
+  hasTalks(terminal: VirtualTerminal): boolean {
+    const ends = this.#ofTerminal.get(terminal);
+    return ends !== undefined && ends.size > 0;
   }
 
   #introduce(
@@ -148,7 +157,7 @@ export class TalkBook implements Watcher {
       seconds: terms.seconds,
       bytes,
       bytesMost: bytes,
-      extensions: 0,
+      totals: new Set([bytes]),
       socket: undefined,
       path: undefined,
       proven: new Set(),
@@ -177,10 +186,7 @@ export class TalkBook implements Watcher {
     return known;
   }
 
-  #onEvent(
-    end: TalkEnd | undefined,
-    event: Extract<Happening, { kind: 'event' }>['event'],
-  ): void {
+  #onEvent(end: TalkEnd | undefined, event: Extract<Happening, { kind: 'event' }>['event']): void {
     // A record on the disk of a process that was killed, perhaps an old one: the next one reports it.
     const isReport = event.kind === 'ended' && end !== undefined && end.boot < end.terminal.boots;
     if (end === undefined || isReport) return;
@@ -197,7 +203,7 @@ export class TalkBook implements Watcher {
       end.seconds = event.seconds;
       end.bytes = event.bytes ?? Infinity;
       end.bytesMost = Math.max(end.bytesMost, end.bytes);
-      end.extensions += 1;
+      end.totals.add(end.bytes);
     } else if (event.kind === 'ended') {
       const { reason, counts } = event;
       const at = this.#localOf(end.terminal);
@@ -234,7 +240,10 @@ export class TalkBook implements Watcher {
   /** A talk lives in one process (docs/wire.md §7, "Ends"): the next one goes on with none. */
   #isAlive({ isDead, role, session, terminal }: TalkEnd): void {
     if (!isDead) return;
-    this.#world.violate('talks', `${terminal.name} goes on as ${role} of ${session} after a restart`);
+    this.#world.violate(
+      'talks',
+      `${terminal.name} goes on as ${role} of ${session} after a restart`,
+    );
   }
 
   #leave(end: TalkEnd, isDead: boolean): void {
