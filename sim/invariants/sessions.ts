@@ -13,6 +13,7 @@ import type { Happening } from '../happenings.ts';
 import type { VirtualTerminal } from '../parties/virtual-terminal.ts';
 import type { Watcher, World } from '../world.ts';
 import { isBusReliable } from './bus.ts';
+import { isBusReliable } from './bus.ts';
 import { KeptMap } from './kept-map.ts';
 
 const KEPT = 20_000;
@@ -192,6 +193,7 @@ export class Sessions implements Watcher {
     if (entry.sentBytes > own.putBytes)
       this.#fail(`${own.name} counts ${entry.sentBytes} bytes of ${own.putBytes} in ${id}`);
     if (this.#world.hostile.has(peer.name)) return;
+    if (this.#world.hostile.has(peer.name)) return;
     if (entry.receivedBytes > peer.putBytes)
       this.#fail(`${own.name} counts ${entry.receivedBytes} of ${peer.putBytes} in ${id}`);
     if (entry.said !== 'restarted' && entry.receivedBytes < own.takenBytes)
@@ -322,6 +324,7 @@ export class Sessions implements Watcher {
     if (entry.sentBytes > own.putBytes)
       this.#fail(`${own.name} counts ${entry.sentBytes} bytes of ${own.putBytes} in ${id}`);
     if (this.#world.hostile.has(peer.name)) return;
+    if (this.#world.hostile.has(peer.name)) return;
     if (entry.receivedBytes > peer.putBytes)
       this.#fail(`${own.name} counts ${entry.receivedBytes} of ${peer.putBytes} in ${id}`);
     if (entry.said !== 'restarted' && entry.receivedBytes < own.takenBytes)
@@ -442,10 +445,9 @@ export class Sessions implements Watcher {
     const { now, options } = this.#world;
     const live = [...session.ends.caller.live, ...session.ends.callee.live];
     if (live.length === 0) this.#pending.delete(session);
-    const isLossy = options['mqtt.drop'] + options['mqtt.reorder'] + options['mqtt.cut'] > 0;
     const isTold = ({ isLinked, isSuspended, connection, core }: VirtualTerminal): boolean =>
       isLinked && !isSuspended && core !== undefined && connection?.isDead === false;
-    const isHealthy = !isLossy && options['hostile.broker'] === 0 && this.#world.manager.isLinked;
+    const isHealthy = isBusReliable(options) && this.#world.manager.isLinked;
     if (!isHealthy || !live.every((one) => this.#revoked.has(one.name) || isTold(one))) {
       session.orderedAt = now;
       return;
