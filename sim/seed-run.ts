@@ -84,13 +84,9 @@ export function runSeed(plan: SeedPlan): SeedResult {
 /** What the channels of all access links did, under the names of the options. */
 function networkFaults(world: World): Partial<Record<OptionName, number>> {
   const faults: Partial<Record<OptionName, number>> = {};
-  for (const { host } of world.terminals) {
-    for (const channel of [host.up, host.down]) {
-      for (const [fault, times] of Object.entries(channel?.counts ?? {})) {
-        const name = OPTION_NAMES.find((each) => each === `udp.${fault}`);
-        if (name !== undefined && times > 0) faults[name] = (faults[name] ?? 0) + times;
-      }
-    }
+  for (const [fault, times] of Object.entries(world.internet.firedFaults())) {
+    const name = OPTION_NAMES.find((each) => each === `udp.${fault}`);
+    if (name !== undefined && times > 0) faults[name] = times;
   }
   return faults;
 }

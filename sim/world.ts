@@ -110,6 +110,8 @@ export class World {
   readonly watchers: Watcher[] = [];
   /** Names of enrolled terminals that run a program of their own: nothing holds for what they say. */
   readonly hostile = new Set<string>();
+  /** Addresses, as `host:port`, that a broker that was taken over has told as somebody's. */
+  readonly lies = new Set<string>();
   /** How often each fault has struck. */
   readonly faults = new Map<FaultName, number>();
   /** What has occurred at least once: "sometimes" marks. */
