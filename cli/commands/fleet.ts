@@ -194,7 +194,7 @@ async function run(output: Output, options: FleetCommandOptions): Promise<ExitCo
 }
 
 function isGood({ ok, calls }: FleetReport, isStrict: boolean): boolean {
-  return ok && (!isStrict || calls.wronglyRefused + calls.noAnswer === 0);
+  return ok && (!isStrict || calls.wronglyRefused + calls.overslept + calls.noAnswer === 0);
 }
 
 async function fleetOptionsOf(options: FleetCommandOptions): Promise<FleetOptions> {

@@ -161,6 +161,7 @@ export class Calls {
     if (verdict !== 'permitted') tally.add('refused');
     else if (reason === 'limited') tally.add('limited');
     else if (!this.#isSteady(call)) tally.add('unreached');
+    else if (reason === 'away' && this.#sleeps(call)) tally.add('overslept');
     else tally.addFault('wronglyRefused', `${this.label(call)}: ${errorMessage(error)}`);
   }
 
@@ -188,8 +189,8 @@ export class Calls {
     const { waitMs, pollSeconds } = this.#options;
     // Who comes and goes is waited for as long as whoever refuses: it may be gone for good.
     if (verdict === 'forbidden' || !this.#isSteady(call)) return waitMs;
-    const sleepMs = this.#sleeps(call) ? pollSeconds * MS_PER_SECOND : 0;
-    return FLEET_LIMITS.permittedWaitMs + sleepMs;
+    if (!this.#sleeps(call)) return FLEET_LIMITS.permittedWaitMs;
+    return Math.max(waitMs, FLEET_LIMITS.pollingWaitMs + pollSeconds * MS_PER_SECOND);
   }
 
   #isSteady({ caller, callee }: PlannedCall): boolean {

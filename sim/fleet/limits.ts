@@ -49,6 +49,8 @@ export const FLEET_LIMITS = {
    * its limit may take its time, and a set-up that is slow is to be seen as one.
    */
   permittedWaitMs: 30_000,
+  /** The same where an end polls, beyond the time between two polls. */
+  pollingWaitMs: 8_000,
   /** Milliseconds for the bytes of one call to arrive and be answered. */
   deliveryMs: 60_000,
   /** Milliseconds for calls under way to come to their ends when no more begin. */

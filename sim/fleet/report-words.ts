@@ -104,7 +104,9 @@ function refusedWords({ calls }: FleetReport): string {
 
 function nothingWords({ calls }: FleetReport): string {
   return (
-    `${calls.unreached} with an end that was away, ${calls.limited} over the rate for vain ` +
+    `${calls.unreached} with an end that was away, ` +
+    (calls.overslept > 0 ? `${calls.overslept} that a polling callee slept through, ` : '') +
+    `${calls.limited} over the rate for vain ` +
     `calls, ${calls.noAnswer} without an answer` +
     (calls.abandoned > 0 ? `, ${calls.abandoned} under way when it was ended` : '')
   );

@@ -336,7 +336,12 @@ class Conductor {
       missed: counts.missed,
       introduced: counts.introduced,
       refused: counts.refused,
-      failed: counts.wronglyRefused + counts.unreached + counts.limited + counts.noAnswer,
+      failed:
+        counts.wronglyRefused +
+        counts.unreached +
+        counts.overslept +
+        counts.limited +
+        counts.noAnswer,
       bytes: counts.bytes,
       terminalsRssBytes: terminals.rssBytes,
       serversRssBytes: this.#serversRss(),

@@ -24,6 +24,8 @@ const COUNTS = [
   'busy',
   /** Permitted, but an end that comes and goes was gone. */
   'unreached',
+  /** Permitted, but a callee that polls did not answer, though it polled several times. */
+  'overslept',
   /** Permitted, but the caller had asked too often in vain before. */
   'limited',
   /** No answer in time, or no way to ask. */
