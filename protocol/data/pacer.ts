@@ -70,9 +70,9 @@ export class Pacer {
     return at;
   }
 
-  /** Whether `bytes` more may leave before their time: one burst ahead of it at most. */
-  mayBorrow(bytes: number): boolean {
-    return this.#tokens + this.#burst >= bytes;
+  /** Bytes that may leave before their time: one burst ahead of it at most; below 0: none. */
+  get borrowable(): number {
+    return this.#tokens + this.#burst;
   }
 
   spend(bytes: number): void {

@@ -47,9 +47,11 @@ export class PacketBuilder {
     const { recovery, received } = this.#parts;
     const probe = this.#buildSizeProbe(now, into, protection);
     if (probe > 0) return probe;
-    const size = Math.min(this.#fullSize(), into.length);
-    const maySend = this.#maySend(now, size);
-    const mayHurry = fresh && !maySend && this.#mayHurry();
+    const fullSize = Math.min(this.#fullSize(), into.length);
+    const maySend = this.#maySend(now, fullSize);
+    const borrowed = fresh && !maySend ? this.#borrowable() : 0;
+    const mayHurry = borrowed > 0;
+    const size = mayHurry ? Math.min(fullSize, borrowed) : fullSize;
     if (!maySend && !mayHurry && !received.isDue(now)) return 0;
     this.#skipSometimes();
     const packet = recovery.beginPacket();
@@ -76,6 +78,7 @@ export class PacketBuilder {
       received.onWritten();
       packet.add(PART.ack, acked);
     }
+    if (eliciting && writer.room < paddingBytes) this.#parts.size.onFilled(now);
     return this.#seal(now, into, protection, packet, eliciting);
   }
 
@@ -167,15 +170,16 @@ export class PacketBuilder {
 
   /**
    * A message waits behind bulk neither in the pacer's queue nor for the window, which ProbeRTT
-   * halves in an instant: it borrows from both, a bounded share, and bulk pays it back.
+   * halves in an instant: it borrows from both, a bounded share, and bulk pays it back. Bytes of a
+   * datagram that may leave so, with all the messages that it takes along; 0: the next one waits.
    */
-  #mayHurry(): boolean {
+  #borrowable(): number {
     const { recovery, pacer, datagrams, meter, controller } = this.#parts;
     const { nextBytes } = datagrams;
-    if (nextBytes === 0 || nextBytes > meter.available() || !recovery.hasRecord) return false;
-    const bytes = nextBytes + PACKET_OVERHEAD_BYTES + paddingBytes;
+    if (nextBytes === 0 || nextBytes > meter.available() || !recovery.hasRecord) return 0;
     const most = controller.congestionWindow * DATA_LIMITS.messageWindowShare;
-    return recovery.bytesInFlight + bytes <= most && pacer.mayBorrow(bytes);
+    const bytes = Math.floor(Math.min(most - recovery.bytesInFlight, pacer.borrowable));
+    return bytes < nextBytes + PACKET_OVERHEAD_BYTES + paddingBytes ? 0 : bytes;
   }
 
   #writeFrames(writer: Writer, packet: SentPacket, fresh: boolean): void {

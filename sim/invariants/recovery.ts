@@ -144,14 +144,10 @@ class RecoveryIsSound implements Watcher {
     else if (bytes <= ledger.datagramBytes) this.#isInWindow(end, ledger, bytes);
   }
 
-  /**
-   * One datagram may always be in flight; messages borrow a share of the window, and the last one
-   * of them takes others along in its packet.
-   */
+  /** One datagram may always be in flight; messages borrow a share (docs/congestion.md). */
   #isInWindow(end: TalkEnd, ledger: Ledger, bytes: number): void {
     const { window, inFlight } = ledger;
-    if (inFlight <= Math.max(window, bytes)) return;
-    if (inFlight - bytes < window * DATA_LIMITS.messageWindowShare) return;
+    if (inFlight <= Math.max(window * DATA_LIMITS.messageWindowShare, bytes)) return;
     this.#violate(end, `has ${inFlight} bytes in flight, its window is ${Math.round(window)}`);
   }
 
