@@ -374,7 +374,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#handshake.stop();
     this.#timers.stop(TIMER.handshake);
     this.#liveness.onHeard(this.#now, 0);
-    this.#parts.size.start(this.#now);
+    this.#parts.size.open(this.#now);
     this.#parts.events.push({ kind: 'established', path });
   }
 

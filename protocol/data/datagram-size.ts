@@ -13,6 +13,7 @@ const {
   datagramBytesMax,
   sizeProbeTriesMax,
   sizeProbePauseMs,
+  sizeProbeWaitMs,
   blackHoleLosses,
   blackHolePauseMs,
   blackHolesMax,
@@ -40,6 +41,8 @@ export class DatagramSize {
   /** Packet number of the probe under way; -1: none. */
   #probe = -1;
   #nextAt: Micros = NEVER;
+  /** Nothing has needed a larger one yet. */
+  #isWaiting = false;
   /** Round trips in a row in which large datagrams were lost and none was acknowledged. */
   #losses = 0;
   #lossSeenAt = micros(-1);
@@ -74,8 +77,21 @@ export class DatagramSize {
     return this.#nextAt;
   }
 
-  /** The talk is open: the search begins. */
+  /** The talk is open: the search begins in a while, or when a datagram is full. */
+  open(now: Micros): void {
+    this.start(after(now, ms(sizeProbeWaitMs)));
+    this.#isWaiting = true;
+  }
+
+  /** A datagram of the size that it has now was too small for what there is to send. */
+  onFilled(now: Micros): void {
+    if (!this.#isWaiting) return;
+    this.start(now);
+  }
+
+  /** The search begins, or goes on. */
   start(now: Micros): void {
+    this.#isWaiting = false;
     this.#nextAt = this.#at < this.#sizes.length ? now : NEVER;
   }
 
@@ -99,6 +115,7 @@ export class DatagramSize {
 
   onProbeSent(packet: SentPacket): void {
     this.#probe = packet.packetNumber;
+    this.#isWaiting = false;
     this.#nextAt = NEVER;
   }
 
@@ -141,6 +158,7 @@ export class DatagramSize {
 
   #fall(now: Micros, again: Micros): void {
     this.#probe = -1;
+    this.#isWaiting = false;
     this.#tries = 0;
     this.#losses = 0;
     this.#at = 0;

@@ -15,6 +15,11 @@ export const DATA_LIMITS = {
    * beyond the window, so this is also all that probing adds to it.
    */
   sizeProbeTriesMax: 3,
+  /**
+   * Milliseconds until larger datagrams are tried in a talk that fills none: on loopback the first
+   * try costs as much as half a handshake, and many a talk is over by then.
+   */
+  sizeProbeWaitMs: 1_000,
   sizeProbePauseMs: 500,
   /** Round trips in a row that lose every large datagram and mean a black hole (RFC 8899 §4.3). */
   blackHoleLosses: 3,

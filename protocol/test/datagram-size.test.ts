@@ -67,7 +67,7 @@ t.test('bulk data leaves in datagrams of the size that was found', async (t) => 
     [LOOPBACK, 65_507],
   ] as const) {
     const pair = new Pair({ config, faults: { delayMs: 0.1 } }).open();
-    pair.pass(50);
+    pair.pass(DATA_LIMITS.sizeProbeWaitMs + 50);
     const sink = new Sink(pair.callee);
     const data = randomBytes(pair.rng, 1_000_000);
     const before = pair.sent.length;
@@ -157,7 +157,7 @@ t.test('larger sizes are tried again after a while, and not for ever', async (t)
 t.test('claim 15: a message that no longer fits is given up unsent and unmetered', async (t) => {
   const limits = { seconds: 3600, bytes: 1_000_000 };
   const pair = new Pair({ config: ETHERNET, limits, faults: { delayMs: 20 } }).open();
-  pair.pass(500);
+  pair.pass(DATA_LIMITS.sizeProbeWaitMs + 500);
   let most = 1472;
   narrow(pair, () => most);
   new Sink(pair.callee);
@@ -262,6 +262,22 @@ t.test('any fates of probes and packets: bounded tries, a size from the list', a
     { numRuns: dose(300) },
   );
   t.notOk(result.failed, fc.defaultReportMessage(result) ?? 'as claimed');
+});
+
+t.test('larger sizes are tried at once when a datagram is full, else in a while', async (t) => {
+  const probes = (pair: Pair): number =>
+    pair.sent.filter(({ from, bytes }) => from === 'caller' && bytes.length > LEAST).length;
+  const quiet = new Pair({ config: LOOPBACK }).open();
+  quiet.caller.connection.sendDatagram(new Uint8Array(100));
+  quiet.pass(DATA_LIMITS.sizeProbeWaitMs - 100);
+  t.equal(probes(quiet), 0, 'a short talk pays for none');
+  quiet.pass(200);
+  t.ok(probes(quiet) > 0);
+  const busy = new Pair({ config: LOOPBACK }).open();
+  new Sink(busy.callee);
+  send(busy, busy.caller, new Uint8Array(20_000));
+  busy.pass(100);
+  t.ok(probes(busy) > 0);
 });
 
 t.test('without sizes to try nothing is probed', async (t) => {
