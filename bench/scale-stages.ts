@@ -23,7 +23,7 @@ const STAGES: readonly (readonly [RegExp, string])[] = [
   ],
   [/^sign \S*io\/node-crypto/, 'Ed25519 sign'],
   [/^(agree|dhKey|publicBytes|importPrivateKey) \S*io\/node-crypto/, 'X25519'],
-  [/^(blake2s|hmacBlake2s) \S*io\/node-crypto/, 'BLAKE2s, HMAC'],
+  [/^(blake2s|hmacBlake2s) \S*io\/node-crypto| \S*protocol\/blake2s/, 'BLAKE2s, HMAC'],
   [/ \S*(io\/(node-crypto|aead-by-size|wasm-aead)|protocol\/aead\/)/, 'AEAD'],
   [/ \S*(store-lmdb|node_modules\/lmdb)/, 'LMDB commit'],
   [/ \S*(authenticated-store|row-seal)/, 'rows sealed'],
