@@ -3,11 +3,7 @@
 
 import { OPTION_NAMES, type Options } from '../options.ts';
 
-const HOSTILE: ReadonlySet<string> = new Set([
-  'hostile.broker',
-  'hostile.hold',
-  'hostile.stranger',
-]);
+const HOSTILE: ReadonlySet<string> = new Set(['hostile.broker', 'hostile.hold']);
 const HOSTILE_NAMES = OPTION_NAMES.filter((name) => HOSTILE.has(name));
 
 /** Whether the broker passes on what it is told, to whom it is for. */

@@ -19,15 +19,16 @@ export function controlWatchers(world: World): readonly Watcher[] {
   const addresses = new Addresses(world);
   const refusals = new Refusals(world);
   const log = new LogIsSound(world);
+  const sessions = new Sessions(world);
   const secrets = new Secrets(world);
   const marks = new Marks(world);
   return [
-    new Spoken([consent, addresses, refusals, log, secrets, marks]),
+    new Spoken([consent, addresses, refusals, log, sessions, secrets, marks]),
     consent,
     addresses,
     refusals,
     log,
-    new Sessions(world),
+    sessions,
     new Logins(world),
     new Memory(world),
     secrets,

@@ -38,6 +38,10 @@ export class Logins implements Watcher {
       case 'linkGone':
         if (happening.party === 'manager') this.#healthySince = undefined;
         return;
+      case 'calm':
+        // What was held back or cut before may still be missing.
+        if (this.#healthySince !== undefined) this.#healthySince = this.#world.now;
+        return;
       case 'managerKilled':
       case 'brokerKilled':
       case 'brokerStarted':
@@ -94,10 +98,10 @@ export class Logins implements Watcher {
 
   /** Lists have come through for as long as it takes; a broker that loses some is given more. */
   get #isHealthy(): boolean {
-    const { now, options, isFaulty } = this.#world;
+    const { now, options, broker } = this.#world;
     const since = this.#healthySince;
-    const isReliable = isFaulty && isBusReliable(options);
-    return isReliable && since !== undefined && now - since > KNOWN_MICROS;
+    if (!isBusReliable(options) || since === undefined || now - since <= KNOWN_MICROS) return false;
+    return broker.connections.some(({ user, isDead }) => user.party === 'manager' && !isDead);
   }
 
   #fail(says: string): void {

@@ -40,6 +40,7 @@ const BEHIND_THE_SEAL = numbersOf(
   'ask',
   'askExtend',
   'addressNotice',
+  'endRequest',
   'refusal',
   'ended',
 );
