@@ -8,9 +8,14 @@ import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { until } from '../../protocol/test/until.ts';
+import { repositoryRoot } from '../../protocol/test/house/sources.ts';
 import { type Result, folder, run } from './program.ts';
 
 const MAIN = join(import.meta.dirname, '..', 'main.js');
+// The last three wait more than they work: at the same time they take as long as one.
+t.jobs = 3;
+
+const HAS_PROC = existsSync('/proc/self/task');
 const SMALL = ['--terminals', '8', '--for', '2s', '--rate', '20', '--wait', '500ms', '--plain'];
 const STEADY = ['--profile', 'always-on=1'];
 
@@ -47,6 +52,13 @@ t.test('claim 22: a drawn fleet, its report as JSON and as a page', async (t) =>
   ]);
   t.match(readFileSync(page, 'utf8'), /^<!doctype html>[^]*<svg[^]*<\/html>\n$/);
   t.strictSame(readdirSync(home), [], 'no home stays behind');
+  const manual = readFileSync(join(repositoryRoot(), 'docs', 'fleet.md'), 'utf8');
+  for (const field of Object.keys(result.said ?? {})) t.ok(manual.includes(`\`${field}`), field);
+  for (const count of Object.keys(calls)) t.ok(manual.includes(`.${count}\``), count);
+  const { stdout } = await run(['fleet', '--help']);
+  const flags = [...stdout.matchAll(/^  (--[a-z-]+)/gm)].map(([, flag]) => flag);
+  t.ok(flags.length > 15);
+  for (const flag of flags) t.match(manual, new RegExp(`^\\| \`${flag}[ \`]`, 'm'), flag);
 });
 
 t.test('a policy of the user’s own, over TLS: the report in words', async (t) => {
@@ -153,22 +165,26 @@ function longFleet(
   return { child, said: () => out, calling };
 }
 
-t.test('Ctrl-C ends it with the report so far, and nothing stays behind', async (t) => {
-  const home = folder(t);
-  const { child, said, calling } = longFleet(t, home);
-  await calling();
-  child.kill('SIGINT');
-  const [exit] = (await once(child, 'close')) as [number | null];
-  t.equal(exit, 0);
-  t.match(said(), /^calls +[1-9]/m);
-  t.match(said(), /^log +verifies: /m);
-  t.match(said(), /Ended before its time\. Nothing was introduced/);
-  t.strictSame(readdirSync(home), []);
-});
+t.test(
+  'Ctrl-C ends it with the report so far, and nothing stays behind',
+  { buffered: true },
+  async (t) => {
+    const home = folder(t);
+    const { child, said, calling } = longFleet(t, home);
+    await calling();
+    child.kill('SIGINT');
+    const [exit] = (await once(child, 'close')) as [number | null];
+    t.equal(exit, 0);
+    t.match(said(), /^calls +[1-9]/m);
+    t.match(said(), /^log +verifies: /m);
+    t.match(said(), /Ended before its time\. Nothing was introduced/);
+    t.strictSame(readdirSync(home), []);
+  },
+);
 
 t.test(
   'a process that dies ends it: the report so far, exit code 1, the others are ended',
-  { skip: !existsSync('/proc/self/task') && 'needs /proc to see a process’s children' },
+  { buffered: true, skip: !HAS_PROC && 'needs /proc to see a process’s children' },
   async (t) => {
     const home = folder(t);
     const { child, said, calling } = longFleet(t, home);
@@ -187,19 +203,19 @@ t.test(
   },
 );
 
-t.test('who started it is killed: its processes end by themselves', async (t) => {
-  if (!existsSync('/proc/self/task')) {
-    t.pass('needs /proc to see a process’s children');
-    return;
-  }
-  const { child, calling } = longFleet(t, folder(t));
-  await calling();
-  const { pid } = child;
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
-  child.kill('SIGKILL');
-  await until(() => children.every(isGone), 'all to be gone');
-  t.equal(children.length, 3);
-});
+t.test(
+  'who started it is killed: its processes end by themselves',
+  { buffered: true, skip: !HAS_PROC && 'needs /proc to see a process’s children' },
+  async (t) => {
+    const { child, calling } = longFleet(t, folder(t));
+    await calling();
+    const { pid } = child;
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
+    child.kill('SIGKILL');
+    await until(() => children.every(isGone), 'all to be gone');
+    t.equal(children.length, 3);
+  },
+);
 
 /** A process that has ended, whether or not anybody has asked for its exit code yet. */
 function isGone(pid: string): boolean {

@@ -16,6 +16,7 @@ const PAGES = [
   'docs/log.md',
   'docs/sessions.md',
   'docs/congestion.md',
+  'docs/fleet.md',
   'docs/threat-model.md',
   'SECURITY.md',
 ];

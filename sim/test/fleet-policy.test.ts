@@ -2,11 +2,14 @@
 // the file, the entry and what to do. The lists that come of it say what the table says: judged by
 // the real evaluator, for every pair and service.
 
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { type AllowEntry, judge, toTravelling } from '../../protocol/consent/allow-list.ts';
 import { NakodoError } from '../../protocol/errors.ts';
 import type { DeviceId, Name } from '../../protocol/ids.ts';
+import { repositoryRoot } from '../../protocol/test/house/sources.ts';
 import { wallMs } from '../../protocol/time.ts';
 import type { LocalMoment } from '../../protocol/units.ts';
 import { FLEET_LIMITS } from '../fleet/limits.ts';
@@ -241,6 +244,16 @@ t.test('a narrower deny is an exception, and other services are no contradiction
       rule('deny', '"A"', '"B"', 'services = ["port:22"]'),
   );
   t.strictSame(disagreements(services), []);
+  t.end();
+});
+
+t.test('the whole policy file in docs/fleet.md is one', (t) => {
+  const page = readFileSync(join(repositoryRoot(), 'docs', 'fleet.md'), 'utf8');
+  const [, text = ''] = /```toml\n([^]*?)```/.exec(page) ?? [];
+  const plan = policy(text);
+  t.equal(plan.terminals.length, 54);
+  t.strictSame(plan.services, ['readings', 'port:22', 'echo-hash']);
+  t.strictSame(disagreements(plan), []);
   t.end();
 });
 
