@@ -5,8 +5,7 @@ import type { CryptoSuite } from '../protocol/crypto.ts';
 import { type Micros, after, seconds } from '../protocol/time.ts';
 import { EventHash } from './event-hash.ts';
 import { watchersOf } from './invariants/all.ts';
-import { beginControlAttack } from './hostile/control.ts';
-import { beginNetworkAttack } from './hostile/network.ts';
+import { prepareAttacks } from './hostile/all.ts';
 import { liveness } from './liveness.ts';
 import { OPTION_NAMES, type OptionName, type Options } from './options.ts';
 import { beginStrikes } from './strikes.ts';
@@ -59,11 +58,12 @@ export function runSeed(plan: SeedPlan): SeedResult {
   try {
     world.watchers.push(hash, ...watchersOf(world), ...(plan.watch?.(world) ?? []));
     plan.prepare?.(world);
+    const beginAttacks = prepareAttacks(world);
     const workload = new Workload(world);
     world.open();
     workload.begin();
     beginStrikes(world);
-    world.watchers.push(beginNetworkAttack(world), beginControlAttack(world));
+    world.watchers.push(...beginAttacks());
     world.run(after(world.now, seconds(plan.seconds)));
     liveness(world, workload);
     for (const watcher of world.watchers) watcher.atEnd?.();

@@ -77,8 +77,6 @@ export interface Meddler {
   holdsBack(name: string, bytes: Uint8Array): boolean;
   /** Whether somebody who is to be thrown out stays. */
   spares(connection: BusConnection): boolean;
-  /** What somebody shows who wants to be let in. */
-  hearsLogin(login: { readonly clientId: string; readonly password: Uint8Array }): void;
 }
 
 /** The broker, and every connection to it. */
@@ -92,6 +90,8 @@ export class VirtualBroker {
   readonly #seats = new Map<string, BusConnection>();
   #connections = new Set<BusConnection>();
   meddler: Meddler | undefined;
+  /** Whoever hears what those have shown who were let in. */
+  hearLogin: ((login: { readonly clientId: string; readonly password: Uint8Array }) => void) | undefined;
   restarts = 0;
 
   constructor(
@@ -237,7 +237,6 @@ export class VirtualBroker {
     const now = this.clock.local(world.now);
     const wall = this.clock.wall(world.now);
     const proven = core.login(now, wall, login);
-    this.meddler?.hearsLogin(login);
     world.touch(this);
     if (typeof proven === 'string') {
       world.happen({ kind: 'loginRefused', party: user.party, why: proven });
@@ -247,6 +246,7 @@ export class VirtualBroker {
       this.#later(connection, 'down', () => this.#clientHears(connection, code));
       return;
     }
+    this.hearLogin?.(login);
     // Aedes ends the one that sat there before it tells of the new one.
     const before = this.#seats.get(user.clientId);
     connection.seat = proven.party;
