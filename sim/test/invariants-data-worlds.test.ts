@@ -136,7 +136,8 @@ t.test(
     const world = run(0);
     const original = world.terminals[0];
     const clones = [world.clone(original), world.clone(original)];
-    const drawn = [original, ...clones].map((terminal) => String(terminal.password()));
+    for (const clone of clones) clone.start();
+  const drawn = [original, ...clones].map((terminal) => String(terminal.password()));
     t.equal(new Set(drawn).size, 3);
   },
 );
