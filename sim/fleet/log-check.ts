@@ -3,6 +3,7 @@
 // each call, and one that sees introductions which no caller heard of.
 
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { askServer } from '../../cli/ask.ts';
 import { readManagerKey } from '../../cli/manager-key.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
@@ -30,6 +31,9 @@ export interface LogCheck {
   readonly words: readonly string[];
 }
 
+const LOOKS_MAX = 5;
+const LOOK_EVERY_MS = 500;
+
 /** Minutes of local time ahead of UTC: a policy's `until` is local. */
 const offsetMinutes = (wall: number): number => -new Date(wall).getTimezoneOffset();
 
@@ -49,6 +53,16 @@ export async function checkLog(home: string, plan: FleetPlan): Promise<LogCheck>
   );
   reader.end();
   return reading.check();
+}
+
+/** The same, a few times while talks have not all ended there: end notices are on their way. */
+export async function settledLog(home: string, plan: FleetPlan): Promise<LogCheck> {
+  let check = await checkLog(home, plan);
+  for (let looks = 1; looks < LOOKS_MAX && check.ended < check.begun; looks++) {
+    await delay(LOOK_EVERY_MS);
+    check = await checkLog(home, plan);
+  }
+  return check;
 }
 
 /** Verifies as always, and looks at each entry on the way. */

@@ -5,13 +5,12 @@
 import { rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { NakodoError, errorMessage } from '../../protocol/errors.ts';
 import { MS_PER_SECOND } from '../../protocol/time.ts';
 import { Child } from './child.ts';
 import { Course, type Phase } from './course.ts';
 import { FLEET_LIMITS } from './limits.ts';
-import { type LogCheck, checkLog } from './log-check.ts';
+import { type LogCheck, settledLog } from './log-check.ts';
 import { type FleetOptions, checkOptions, descriptorLimit, terminalsFor } from './options.ts';
 import { type CastOrder, type Gauge, type Order, type Progress } from './orders.ts';
 import { planOf, rampPatienceMs } from './orders.ts';
@@ -41,8 +40,6 @@ interface FleetWatch {
   readonly onFewer?: (fewer: number, wanted: number) => void;
 }
 
-const LOG_LOOKS = 5;
-const LOG_PAUSE_MS = 500;
 const NO_GAUGE: Gauge = { rssBytes: 0, heapBytes: 0, cpuMicros: 0 };
 const NO_PROGRESS: Progress = {
   enrolled: 0,
@@ -225,7 +222,7 @@ class Conductor {
     }
     this.#phase = 'settling';
     try {
-      log = await this.#readLog(servers);
+      log = await settledLog(servers.home, this.#score.plan);
       await this.#onTick();
     } catch (error) {
       this.#trouble ??= `the log could not be read: ${errorMessage(error)}`;
@@ -301,16 +298,6 @@ class Conductor {
 
   #askEach<Answer>(order: (at: number) => Order, patienceMs?: number): Promise<Answer[]> {
     return Promise.all(this.#voices.map((voice, at) => voice.ask<Answer>(order(at), patienceMs)));
-  }
-
-  /** Looks again while talks have not all ended there: end notices are on their way. */
-  async #readLog(servers: Servers): Promise<LogCheck> {
-    let check = await checkLog(servers.home, this.#score.plan);
-    for (let looks = 1; looks < LOG_LOOKS && check.ended < check.begun; looks++) {
-      await delay(LOG_PAUSE_MS);
-      check = await checkLog(servers.home, this.#score.plan);
-    }
-    return check;
   }
 
   async #cpu(servers: Servers): Promise<CpuReading> {

@@ -275,6 +275,9 @@ t.test('the page needs nothing beside it, and nothing in it is taken for markup'
   t.notMatch(page, /<script|onerror=|<img/i);
   t.match(page, /&lt;script&gt;alert\(1\)&lt;\/script&gt;&quot;&#39;&amp;/);
   t.notMatch(page.replaceAll('http://www.w3.org/2000/svg', ''), /https?:|src=|href=|url\(/);
+  const nothing = findings(new Tally(), 'p.toml');
+  const early = reportOf({ ...nothing, course: [], cpuAt: undefined, registered: 0 });
+  for (const each of [page, reportPage(early)]) t.notMatch(each, /NaN|Infinity|undefined/);
   t.equal(page.split('<svg').length - 1, 2, 'two figures');
   t.match(page, /1 introductions that the policy forbids/);
   t.match(report, {
