@@ -197,6 +197,7 @@ class Conductor {
       permitPercent,
     }));
     const gauges = await this.#askEach<Gauge>(() => ({ kind: 'gauge' }));
+    this.#serverGauges = await servers.gauges();
     this.#ticker = setInterval(() => void this.#onTick(), MS_PER_SECOND);
     return summed(gauges);
   }
