@@ -4,6 +4,7 @@ import type { Watcher, World } from '../world.ts';
 import { amplificationIsBounded } from './amplification.ts';
 import { countsAgree } from './counts.ts';
 import { limitsHold } from './limits-hold.ts';
+import { progressIsMade } from './progress.ts';
 import { recoveryIsSound } from './recovery.ts';
 import { sometimesInTalks } from './sometimes.ts';
 import { streamsDeliver } from './streams.ts';
@@ -21,6 +22,7 @@ export function dataPlane(world: World): readonly Watcher[] {
     amplificationIsBounded(world, book),
     countsAgree(world, book),
     workIsBounded(world, book),
+    progressIsMade(world, book),
     sometimesInTalks(world, book),
   ];
 }

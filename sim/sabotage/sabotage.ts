@@ -18,8 +18,10 @@ export interface Sabotage {
   readonly replace: string;
   /** What would happen in the field, in one line. */
   readonly why: string;
-  /** `threats §5: …` for one that is named there; `commit …` or `found by sim seed …` for a real bug
-   * that was mended. */
+  /**
+   * `threats §5: …` for one that is named there; `commit …` or `found by sim seed …` for a real bug
+   * that was mended.
+   */
   readonly source?: string;
 }
 
