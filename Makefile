@@ -6,7 +6,7 @@ SOURCES := $(shell find protocol device broker session-manager sim bench cli -na
   -not -path '*/node_modules/*' 2>/dev/null)
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check build lint fmt trace wire bench bench-against bench-peers prove sabotage clean
+.PHONY: demo test check build lint fmt trace wire bench bench-against bench-peers sim sim-night prove sabotage clean
 
 $(INSTALLED): package.json package-lock.json .npmrc
 	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
@@ -69,12 +69,15 @@ bench-peers: out/.built bench/peers/node_modules/.package-lock.json
 	@node out/bench/peers.js --rounds "$(or $(ROUNDS),3)" --only "$(ONLY)" --on "$(ON)" \
 	  $(if $(ROOT),--root "$(ROOT)") $(if $(JSON),--json)
 
-# The simulator: 2,000 worlds in virtual time; then 100,000, which can be stopped and go on.
+# The simulator: 2,000 worlds in virtual time; then 100,000, which can be stopped and go on. Failing
+# seeds are added to sim-failures.txt. make sim SEEDS=100 FROM=5000
 sim: out/.built
-	@node out/cli/main.js sim --seeds $(or $(SEEDS),2000)
+	@node out/cli/main.js sim --seeds $(or $(SEEDS),2000) --from $(or $(FROM),1) \
+	  --failures sim-failures.txt
 
 sim-night: out/.built
-	@node out/cli/main.js sim --seeds $(or $(SEEDS),100000) --resume sim-night.json
+	@node out/cli/main.js sim --seeds $(or $(SEEDS),100000) --from $(or $(FROM),1) \
+	  --resume sim-night.json --failures sim-failures.txt
 
 # The full doses of the tests; figures go to docs/proof.md.
 prove: out/.built .tap/plugins/node_modules

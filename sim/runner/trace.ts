@@ -7,20 +7,34 @@ import type { BusParty, Happening } from '../happenings.ts';
 import type { Watcher, World } from '../world.ts';
 
 const TIME_COLUMNS = 14;
+/** Microseconds are the world's unit. */
+const DECIMALS = 6;
 const WHO_COLUMNS = 14;
 /** Characters of a session's ID that tell it from the others of a world. */
 const ID_CHARACTERS = 8;
 
-/** Hands every line to `write`; `isWanted` is asked before a line is made. */
-export function tracer(world: World, write: (line: string) => void): Watcher {
+/** One change of state. */
+export interface TraceLine {
+  /** Virtual seconds. */
+  readonly at: number;
+  readonly who: string;
+  readonly what: string;
+}
+
+/** Hands every line to `write`. */
+export function tracer(world: World, write: (line: TraceLine) => void): Watcher {
   return {
     onHappening(happening) {
       const [who, what] = describe(happening) ?? [];
       if (who === undefined || what === undefined) return;
-      const time = (world.now / seconds(1)).toFixed(6).padStart(TIME_COLUMNS);
-      write(`${time}  ${who.padEnd(WHO_COLUMNS)} ${what}`);
+      write({ at: world.now / seconds(1), who, what });
     },
   };
+}
+
+/** A line as people read it. */
+export function traceWords({ at, who, what }: TraceLine): string {
+  return `${at.toFixed(DECIMALS).padStart(TIME_COLUMNS)}  ${who.padEnd(WHO_COLUMNS)} ${what}`;
 }
 
 const short = (id: string): string => id.slice(0, ID_CHARACTERS);
