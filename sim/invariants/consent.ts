@@ -40,7 +40,6 @@ interface Call extends Wish {
 }
 
 interface Connect {
-  readonly caller: string;
   readonly call: Wish;
   /** The boot of the manager that introduced by it: a new one does not know what it had answered. */
   usedIn: number | undefined;
@@ -83,13 +82,16 @@ type Cause = Question | 'notice';
 export class Consent implements Watcher, WordHearer {
   readonly #world: World;
   readonly #calls = new Map<string, Call[]>();
-  readonly #connects = new KeptMap<RequestId, Connect>(KEPT);
+  /** By caller and its own request. */
+  readonly #connects = new KeptMap<string, Connect>(KEPT);
   readonly #questions = new KeptMap<RequestId, Question>(KEPT);
   readonly #sessions = new KeptMap<SessionId, Session>(KEPT);
   readonly #causes = new Map<VirtualTerminal, Cause>();
   /** What each machine's list was read for last, and when. */
   readonly #lastRead = new Map<VirtualTerminal, { readonly cause: Cause; readonly at: Micros }>();
   readonly #ownerAsks = new Map<VirtualTerminal, Map<number, Question>>();
+  /** How often the manager has started. */
+  #boots = 0;
   /** Ordered, and not yet in the log. */
   readonly #revoking = new Set<string>();
   readonly #revokedAt = new Map<string, Micros>();
@@ -131,6 +133,9 @@ export class Consent implements Watcher, WordHearer {
       case 'revoked':
         this.#revokedAt.set(happening.terminal.name, this.#world.now);
         return;
+      case 'managerStarted':
+        this.#boots += 1;
+        return;
       case 'managerKilled':
         // What was not on its disk was never ordered.
         return this.#revoking.clear();
@@ -159,12 +164,9 @@ export class Consent implements Watcher, WordHearer {
 
   /** A terminal asks the manager: only what its user asked for, and only while the user waits. */
   #onConnect(caller: string, message: MessageOf<'connect'>): void {
-    if (this.#connects.has(message.request)) return;
+    const key = `${caller}/${message.request}`;
+    if (this.#connects.has(key) || !this.#isOurs(caller)) return;
     const { calleeName, service, want } = message;
-    if (!this.#isOurs(caller)) {
-      const call = { callee: calleeName, service, want, extend: true };
-      return this.#connects.set(message.request, { caller, call, usedIn: undefined });
-    }
     const call = this.#calls
       .get(caller)
       ?.findLast(
@@ -172,7 +174,7 @@ export class Consent implements Watcher, WordHearer {
       );
     if (call === undefined || message.callerName !== caller)
       return this.#fail(`${caller} asks for ${calleeName} (${service}), which nobody wanted`);
-    this.#connects.set(message.request, { caller, call, usedIn: undefined });
+    this.#connects.set(key, { call, usedIn: undefined });
   }
 
   #onExtend(asker: string, { session: id }: MessageOf<'extend'>): void {
@@ -265,30 +267,41 @@ export class Consent implements Watcher, WordHearer {
     if (this.#revokedAt.has(callerName) || this.#revokedAt.has(calleeName))
       return this.#fail(`${label}: introduced although one of them is revoked`);
     if (this.#sessions.has(session)) return this.#fail(`${label}: introduced twice`);
-    const asked = decodeCbor(requestStatement, entry.request);
-    const connect = asked && this.#connects.get(asked.nonce);
-    if (connect?.caller !== callerName || connect.call.callee !== calleeName)
-      return this.#fail(`${label}: the caller did not ask`);
-    if (connect.call.service !== service) return this.#fail(`${label}: another service was asked`);
-    const { restarts } = this.#world.manager;
-    if (connect.usedIn === restarts) return this.#fail(`${label}: introduced twice by one request`);
-    connect.usedIn = restarts;
+    const wish = this.#isOurs(callerName) ? this.#wishOf(label, entry) : undefined;
     const question = this.#questionOf(entry.verdict);
     if (this.#isOurs(calleeName)) this.#checkAnswer(label, entry, question);
-    this.#checkTerms(label, entry, connect.call.want, question?.reading?.permission);
+    const permission = this.#isOurs(calleeName) ? question?.reading?.permission : undefined;
+    this.#checkTerms(label, entry, wish?.want ?? {}, permission);
     const granted = { seconds: entry.seconds, bytes: entry.bytes };
     this.#sessions.set(session, {
       caller: callerName,
       callee: calleeName,
       service,
       question,
-      extend: connect.call.extend,
+      extend: wish?.extend ?? true,
       told: new Set(),
       granted,
       current: granted,
       totals: new Set(),
       key: undefined,
     });
+  }
+
+  /** What the caller's user wants: asked for by itself, and once only for each boot of the manager. */
+  #wishOf(
+    label: string,
+    { callerName, calleeName, service, request }: Extract<LogEntry, { kind: 'introduced' }>,
+  ): Wish | undefined {
+    const asked = decodeCbor(requestStatement, request);
+    const connect = asked && this.#connects.get(`${callerName}/${asked.nonce}`);
+    if (connect?.call.callee !== calleeName) {
+      this.#fail(`${label}: the caller did not ask`);
+      return undefined;
+    }
+    if (connect.call.service !== service) this.#fail(`${label}: another service was asked`);
+    if (connect.usedIn === this.#boots) this.#fail(`${label}: introduced twice by one request`);
+    connect.usedIn = this.#boots;
+    return connect.call;
   }
 
   #checkAnswer(

@@ -3,6 +3,7 @@
 
 import type { Watcher, World } from '../world.ts';
 import { Addresses } from './addresses.ts';
+import { Clones } from './clones.ts';
 import { Consent } from './consent.ts';
 import { LogIsSound } from './log-is-sound.ts';
 import { Logins } from './logins.ts';
@@ -20,15 +21,17 @@ export function controlWatchers(world: World): readonly Watcher[] {
   const refusals = new Refusals(world);
   const log = new LogIsSound(world);
   const sessions = new Sessions(world);
+  const clones = new Clones(world);
   const secrets = new Secrets(world);
   const marks = new Marks(world);
   return [
-    new Spoken([consent, addresses, refusals, log, sessions, secrets, marks]),
+    new Spoken([consent, addresses, refusals, log, sessions, clones, secrets, marks]),
     consent,
     addresses,
     refusals,
     log,
     sessions,
+    clones,
     new Logins(world),
     new Memory(world),
     secrets,

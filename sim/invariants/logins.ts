@@ -10,8 +10,8 @@ import type { VirtualTerminal } from '../parties/virtual-terminal.ts';
 import type { Watcher, World } from '../world.ts';
 import { isBusReliable } from './bus.ts';
 
-/** Five lists, and what a message takes: while nothing is lost the broker knows by then. */
-const KNOWN_MICROS = seconds(5 * LIMITS.revocationEverySeconds + 5);
+/** Four lists: while nothing is lost the broker knows by then, even if timers come late. */
+const KNOWN_MICROS = seconds(4 * LIMITS.revocationEverySeconds);
 /** Without a newer list a broker lets nobody in; drift, late timers and delays on top. */
 const STALE_MICROS = seconds(LIMITS.revocationAgeSecondsMax + 10);
 

@@ -48,8 +48,9 @@ export class Refusals implements Watcher, WordHearer {
   readonly #world: World;
   /** Nothing but the broker's core makes two of one message. */
   readonly #isOnce: boolean;
-  /** Of this boot of the manager. */
-  #connects = new KeptMap<RequestId, Connect>(KEPT);
+  /** Of this boot of the manager, by caller and its own request: callers choose those. */
+  #connects = new KeptMap<string, Connect>(KEPT);
+  #byRequest = new KeptMap<RequestId, Connect>(KEPT);
   #questions = new KeptMap<RequestId, Question>(KEPT);
   #open = new Map<DeviceId, Map<RequestId, Question>>();
   /** Questions that led to nothing, by caller and callee, since the manager started. */
@@ -71,6 +72,7 @@ export class Refusals implements Watcher, WordHearer {
     switch (happening.kind) {
       case 'managerStarted':
         this.#connects = new KeptMap(KEPT);
+        this.#byRequest = new KeptMap(KEPT);
         this.#questions = new KeptMap(KEPT);
         this.#open = new Map();
         this.#vain = new Map();
@@ -111,15 +113,19 @@ export class Refusals implements Watcher, WordHearer {
 
   #onConnect(message: MessageOf<'connect'>): void {
     const { request, callerName, calleeName, waitMs } = message;
-    if (this.#connects.has(request)) return;
-    const connect = { caller: callerName, callee: calleeName, waitMs, at: this.#world.now };
-    this.#connects.set(request, { ...connect, question: undefined });
+    const key = keyOf(callerName, request);
+    if (this.#connects.has(key)) return;
+    const at = this.#world.now;
+    const connect = { caller: callerName, callee: calleeName, waitMs, at, question: undefined };
+    this.#connects.set(key, connect);
+    // A hostile one may take another's request for its own.
+    if (!this.#world.hostile.has(callerName)) this.#byRequest.set(request, connect);
   }
 
   /** The manager puts a question to a callee. */
   #onAsk(message: MessageOf<'ask'>): void {
-    const { request, nonce, callerId: caller, waitMs } = message;
-    const connect = this.#connects.get(nonce);
+    const { request, nonce, callerId: caller, callerName, waitMs } = message;
+    const connect = this.#connects.get(keyOf(callerName, nonce));
     const callee = connect && this.#world.terminal(connect.callee)?.id;
     if (connect === undefined || callee === undefined)
       return this.#fail('the manager asks somebody what nobody asked it');
@@ -205,7 +211,7 @@ export class Refusals implements Watcher, WordHearer {
 
   /** A refusal leaves when the caller's wait is over, whatever the reason. */
   #onRefusal({ request, code }: MessageOf<'refusal'>, size: number): void {
-    const connect = this.#connects.get(request);
+    const connect = this.#byRequest.get(request);
     if (connect === undefined) return;
     const { caller, callee, waitMs, at } = connect;
     const label = `${caller} → ${callee}`;
@@ -230,3 +236,5 @@ export class Refusals implements Watcher, WordHearer {
     this.#world.violate('refusals', says);
   }
 }
+
+const keyOf = (caller: string, request: RequestId): string => `${caller}/${request}`;

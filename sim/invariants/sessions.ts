@@ -181,6 +181,10 @@ export class Sessions implements Watcher, WordHearer {
     if (session === undefined) return;
     if (session.reason !== undefined) this.#fail(`session ${id} ends twice in the log`);
     session.reason = reason;
+    this.#world.mark(`ended: ${reason}`);
+    // Who runs a program of its own reports what it likes of its talks.
+    if ((by === 'caller' || by === 'callee') && this.#world.hostile.has(session.ends[by].name))
+      return;
     this.#checkOrdered(id, session, reason);
     if (by === 'caller' || by === 'callee') {
       const { report, name } = session.ends[by];
@@ -188,11 +192,12 @@ export class Sessions implements Watcher, WordHearer {
         this.#fail(`${id} ended by ${name}, which did not say ${reason}`);
     } else if ((reason === 'unreported') !== (by === 'manager'))
       this.#fail(`${id} ended as ${reason} by the ${by}`);
-    this.#world.mark(`ended: ${reason}`);
   }
 
   /** An end by order is one that the operator ordered. */
   #checkOrdered(id: SessionId, { ends }: Session, reason: EndReason): void {
+    // Whoever plays by no rules says what it likes, to its peer too.
+    if ([ends.caller, ends.callee].some(({ name }) => this.#world.hostile.has(name))) return;
     const isOfRevoked = this.#revoked.has(ends.caller.name) || this.#revoked.has(ends.callee.name);
     if (reason === 'operator' && !this.#ordered.has(id))
       this.#fail(`session ${id} ends by an order that nobody gave`);

@@ -34,6 +34,8 @@ const numbersOf = (...kinds: readonly Kind[]): ReadonlySet<number> =>
 
 /** What anybody judges. */
 const BEHIND_THE_SEAL = numbersOf(
+  'register',
+  'registered',
   'connect',
   'allowList',
   'extend',

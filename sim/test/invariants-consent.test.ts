@@ -300,7 +300,9 @@ t.test('S2002: strangers have at most so many open questions at one callee', asy
       ({ how, party: 'manager', machine: undefined, topic: undefined, size: 0, message }) as Word;
     const connect = { kind: 'connect', request: nonce, callerName: from.name, waitMs };
     refusals.onWord(word('opened', { ...connect, calleeName: terminals[0].name }));
-    const ask = { kind: 'ask', request: randomRequestId(rng), nonce, callerId: from.id, waitMs };
+    const { id: callerId, name: callerName } = from;
+    const request = randomRequestId(rng);
+    const ask = { kind: 'ask', request, nonce, callerId, callerName, waitMs };
     refusals.onWord(word('sealed', ask));
   };
   const one = new Refusals(world);
