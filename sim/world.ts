@@ -305,7 +305,7 @@ export class World {
     const terminal = make({
       identity,
       index,
-      host: this.#host(name, index),
+      host: this.#host(name),
       clock: this.#clock(name),
     });
     this.terminals.push(terminal);

@@ -52,7 +52,7 @@ class StreamsDeliver implements Watcher {
 
   onHappening(happening: Happening): void {
     const { end } = this.#book;
-    if (end === undefined) return;
+    if (end === undefined || end.isWithRogue) return;
     switch (happening.kind) {
       case 'wrote': {
         const flow = this.#flowOf(end, happening.stream);

@@ -41,8 +41,6 @@ export interface TalkEnd {
   seconds: number;
   bytes: number;
   bytesMost: number;
-  /** Every total of bytes that it ever had. */
-  readonly totals: Set<number>;
   socket: Path | undefined;
   /** Where everything goes, and every address that has proven to be the peer's. */
   path: Path | undefined;
@@ -51,6 +49,9 @@ export interface TalkEnd {
   isDead: boolean;
   /** Its machine slept since the talk began: its clocks say less. */
   hasSlept: boolean;
+  /** Its peer runs a program of its own: what that one does is not known here. */
+  readonly isWithRogue: boolean;
+  /** The other end, if it is one that can be judged. */
   peer: TalkEnd | undefined;
 }
 
@@ -76,8 +77,18 @@ export class TalkBook implements Watcher {
     this.#world = world;
   }
 
+  /** What an end does that runs a program of its own is nobody's to judge. */
   onHappening(happening: Happening): void {
     this.end = undefined;
+    this.#hear(happening);
+    if (this.#isOfRogue()) this.end = undefined;
+  }
+
+  #isOfRogue(): boolean {
+    return this.end !== undefined && this.#world.isRogue(this.end.terminal);
+  }
+
+  #hear(happening: Happening): void {
     switch (happening.kind) {
       case 'event': {
         const { event, terminal } = happening;
@@ -137,6 +148,7 @@ export class TalkBook implements Watcher {
     event: Extract<Happening, { kind: 'event' }>['event'] & { kind: 'introduced' },
   ): void {
     const { session, call, terms } = event;
+    const isWithRogue = this.#world.hostile.has(event.peer.name);
     const role: Role = call === undefined ? 'callee' : 'caller';
     const known = this.#sessions.get(session) ?? this.#open(session);
     const before = known[role];
@@ -157,17 +169,17 @@ export class TalkBook implements Watcher {
       seconds: terms.seconds,
       bytes,
       bytesMost: bytes,
-      totals: new Set([bytes]),
       socket: undefined,
       path: undefined,
       proven: new Set(),
       ended: undefined,
       isDead: false,
       hasSlept: terminal.isSuspended,
-      peer,
+      isWithRogue,
+      peer: isWithRogue ? undefined : peer,
     };
     known[role] = end;
-    if (peer !== undefined) peer.peer = end;
+    if (peer !== undefined && !peer.isWithRogue) peer.peer = end;
     const ends = this.#ofTerminal.get(terminal);
     if (ends === undefined) this.#ofTerminal.set(terminal, new Set([end]));
     else ends.add(end);
@@ -203,7 +215,6 @@ export class TalkBook implements Watcher {
       end.seconds = event.seconds;
       end.bytes = event.bytes ?? Infinity;
       end.bytesMost = Math.max(end.bytesMost, end.bytes);
-      end.totals.add(end.bytes);
     } else if (event.kind === 'ended') {
       const { reason, counts } = event;
       const at = this.#localOf(end.terminal);
