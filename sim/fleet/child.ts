@@ -34,7 +34,7 @@ export class Child {
   readonly #options: ChildOptions;
   /** Orders that wait for their answers, oldest first; a handful, as each waits for the last. */
   readonly #waiting: Waiting[] = [];
-  readonly #exited: Promise<void>;
+  readonly #exited: Promise<NakodoError>;
   #stderr = '';
   #isEnding = false;
   #death: NakodoError | undefined;
@@ -54,8 +54,7 @@ export class Child {
     this.#process.on('message', (word: Word) => this.#onWord(word));
     this.#exited = new Promise((resolve) => {
       const onEnd = (how: string): void => {
-        this.#onEnd(how);
-        resolve();
+        resolve(this.#onEnd(how));
       };
       this.#process.once('error', (error) => onEnd(error.message));
       this.#process.once('exit', (code, signal) => onEnd(String(signal ?? `exit code ${code}`)));
@@ -64,6 +63,11 @@ export class Child {
 
   get pid(): number | undefined {
     return this.#process.pid;
+  }
+
+  /** Resolves when it has ended, with how and what it said last. */
+  get ended(): Promise<NakodoError> {
+    return this.#exited;
   }
 
   /** What it prints; nobody else reads it. */
@@ -138,12 +142,13 @@ export class Child {
     else waiting?.reject(new NakodoError(word.code, `${this.name}: ${word.why}`, NEXT));
   }
 
-  #onEnd(how: string): void {
-    if (this.#death !== undefined) return;
+  #onEnd(how: string): NakodoError {
+    if (this.#death !== undefined) return this.#death;
     const said = this.#stderr.trim().split('\n').slice(-3).join(' ');
     this.#death = this.#error('process-died', `ended: ${how}${said && `: ${said}`}`, NEXT);
     for (const waiting of this.#waiting.splice(0)) waiting.reject(this.#death);
     if (!this.#isEnding) this.#options.onDeath(this.#death);
+    return this.#death;
   }
 
   #error(code: string, what: string, next: string): NakodoError {

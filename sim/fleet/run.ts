@@ -95,6 +95,8 @@ class Conductor {
   #callsBegunMs: number | undefined;
   #ticker: NodeJS.Timeout | undefined;
   #trouble: string | undefined;
+  /** The servers have not answered the last question yet. */
+  #isGauging = false;
   #isClosed = false;
 
   constructor(score: Score, watch: FleetWatch) {
@@ -344,10 +346,14 @@ class Conductor {
       seconds: Math.min(seconds, this.#score.options.forMs / MS_PER_SECOND),
       tally,
     });
+    if (this.#isGauging) return;
+    this.#isGauging = true;
     try {
       this.#serverGauges = (await this.#servers?.gauges()) ?? this.#serverGauges;
     } catch {
       // One that died is told of by its end.
+    } finally {
+      this.#isGauging = false;
     }
   }
 

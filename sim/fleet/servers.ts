@@ -118,7 +118,10 @@ async function readyOf(child: Child): Promise<Ready> {
         failed(`did not start: ${String((said.error as { message?: unknown }).message)}`);
       }
     });
-    lines.once('close', () => failed('ended before it was ready'));
+    void child.ended.then((error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
   });
 }
 
