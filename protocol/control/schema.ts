@@ -48,8 +48,6 @@ export interface Type<T> {
 /** The type of the values that a wire type reads and writes. */
 export type Infer<S> = S extends Type<infer T> ? T : never;
 
-const UINT32_MAX = 0xffff_ffff;
-
 /** One whole number and nothing else: a version, a kind. */
 export function exactly(value: number): Type<number> {
   return {
@@ -63,12 +61,10 @@ export function exactly(value: number): Type<number> {
 export function uint(max: number): Type<number> {
   return {
     read(value) {
-      const number = typeof value === 'bigint' ? Number(value) : value;
-      if (typeof number !== 'number' || !Number.isSafeInteger(number)) return undefined;
-      return number >= 0 && number <= max ? number : undefined;
+      if (typeof value !== 'number' || !Number.isSafeInteger(value)) return undefined;
+      return value >= 0 && value <= max ? value : undefined;
     },
-    // The encoder makes a float of a number above 32 bits; only a bigint stays an integer.
-    write: (value) => (value > UINT32_MAX ? BigInt(value) : value),
+    write: (value) => value,
     form: { is: 'uint', max },
   };
 }
@@ -81,7 +77,7 @@ function guarded<T extends string>(accepts: (text: string) => boolean, form: For
   };
 }
 
-// Texts end up in logs and on terminals; a lone surrogate is not UTF-8, though cbor-x lets it pass.
+// Texts end up in logs and on terminals; a lone surrogate is not UTF-8.
 const UNFIT = /[\p{Cc}\p{Cs}]/u;
 const ASCII = /^[!-~]+$/;
 const URL_SHAPE = /^(?:https?|mqtts?):\/\/[!-~]+$/;
