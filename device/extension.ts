@@ -93,15 +93,12 @@ export class Extension {
     }
     if (expiry.revision <= talk.revision) return;
     const { revision, seconds, bytes } = expiry;
+    this.#settle(talk);
+    const message = { expiry: encoded, signature };
+    // Too late: its time or its quota has ended the talk, and nobody is told otherwise.
+    if (!talk.connection.extend(now, { revision, seconds, bytes, message })) return;
     talk.revision = revision;
     talk.terms = { seconds, bytes };
-    this.#settle(talk);
-    talk.connection.extend(now, {
-      revision,
-      seconds,
-      bytes,
-      message: { expiry: encoded, signature },
-    });
     outbox.event({ kind: 'extended', session: talk.session, seconds, bytes });
   }
 

@@ -4,7 +4,7 @@
 import t from 'tap';
 import type { AllowEntry } from '../../protocol/consent/allow-list.ts';
 import { randomRequestId } from '../../protocol/ids.ts';
-import { micros } from '../../protocol/time.ts';
+import { after, micros, ms } from '../../protocol/time.ts';
 import { eventsOf, introduced } from './talking.ts';
 import { AT, type Node } from './world.ts';
 
@@ -61,4 +61,22 @@ t.test('S5006: who holds a new expiry back gains nothing by it', async (t) => {
   world.tell(callee, 'down', world.newExpiry(session, request, { revision: 1, seconds: 60 }));
   world.settle();
   t.equal(eventsOf(callee, 'extended').length, 1);
+});
+
+t.test('S5006: a new expiry that comes when the time is up is told to nobody', async (t) => {
+  for (const lateMs of [0, 200]) {
+    const { world, caller } = introduced({ want: { seconds: 5 } });
+    const [session] = world.sessions;
+    world.run(4.9);
+    // The timer of a busy machine: what came meanwhile is read before it fires.
+    world.now = after(world.now, ms(lateMs));
+    const message = world.newExpiry(session, randomRequestId(world.rng), {
+      revision: 1,
+      seconds: 10,
+    });
+    world.tell(caller, 'down', message);
+    world.settle();
+    t.equal(eventsOf(caller, 'extended').length, lateMs === 0 ? 1 : 0);
+    t.equal(eventsOf(caller, 'ended').length, lateMs === 0 ? 0 : 1);
+  }
 });

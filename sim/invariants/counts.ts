@@ -79,8 +79,7 @@ class CountsAgree implements Watcher {
     if (this.#spoke.has(end) || this.#spoke.has(peer)) return;
     const other = countsOf(this.#world, peer);
     const sent = (end.ended?.counts.sentBytes ?? 0) + (other?.sentBytes ?? 0);
-    // A talk that ends by its quota takes no new expiry any more, though its owner hears of it.
-    if (other === undefined || end.totals.has(sent)) return;
+    if (other === undefined || sent === end.bytes) return;
     this.#violate(`${end.session} ends by its quota with ${sent} bytes of ${end.bytes}`);
   }
 
