@@ -1,4 +1,5 @@
 // Every invariant that is checked in every world, in the order in which they hear what happens.
+// docs/simulator.md says how to add one.
 
 import type { Watcher, World } from '../world.ts';
 import { controlWatchers } from './control-plane.ts';

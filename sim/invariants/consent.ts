@@ -271,7 +271,8 @@ export class Consent implements Watcher, WordHearer {
     const question = this.#questionOf(entry.verdict);
     if (this.#isOurs(calleeName)) this.#checkAnswer(label, entry, question);
     const permission = this.#isOurs(calleeName) ? question?.reading?.permission : undefined;
-    this.#checkTerms(label, entry, wish?.want ?? {}, permission);
+    const want = wish?.want ?? decodeCbor(requestStatement, entry.request)?.want ?? {};
+    this.#checkTerms(label, entry, want, permission);
     const granted = { seconds: entry.seconds, bytes: entry.bytes };
     this.#sessions.set(session, {
       caller: callerName,
