@@ -21,6 +21,8 @@ export interface SeedPlan {
   readonly seconds: number;
   readonly options: Options;
   readonly suite: CryptoSuite;
+  /** Its terminals are made in another order; the hash has to be the same. */
+  readonly isReversed?: boolean;
   /** Further watchers: a trace. */
   readonly watch?: (world: World) => readonly Watcher[];
   /** Something that is not in the options: a hostile party, a special workload. */
@@ -51,8 +53,9 @@ export interface FoundViolation {
 
 /** Runs one seed. */
 export function runSeed(plan: SeedPlan): SeedResult {
-  const { seed, terminals, options, suite } = plan;
-  const world = new World({ seed, terminals, options, suite, hearsTraces: true });
+  const { seed, terminals, options, suite, isReversed = false } = plan;
+  const hearsTraces = true;
+  const world = new World({ seed, terminals, options, suite, hearsTraces, isReversed });
   const hash = new EventHash(world);
   let violation: FoundViolation | undefined;
   try {

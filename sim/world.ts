@@ -17,6 +17,7 @@ import { makeEnrolRequest, openEnrolResponse } from '../protocol/identity/enrolm
 import type { Name } from '../protocol/ids.ts';
 import { type Rng, randomFraction, seededRng } from '../protocol/random.ts';
 import {
+  MS_PER_SECOND,
   type Micros,
   NEVER,
   type WallMs,
@@ -82,6 +83,8 @@ export interface WorldOptions {
   /** Somebody wants to hear what each connection does. */
   readonly hearsTraces?: boolean;
   readonly permittedShare?: number;
+  /** Its terminals are made in the other order; the same happens. */
+  readonly isReversed?: boolean;
 }
 
 /** The world of one seed. */
@@ -127,7 +130,7 @@ export class World {
     const { seed, suite, connection = {}, hearsTraces = false } = options;
     this.seed = seed;
     this.options = options.options;
-    this.connection = { ...windowsOf(this.options), ...connection };
+    this.connection = { ...talksOf(this.options), ...connection };
     this.hearsTraces = hearsTraces;
     this.crypto = new CryptoWitness(suite, {
       onReuse: ({ owner }) => this.violate('nonces', `${owner} used a nonce twice with one key`),
@@ -155,7 +158,8 @@ export class World {
       clock: this.#clock('broker'),
       managerKey: this.manager.keys.signing.publicKey,
     });
-    this.#makeTerminals(options.terminals, options.permittedShare ?? PERMITTED_SHARE);
+    const { terminals, permittedShare = PERMITTED_SHARE, isReversed = false } = options;
+    this.#makeTerminals(terminals, permittedShare, isReversed);
   }
 
   /** A party's crypto, with somebody who sees its keys and nonces. */
@@ -392,21 +396,26 @@ export class World {
     return this.internet.addHost({ name, ...this.places.next(name) });
   }
 
-  #makeTerminals(count: number, share: number): void {
+  /** `isReversed`: who is made last otherwise is made first; nothing may depend on it. */
+  #makeTerminals(count: number, share: number, isReversed: boolean): void {
     const rng = this.rng('terminals');
-    for (let index = 0; index < count; index++) {
-      const identity = makeIdentity(this, `terminal-${index}` as Name);
+    const names = Array.from({ length: count }, (_, index) => `terminal-${index}` as Name);
+    const drafts = names.map((name, index) => {
       const isPolling = randomFraction(rng) < this.options['terminal.polling'];
-      const terminal = new VirtualTerminal(this, {
-        identity,
-        index,
-        host: this.#host(identity.name),
-        clock: this.#clock(identity.name),
-        pollSeconds: isPolling ? POLL_SECONDS : undefined,
-      });
+      return { name, index, host: this.#host(name), isPolling };
+    });
+    if (isReversed) drafts.reverse();
+    const made = drafts.map(({ name, index, host, isPolling }) => {
+      const identity = makeIdentity(this, name);
+      const clock = this.#clock(name);
+      const pollSeconds = isPolling ? POLL_SECONDS : undefined;
+      return new VirtualTerminal(this, { identity, index, host, clock, pollSeconds });
+    });
+    if (isReversed) made.reverse();
+    for (const terminal of made) {
       this.terminals.push(terminal);
-      this.#byName.set(identity.name, terminal);
-      this.permissions.add(identity);
+      this.#byName.set(terminal.name, terminal);
+      this.permissions.add(terminal.identity);
     }
     this.permissions.fill(share);
   }
@@ -456,11 +465,20 @@ export class World {
 
 const POLL_SECONDS = 3;
 
-/** What the options say of the memory of a talk. */
-function windowsOf(options: Options): Partial<ConnectionConfig> {
+/** PINGs of a silent talk before it ends. */
+const KEEP_ALIVES = 2.5;
+
+/** What the options say of the memory and the patience of a talk. */
+function talksOf(options: Options): Partial<ConnectionConfig> {
   const bytes = options['work.window'];
-  if (bytes === 0) return {};
+  const idle = options['work.idle'];
+  const silence = {
+    idleTimeoutMs: idle * MS_PER_SECOND,
+    keepAliveMs: Math.floor((idle * MS_PER_SECOND) / KEEP_ALIVES),
+  };
+  if (bytes === 0) return idle === 0 ? {} : silence;
   return {
+    ...(idle > 0 && silence),
     windowBytes: 2 * bytes,
     windowBytesMax: 4 * bytes,
     streamWindowBytes: bytes,

@@ -152,7 +152,8 @@ const saysOf = (name: OptionName): string => {
   return off === 0 ? says : `${says} (off: ${off})`;
 };
 
-const wantedOf = (options: SimOptions): Wanted => {
+/** What is asked for beside the seeds. */
+export const wantedOf = (options: SimOptions): Wanted => {
   const { scenario, terminals, until, only, off, set, suite } = options;
   const seconds = until === undefined ? undefined : until / MS_PER_SECOND;
   return {

@@ -12,7 +12,7 @@ import type { Wanted } from './wanted.ts';
 export interface SeedOrder {
   readonly seed: number;
   readonly wanted: Wanted;
-  /** Run a second time, to compare the hashes. */
+  /** Run a second time, made in another order, to compare the hashes. */
   readonly isTwice?: boolean;
   /** Every line of its story is told. */
   readonly isTraced?: boolean;
@@ -50,7 +50,8 @@ function listen(pulse: Float64Array): void {
     const plan = planOf(seed, wanted);
     const result = runSeed({ ...plan, watch });
     const watchAgain = (world: World): readonly Watcher[] => [beat(world)];
-    const again = isTwice === true ? runSeed({ ...plan, watch: watchAgain }).hash : result.hash;
+    const other = { ...plan, watch: watchAgain, isReversed: true };
+    const again = isTwice === true ? runSeed(other).hash : result.hash;
     const differs = again === result.hash ? undefined : again;
     say({ kind: 'answer', answer: { result, differs } });
   });
