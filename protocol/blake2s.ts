@@ -109,7 +109,7 @@ function load(bytes: Uint8Array, start: number, end: number): void {
   }
 }
 
-/** The rest of a hash that has `before` bytes; a last block that is whole is compressed here, too. */
+/** The rest of a hash that has `before` bytes; a last block that is whole is taken here, too. */
 function finish(message: Uint8Array, before: number): void {
   let start = 0;
   for (; message.length - start > BLOCK_BYTES; start += BLOCK_BYTES) {

@@ -27,11 +27,11 @@ const recordFile = v.strictObject({
 });
 
 /**
- * Milliseconds that a record waits: longer than a set-up, or an end's acknowledgement, takes, and
- * shorter than anybody talks. A process that crashes within them reports an end as `restarted`, or
- * leaves it to the other end.
+ * Milliseconds that a record waits: longer than a set-up, or an end's acknowledgement, takes even
+ * on a busy machine, and shorter than anybody talks. A process that crashes within them reports an
+ * end as `restarted`, or leaves it to the other end.
  */
-const WAIT_MS = 100;
+const WAIT_MS = 250;
 
 /** Writes of one session follow one another; of several waiting ones only the last is done. */
 interface Pending {

@@ -1,9 +1,9 @@
-// Deterministic CBOR (RFC 8949 §4.2), no more of it than we speak: whole numbers from 0 to 2^53 − 1,
-// byte strings, texts, arrays, maps with ascending whole numbers for keys, false and true. The
-// decoder takes an item only in the one way in which the encoder writes it, so nothing has to be
-// written again to see that it was well written: no long integers, indefinite lengths, floats,
-// tags, keys out of order or twice, bad UTF-8, trailing bytes; and it goes no deeper than its bound.
-// Every message is some ten of these: the slow twin on cbor-x is in test/.
+// Deterministic CBOR (RFC 8949 §4.2), no more than we speak: whole numbers from 0 to 2^53 − 1, byte
+// strings, texts, arrays, maps with ascending whole numbers for keys, false and true. The decoder
+// takes an item only in the one way in which the encoder writes it, so nothing has to be written
+// again to see that it was well written: no long integers, indefinite lengths, floats, tags, keys
+// out of order or twice, bad UTF-8, trailing bytes; and it goes no deeper than its bound. Slow twin: cbor-x, in
+// test/.
 
 import { assert } from '../assert.ts';
 import { LIMITS } from '../limits.ts';

@@ -240,7 +240,7 @@ export class MqttSession {
     this.#options.onUp();
   }
 
-  /** At QoS 1 and 2 a broker would wait for answers and we would have to remember: we asked for 0. */
+  /** At QoS 1 and 2 a broker would wait for answers, and we would have to remember. */
   #onPublish(head: number, body: Buffer): void {
     const topicEnd = body.length < 2 ? Number.NaN : 2 + body.readUInt16BE(0);
     if ((head & PUBLISH_FLAGS & ~RETAIN) !== 0 || !(topicEnd <= body.length)) {

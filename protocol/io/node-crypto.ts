@@ -1,7 +1,7 @@
-// The CryptoSuite of production: node:crypto's synchronous primitives, our own AEAD and hash for what
-// is short. Private keys live in KeyObjects, off the JavaScript heap; AEAD keys lie on it. Raw curve
-// keys come in as JWK (RFC 8037): OpenSSL's DER decoder takes about ten times as long (0.36 ms
-// against 0.03 ms for a private key, Node 20.20), dearer than the DH.
+// The CryptoSuite of production: node:crypto's synchronous primitives, our own AEAD and hash for
+// what is short. Private keys live in KeyObjects, off the JavaScript heap; AEAD keys lie on it. Raw
+// curve keys come in as JWK (RFC 8037): OpenSSL's DER decoder takes about ten times as long (0.36
+// ms against 0.03 ms for a private key, Node 20.20), dearer than the DH.
 
 import {
   type KeyObject,

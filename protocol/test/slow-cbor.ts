@@ -1,6 +1,6 @@
-// The slow twin of control/cbor.ts: cbor-x, which is lax, and what makes it strict. What is decoded is
-// read by its type, written again and has to come out byte for byte the same; depth and lengths are
-// looked at before. As it once was in earnest.
+// The slow twin of control/cbor.ts: cbor-x, which is lax, and what makes it strict. What is decoded
+// is read by its type, written again and has to come out byte for byte the same; depth and lengths
+// are looked at before. As it once was in earnest.
 
 import { Encoder } from 'cbor-x';
 import { sameBytes } from '../bytes.ts';

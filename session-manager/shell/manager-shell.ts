@@ -1,7 +1,6 @@
 // The session manager as a process sees it: identity and store in the home, the link to the broker,
 // enrolment over HTTPS, and the core between them. One input → drain → one timer. Nothing waits
-// for a timer on the way of an introduction, its only delay is the flush of its grant; unless there
-// are so many that they share one.
+// for a timer on the way of an introduction, but for the flush of its grant, which many share.
 
 import { join } from 'node:path';
 import { setTimeout as delay, setImmediate } from 'node:timers/promises';
@@ -372,7 +371,6 @@ class ManagerShell implements RunningManager {
 
   async #persist(batch: number, writes: readonly Write[]): Promise<void> {
     const { clock, log } = this.#options;
-    // What comes in the meantime is written together, next.
     const waitMs = this.#committedAtMs + SHELL_LIMITS.commitGapMs - performance.now();
     if (waitMs > 0) await delay(Math.ceil(waitMs));
     try {
