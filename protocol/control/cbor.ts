@@ -2,8 +2,8 @@
 // strings, texts, arrays, maps with ascending whole numbers for keys, false and true. The decoder
 // takes an item only in the one way in which the encoder writes it, so nothing has to be written
 // again to see that it was well written: no long integers, indefinite lengths, floats, tags, keys
-// out of order or twice, bad UTF-8, trailing bytes; and it goes no deeper than its bound. Slow twin: cbor-x, in
-// test/.
+// out of order or twice, bad UTF-8, trailing bytes; and it goes no deeper than its bound. Its slow
+// twin, cbor-x, is in test/.
 
 import { assert } from '../assert.ts';
 import { LIMITS } from '../limits.ts';
