@@ -4,8 +4,9 @@
 
 import t from 'tap';
 import { decodeMessage } from '../../protocol/control/codec.ts';
+import type { Name } from '../../protocol/ids.ts';
 import { pair, told } from './pair.ts';
-import { allow, deny } from './virtual-manager.ts';
+import { type World, allow, deny } from './virtual-manager.ts';
 
 t.test(
   'S2002: a terminal without a channel is woken plainly, and asked once it has one',
@@ -97,4 +98,27 @@ t.test('an answer goes to the process that is in charge when it is due', async (
   world.advance(1_000);
   t.strictSame(told({ world, one, three }, one, from), ['refusal']);
   t.equal(world.manager.counts.unsent, 0);
+});
+
+t.test('S6005: a request repeated after its session was ended is told nothing', async (t) => {
+  const endings = {
+    revoked: (world: World) => world.command({ kind: 'revoke', name: 'TERM3' as Name }),
+    operator: (world: World) => {
+      const [{ session }] = world.manager.sessions('open');
+      return world.command({ kind: 'end', session });
+    },
+  };
+  for (const [reason, end] of Object.entries(endings)) {
+    const { world, one, three } = pair();
+    const { message } = world.connect(one, three.name);
+    world.answerList(three, world.asked(three, 'ask').request, [allow('TERM1')]);
+    world.answerBoth(one, three);
+    const notices = (): number => world.of('addressNotice').length;
+    t.equal(notices(), 2);
+    world.up(one, message);
+    t.equal(notices(), 3, 'positive control: while it is live it is told again');
+    end(world);
+    world.up(one, message);
+    t.equal(notices(), 3, `${reason}: nobody begins a talk that is over`);
+  }
 });

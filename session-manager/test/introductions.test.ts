@@ -7,7 +7,7 @@ import { topic } from '../../protocol/control/topics.ts';
 import { decodeGrant } from '../../protocol/grant.ts';
 import { openMembership } from '../../protocol/identity/membership.ts';
 import { verifySigned } from '../../protocol/identity/signed.ts';
-import { type Name, randomRecordId, randomRequestId } from '../../protocol/ids.ts';
+import { randomRecordId, randomRequestId } from '../../protocol/ids.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { pair } from './pair.ts';
@@ -72,29 +72,6 @@ t.test('S2001: a repeated request never triggers twice and gets the answer it ha
   t.equal(world.of('trigger').length, 1);
   t.equal(world.manager.sessions('open').length, 1);
   t.strictSame(notices.at(-1)?.bytes, notices.at(-2)?.bytes);
-});
-
-t.test('S6005: a request repeated after its session was ended is told nothing', async (t) => {
-  const endings = {
-    revoked: (world: World) => world.command({ kind: 'revoke', name: 'TERM3' as Name }),
-    operator: (world: World) => {
-      const [{ session }] = world.manager.sessions('open');
-      return world.command({ kind: 'end', session });
-    },
-  };
-  for (const [reason, end] of Object.entries(endings)) {
-    const { world, one, three } = pair();
-    const { message } = world.connect(one, three.name);
-    world.answerList(three, world.asked(three, 'ask').request, [allow('TERM1')]);
-    world.answerBoth(one, three);
-    const notices = (): number => world.of('addressNotice').length;
-    t.equal(notices(), 2);
-    world.up(one, message);
-    t.equal(notices(), 3, 'positive control: while it is live it is told again');
-    end(world);
-    world.up(one, message);
-    t.equal(notices(), 3, `${reason}: nobody begins a talk that is over`);
-  }
 });
 
 t.test('S2001: requests over the bound of one caller are counted and dropped', async (t) => {

@@ -18,7 +18,7 @@ import { KeptMap } from './kept-map.ts';
 import { type Word, type WordHearer, kindOf } from './spoken.ts';
 
 const KEPT = 20_000;
-/** A callee publishes its record at once; its answer may wait for a channel, no longer than this. */
+/** A callee publishes its record at once; its answer may wait for a channel, but not longer. */
 const ANSWER_MICROS = seconds(120);
 
 /** An address record and why it is there: the caller's own question, or a callee's yes to one. */

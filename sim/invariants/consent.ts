@@ -3,7 +3,7 @@
 // (`called`), the table of permissions at the moment of each reading, and the owner's word; never
 // by the code that judges lists. Also: terms never wider than wish, list and operator say; the
 // list read again at the notice; both ends told the same; nobody introduced who is revoked.
-// Over 300 lines: one story, from the wish to the talk.
+// Over 400 lines: one story, from the wish to the talk.
 
 import type { TerminalEvent } from '../../device/terminal-types.ts';
 import { sameBytes } from '../../protocol/bytes.ts';
@@ -41,7 +41,7 @@ interface Call extends Wish {
 
 interface Connect {
   readonly call: Wish;
-  /** The boot of the manager that introduced by it: a new one does not know what it had answered. */
+  /** The boot of the manager that introduced by it: a new one has forgotten its answers. */
   usedIn: number | undefined;
 }
 
@@ -288,7 +288,7 @@ export class Consent implements Watcher, WordHearer {
     });
   }
 
-  /** What the caller's user wants: asked for by itself, and once only for each boot of the manager. */
+  /** What the caller's user wants: asked for by itself, once for each boot of the manager. */
   #wishOf(
     label: string,
     { callerName, calleeName, service, request }: Extract<LogEntry, { kind: 'introduced' }>,

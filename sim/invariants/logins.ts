@@ -1,6 +1,6 @@
-// Invariant of the door: whoever the operator has revoked is let in no more, and thrown out, as soon
-// as the broker can know; one connection sits for each client ID; nobody hears what is for another.
-// Judged by the operator's orders and by who sits where.
+// Invariant of the door: whoever the operator has revoked is let in no more, and thrown out, as
+// soon as the broker can know; one connection sits for each client ID; nobody hears what is for
+// another. Judged by the operator's orders and by who sits where.
 
 import { topic } from '../../protocol/control/topics.ts';
 import { LIMITS } from '../../protocol/limits.ts';
