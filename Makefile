@@ -6,7 +6,7 @@ SOURCES := $(shell find protocol device broker session-manager sim bench cli -na
   -not -path '*/node_modules/*' 2>/dev/null)
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check build lint fmt trace wire bench bench-against bench-peers sim sim-night prove sabotage clean
+.PHONY: demo test check build lint fmt trace wire bench bench-against bench-peers bench-scale sim sim-night prove sabotage clean
 
 $(INSTALLED): package.json package-lock.json .npmrc
 	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
@@ -78,6 +78,11 @@ sim: out/.built
 sim-night: out/.built
 	@node out/cli/main.js sim --seeds $(or $(SEEDS),100000) --from $(or $(FROM),1) \
 	  --resume sim-night.json --failures sim-failures.txt
+
+# Memory of a terminal, set-ups a second, and what one is made of: make bench-scale RATE=400 N=9000
+bench-scale: out/.built
+	@node out/bench/scale.js --terminals "$(or $(N),9000)" --rate "$(or $(RATE),400)" \
+	  --only "$(ONLY)" $(if $(JSON),--json)
 
 # The full doses of the tests; figures go to docs/proof.md.
 prove: out/.built .tap/plugins/node_modules

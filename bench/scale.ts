@@ -10,12 +10,24 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ascending, machine, quantile } from './figures.ts';
 import type { Gauges, LoadReport, ScaleOrder, StageReport, Usage } from './scale-orders.ts';
+import {
+  type LoadResult,
+  type MemoryRow,
+  type SoakRow,
+  type StageResult,
+  printLoad,
+  printMemory,
+  printSoak,
+  printStages,
+} from './scale-report.ts';
 
 const MEMORY_FOLDER = '/dev/shm';
 const KIB = 1_024;
 /** Terminals that load and compile everything before memory is looked at. */
 const WARM_UP_TERMINALS = 50;
 const STAGES_SHOWN = 30;
+/** Looks at memory in one soak. */
+const SOAK_LOOKS = 30;
 
 const { values } = parseArgs({
   options: {
@@ -27,6 +39,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '60' },
     'warm-up-seconds': { type: 'string', default: '10' },
     'stage-seconds': { type: 'string', default: '8' },
+    'soak-minutes': { type: 'string', default: '30' },
     peers: { type: 'string', default: '4' },
     only: { type: 'string', default: '' },
     tls: { type: 'boolean', default: false },
@@ -45,7 +58,10 @@ class ScaleChild {
 
   constructor() {
     const path = join(import.meta.dirname, 'scale-process.js');
-    this.#process = fork(path, { execArgv: ['--expose-gc', ...process.execArgv], stdio: 'inherit' });
+    this.#process = fork(path, {
+      execArgv: ['--expose-gc', ...process.execArgv],
+      stdio: 'inherit',
+    });
     children.add(this);
   }
 
@@ -103,14 +119,6 @@ async function grow(place: Place, from: number, count: number): Promise<void> {
 const gaugesOf = (child: ScaleChild): Promise<Gauges> => child.ask<Gauges>({ kind: 'gauges' });
 const usageOf = (child: ScaleChild): Promise<Usage> => child.ask<Usage>({ kind: 'usage' });
 
-interface MemoryRow {
-  readonly what: string;
-  readonly terminals: number;
-  readonly rssKib: number;
-  readonly heapKib: number;
-  readonly externalKib: number;
-}
-
 /** What each of `count` terminals adds, in their process and in the server's. */
 async function memoryOf(name: string, isPlain: boolean, count: number): Promise<MemoryRow[]> {
   const place = await open(name, isPlain, 1);
@@ -146,24 +154,6 @@ async function memoryOf(name: string, isPlain: boolean, count: number): Promise<
     row('terminal', 0, 1, 2),
     row('server', 1, 0, 2),
   ];
-}
-
-interface LoadResult {
-  readonly wantedPerSecond: number;
-  readonly setUpsPerSecond: number;
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  readonly mostMs: number;
-  readonly refused: number;
-  readonly wrong: number;
-  readonly failed: Readonly<Record<string, number>>;
-  readonly ends: Readonly<Record<string, number>>;
-  readonly skipped: number;
-  /** Of all set-ups, microseconds of processor time for one: by process and together. */
-  readonly serverMicros: number;
-  readonly terminalMicros: number;
-  readonly kernelMicros: number;
-  readonly micros: number;
 }
 
 /** A load from all processes at once. */
@@ -220,18 +210,6 @@ function merged(tables: readonly Readonly<Record<string, number>>[]): Record<str
   return all;
 }
 
-interface StageRow {
-  readonly stage: string;
-  readonly serverMicros: number;
-  readonly terminalMicros: number;
-}
-
-interface StageResult {
-  readonly setUps: number;
-  readonly rows: readonly StageRow[];
-  readonly functions: Readonly<Record<'server' | 'terminal', StageReport['functions']>>;
-}
-
 /** A load under V8's profiler: main threads by stage, the other threads as a row of their own. */
 async function stagesOf(place: Place, rate: number, seconds: number): Promise<StageResult> {
   const everybody = [place.server, ...place.crowds];
@@ -272,18 +250,56 @@ function scaled(reports: readonly StageReport[], setUps: number): Record<string,
   return all;
 }
 
+/** A long load in pieces, with a look at everybody's memory after each. */
+async function soak(place: Place, rate: number, minutes: number): Promise<readonly SoakRow[]> {
+  const everybody = [place.server, ...place.crowds];
+  const looks: Gauges[][] = [];
+  const at: number[] = [];
+  const begun = performance.now();
+  const minute = (): number => (performance.now() - begun) / 60e3;
+  while (minute() < minutes) {
+    await load(place, rate, Math.max(5, (minutes * 60) / SOAK_LOOKS));
+    looks.push(await Promise.all(everybody.map(gaugesOf)));
+    at.push(minute());
+  }
+  return everybody.map((_, who) => {
+    const mine = looks.map((look, index) => ({
+      minute: at[index],
+      rssMib: look[who].rssBytes / KIB ** 2,
+      heapMib: look[who].heapBytes / KIB ** 2,
+    }));
+    return {
+      who: who === 0 ? 'server' : `terminals ${who}`,
+      looks: mine,
+      rssMibPerTenMinutes: 10 * slope(mine.map((look) => [look.minute, look.rssMib])),
+      heapMibPerTenMinutes: 10 * slope(mine.map((look) => [look.minute, look.heapMib])),
+    };
+  });
+}
+
+/** Of the straight line of least squares through the second half: the first one fills tables. */
+function slope(points: readonly (readonly [x: number, y: number])[]): number {
+  const late = points.slice(Math.floor(points.length / 2));
+  const mean = (of: 0 | 1): number => late.reduce((sum, point) => sum + point[of], 0) / late.length;
+  const [x, y] = [mean(0), mean(1)];
+  const above = late.reduce((sum, point) => sum + (point[0] - x) * (point[1] - y), 0);
+  return above / late.reduce((sum, point) => sum + (point[0] - x) ** 2, 0);
+}
+
 async function measure(): Promise<object> {
   const memoryRows: MemoryRow[] = [];
   if (only.includes('memory')) {
     memoryRows.push(...(await memoryOf('plain', true, Number(values.terminals))));
-    printMemory(memoryRows);
+    printMemory(say, memoryRows);
   }
   if (only.includes('tls')) {
     const rows = await memoryOf('tls', false, Number(values['tls-terminals']));
-    printMemory(rows);
+    printMemory(say, rows);
     memoryRows.push(...rows);
   }
-  if (!only.includes('load') && !only.includes('stages')) return { memory: memoryRows };
+  if (!['load', 'stages', 'soak'].some((each) => only.includes(each))) {
+    return { memory: memoryRows };
+  }
   const place = await open('load', !values.tls, Number(values.processes));
   const rate = Number(values.rate);
   await grow(place, 0, Number(values['load-terminals']));
@@ -291,54 +307,25 @@ async function measure(): Promise<object> {
   let loaded: LoadResult | undefined;
   if (only.includes('load')) {
     loaded = await load(place, rate, Number(values.seconds));
-    print(loaded);
+    printLoad(say, loaded);
+    // A wrong introduction is no figure but a fault.
+    if (loaded.wrong > 0) process.exitCode = 1;
   }
   let stages: StageResult | undefined;
   if (only.includes('stages')) {
     stages = await stagesOf(place, rate, Number(values['stage-seconds']));
-    printStages(stages);
+    printStages(say, stages, values.functions);
   }
-  return { memory: memoryRows, load: loaded, stages };
+  let soaked: readonly SoakRow[] | undefined;
+  if (only.includes('soak')) {
+    soaked = await soak(place, rate, Number(values['soak-minutes']));
+    printSoak(say, soaked);
+  }
+  return { memory: memoryRows, load: loaded, stages, soak: soaked };
 }
 
 function say(line: string): void {
   if (!values.json) console.log(line);
-}
-
-function printMemory(rows: readonly MemoryRow[]): void {
-  say('KiB a terminal                              resident     heap  buffers');
-  for (const { what, rssKib, heapKib, externalKib } of rows) {
-    const numbers = [rssKib, heapKib, externalKib].map((each) => each.toFixed(1).padStart(8));
-    say(`${what.padEnd(44)}${numbers.join(' ')}`);
-  }
-}
-
-function print(result: object): void {
-  for (const [name, value] of Object.entries(result) as [string, unknown][]) {
-    const text = typeof value === 'number' ? value.toFixed(1) : JSON.stringify(value);
-    say(`${name.padEnd(20)} ${text}`);
-  }
-}
-
-function printStages({ rows, functions, setUps }: StageResult): void {
-  say(`${setUps.toFixed(0)} set-ups; µs of one           server terminals`);
-  const line = ({ stage, serverMicros, terminalMicros }: StageRow): string =>
-    stage.padEnd(36) + serverMicros.toFixed(0).padStart(7) + terminalMicros.toFixed(0).padStart(10);
-  for (const row of rows) say(line(row));
-  const total = (key: 'serverMicros' | 'terminalMicros'): number =>
-    rows.reduce((all, row) => all + row[key], 0);
-  say(
-    line({
-      stage: 'together',
-      serverMicros: total('serverMicros'),
-      terminalMicros: total('terminalMicros'),
-    }),
-  );
-  if (!values.functions) return;
-  for (const [who, list] of Object.entries(functions)) {
-    say(`dearest functions of the ${who}, µs of one set-up in one process`);
-    for (const [place, micros] of list) say(`${(micros / setUps).toFixed(0).padStart(7)} ${place}`);
-  }
 }
 
 try {
