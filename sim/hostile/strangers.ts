@@ -29,6 +29,8 @@ const JUNK_BYTES_MAX = 3_000;
 interface Login {
   readonly clientId: string;
   readonly password: Uint8Array;
+  /** Of the broker that let somebody in by it: another one does not know that it was used. */
+  readonly boot?: number;
 }
 
 /** Begins at the rate of `hostile.stranger`. */
@@ -49,7 +51,8 @@ class Strangers implements Watcher {
   constructor(world: World) {
     this.#world = world;
     this.#own = makeIdentity(world, 'stranger' as Name);
-    world.broker.hearLogin = (login) => this.#used.hear(login);
+    world.broker.hearLogin = (login) =>
+      this.#used.hear({ ...login, boot: world.broker.restarts });
     this.deeds = {
       'a used token': (rng) => this.#try(this.#used.recall(rng)),
       'a used token for somebody else': (rng) => {
@@ -132,7 +135,7 @@ class Strangers implements Watcher {
 
   #try(login: Login | undefined, username: BusUser['username'] = 'terminal'): boolean {
     if (login === undefined || !this.#world.broker.isUp) return false;
-    const { clientId, password } = login;
+    const { clientId, password, boot } = login;
     const world = this.#world;
     const of = username === 'manager' || clientId === world.manager.clientId;
     const claimed = world.terminals.find(({ id }) => id === clientId) ?? world.terminals[0];
@@ -143,11 +146,19 @@ class Strangers implements Watcher {
       username: of ? 'manager' : 'terminal',
       subscriptions: of ? managerSubscriptions(clientId) : subscriptionsOf(claimed),
       password: () => password,
-      onUp: () => world.violate('strangers', `a stranger is let in as ${claimed.name}`),
+      onUp: () => this.#onUp(claimed, boot),
       onDown: (code) => world.mark(`hostile.stranger: turned away with ${code ?? 'nothing'}`),
-      onMessage: (name) => world.violate('strangers', `a stranger hears ${name}`),
+      onMessage: () => world.mark('hostile.stranger: hears what is sealed for somebody else'),
     });
     return true;
+  }
+
+  #onUp(as: VirtualTerminal, boot: number | undefined): void {
+    const { broker } = this.#world;
+    // The one thing that a broker forgets: what was used before it was started again.
+    if (boot !== undefined && boot < broker.restarts)
+      this.#world.mark('hostile.stranger: let in by a token of before a restart');
+    else this.#world.violate('strangers', `a stranger is let in as ${as.name}`);
   }
 
   #anybody(rng: Rng): VirtualTerminal {

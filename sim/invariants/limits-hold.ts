@@ -133,7 +133,8 @@ class LimitsHold implements Watcher {
     const past = ended.at - deadlineOf(end);
     const who = `the ${end.role} of ${end.session}`;
     // Who hears of it from the other end goes by the other's clock.
-    const isFirst = peer === undefined || (peer.ended === undefined && !peer.isDead);
+    const isAlone = peer === undefined || (peer.ended === undefined && !peer.isDead);
+    const isFirst = isAlone && !end.isWithRogue;
     if (ended.reason === 'time' && isFirst && past < -ROUNDING)
       this.#violate('expiry', `${who} ends ${Math.round(-past)} µs before its time is up`);
     const most = ms(this.#lateMs) * FAST + ROUNDING;

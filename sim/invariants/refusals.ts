@@ -21,6 +21,7 @@ const KEPT = 20_000;
 const DRIFT_MOST = 0.001;
 const ROUNDING_MICROS = ms(3);
 const MANAGER = 'manager';
+const TWISTED = 'several';
 /** How long a link or a channel takes, at most, until all of it is there. */
 const NEW_MICROS = seconds(30);
 
@@ -56,6 +57,8 @@ export class Refusals implements Watcher, WordHearer {
   /** Questions that led to nothing, by caller and callee, since the manager started. */
   #vain = new Map<string, number>();
   #startedAt = 0;
+  /** What rogues call by each request. */
+  readonly #ofRogues = new KeptMap<RequestId, string>(KEPT);
   readonly #friends = new Set<string>();
   /** New channels of each terminal, and new links of the manager. */
   readonly #reasons = new Map<string, { times: number; last: Micros }>();
@@ -98,6 +101,8 @@ export class Refusals implements Watcher, WordHearer {
   }
 
   onWord({ how, party, machine, topic, message, size }: Word): void {
+    if (how === 'sealed' && message.kind === 'connect' && this.#world.hostile.has(party))
+      return this.#onRogue(party, message);
     if (how === 'opened' && party === 'manager') {
       if (message.kind === 'connect') this.#onConnect(message);
       if (message.kind === 'allowList') this.#close(message.request);
@@ -122,9 +127,17 @@ export class Refusals implements Watcher, WordHearer {
     if (!this.#world.hostile.has(callerName)) this.#byRequest.set(request, connect);
   }
 
+  /** Whoever uses one request for two calls may be asked and refused for either. */
+  #onRogue(rogue: string, { request, calleeName, service }: MessageOf<'connect'>): void {
+    const call = `${rogue} → ${calleeName} (${service})`;
+    const known = this.#ofRogues.get(request);
+    this.#ofRogues.set(request, known === undefined || known === call ? call : TWISTED);
+  }
+
   /** The manager puts a question to a callee. */
   #onAsk(message: MessageOf<'ask'>): void {
     const { request, nonce, callerId: caller, callerName, waitMs } = message;
+    if (this.#ofRogues.get(nonce) === TWISTED) return;
     const connect = this.#connects.get(keyOf(callerName, nonce));
     const callee = connect && this.#world.terminal(connect.callee)?.id;
     if (connect === undefined || callee === undefined)
@@ -212,7 +225,7 @@ export class Refusals implements Watcher, WordHearer {
   /** A refusal leaves when the caller's wait is over, whatever the reason. */
   #onRefusal({ request, code }: MessageOf<'refusal'>, size: number): void {
     const connect = this.#byRequest.get(request);
-    if (connect === undefined) return;
+    if (connect === undefined || this.#ofRogues.get(request) === TWISTED) return;
     const { caller, callee, waitMs, at } = connect;
     const label = `${caller} → ${callee}`;
     if (code !== 'refused') this.#fail(`${label}: refused as ${code}`);

@@ -63,7 +63,7 @@ class WorkIsBounded implements Watcher {
 
   #isTimed(terminal: VirtualTerminal, work: Work): void {
     const { due, core, isSuspended, name } = terminal;
-    if (core === undefined || isSuspended) return;
+    if (core === undefined || isSuspended || this.#world.isRogue(terminal)) return;
     if (due.slot < 0) {
       if (this.#book.hasTalks(terminal)) this.#violate(`${name} talks and has no timer`);
       return;
