@@ -1,9 +1,10 @@
-// What `scale.ts` found, as rows, and as tables for people.
+// What `scale.ts` found: rows for programs, tables for people. Bytes are given in KiB and MiB, times
+// in milliseconds or in microseconds of processor time.
 
 import type { StageReport } from './scale-orders.ts';
 
 /** Takes a line. */
-export type Say = (line: string) => void;
+type Say = (line: string) => void;
 
 /** KiB that each terminal adds to a process. */
 export interface MemoryRow {
@@ -46,7 +47,7 @@ export interface SoakRow {
 }
 
 /** Microseconds of one set-up. */
-export interface StageRow {
+interface StageRow {
   readonly stage: string;
   readonly serverMicros: number;
   readonly terminalMicros: number;
@@ -102,8 +103,8 @@ export function printStages(say: Say, result: StageResult, isWhole: boolean): vo
 /** Prints a soak. */
 export function printSoak(say: Say, rows: readonly SoakRow[]): void {
   for (const { who, looks, rssMibPerTenMinutes, heapMibPerTenMinutes } of rows) {
-    const slope = `${rssMibPerTenMinutes.toFixed(2)} resident, ${heapMibPerTenMinutes.toFixed(2)} heap`;
-    say(`${who}: MiB in ten minutes ${slope}`);
+    const slopes = [rssMibPerTenMinutes, heapMibPerTenMinutes].map((each) => each.toFixed(2));
+    say(`${who}: MiB in ten minutes ${slopes[0]} resident, ${slopes[1]} heap`);
     const line = ({ minute, rssMib, heapMib }: SoakRow['looks'][number]): string =>
       `${minute.toFixed(1)} min ${rssMib.toFixed(1)}/${heapMib.toFixed(1)}`;
     say(`  ${looks.map(line).join(' · ')}`);
