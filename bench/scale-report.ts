@@ -1,5 +1,5 @@
-// What `scale.ts` found: rows for programs, tables for people. Bytes are given in KiB and MiB, times
-// in milliseconds or in microseconds of processor time.
+// What `scale.ts` found: rows for programs, tables for people. Bytes are given in KiB and MiB,
+// times in milliseconds or in microseconds of processor time.
 
 import type { StageReport } from './scale-orders.ts';
 

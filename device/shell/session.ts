@@ -203,16 +203,19 @@ export class Session extends EventEmitter<SessionEvents> {
     if (this.#end !== undefined) return;
     const talk = this.#talk;
     this.#end = end;
-    const why = endError(end.reason);
-    // Streams that still wait for a loop are taken from it afterwards: what they hold had arrived.
-    for (const stream of this.#streams.values()) {
-      this.#guarded(() => stream.onTalkEnded(talk, why));
+    // An error costs its stack: a talk that nobody is disappointed by makes none.
+    if (this.#streams.size > 0 || !this.#isEstablished) {
+      const why = endError(end.reason);
+      // Those that still wait for a loop are taken from it afterwards: what they hold had arrived.
+      for (const stream of this.#streams.values()) {
+        this.#guarded(() => stream.onTalkEnded(talk, why));
+      }
+      this.#settleEstablished.reject(why);
     }
     this.#streams.clear();
     this.#openings.clear();
     this.#arrivals.end();
     this.#messages.end();
-    this.#settleEstablished.reject(why);
     this.#settleEnded.resolve(end);
     this.#guarded(() => this.emit('end', end));
   }
