@@ -183,8 +183,8 @@ export class Permissions {
       } else if (isByException && name !== callee) {
         entries.push({ action: 'deny', pattern: name });
       } else if (randomBelow(rng, 8) === 0) {
-        // A `deny` beside a wider `allow`: it wins.
-        entries.push({ action: 'allow', pattern: `${name}*`, services: ['*'] });
+        // A `deny` beside a wider `allow`: it wins. (`name*` would let in others: terminal-10.)
+        entries.push({ action: 'allow', pattern: `*${name}`, services: ['*'] });
         entries.push({ action: 'deny', pattern: name });
       }
     }
