@@ -109,6 +109,13 @@ export type Happening =
       readonly bytes: Uint8Array;
     }
   | {
+      /** Somebody at this end is done with the talk, or has enough of it. */
+      readonly kind: 'endAsked';
+      readonly terminal: VirtualTerminal;
+      readonly session: SessionId;
+      readonly reason: 'done' | 'local';
+    }
+  | {
       /** Its writer, or its reader, gives a stream up: RESET_STREAM, STOP_SENDING. */
       readonly kind: 'finished' | 'readEnd' | 'resetSent' | 'stopSent';
       readonly terminal: VirtualTerminal;

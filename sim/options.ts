@@ -142,6 +142,12 @@ export const OPTION_SPECS = {
   },
   'work.abort': share(0.1, 0.6, 'streams that their writer or their reader gives up'),
   'work.slow': share(0.05, 0.6, 'streams whose reader takes its time'),
+  'work.idle': {
+    off: 0,
+    draw: oneOf(5, 10),
+    range: [0, 3_600],
+    says: 'seconds after which a silent peer is gone; 0: as many as a terminal has',
+  },
   'work.window': {
     off: 0,
     draw: oneOf(8_192, 16_384, 65_536, 1_048_576),

@@ -4,10 +4,11 @@
 
 import type { TerminalEvent } from '../device/terminal-types.ts';
 import type { ConnectionEvent, Role, StreamId } from '../protocol/data/connection-types.ts';
+import type { EndReason } from '../protocol/ends.ts';
 import type { Name, SessionId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import { type Rng, randomBelow, randomFraction } from '../protocol/random.ts';
-import { after, ms } from '../protocol/time.ts';
+import { after, ms, seconds } from '../protocol/time.ts';
 import type { Options } from './options.ts';
 import type { Application, VirtualTerminal } from './parties/virtual-terminal.ts';
 import { ANY_SERVICE } from './permissions.ts';
@@ -21,6 +22,8 @@ const TRICKLE_MS = 400;
 const SLOW_BYTES = 4_096;
 const SLOW_MS = 250;
 const GIVEN_UP = 1;
+/** Seconds in which a calm network carries all that a talk has left. */
+const CALM_SECONDS = 10;
 const SHORT_SECONDS_MAX = 8;
 const NOBODY = 'nobody-of-that-name' as Name;
 
@@ -44,6 +47,7 @@ interface Conversation {
   readonly terminal: VirtualTerminal;
   readonly session: SessionId;
   readonly role: Role;
+  readonly peer: Name;
   readonly plan: TalkPlan;
   readonly strands: Map<StreamId, Strand>;
   /** Streams of the plan that are not there yet. */
@@ -60,6 +64,7 @@ export class Workload implements Application {
   readonly #talks = new Map<VirtualTerminal, Map<SessionId, Conversation>>();
   readonly #buffer = new Uint8Array(CHUNK_BYTES);
   #isOver = false;
+  #overAt = Infinity;
 
   constructor(world: World) {
     this.#world = world;
@@ -78,6 +83,7 @@ export class Workload implements Application {
   /** Nobody calls any more, held talks are ended, nobody reads slowly. */
   stop(): void {
     this.#isOver = true;
+    this.#overAt = this.#world.now;
     for (const talks of this.#talks.values()) {
       for (const talk of talks.values()) if (talk.plan.isHeld) this.#end(talk, 'done');
     }
@@ -102,7 +108,7 @@ export class Workload implements Application {
   onEvent(terminal: VirtualTerminal, event: TerminalEvent): void {
     if (event.kind === 'introduced') this.#onIntroduced(terminal, event);
     else if (event.kind === 'talk') this.#onTalk(terminal, event.session, event.event);
-    else if (event.kind === 'ended') this.#onEnded(terminal, event.session);
+    else if (event.kind === 'ended') this.#onEnded(terminal, event.session, event.reason);
   }
 
   #callAgain(terminal: VirtualTerminal): void {
@@ -126,6 +132,7 @@ export class Workload implements Application {
       terminal,
       session,
       role: call === undefined ? 'callee' : 'caller',
+      peer: event.peer.name,
       plan: this.#isOver ? { ...plan, isHeld: false } : plan,
       strands: new Map(),
       missing: plan.streams.length,
@@ -158,15 +165,27 @@ export class Workload implements Application {
   }
 
   /** What arrived before the end can still be read, now. */
-  #onEnded(terminal: VirtualTerminal, session: SessionId): void {
+  #onEnded(terminal: VirtualTerminal, session: SessionId, reason: EndReason): void {
     const talk = this.#talks.get(terminal)?.get(session);
     if (talk === undefined) return;
+    if (reason === 'time' && this.#world.now > this.#overAt + seconds(CALM_SECONDS))
+      this.#hasStalled(talk);
     talk.isEnded = true;
     this.#talks.get(terminal)?.delete(session);
     while (terminal.readMessage(session) !== undefined);
     for (const strand of talk.strands.values()) {
       while (!strand.hasRead && this.#readOnce(talk, strand, CHUNK_BYTES) > 0);
     }
+  }
+
+  /** Nothing kept it from saying all that it had to say, and it has not. */
+  #hasStalled({ terminal, session, plan, peer, isOpen }: Conversation): void {
+    const other = this.#world.terminal(peer);
+    const theirs = other && this.#talks.get(other)?.get(session);
+    if (other === undefined || theirs === undefined || plan.isHeld || !isOpen) return;
+    if (!theirs.isOpen || other.talk(session) === undefined) return;
+    if (terminal.host.nats.length + other.host.nats.length > 0) return;
+    this.#world.violate('liveness', `${session} waits for nothing until its time is up`);
   }
 
   #onOpen(talk: Conversation): void {

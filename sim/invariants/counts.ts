@@ -5,24 +5,27 @@
 import type { Happening } from '../happenings.ts';
 import type { Watcher, World } from '../world.ts';
 import { countsOf } from './limits-hold.ts';
+import type { RecoveryIsSound } from './recovery.ts';
 import type { TalkBook, TalkEnd } from './talk-book.ts';
 
 /** One look at both ends for so many acknowledgements that say how the transport fares. */
 const LOOK_EVERY = 8;
 
 /** Watches the counts of every talk. */
-export function countsAgree(world: World, book: TalkBook): Watcher {
-  return new CountsAgree(world, book);
+export function countsAgree(world: World, book: TalkBook, recovery: RecoveryIsSound): Watcher {
+  return new CountsAgree(world, book, recovery);
 }
 
 class CountsAgree implements Watcher {
   readonly #world: World;
   readonly #book: TalkBook;
+  readonly #recovery: RecoveryIsSound;
   /** Ends that sent messages: one may be larger than what is left of a quota. */
   readonly #spoke = new WeakSet<TalkEnd>();
   #looks = 0;
 
-  constructor(world: World, book: TalkBook) {
+  constructor(world: World, book: TalkBook, recovery: RecoveryIsSound) {
+    this.#recovery = recovery;
     this.#world = world;
     this.#book = book;
   }
@@ -69,7 +72,8 @@ class CountsAgree implements Watcher {
     if (from.ended === undefined || to.ended === undefined) return;
     const { sentBytes, lostBytes } = from.ended.counts;
     const { receivedBytes } = to.ended.counts;
-    if (receivedBytes >= sentBytes - lostBytes) return;
+    const surplus = receivedBytes - (sentBytes - lostBytes);
+    if (surplus >= 0 && surplus <= this.#recovery.arrivedThoughLost(from)) return;
     const what = `sent ${sentBytes}, lost ${lostBytes}, received ${receivedBytes} bytes`;
     this.#violate(`${from.session} is done, ${from.role} to ${to.role}: ${what}`);
   }

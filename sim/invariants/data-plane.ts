@@ -1,11 +1,13 @@
-// The invariants of the data plane, with the book of talks that they share; it comes first.
+// The invariants of the data plane, each in a file of its own, and the book of talks that they
+// share: it hears first.
 
 import type { Watcher, World } from '../world.ts';
 import { amplificationIsBounded } from './amplification.ts';
 import { countsAgree } from './counts.ts';
 import { limitsHold } from './limits-hold.ts';
 import { progressIsMade } from './progress.ts';
-import { recoveryIsSound } from './recovery.ts';
+import { RecoveryIsSound } from './recovery.ts';
+import { silenceIsKept } from './silence.ts';
 import { sometimesInTalks } from './sometimes.ts';
 import { streamsDeliver } from './streams.ts';
 import { TalkBook } from './talk-book.ts';
@@ -14,13 +16,15 @@ import { workIsBounded } from './work.ts';
 /** Watchers of one world, in the order in which they hear. */
 export function dataPlane(world: World): readonly Watcher[] {
   const book = new TalkBook(world);
+  const recovery = new RecoveryIsSound(world, book);
   return [
     book,
     streamsDeliver(world, book),
     limitsHold(world, book),
-    recoveryIsSound(world, book),
+    recovery,
     amplificationIsBounded(world, book),
-    countsAgree(world, book),
+    silenceIsKept(world, book),
+    countsAgree(world, book, recovery),
     workIsBounded(world, book),
     progressIsMade(world, book),
     sometimesInTalks(world, book),

@@ -30,7 +30,7 @@ interface Ledger {
   /** Ack-eliciting, neither acknowledged nor lost, ascending; their bytes. */
   readonly outstanding: Map<number, number>;
   /** Declared lost a while ago, as many as recovery remembers. */
-  readonly lost: Set<number>;
+  readonly lost: Map<number, number>;
   /** Packet numbers of the other end that were opened here. */
   readonly opened: Set<number>;
   last: number;
@@ -38,10 +38,12 @@ interface Ledger {
   /** Packets below went along another path. */
   pathStart: number;
   window: number;
+  windowMost: number;
   /** Datagrams that may leave beyond the window. */
   probes: number;
-  /** The size of a full one. */
+  /** The size of a full one, and the largest that was acknowledged. */
   datagramBytes: number;
+  provenBytes: number;
   timeouts: number;
   /** Since when the probe timer runs, and the largest round trip there was. */
   armedAt: Micros | undefined;
@@ -52,11 +54,7 @@ interface Ledger {
 }
 
 /** Watches every connection's trace. */
-export function recoveryIsSound(world: World, book: TalkBook): Watcher {
-  return new RecoveryIsSound(world, book);
-}
-
-class RecoveryIsSound implements Watcher {
+export class RecoveryIsSound implements Watcher {
   readonly #world: World;
   readonly #book: TalkBook;
   readonly #lateMicros: number;
@@ -89,6 +87,19 @@ class RecoveryIsSound implements Watcher {
     this.#onTrace(end, ledger, event);
   }
 
+  /**
+   * Bytes of packets that an end takes for lost although the other one has opened them: what it
+   * counts as lost may be too much by so many. Infinity: recovery has forgotten some.
+   */
+  arrivedThoughLost(end: TalkEnd): number {
+    const ledger = this.#ledgerOf(end);
+    const opened = end.peer && this.#ledgers.get(end.peer)?.opened;
+    if (opened === undefined || ledger.lost.size >= DATA_LIMITS.lostPacketsKept) return Infinity;
+    let sum = 0;
+    for (const [number, bytes] of ledger.lost) if (opened.has(number)) sum += bytes;
+    return sum;
+  }
+
   #onTrace(end: TalkEnd, ledger: Ledger, event: TraceEvent): void {
     switch (event.kind) {
       case 'packetSent':
@@ -102,9 +113,9 @@ class RecoveryIsSound implements Watcher {
         return this.#onAcknowledged(end, ledger, event);
       case 'packetLost':
         this.#settle(end, ledger, event.packetNumber, 'loses');
-        ledger.lost.add(event.packetNumber);
+        ledger.lost.set(event.packetNumber, event.bytes);
         if (ledger.lost.size > DATA_LIMITS.lostPacketsKept) {
-          const [oldest] = ledger.lost;
+          const [oldest] = ledger.lost.keys();
           ledger.lost.delete(oldest);
         }
         return;
@@ -112,6 +123,8 @@ class RecoveryIsSound implements Watcher {
         if (!ledger.lost.delete(event.packetNumber))
           this.#violate(end, `finds packet ${event.packetNumber} late, which was not lost`);
         ledger.lateDue -= 1;
+        // The controller takes back what it did for that loss, and traces it with the next ACK.
+        ledger.window = ledger.windowMost;
         this.#world.mark('spurious loss');
         return;
       case 'metrics':
@@ -121,6 +134,8 @@ class RecoveryIsSound implements Watcher {
       case 'path':
         return this.#onPath(ledger, event);
       case 'datagramBytes':
+        if (event.bytes > ledger.provenBytes)
+          this.#violate(end, `sends ${event.bytes} bytes, of which nothing has arrived`);
         ledger.datagramBytes = event.bytes;
         return;
       case 'ended':
@@ -163,11 +178,12 @@ class RecoveryIsSound implements Watcher {
     for (const number of ledger.outstanding.keys()) {
       if (number > largest) break;
       if (number < smallest || !isCovered(ranges, number)) continue;
+      ledger.provenBytes = Math.max(ledger.provenBytes, ledger.outstanding.get(number) ?? 0);
       this.#settle(end, ledger, number, 'acknowledges');
       if (opened?.has(number) !== true && !end.isWithRogue)
         this.#violate(end, `takes an ACK of packet ${number}, which has not arrived`);
     }
-    for (const number of ledger.lost)
+    for (const number of ledger.lost.keys())
       if (number >= smallest && isCovered(ranges, number)) ledger.lateDue += 1;
   }
 
@@ -197,6 +213,7 @@ class RecoveryIsSound implements Watcher {
     if (minimumRtt < least && !end.hasSlept)
       this.#violate(end, `has a round trip of ${minimumRtt} µs on a path of ${least} µs`);
     ledger.window = congestionWindow;
+    ledger.windowMost = Math.max(ledger.windowMost, congestionWindow);
     ledger.rttMost = Math.max(ledger.rttMost, latestRtt, smoothedRtt);
     ledger.probes = 0;
     ledger.timeouts = 0;
@@ -254,14 +271,16 @@ class RecoveryIsSound implements Watcher {
     if (ledger === undefined) {
       ledger = {
         outstanding: new Map(),
-        lost: new Set(),
+        lost: new Map(),
         opened: new Set(),
         last: -1,
         inFlight: 0,
         pathStart: 0,
         window: WINDOW_FIRST,
+        windowMost: WINDOW_FIRST,
         probes: 0,
         datagramBytes: DATA_LIMITS.datagramBytesMin,
+        provenBytes: DATA_LIMITS.datagramBytesMin,
         timeouts: 0,
         armedAt: undefined,
         rttMost: RTT_FIRST,

@@ -47,6 +47,8 @@ export interface TalkEnd {
   readonly proven: Set<Path>;
   ended: Ended | undefined;
   isDead: boolean;
+  /** Somebody at this end has asked for its end. */
+  isAsked: boolean;
   /** Its machine slept since the talk began: its clocks say less. */
   hasSlept: boolean;
   /** Its peer runs a program of its own: what that one does is not known here. */
@@ -106,8 +108,10 @@ export class TalkBook implements Watcher {
       case 'suspended':
         for (const end of this.endsOf(happening.terminal)) end.hasSlept = true;
         return;
+      case 'endAsked':
       case 'trace':
         this.end = this.endOf(happening.terminal, happening.session);
+        if (happening.kind === 'endAsked' && this.end !== undefined) this.end.isAsked = true;
         return;
       case 'wrote':
       case 'read':
@@ -174,6 +178,7 @@ export class TalkBook implements Watcher {
       proven: new Set(),
       ended: undefined,
       isDead: false,
+      isAsked: false,
       hasSlept: terminal.isSuspended,
       isWithRogue,
       peer: isWithRogue ? undefined : peer,

@@ -272,6 +272,7 @@ export class VirtualTerminal implements BusUser {
   }
 
   end(session: SessionId, reason: 'done' | 'local'): void {
+    this.#world.happen({ kind: 'endAsked', terminal: this, session, reason });
     this.input({ kind: 'end', session, reason });
   }
 

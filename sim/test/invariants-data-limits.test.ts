@@ -369,3 +369,63 @@ t.test(
     t.match(foundIn(after), /^work: .* has no timer/);
   },
 );
+
+allFound('S4006', {
+  'a talk given up though something was heard': [
+    /^silence: .* gives up after/,
+    (stage) => {
+      stage.pass(1_000);
+      stage.trace('caller', { kind: 'packetReceived', packetNumber: 1, bytes: 100 });
+      stage.pass(100);
+      stage.trace('caller', { kind: 'ended', reason: 'peer-gone' });
+    },
+  ],
+  'a CLOSE said once that nobody answers': [
+    /^silence: .* says CLOSE 1 times/,
+    (stage) => {
+      stage.metrics('caller');
+      stage.ends('caller', 'local');
+      stage.trace('caller', { kind: 'packetSent', packetNumber: 9, bytes: 59, eliciting: false });
+      stage.sends('caller', stage.datagram('caller'));
+      stage.pass(1_500);
+      const path = stage.sockets.caller;
+      stage.world.happen({ kind: 'socketClosed', terminal: stage.caller, path });
+    },
+  ],
+  'a size that nothing of has arrived': [
+    /^recovery: .* of which nothing has arrived/,
+    (stage) => stage.trace('caller', { kind: 'datagramBytes', bytes: 1_452 }),
+  ],
+});
+
+t.test('S4006: whom a calm network reaches is not given up', async (t) => {
+  const stage = talking({ seconds: 100 });
+  stage.world.happen({ kind: 'calm' });
+  stage.world.happen({
+    kind: 'endAsked',
+    terminal: stage.caller,
+    session: stage.session,
+    reason: 'done',
+  });
+  stage.pass(10_000);
+  t.match(
+    foundIn(() => stage.trace('caller', { kind: 'ended', reason: 'peer-gone' })),
+    /^silence: .* gives up whom/,
+  );
+});
+
+t.test(
+  'S5007: what arrived though it was taken for lost is all that lost may be too much',
+  async (t) => {
+    const lostBytes = 1_000;
+    const done = (arrives: boolean): string | undefined => {
+      const stage = talking();
+      stage.packet('caller', 3, arrives);
+      stage.trace('caller', { kind: 'packetLost', packetNumber: 3, bytes: 1_000 });
+      stage.ends('caller', 'done', { sentBytes: 5_000, lostBytes });
+      return foundIn(() => stage.ends('callee', 'done', { receivedBytes: 5_000 }));
+    };
+    t.equal(done(true), undefined);
+    t.match(done(false), /^counts: /);
+  },
+);
