@@ -3,6 +3,7 @@
 
 import type { Watcher, World } from '../world.ts';
 import { Addresses } from './addresses.ts';
+import { BrokerKeepsTime } from './broker-keeps-time.ts';
 import { Clones } from './clones.ts';
 import { Consent } from './consent.ts';
 import { LogIsSound } from './log-is-sound.ts';
@@ -12,7 +13,9 @@ import { Memory } from './memory.ts';
 import { Refusals } from './refusals.ts';
 import { Secrets } from './secrets.ts';
 import { Sessions } from './sessions.ts';
+import { Sleepers } from './sleepers.ts';
 import { Spoken } from './spoken.ts';
+import { TalkRecords } from './talk-records.ts';
 
 /** Their watchers, for one world. */
 export function controlWatchers(world: World): readonly Watcher[] {
@@ -33,6 +36,9 @@ export function controlWatchers(world: World): readonly Watcher[] {
     sessions,
     clones,
     new Logins(world),
+    new BrokerKeepsTime(world),
+    new TalkRecords(world),
+    new Sleepers(world),
     new Memory(world),
     secrets,
     marks,

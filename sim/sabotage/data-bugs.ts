@@ -62,16 +62,12 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     source: 'threats §5, invariant 6: bytes in flight',
   },
   {
-    name: 'lost-packet-acknowledged-again',
+    name: 'late-acknowledgement-counted-again',
     core: 'data',
     file: 'protocol/data/recovery.ts',
-    find:
-      "if (packet.state !== 'outstanding') continue; if (packet.packetNumber > " +
-      'this.#largestAcked)',
-    replace:
-      "if (packet.state === 'acknowledged' || packet.state === 'skipped') continue; " +
-      'if (packet.packetNumber > this.#largestAcked)',
-    why: 'a late acknowledgement takes a packet out of flight twice: more is sent than the window',
+    find: 'this.#spuriousLosses++;',
+    replace: 'this.#spuriousLosses++; this.#bytesInFlight -= lost.bytes;',
+    why: 'on a path that reorders, a packet leaves the flight twice: more is sent than the window',
     source: 'threats §5, invariant 6: a packet is acknowledged or lost once',
   },
   {

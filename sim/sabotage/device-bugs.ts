@@ -66,14 +66,6 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     source: 'threats §5, invariant 5: to a refused address nothing',
   },
   {
-    name: 'notice-not-bound-to-the-answer',
-    core: 'device',
-    file: 'device/allow-list-answers.ts',
-    find: 'isWithin(grant.seconds, allowed?.seconds) && isWithin(grant.bytes, allowed?.bytes)',
-    replace: 'isWithin(grant.bytes, allowed?.bytes)',
-    why: 'the callee keeps to whatever time a grant says, not to what its owner allowed',
-  },
-  {
     name: 'published-call-asked-anew-on-every-link',
     core: 'device',
     file: 'device/address-resolution.ts',
@@ -182,13 +174,5 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     replace: 'this.#handedUntil = NEVER;',
     why: 'one lost message, and a terminal on a battery never sleeps again',
     source: 'commit e9996d6',
-  },
-  {
-    name: 'pin-not-looked-at',
-    core: 'device',
-    file: 'device/address-resolution.ts',
-    find: 'if (pinned !== undefined && pinned !== seen) {',
-    replace: "if (pinned === '') {",
-    why: 'a name that was given to another terminal is called as if nothing had changed',
   },
 ];

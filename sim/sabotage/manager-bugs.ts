@@ -27,15 +27,6 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     why: 'whatever the entries say, an answer with a record is taken for a yes',
   },
   {
-    name: 'verdict-judged-for-any-service',
-    core: 'session-manager',
-    file: 'session-manager/introductions.ts',
-    find: 'const terms = judge(message.entries, {',
-    replace:
-      'const terms = judge(message.entries.map((entry) => ({ ...entry, services: undefined })), {',
-    why: 'who may send files opens a shell',
-  },
-  {
     name: 'refusal-leaves-at-once',
     core: 'session-manager',
     file: 'session-manager/introductions.ts',
@@ -75,7 +66,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     file: 'session-manager/introductions.ts',
     find: 'if (session === undefined || isLive) this.#context.sendDownBytes(from, bytes);',
     replace: 'this.#context.sendDownBytes(from, bytes);',
-    why: 'a caller whose notice was late begins a talk that the operator has ended, or with a revoked',
+    why: 'a caller whose notice was late begins a talk that the operator has ended',
     source: 'found by sim seed 142',
   },
   {
