@@ -119,6 +119,8 @@ export interface Findings {
   readonly tally: TallyRecord;
   readonly without: Gauge;
   readonly with: Gauge;
+  /** Terminals that were registered then. */
+  readonly ramped: number;
   /** When calls began and ended. */
   readonly cpuAt: readonly [before: CpuReading, after: CpuReading] | undefined;
   readonly serversBytes: number;
@@ -229,10 +231,9 @@ function stepsOf(record: HistogramRecord): FleetReport['histogram'] {
 }
 
 function memoryOf(findings: Findings): FleetReport['memory'] {
-  const { without, registered, serversBytes, course } = findings;
+  const { without, ramped, serversBytes, course } = findings;
   const calling = course.filter(({ phase }) => phase === 'calling');
-  const per = (bytes: number): number | null =>
-    registered === 0 ? null : Math.round(bytes / registered);
+  const per = (bytes: number): number | null => (ramped === 0 ? null : Math.round(bytes / ramped));
   const slope = (quantity: (row: CourseRow) => number): number | null => {
     if ((calling.at(-1)?.seconds ?? 0) - (calling[0]?.seconds ?? 0) < SLOPE_SECONDS_MIN)
       return null;

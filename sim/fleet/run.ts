@@ -207,16 +207,19 @@ class Conductor {
   /** The phases, one after another; a process that breaks ends them. */
   async #play(servers: Servers): Promise<{
     readonly with: Gauge;
+    readonly ramped: number;
     readonly cpuAt: readonly [CpuReading, CpuReading] | undefined;
     readonly log: LogCheck | undefined;
   }> {
     let loaded = NO_GAUGE;
+    let ramped = 0;
     let cpuAt: readonly [CpuReading, CpuReading] | undefined;
     let log: LogCheck | undefined;
     try {
       await this.#enrol();
       await this.#ramp();
       loaded = summed(await this.#askEach<Gauge>(() => ({ kind: 'gauge' })));
+      ramped = this.#sum(({ registered }) => registered);
       const before = await this.#cpu(servers);
       await this.#call();
       cpuAt = [before, await this.#cpu(servers)];
@@ -230,7 +233,7 @@ class Conductor {
     } catch (error) {
       this.#trouble ??= `the log could not be read: ${errorMessage(error)}`;
     }
-    return { with: loaded, cpuAt, log };
+    return { with: loaded, ramped, cpuAt, log };
   }
 
   async #enrol(): Promise<void> {

@@ -101,9 +101,8 @@ function serverChild(options: ServersOptions, name: ServerName, args: readonly s
 /** Waits for the line of JSON that says that a server is ready. */
 async function readyOf(child: Child): Promise<Ready> {
   return new Promise((resolve, reject) => {
-    const failed = (why: string): void => {
+    const failed = (why: string, next = 'free some memory and ports, and try again'): void => {
       clearTimeout(timer);
-      const next = 'free some memory and ports, and try again';
       reject(new NakodoError('not-ready', `the ${child.name} ${why}`, next));
     };
     const timer = setTimeout(() => failed('was not ready in time'), FLEET_LIMITS.serverReadyMs);
@@ -115,7 +114,8 @@ async function readyOf(child: Child): Promise<Ready> {
         clearTimeout(timer);
         resolve(said as unknown as Ready);
       } else if (typeof said.error === 'object' && said.error !== null) {
-        failed(`did not start: ${String((said.error as { message?: unknown }).message)}`);
+        const { message, next } = said.error as { readonly message?: string; next?: string };
+        failed(`did not start: ${message}`, next);
       }
     });
     void child.ended.then((error) => {

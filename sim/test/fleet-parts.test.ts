@@ -250,6 +250,7 @@ function findings(tally: Tally, file: string): Findings {
     tally: tally.record(),
     without: GAUGE,
     with: { ...GAUGE, rssBytes: 1.3e8 },
+    ramped: 3,
     cpuAt: [
       new Map([['servers', 0]]),
       new Map([
@@ -276,7 +277,7 @@ t.test('the page needs nothing beside it, and nothing in it is taken for markup'
   t.match(page, /&lt;script&gt;alert\(1\)&lt;\/script&gt;&quot;&#39;&amp;/);
   t.notMatch(page.replaceAll('http://www.w3.org/2000/svg', ''), /https?:|src=|href=|url\(/);
   const nothing = findings(new Tally(), 'p.toml');
-  const early = reportOf({ ...nothing, course: [], cpuAt: undefined, registered: 0 });
+  const early = reportOf({ ...nothing, course: [], cpuAt: undefined, ramped: 0 });
   for (const each of [page, reportPage(early)]) t.notMatch(each, /NaN|Infinity|undefined/);
   t.equal(page.split('<svg').length - 1, 2, 'two figures');
   t.match(page, /1 introductions that the policy forbids/);
