@@ -65,14 +65,6 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
     why: 'the old connection of a terminal ends, and the new one is never handed a call',
   },
   {
-    name: 'subscription-outlives-its-connection',
-    core: 'broker',
-    file: 'broker/triggers.ts',
-    find: 'link.connections += 1; link.subscribed = false;',
-    replace: 'link.connections += 1;',
-    why: 'a call is handed to a connection that does not listen yet, and is lost',
-  },
-  {
     name: 'trigger-handed-twice',
     core: 'broker',
     file: 'broker/triggers.ts',
@@ -170,13 +162,5 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
       "if (packet.topic === QUERY_TOPIC) return true; if (party.of === 'terminal') { " +
       'return (packet.topic',
     why: 'a terminal asks the broker for addresses as if it were the manager',
-  },
-  {
-    name: 'poll-says-that-nothing-was-handed',
-    core: 'broker',
-    file: 'broker/triggers.ts',
-    find: "kind: 'polled', handed });",
-    replace: "kind: 'polled', handed: 0 });",
-    why: 'a sleeper goes back to sleep before it has read what was handed to it',
   },
 ];

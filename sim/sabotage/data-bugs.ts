@@ -180,6 +180,24 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     source: 'threats §5, invariant 4: nothing after expiry',
   },
   {
+    name: 'messages-overdraw-the-window',
+    core: 'data',
+    file: 'protocol/data/packet-builder.ts',
+    find: 'const size = mayHurry ? Math.min(fullSize, borrowed) : fullSize;',
+    replace: 'const size = fullSize;',
+    why: 'a message borrows a bounded share, and whatever fits beside it comes along',
+    source: 'commit f059306',
+  },
+  {
+    name: 'knock-with-another-index-accepted',
+    core: 'data',
+    file: 'protocol/data/connection-handshake.ts',
+    find: "if (this.#role !== 'callee' || !this.#isToUs(packet)) return undefined;",
+    replace: "if (this.#role !== 'callee') return undefined;",
+    why: 'a copy of the first knock with a flipped bit shuts out every true one',
+    source: 'commit 81269f8',
+  },
+  {
     name: 'quota-checked-after-sending',
     core: 'data',
     file: 'protocol/data/quota.ts',
@@ -254,10 +272,10 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     name: 'datagram-size-believed-before-its-proof',
     core: 'data',
     file: 'protocol/data/datagram-size.ts',
-    find: 'this.#probe = packet.packetNumber; this.#nextAt = NEVER;',
+    find: 'this.#probe = packet.packetNumber; this.#isWaiting = false;',
     replace:
       'this.#current = this.#sizes[this.#at]; ' +
-      'this.#probe = packet.packetNumber; this.#nextAt = NEVER;',
+      'this.#probe = packet.packetNumber; this.#isWaiting = false;',
     why: 'on a path that carries no large datagrams the talk stands still after its start',
   },
 ];

@@ -175,4 +175,13 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     why: 'one lost message, and a terminal on a battery never sleeps again',
     source: 'commit e9996d6',
   },
+  {
+    name: 'expiry-told-that-the-talk-does-not-take',
+    core: 'device',
+    file: 'device/extension.ts',
+    find: 'if (!talk.connection.extend(now, { revision, seconds, bytes, message })) return;',
+    replace: 'talk.connection.extend(now, { revision, seconds, bytes, message });',
+    why: 'an extension that comes a moment too late: the owner is told of time that is not there',
+    source: 'commit c4d1399',
+  },
 ];

@@ -19,14 +19,6 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     source: 'threats §5, invariant 5: to a refused address nothing',
   },
   {
-    name: 'introduced-after-a-no',
-    core: 'session-manager',
-    file: 'session-manager/introductions.ts',
-    find: 'if (!terms.allowed || record === undefined) return undefined;',
-    replace: 'if (record === undefined && !terms.allowed) return undefined;',
-    why: 'whatever the entries say, an answer with a record is taken for a yes',
-  },
-  {
     name: 'refusal-leaves-at-once',
     core: 'session-manager',
     file: 'session-manager/introductions.ts',
@@ -212,14 +204,6 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     source: 'threats §5, invariant 8: exactly one end',
   },
   {
-    name: 'first-report-closes-the-session',
-    core: 'session-manager',
-    file: 'session-manager/sessions.ts',
-    find: 'return SIDES.every((side) => row[`${side}Report`] !== undefined ||',
-    replace: 'return SIDES.some((side) => row[`${side}Report`] !== undefined ||',
-    why: 'an end that the operator ordered counts as confirmed by both when one has',
-  },
-  {
     name: 'report-acknowledged-and-forgotten',
     core: 'session-manager',
     file: 'session-manager/sessions.ts',
@@ -252,14 +236,6 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     find: 'for (const session of this.#sessions) this.#request(now, session, SIDES);',
     replace: '',
     why: 'an order that a broker lost with its memory is not given again',
-  },
-  {
-    name: 'end-request-to-the-callee-only',
-    core: 'session-manager',
-    file: 'session-manager/end-orders.ts',
-    find: 'if (row[`${side}Report`] !== undefined || this.#isRevoked(row[`${side}Id`])) continue;',
-    replace: "if (side === 'caller' || row[`${side}Report`] !== undefined) continue;",
-    why: 'a callee that is out of reach keeps a talk alive that the operator ended',
   },
   {
     name: 'talks-of-a-revoked-device-go-on',
@@ -353,13 +329,5 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
       'const verdict = bounded({ ...entry, seconds: undefined, bytes: undefined }, ask.want,',
     why: 'an entry for ten minutes lets a talk go on all day',
     source: 'threats §5, invariant 4: the grant',
-  },
-  {
-    name: 'extension-not-told-to-the-callee',
-    core: 'session-manager',
-    file: 'session-manager/extensions.ts',
-    find: 'this.#sendExpiry(session, extension.askers, [callerId, calleeId]);',
-    replace: 'this.#sendExpiry(session, extension.askers, [calleeId]);',
-    why: 'who asked for more time never hears of it',
   },
 ];
