@@ -9,6 +9,8 @@ import type { StageReport } from './scale-orders.ts';
 /** Microseconds between two samples. */
 const INTERVAL = 500;
 const FUNCTIONS_SHOWN = 40;
+/** Waits for the disk as well, which is no processor time. */
+export const LMDB_STAGE = 'LMDB commit, other threads';
 
 /** Stage by `function path`; the first that fits counts. */
 const STAGES: readonly (readonly [RegExp, string])[] = [
@@ -25,13 +27,13 @@ const STAGES: readonly (readonly [RegExp, string])[] = [
   [/^(agree|dhKey|publicBytes|importPrivateKey) \S*io\/node-crypto/, 'X25519'],
   [/^(blake2s|hmacBlake2s) \S*io\/node-crypto| \S*protocol\/blake2s/, 'BLAKE2s, HMAC'],
   [/ \S*(io\/(node-crypto|aead-by-size|wasm-aead)|protocol\/aead\/)/, 'AEAD'],
-  [/ \S*(store-lmdb|node_modules\/lmdb)/, 'LMDB commit'],
+  [/ \S*(store-lmdb|node_modules\/lmdb)/, LMDB_STAGE],
   [/ \S*(authenticated-store|row-seal)/, 'rows sealed'],
   [/ \S*bench\//, 'bench itself'],
   [/ \S*io\/udp|^\S* node:dgram/, 'UDP sockets'],
   [/ \S*io\/mqtt-link|node_modules\/mqtt/, 'MQTT client'],
   [/ \S*node_modules\/(aedes|mqemitter|fast)/, 'Aedes'],
-  [/ \S*broker\/shell/, 'broker shell, guard'],
+  [/ \S*broker\/shell/, 'broker shell, guard, its sockets'],
   [/ \S*broker\//, 'broker core'],
   [/ \S*session-manager\/shell/, 'manager shell'],
   [/ \S*session-manager\//, 'manager core'],

@@ -20,6 +20,7 @@ import {
   printSoak,
   printStages,
 } from './scale-report.ts';
+import { LMDB_STAGE } from './scale-stages.ts';
 
 const MEMORY_FOLDER = '/dev/shm';
 const KIB = 1_024;
@@ -233,19 +234,23 @@ async function stagesOf(place: Place, rate: number, seconds: number): Promise<St
   return { setUps, rows: rows.slice(0, STAGES_SHOWN), functions };
 }
 
-/** Samples of main threads → microseconds of processor time of one set-up. */
+/**
+ * Samples of main threads → microseconds of processor time of one set-up. Where a store waits for its
+ * disk, its stage is what the others leave of the processor time.
+ */
 function scaled(reports: readonly StageReport[], setUps: number): Record<string, number> {
   const all: Record<string, number> = {};
+  const add = (stage: string, micros: number): void => {
+    all[stage] = (all[stage] ?? 0) + micros / setUps;
+  };
   for (const { stages, userMicros, systemMicros } of reports) {
-    const { idle: _, ...busy } = stages;
+    const { idle: _, [LMDB_STAGE]: waiting, ...busy } = stages;
     const sampled = Object.values(busy).reduce((a, b) => a + b, 0);
+    const spent = userMicros + systemMicros;
     // More samples than processor time: the machine was busy with others meanwhile.
-    const factor = Math.min(1, (userMicros + systemMicros) / sampled);
-    for (const [stage, micros] of Object.entries(busy)) {
-      all[stage] = (all[stage] ?? 0) + (micros * factor) / setUps;
-    }
-    const others = Math.max(0, userMicros + systemMicros - sampled);
-    all['other threads'] = (all['other threads'] ?? 0) + others / setUps;
+    const factor = Math.min(1, spent / sampled);
+    for (const [stage, micros] of Object.entries(busy)) add(stage, micros * factor);
+    add(waiting === undefined ? 'other threads' : LMDB_STAGE, Math.max(0, spent - sampled));
   }
   return all;
 }
