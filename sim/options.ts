@@ -126,7 +126,7 @@ export const OPTION_SPECS = {
   },
   'work.bytes': {
     off: 4_000,
-    draw: between(100, 200_000),
+    draw: between(300, 400_000),
     range: [0, 1e9],
     says: 'bytes of a transfer, at most',
   },

@@ -4,6 +4,7 @@
 import type { Watcher, World } from '../world.ts';
 import { amplificationIsBounded } from './amplification.ts';
 import { countsAgree } from './counts.ts';
+import { nobodyWaitsForNothing } from './deadlock.ts';
 import { limitsHold } from './limits-hold.ts';
 import { progressIsMade } from './progress.ts';
 import { RecoveryIsSound } from './recovery.ts';
@@ -21,6 +22,7 @@ export function dataPlane(world: World): readonly Watcher[] {
     book,
     streamsDeliver(world, book),
     limitsHold(world, book),
+    nobodyWaitsForNothing(world, book, recovery),
     recovery,
     amplificationIsBounded(world, book),
     silenceIsKept(world, book),

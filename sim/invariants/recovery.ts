@@ -44,6 +44,10 @@ interface Ledger {
   /** The size of a full one, and the largest that was acknowledged. */
   datagramBytes: number;
   provenBytes: number;
+  /** The last packet that was larger than a full one; -1: none since sizes changed. */
+  sizeProbe: number;
+  /** Since when nothing is in flight. */
+  idleAt: Micros | undefined;
   timeouts: number;
   /** Since when the probe timer runs, and the largest round trip there was. */
   armedAt: Micros | undefined;
@@ -100,6 +104,11 @@ export class RecoveryIsSound implements Watcher {
     return sum;
   }
 
+  /** Since when an end has nothing in flight, on its own clock; undefined: it has. */
+  idleSince(end: TalkEnd): Micros | undefined {
+    return this.#ledgers.get(end)?.idleAt;
+  }
+
   #onTrace(end: TalkEnd, ledger: Ledger, event: TraceEvent): void {
     switch (event.kind) {
       case 'packetSent':
@@ -137,9 +146,11 @@ export class RecoveryIsSound implements Watcher {
         if (event.bytes > ledger.provenBytes)
           this.#violate(end, `sends ${event.bytes} bytes, of which nothing has arrived`);
         ledger.datagramBytes = event.bytes;
+        ledger.sizeProbe = -1;
         return;
       case 'ended':
         ledger.outstanding.clear();
+        ledger.idleAt = undefined;
         ledger.armedAt = undefined;
         return;
       default:
@@ -153,12 +164,22 @@ export class RecoveryIsSound implements Watcher {
       this.#violate(end, `sends packet ${packetNumber} after packet ${ledger.last}`);
     ledger.last = packetNumber;
     if (!eliciting) return;
+    ledger.idleAt = undefined;
+    this.#isOfSize(end, ledger, packetNumber, bytes);
     ledger.outstanding.set(packetNumber, bytes);
     ledger.inFlight += bytes;
     ledger.armedAt = event.at;
     if (ledger.probes > 0) ledger.probes -= 1;
     // A probe of a larger size may leave beyond the window as well (RFC 8899 §4.1).
     else if (bytes <= ledger.datagramBytes) this.#isInWindow(end, ledger, bytes);
+  }
+
+  /** Only a probe is larger than what has arrived, and there is one at a time (RFC 8899). */
+  #isOfSize(end: TalkEnd, ledger: Ledger, packetNumber: number, bytes: number): void {
+    if (bytes <= ledger.datagramBytes) return;
+    if (ledger.outstanding.has(ledger.sizeProbe) && ledger.sizeProbe >= ledger.pathStart)
+      this.#violate(end, `sends ${bytes} bytes while its first packet of that size is under way`);
+    ledger.sizeProbe = packetNumber;
   }
 
   /** One datagram may always be in flight; messages borrow a share (docs/congestion.md). */
@@ -192,7 +213,9 @@ export class RecoveryIsSound implements Watcher {
     if (bytes === undefined) this.#violate(end, `${does} packet ${number}, which is not in flight`);
     ledger.outstanding.delete(number);
     if (number >= ledger.pathStart) ledger.inFlight -= bytes;
-    if (ledger.outstanding.size === 0) ledger.armedAt = undefined;
+    if (ledger.outstanding.size > 0) return;
+    ledger.armedAt = undefined;
+    ledger.idleAt = end.terminal.clock.local(this.#world.now);
   }
 
   #onMetrics(end: TalkEnd, ledger: Ledger, event: Traced<'metrics'>): void {
@@ -281,6 +304,8 @@ export class RecoveryIsSound implements Watcher {
         probes: 0,
         datagramBytes: DATA_LIMITS.datagramBytesMin,
         provenBytes: DATA_LIMITS.datagramBytesMin,
+        sizeProbe: -1,
+        idleAt: undefined,
         timeouts: 0,
         armedAt: undefined,
         rttMost: RTT_FIRST,

@@ -70,6 +70,8 @@ class SilenceIsKept implements Watcher {
       if (event.kind === 'talk' && event.event.kind === 'established') {
         const quiet = this.#of(end);
         quiet.heardAt = quiet.activeAt = end.terminal.clock.local(this.#world.now);
+        // The handshake gives the first sample.
+        quiet.rttMost = quiet.heardAt - end.introducedAt;
       } else if (event.kind === 'ended' && end.socket !== undefined)
         this.#closing.set(end.socket, end);
     }

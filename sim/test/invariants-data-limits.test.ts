@@ -429,3 +429,26 @@ t.test(
     t.match(done(false), /^counts: /);
   },
 );
+
+t.test('S1006: who has something to send while nothing is on its way is found', async (t) => {
+  const quiet = (readBytes: number): string | undefined => {
+    const stage = talking();
+    const says = foundIn(() => {
+      stage.bytes('caller', 'wrote', 'one');
+      stage.bytes('callee', 'wrote', 'two');
+      if (readBytes > 0) stage.bytes('callee', 'read', 'one'.slice(0, readBytes));
+      for (const role of ['caller', 'callee'] as const) {
+        stage.packet(role, 1);
+        stage.trace(role, { kind: 'acknowledged', ranges: [[1, 1]] });
+      }
+      stage.pass(2_000);
+      const counts = { sentBytes: 1, receivedBytes: 1 };
+      stage.counts('caller', counts);
+      stage.counts('callee', counts);
+      stage.packet('caller', 2);
+    });
+    return says;
+  };
+  t.match(quiet(1), /^deadlock: 2 bytes of the caller .* wait/);
+  t.equal(quiet(0), undefined, 'a reader that takes its time');
+});

@@ -5,6 +5,7 @@
 import type { TerminalEvent } from '../../device/terminal-types.ts';
 import type { Path } from '../../protocol/core.ts';
 import type { ConnectionEvent, Role, StreamId } from '../../protocol/data/connection-types.ts';
+import { Connection } from '../../protocol/data/connection.ts';
 import { HANDSHAKE_PACKET_BYTES, receiverIndex } from '../../protocol/data/packet.ts';
 import { type Counts, NO_COUNTS } from '../../protocol/ends.ts';
 import { type SessionId, randomSessionId } from '../../protocol/ids.ts';
@@ -97,6 +98,13 @@ export class TalkStage {
     this.trace(role, { kind: 'ended', reason });
     const all = { ...NO_COUNTS, ...counts };
     this.event(role, { kind: 'ended', session, reason, counts: all, path: undefined });
+  }
+
+  /** What the connection of an end would say of itself. */
+  counts(role: Role, counts: Partial<Counts>): void {
+    const connection = Object.create(Connection.prototype) as Connection;
+    connection.counts = () => ({ ...NO_COUNTS, ...counts });
+    this[role].talk = () => connection;
   }
 
   trace(role: Role, event: Parts<TraceEvent>): void {
