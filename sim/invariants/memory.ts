@@ -49,7 +49,7 @@ export class Memory implements Watcher {
 
   #lookAtTerminal(terminal: VirtualTerminal): void {
     const { name, core, sockets } = terminal;
-    const status = core?.status(this.#world.now);
+    const status = core?.status(terminal.clock.local(this.#world.now));
     if (status === undefined) return;
     this.#most(`sockets of ${name}`, sockets.length, 2 * LIMITS.callsMax);
     this.#most(`calls of ${name}`, status.calls.length, LIMITS.callsMax);
