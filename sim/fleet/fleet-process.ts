@@ -59,6 +59,7 @@ class Cast {
           folder,
           pollSeconds: order.pollSeconds,
           calls: this.#calls,
+          onLinkDown: (code) => this.tally.addError(`link: ${code}`),
         }),
     );
     this.#picks = new Picks({

@@ -30,6 +30,8 @@ interface FleetTerminalOptions {
   readonly folder: string;
   readonly pollSeconds: number;
   readonly calls: Calls;
+  /** Its link to the broker was lost, or did not come about: why. */
+  readonly onLinkDown?: (code: string) => void;
 }
 
 /** A terminal: enrolled once, started, perhaps stopped and started again. */
@@ -55,8 +57,10 @@ export class FleetTerminal {
       info: (event) => {
         if (event === 'registered') this.#isRegistered = true;
       },
-      warn: (event) => {
-        if (event === 'link-down') this.#isRegistered = false;
+      warn: (event, fields) => {
+        if (event !== 'link-down') return;
+        this.#isRegistered = false;
+        options.onLinkDown?.(String(fields?.code));
       },
     };
   }
