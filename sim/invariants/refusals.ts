@@ -31,6 +31,7 @@ interface Connect {
   readonly waitMs: number;
   readonly at: Micros;
   question: RequestId | undefined;
+  isRefused: boolean;
 }
 
 interface Question {
@@ -49,6 +50,8 @@ export class Refusals implements Watcher, WordHearer {
   readonly #world: World;
   /** Nothing but the broker's core makes two of one message. */
   readonly #isOnce: boolean;
+  /** By how much a refusal may come after its time. */
+  readonly #lateMicros: number;
   /** Of this boot of the manager, by caller and its own request: callers choose those. */
   #connects = new KeptMap<string, Connect>(KEPT);
   #byRequest = new KeptMap<RequestId, Connect>(KEPT);
@@ -62,12 +65,14 @@ export class Refusals implements Watcher, WordHearer {
   readonly #friends = new Set<string>();
   /** New channels of each terminal, and new links of the manager. */
   readonly #reasons = new Map<string, { times: number; last: Micros }>();
-  /** Calls that a terminal was handed in this boot of the broker. */
-  #handed = new Set<string>();
+  /** Calls that a terminal was handed in this boot of the broker, and until when. */
+  #handed = new KeptMap<string, number>(KEPT);
   #refusalBytes: number | undefined;
 
   constructor(world: World) {
     this.#world = world;
+    const { 'clock.late': late, 'manager.slow': slow } = world.options;
+    this.#lateMicros = ms(late + 3 * slow) + seconds(1);
     this.#isOnce = world.options['mqtt.duplicate'] === 0 && isBusHonest(world.options);
   }
 
@@ -82,7 +87,7 @@ export class Refusals implements Watcher, WordHearer {
         this.#startedAt = this.#world.now;
         return;
       case 'brokerStarted':
-        this.#handed = new Set();
+        this.#handed = new KeptMap(KEPT);
         return;
       case 'loggedIn':
         if (happening.party === 'manager') this.#onReason(MANAGER);
@@ -113,7 +118,7 @@ export class Refusals implements Watcher, WordHearer {
       const place = parseTopic(topic);
       if (place?.of === 'down') this.#onReason(place.device);
     } else if (how === 'delivered' && message.kind === 'call' && machine !== undefined)
-      this.#onHanded(machine.id, message.request);
+      this.#onHanded(machine.id, message);
   }
 
   #onConnect(message: MessageOf<'connect'>): void {
@@ -121,7 +126,8 @@ export class Refusals implements Watcher, WordHearer {
     const key = keyOf(callerName, request);
     if (this.#connects.has(key)) return;
     const at = this.#world.now;
-    const connect = { caller: callerName, callee: calleeName, waitMs, at, question: undefined };
+    const parties = { caller: callerName, callee: calleeName };
+    const connect = { ...parties, waitMs, at, question: undefined, isRefused: false };
     this.#connects.set(key, connect);
     // A hostile one may take another's request for its own.
     if (!this.#world.hostile.has(callerName)) this.#byRequest.set(request, connect);
@@ -232,17 +238,28 @@ export class Refusals implements Watcher, WordHearer {
     const soonest = at + ms(waitMs) * (1 - DRIFT_MOST) - ROUNDING_MICROS;
     if (this.#world.now < soonest)
       this.#fail(`${label}: refused ${Math.round((soonest - this.#world.now) / ms(1))} ms early`);
+    // Said again it may be later; the first is as late as timers, and a disk that fails, make it.
+    if (
+      !connect.isRefused &&
+      this.#world.now > at + ms(waitMs) * (1 + DRIFT_MOST) + this.#lateMicros
+    )
+      this.#fail(
+        `${label}: refused ${Math.round((this.#world.now - at) / ms(1))} ms after its call`,
+      );
+    connect.isRefused = true;
     this.#refusalBytes ??= size;
     if (size !== this.#refusalBytes)
       this.#fail(`${label}: a refusal of ${size} bytes beside others of ${this.#refusalBytes}`);
     this.#world.mark('refused');
   }
 
-  /** A broker hands a call over once; a connection that repeats messages may do so twice. */
-  #onHanded(device: DeviceId, request: RequestId): void {
+  /** A broker hands a call over once, until its deadline by the broker's own clock. */
+  #onHanded(device: DeviceId, { request, deadlineMs }: MessageOf<'call'>): void {
     const key = `${device}/${request}`;
-    if (!this.#handed.has(key)) this.#handed.add(key);
-    else if (this.#isOnce) this.#fail(`${device} is handed one call twice`);
+    const { now } = this.#world;
+    const isKnown = now < (this.#handed.get(key) ?? -Infinity);
+    if (isKnown && this.#isOnce) this.#fail(`${device} is handed one call twice`);
+    if (!isKnown) this.#handed.set(key, now + ms(deadlineMs) * (1 - DRIFT_MOST) - ROUNDING_MICROS);
   }
 
   #fail(says: string): void {

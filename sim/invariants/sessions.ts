@@ -14,7 +14,7 @@ import type { SessionChange } from '../../session-manager/manager-types.ts';
 import type { Happening } from '../happenings.ts';
 import type { VirtualTerminal } from '../parties/virtual-terminal.ts';
 import type { Watcher, World } from '../world.ts';
-import { isBusReliable } from './bus.ts';
+import { isBusHonest } from './bus.ts';
 import { KeptMap } from './kept-map.ts';
 import type { Word, WordHearer } from './spoken.ts';
 
@@ -49,11 +49,15 @@ interface Session {
   reason: EndReason | undefined;
   /** The operator wants its end since then, or since the last trouble. */
   orderedAt: Micros | undefined;
+  /** Machines that the order may never have reached. */
+  readonly excused: Set<VirtualTerminal>;
 }
 
 /** Follows every session from its entry in the log to its last report. */
 export class Sessions implements Watcher, WordHearer {
   readonly #world: World;
+  /** The broker may lose an order, and nobody says it again. */
+  readonly #isLossy: boolean;
   readonly #sessions = new KeptMap<SessionId, Session>(KEPT);
   readonly #open = new Map<SessionId, Session>();
   readonly #ordered = new Set<SessionId>();
@@ -70,6 +74,7 @@ export class Sessions implements Watcher, WordHearer {
 
   constructor(world: World) {
     this.#world = world;
+    this.#isLossy = world.options['mqtt.drop'] > 0 || !isBusHonest(world.options);
   }
 
   onHappening(happening: Happening): void {
@@ -99,9 +104,11 @@ export class Sessions implements Watcher, WordHearer {
       case 'calm':
         return this.#onTrouble();
       case 'linkGone':
-      case 'loginRefused':
-        if (this.#pending.size > 0) this.#onTrouble();
+        if (happening.party === 'manager') this.#onTrouble();
+        else this.#excuse(happening.party);
         return;
+      case 'suspended':
+        return this.#excuse(happening.terminal);
       default:
         return;
     }
@@ -172,6 +179,7 @@ export class Sessions implements Watcher, WordHearer {
       closedWith: -1,
       reason: undefined,
       orderedAt: undefined,
+      excused: new Set(),
     };
     this.#sessions.set(id, session);
     this.#open.set(id, session);
@@ -279,8 +287,10 @@ export class Sessions implements Watcher, WordHearer {
     if (session === undefined || own === undefined) return;
     if (event.kind === 'introduced') {
       own.live.add(machine);
-      if (this.#ordered.has(event.session))
-        this.#world.mark('introduced after its end was ordered');
+      if (session.orderedAt === undefined) return;
+      // The order overtook the notice.
+      session.excused.add(machine);
+      this.#world.mark('introduced after its end was ordered');
       return;
     }
     const { reason, counts } = event;
@@ -343,24 +353,37 @@ export class Sessions implements Watcher, WordHearer {
     for (const session of this.#pending) session.orderedAt = this.#world.now;
   }
 
+  /** What was handed to a connection that broke is lost, and not said again in the same channel. */
+  #excuse(machine: VirtualTerminal): void {
+    for (const session of this.#pending) {
+      if (this.#endOf(session, machine)?.live.has(machine) === true) session.excused.add(machine);
+    }
+  }
+
   /**
-   * An end that is out of reach, or behind a broker that loses messages or makes one overtake the
-   * other, ends by its own expiry: then nothing is asked here.
+   * An end that is out of reach, or behind a broker that loses messages, ends by its own expiry:
+   * then nothing is asked here. A manager or a broker that was away says it again.
    */
   #look(session: Session): void {
-    const { now, options } = this.#world;
+    const { now, manager } = this.#world;
     const live = [...session.ends.caller.live, ...session.ends.callee.live];
-    if (live.length === 0) this.#pending.delete(session);
-    const isTold = ({ isLinked, isSuspended, connection, core }: VirtualTerminal): boolean =>
-      isLinked && !isSuspended && core !== undefined && connection?.isDead === false;
-    const isHealthy = isBusReliable(options) && this.#world.manager.isLinked;
-    if (!isHealthy || !live.every((one) => this.#revoked.has(one.name) || isTold(one))) {
-      session.orderedAt = now;
-      return;
+    if (live.length === 0 || this.#isLossy) this.#pending.delete(session);
+    let isHealthy = manager.isLinked && !this.#isManagerCut();
+    for (const machine of live) {
+      const { isLinked, isSuspended, connection } = machine;
+      if (isSuspended || connection?.isDead === true) session.excused.add(machine);
+      isHealthy &&= isLinked;
     }
-    if (now <= (session.orderedAt ?? now) + ORDER_MICROS) return;
-    const late = live.find(({ name }) => !this.#revoked.has(name));
+    if (!isHealthy) session.orderedAt = now;
+    if (this.#isLossy || now <= (session.orderedAt ?? now) + ORDER_MICROS) return;
+    const late = live.find((one) => !this.#revoked.has(one.name) && !session.excused.has(one));
     if (late !== undefined) this.#fail(`${late.name} goes on although its end was ordered`);
+  }
+
+  #isManagerCut(): boolean {
+    return !this.#world.broker.connections.some(
+      ({ user, isDead }) => user.party === 'manager' && !isDead,
+    );
   }
 
   /** Whoever is asked to end a talk does so at once. */

@@ -246,6 +246,10 @@ const REFUSALS: Readonly<Record<string, readonly [Tampering, RegExp]>> = {
     { alter: altered('opened', 'connect', (one) => [{ ...one, waitMs: one.waitMs + 100 }]) },
     /refused 9\d ms early/,
   ],
+  'a refusal that comes late': [
+    { alter: altered('opened', 'connect', (one) => [{ ...one, waitMs: 100 }]) },
+    /refused 50\d\d ms after its call/,
+  ],
   'a refusal with a reason': [
     { alter: altered('sealed', 'refusal', (one) => [one, { ...one, why: 'denied' }]) },
     /bytes beside others/,
