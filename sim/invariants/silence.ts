@@ -26,7 +26,7 @@ interface Quiet {
   heardAt: Micros | undefined;
   /** When something left that wants an answer, or came. */
   activeAt: Micros | undefined;
-  smoothedRtt: number;
+  isSampled: boolean;
   rttMost: number;
   timeouts: number;
   /** After its end, by which it was the first: packets that left, and whether any came. */
@@ -86,7 +86,8 @@ class SilenceIsKept implements Watcher {
     } else if (event.kind === 'packetSent') {
       if (event.eliciting && quiet.activeAt !== undefined) quiet.activeAt = event.at;
     } else if (event.kind === 'metrics') {
-      quiet.smoothedRtt = event.smoothedRtt;
+      // Before the first sample the PTO is a second.
+      quiet.isSampled = event.minimumRtt !== Infinity;
       quiet.rttMost = Math.max(quiet.rttMost, event.latestRtt);
       quiet.timeouts = 0;
     } else if (event.kind === 'timeout') quiet.timeouts = event.count;
@@ -136,9 +137,9 @@ class SilenceIsKept implements Watcher {
     const end = this.#closing.get(socket);
     if (end === undefined) return;
     this.#closing.delete(socket);
-    const { isFirst, isAnswered, closes, smoothedRtt, rttMost, timeouts } = this.#of(end);
+    const { isFirst, isAnswered, closes, isSampled, rttMost, timeouts } = this.#of(end);
     // Its PTO is at most five round trips, and was not backed off.
-    const isPrompt = smoothedRtt > 0 && 5 * rttMost + ms(5) < PTO_MOST && timeouts === 0;
+    const isPrompt = isSampled && 5 * rttMost + ms(5) < PTO_MOST && timeouts === 0;
     const isLate = this.#lateMicros > 0 || end.hasSlept;
     if (!isFirst || isAnswered || !isPrompt || isLate || closes > REPEATS_LEAST) return;
     this.#violate(end, `says CLOSE ${closes} times and is not answered`);
@@ -150,7 +151,7 @@ class SilenceIsKept implements Watcher {
       quiet = {
         heardAt: undefined,
         activeAt: undefined,
-        smoothedRtt: 0,
+        isSampled: false,
         rttMost: 0,
         timeouts: 0,
         closes: 0,
