@@ -5,7 +5,7 @@
 //   take the earliest item → it changes one or two parties → each is drained and its one timer set
 //   → everybody who watches has a look → and so on
 //
-// Nothing here reads a clock; the cores are those of production. Over 300 lines: the one place
+// Nothing here reads a clock; the cores are those of production. Over 400 lines: the one place
 // where all parts meet.
 
 import type { OperatorLimits } from '../protocol/consent/allow-list.ts';
@@ -33,6 +33,7 @@ import type { Happening } from './happenings.ts';
 import { type Host, Internet } from './network/internet.ts';
 import type { FaultName } from './happenings.ts';
 import { CALM, type Options } from './options.ts';
+import { makeIdentity } from './parties/identity.ts';
 import { PartyClock } from './parties/party-clock.ts';
 import { VirtualBroker } from './parties/virtual-broker.ts';
 import { ENROL_URL, VirtualManager } from './parties/virtual-manager.ts';
@@ -134,6 +135,7 @@ export class World {
     this.hearsTraces = hearsTraces;
     this.crypto = new CryptoWitness(suite, {
       onReuse: ({ owner }) => this.violate('nonces', `${owner} used a nonce twice with one key`),
+      onForged: (owner, how) => this.violate('forgeries', `${owner} opens what is ${how}`),
       onSeal: (owner, aad, bytes) => this.#onWord('sealed', owner, aad, bytes),
       onOpen: (owner, aad, bytes) => this.#onWord('opened', owner, aad, bytes),
     });

@@ -4,9 +4,11 @@
 import type { Watcher, World } from '../world.ts';
 import { controlWatchers } from './control-plane.ts';
 import { dataPlane } from './data-plane.ts';
+import { Hostile } from './hostile.ts';
 
 /** One watcher for each invariant, for one world. */
 export const watchersOf = (world: World): readonly Watcher[] => [
   ...controlWatchers(world),
   ...dataPlane(world),
+  new Hostile(world),
 ];
