@@ -215,20 +215,23 @@ export function record<const F extends Record<string, { key: number; type: unkno
   declared: F,
 ): Type<Shape<F>> {
   const fields = declared as unknown as Fields;
-  const ordered = Object.entries(fields).sort(([, a], [, b]) => a.key - b.key);
+  const ordered = Object.entries(fields)
+    .map(([property, { key, type, required }]) => ({ property, key, type, required }))
+    .sort((a, b) => a.key - b.key);
   return {
     read(value) {
       if (!(value instanceof Map)) return undefined;
       const shape: Record<string, unknown> = {};
       let present = 0;
-      for (const [property, { key, type, required }] of ordered) {
-        if (!value.has(key)) {
+      for (const { property, key, type, required } of ordered) {
+        const raw: unknown = value.get(key);
+        if (raw === undefined) {
           if (required) return undefined;
           shape[property] = undefined;
           continue;
         }
         present += 1;
-        const item = type.read(value.get(key));
+        const item = type.read(raw);
         if (item === undefined) return undefined;
         shape[property] = item;
       }
@@ -237,7 +240,7 @@ export function record<const F extends Record<string, { key: number; type: unkno
     write(value) {
       const map = new Map<number, unknown>();
       const shape = value as Readonly<Record<string, unknown>>;
-      for (const [property, { key, type }] of ordered) {
+      for (const { property, key, type } of ordered) {
         const item = shape[property];
         if (item !== undefined) map.set(key, type.write(item));
       }
@@ -245,12 +248,7 @@ export function record<const F extends Record<string, { key: number; type: unkno
     },
     form: {
       is: 'record',
-      fields: ordered.map(([property, { key, required, type }]) => ({
-        property,
-        key,
-        required,
-        type,
-      })),
+      fields: ordered,
     },
   };
 }
