@@ -63,6 +63,8 @@ export class Sessions implements Watcher, WordHearer {
   readonly #ordered = new Set<SessionId>();
   readonly #revoked = new Set<string>();
   readonly #pending = new Set<Session>();
+  /** The talk of which each machine last wanted a record kept, lest a restart forgets it. */
+  readonly #kept = new Map<VirtualTerminal, SessionId>();
   /** Ends that were asked of machines that have not obeyed yet. */
   readonly #asked = new Map<
     VirtualTerminal,
@@ -93,6 +95,10 @@ export class Sessions implements Watcher, WordHearer {
       case 'read':
       case 'messageRead':
         return this.#count(happening, 'takenBytes');
+      case 'stored':
+        if (happening.record !== undefined && happening.record.reason === undefined)
+          this.#kept.set(happening.terminal, happening.session);
+        return;
       case 'operatorEnd':
         return this.#onOperatorEnd(happening.session);
       case 'operatorRevoke':
@@ -287,6 +293,8 @@ export class Sessions implements Watcher, WordHearer {
     if (session === undefined || own === undefined) return;
     if (event.kind === 'introduced') {
       own.live.add(machine);
+      if (this.#kept.get(machine) !== event.session)
+        this.#fail(`${machine.name} begins session ${event.session} and keeps no record of it`);
       if (session.orderedAt === undefined) return;
       // The order overtook the notice.
       session.excused.add(machine);

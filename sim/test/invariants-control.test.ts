@@ -109,6 +109,10 @@ const SESSIONS: Cases = {
     },
     /after an order/,
   ],
+  'a talk that a restart would forget': [
+    { alter: altering('stored', () => []) },
+    /keeps no record of it/,
+  ],
   'an order that is not obeyed': [
     {
       options: { 'work.hold': 1 },
