@@ -48,6 +48,8 @@ export interface Type<T> {
 /** The type of the values that a wire type reads and writes. */
 export type Infer<S> = S extends Type<infer T> ? T : never;
 
+const UINT32_MAX = 0xffff_ffff;
+
 /** One whole number and nothing else: a version, a kind. */
 export function exactly(value: number): Type<number> {
   return {
@@ -61,10 +63,12 @@ export function exactly(value: number): Type<number> {
 export function uint(max: number): Type<number> {
   return {
     read(value) {
-      if (typeof value !== 'number' || !Number.isSafeInteger(value)) return undefined;
-      return value >= 0 && value <= max ? value : undefined;
+      const number = typeof value === 'bigint' ? Number(value) : value;
+      if (typeof number !== 'number' || !Number.isSafeInteger(number)) return undefined;
+      return number >= 0 && number <= max ? number : undefined;
     },
-    write: (value) => value,
+    // The encoder makes a float of a number above 32 bits; only a bigint stays an integer.
+    write: (value) => (value > UINT32_MAX ? BigInt(value) : value),
     form: { is: 'uint', max },
   };
 }
@@ -77,7 +81,7 @@ function guarded<T extends string>(accepts: (text: string) => boolean, form: For
   };
 }
 
-// Texts end up in logs and on terminals; a lone surrogate is not UTF-8.
+// Texts end up in logs and on terminals; a lone surrogate is not UTF-8, though cbor-x lets it pass.
 const UNFIT = /[\p{Cc}\p{Cs}]/u;
 const ASCII = /^[!-~]+$/;
 const URL_SHAPE = /^(?:https?|mqtts?):\/\/[!-~]+$/;
@@ -215,23 +219,20 @@ export function record<const F extends Record<string, { key: number; type: unkno
   declared: F,
 ): Type<Shape<F>> {
   const fields = declared as unknown as Fields;
-  const ordered = Object.entries(fields)
-    .map(([property, { key, type, required }]) => ({ property, key, type, required }))
-    .sort((a, b) => a.key - b.key);
+  const ordered = Object.entries(fields).sort(([, a], [, b]) => a.key - b.key);
   return {
     read(value) {
       if (!(value instanceof Map)) return undefined;
       const shape: Record<string, unknown> = {};
       let present = 0;
-      for (const { property, key, type, required } of ordered) {
-        const raw: unknown = value.get(key);
-        if (raw === undefined) {
+      for (const [property, { key, type, required }] of ordered) {
+        if (!value.has(key)) {
           if (required) return undefined;
           shape[property] = undefined;
           continue;
         }
         present += 1;
-        const item = type.read(raw);
+        const item = type.read(value.get(key));
         if (item === undefined) return undefined;
         shape[property] = item;
       }
@@ -240,7 +241,7 @@ export function record<const F extends Record<string, { key: number; type: unkno
     write(value) {
       const map = new Map<number, unknown>();
       const shape = value as Readonly<Record<string, unknown>>;
-      for (const { property, key, type } of ordered) {
+      for (const [property, { key, type }] of ordered) {
         const item = shape[property];
         if (item !== undefined) map.set(key, type.write(item));
       }
@@ -248,7 +249,12 @@ export function record<const F extends Record<string, { key: number; type: unkno
     },
     form: {
       is: 'record',
-      fields: ordered,
+      fields: ordered.map(([property, { key, required, type }]) => ({
+        property,
+        key,
+        required,
+        type,
+      })),
     },
   };
 }

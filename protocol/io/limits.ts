@@ -23,12 +23,10 @@ export const IO_LIMITS = {
   localRequestMs: 5_000,
   /** Bytes of a Unix socket's path: Linux takes 107, macOS 103; one bound for both. */
   socketPathBytesMax: 100,
-  /** Messages of one MQTT link that the kernel has not taken; beyond it they are dropped. */
+  /** Messages of one MQTT link that the server has not acknowledged; beyond it they are dropped. */
   linkQueueMax: 1_024,
-  /** Bytes of an MQTT packet that a link takes: ours have 16 KiB. */
-  linkPacketBytesMax: 256 * 1024,
-  /** Milliseconds for a broker to close a connection that was said goodbye to. */
-  linkCloseMs: 1_000,
+  /** Bytes that a link takes of one MQTT packet: ours have 16 KiB, and come in chunks of 64 KiB. */
+  linkUnparsedBytesMax: 256 * 1024,
   /** Milliseconds until the first reconnect of an MQTT link; doubles, with jitter. */
   linkRetryFirstMs: 200,
   linkRetryMaxMs: 30_000,

@@ -1,18 +1,18 @@
-// One party's way to a broker: MQTT 3.1.1, clean session, QoS 0 (ADR 0006). Each connection is a
-// new session with a fresh password; the pauses between them grow and differ, since a fleet that
-// comes back all at once is a flood. What is published while the link is down is dropped and
-// counted: the cores ask again, as an acknowledgement of MQTT means nothing to them. With TLS, the
-// server's key is checked before the login token is even made.
+// One party's MQTT connection: MQTT 3.1.1, clean session, QoS 0 (ADR 0006). Each connection is a
+// new MQTT.js client with a fresh password; reconnecting is ours, since MQTT.js waits a fixed
+// time, and a fleet that comes back all at once is a flood. What is published while the link is
+// down is dropped and counted: the cores ask again, as an acknowledgement of MQTT means nothing to
+// them. With TLS, the server's key is checked before the login token is even made.
 
 import { type Socket, createConnection } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { MqttClient } from 'mqtt';
 import { EXIT, NakodoError, errorCode, errorMessage } from '../errors.ts';
 import { NO_PIN } from '../identity/token.ts';
 import { randomFraction } from '../random.ts';
 import { entropy } from './entropy.ts';
 import { IO_LIMITS } from './limits.ts';
 import { hostOf } from './loopback.ts';
-import { LoginRefused, MqttSession } from './mqtt-session.ts';
 import { PinMismatch, connectPinned, refusePlain } from './pinned-tls.ts';
 
 /** Why a connection ended or did not come about. */
@@ -67,13 +67,14 @@ export class MqttLink {
   readonly #address: BrokerAddress;
   /** TCP and TLS under way. */
   #opening: AbortController | undefined;
-  #session: MqttSession | undefined;
+  #client: MqttClient | undefined;
   #stream: Duplex | undefined;
   #wanted = true;
   #isUp = false;
   #upSinceMs = 0;
   #failures = 0;
   #retry: NodeJS.Timeout | undefined;
+  #unwritten = 0;
   #connections = 0;
   #dropped = 0;
 
@@ -101,9 +102,16 @@ export class MqttLink {
 
   /** Publishes at QoS 0; false (and counted) when the link is down or its queue is full. */
   publish(topic: string, bytes: Uint8Array): boolean {
-    if (this.#session?.publish(topic, bytes) === true) return true;
-    this.#dropped += 1;
-    return false;
+    const client = this.#client;
+    if (client === undefined || !this.#isUp || this.#unwritten >= IO_LIMITS.linkQueueMax) {
+      this.#dropped += 1;
+      return false;
+    }
+    this.#unwritten += 1;
+    client.publish(topic, Buffer.from(bytes), { qos: 0 }, () => {
+      if (this.#client === client) this.#unwritten -= 1;
+    });
+    return true;
   }
 
   /** Connects now if it waits to try again: whoever calls has learnt something new. */
@@ -121,10 +129,14 @@ export class MqttLink {
     this.#isUp = false;
     this.#opening?.abort();
     this.#opening = undefined;
-    const session = this.#session;
-    this.#session = undefined;
+    const client = this.#client;
+    const stream = this.#stream;
+    this.#client = undefined;
     this.#stream = undefined;
-    session?.close();
+    if (client === undefined || stream === undefined) return;
+    const patience = setTimeout(() => stream.destroy(), 1_000);
+    stream.once('close', () => clearTimeout(patience));
+    client.end(!client.connected);
   }
 
   /** Connects again after `down`, at once. */
@@ -184,32 +196,62 @@ export class MqttLink {
 
   /** MQTT on a stream that leads to the broker. `server`: the pin of its key. */
   #login(stream: Duplex, server: Uint8Array): void {
-    const { clientId, username, password, subscriptions, onMessage } = this.#options;
-    const session: MqttSession = new MqttSession(stream, {
-      clientId,
-      username,
-      password: password(server),
-      subscriptions,
-      keepAliveSeconds: IO_LIMITS.linkKeepAliveSeconds,
-      onUp: () => {
-        if (this.#session !== session) return;
-        this.#isUp = true;
-        this.#upSinceMs = performance.now();
-        this.#options.onUp();
-      },
-      onMessage: (topic, bytes) => {
-        if (this.#session === session) onMessage(topic, bytes);
-      },
-      onClosed: (error) => this.#onClosed(session, error && troubleOf(error)),
+    const client = new MqttClient(() => stream, {
+      protocolVersion: 4,
+      clean: true,
+      clientId: this.#options.clientId,
+      username: this.#options.username,
+      password: Buffer.from(this.#options.password(server)),
+      keepalive: IO_LIMITS.linkKeepAliveSeconds,
+      connectTimeout: IO_LIMITS.linkConnectMs,
+      reconnectPeriod: 0,
+      resubscribe: false,
+      queueQoSZero: false,
     });
-    this.#session = session;
+    this.#client = client;
     this.#stream = stream;
+    this.#unwritten = 0;
+    boundIncoming(client, stream);
+    let trouble: LinkTrouble | undefined;
+    client.on('connect', () => this.#onConnect(client));
+    client.on('message', (topic, bytes) => {
+      if (this.#client === client) this.#options.onMessage(topic, bytes);
+    });
+    client.on('error', (error) => {
+      const code = 'code' in error && typeof error.code === 'number' ? error.code : undefined;
+      const word = code === undefined ? errorCode(error) : 'not-let-in';
+      trouble ??= { refusedCode: code, code: word, message: errorMessage(error) };
+      stream.destroy();
+    });
+    stream.once('close', () => {
+      client.end(true);
+      this.#onClosed(client, trouble);
+    });
   }
 
-  #onClosed(session: MqttSession | undefined, trouble: LinkTrouble | undefined): void {
-    if (this.#session !== session || !this.#wanted) return;
+  #onConnect(client: MqttClient): void {
+    if (this.#client !== client) return;
+    const up = (): void => {
+      if (this.#client !== client) return;
+      this.#isUp = true;
+      this.#upSinceMs = performance.now();
+      this.#options.onUp();
+    };
+    if (this.#options.subscriptions.length === 0) {
+      up();
+      return;
+    }
+    client.subscribe([...this.#options.subscriptions], { qos: 0 }, (error, granted) => {
+      const refused = granted?.some((one) => one.qos === 128) === true;
+      if (error === null && !refused) up();
+      else if (this.#client === client) this.#stream?.destroy();
+    });
+  }
+
+  #onClosed(client: MqttClient | undefined, trouble: LinkTrouble | undefined): void {
+    if (this.#client !== client || !this.#wanted) return;
     const wasUp = this.#isUp;
-    this.#session = undefined;
+    this.#client = undefined;
     this.#stream = undefined;
     this.#isUp = false;
     // A link that held for a while starts over; one that is thrown out at once slows down.
@@ -228,10 +270,20 @@ export class MqttLink {
   }
 }
 
-function troubleOf(error: Error): LinkTrouble {
-  const refusedCode = error instanceof LoginRefused ? error.returnCode : undefined;
-  const code = refusedCode === undefined ? errorCode(error) : 'not-let-in';
-  return { refusedCode, code, message: errorMessage(error) };
+/**
+ * MQTT.js keeps what it is sent of a packet until it is whole, up to 256 MiB, and of QoS 2 until it
+ * is released. Our brokers do neither (ADR 0006): one that does is left.
+ */
+function boundIncoming(client: MqttClient, stream: Duplex): void {
+  let unparsed = 0;
+  stream.on('data', (chunk: Uint8Array) => {
+    unparsed += chunk.length;
+    if (unparsed > IO_LIMITS.linkUnparsedBytesMax) stream.destroy();
+  });
+  client.on('packetreceive', (packet) => {
+    unparsed = 0;
+    if (packet.cmd === 'publish' && packet.qos !== 0) stream.destroy();
+  });
 }
 
 /**

@@ -1,7 +1,7 @@
-// The CryptoSuite of production: node:crypto's synchronous primitives, our own AEAD and hash for
-// what is short. Private keys live in KeyObjects, off the JavaScript heap; AEAD keys lie on it. Raw
-// curve keys come in as JWK (RFC 8037): OpenSSL's DER decoder takes about ten times as long (0.36
-// ms against 0.03 ms for a private key, Node 20.20), dearer than the DH.
+// The CryptoSuite of production: node:crypto's synchronous primitives, and our own AEAD for what is
+// short. Private keys live in KeyObjects, off the JavaScript heap; AEAD keys lie on it. Raw curve
+// keys come in as JWK (RFC 8037): OpenSSL's DER decoder takes about ten times as long (0.36 ms
+// against 0.03 ms for a private key, Node 20.20), dearer than the DH.
 
 import {
   type KeyObject,
@@ -18,7 +18,6 @@ import {
 } from 'node:crypto';
 
 import { assert } from '../assert.ts';
-import { blake2s, hmacBlake2s } from '../blake2s.ts';
 import { aeadBySize } from './aead-by-size.ts';
 import { toBase64 } from './base64.ts';
 import {
@@ -35,8 +34,6 @@ import {
 const AEAD_NAME = 'chacha20-poly1305';
 const HASH_NAME = 'blake2s256';
 const AEAD_OPTIONS = { authTagLength: TAG_BYTES } as const;
-/** Bytes up to which our own hash is the faster one: Node makes an object for each. */
-const SHORT_BYTES = 192;
 /** Public keys of a kind kept imported: a manager's, and the terminals of the moment. */
 const KNOWN_KEYS_MAX = 1_024;
 
@@ -56,14 +53,8 @@ export const nodeSuite: CryptoSuite = {
   dhKey,
   signingKey,
   verify: verifyStrictly,
-  blake2s: (message) =>
-    message.length <= SHORT_BYTES
-      ? blake2s(message)
-      : view(createHash(HASH_NAME).update(message).digest()),
-  hmacBlake2s: (key, message) =>
-    message.length <= SHORT_BYTES
-      ? hmacBlake2s(key, message)
-      : view(createHmac(HASH_NAME, key).update(message).digest()),
+  blake2s: (message) => view(createHash(HASH_NAME).update(message).digest()),
+  hmacBlake2s: (key, message) => view(createHmac(HASH_NAME, key).update(message).digest()),
 };
 
 type Curve = 'X25519' | 'Ed25519';
