@@ -5,7 +5,7 @@
 import { CALM, type Options } from './options.ts';
 
 /** A world that can be asked for. */
-export interface Scenario {
+interface Scenario {
   readonly says: string;
   /** Undefined: drawn from the seed. */
   readonly options: Options | undefined;

@@ -33,11 +33,11 @@ import type { Happening } from './happenings.ts';
 import { type Host, Internet } from './network/internet.ts';
 import type { FaultName } from './happenings.ts';
 import { CALM, type Options } from './options.ts';
-import { makeIdentity } from './parties/identity.ts';
+import { type Identity, makeIdentity } from './parties/identity.ts';
 import { PartyClock } from './parties/party-clock.ts';
 import { VirtualBroker } from './parties/virtual-broker.ts';
 import { ENROL_URL, VirtualManager } from './parties/virtual-manager.ts';
-import { type Identity, VirtualTerminal, makeIdentity } from './parties/virtual-terminal.ts';
+import { VirtualTerminal } from './parties/virtual-terminal.ts';
 import { Permissions } from './permissions.ts';
 import { Places, channelFaults } from './places.ts';
 import { Violation } from './violation.ts';
@@ -74,7 +74,7 @@ export interface Watcher {
 }
 
 /** What a world is made with. */
-export interface WorldOptions {
+interface WorldOptions {
   readonly seed: number;
   readonly terminals: number;
   readonly options: Options;
@@ -112,7 +112,7 @@ export class World {
   /** Clones included, behind all others. */
   readonly terminals: VirtualTerminal[] = [];
   readonly watchers: Watcher[] = [];
-  /** Names of enrolled terminals that run a program of their own: nothing holds for what they say. */
+  /** Names of enrolled terminals that run a program of their own: they may say anything. */
   readonly hostile = new Set<string>();
   /** Addresses, as `host:port`, that a broker that was taken over has told as somebody's. */
   readonly lies = new Set<string>();

@@ -15,7 +15,8 @@ import { type Rng, randomBelow, randomBytes } from '../../protocol/random.ts';
 import { MS_PER_SECOND } from '../../protocol/time.ts';
 import type { Happening } from '../happenings.ts';
 import { type BusUser, managerSubscriptions } from '../parties/virtual-broker.ts';
-import { type Identity, type VirtualTerminal, makeIdentity } from '../parties/virtual-terminal.ts';
+import { type Identity, makeIdentity } from '../parties/identity.ts';
+import type { VirtualTerminal } from '../parties/virtual-terminal.ts';
 import { pick } from '../strikes.ts';
 import type { Watcher, World } from '../world.ts';
 import { type Deed, actAtRate } from './deeds.ts';
@@ -51,8 +52,7 @@ class Strangers implements Watcher {
   constructor(world: World) {
     this.#world = world;
     this.#own = makeIdentity(world, 'stranger' as Name);
-    world.broker.hearLogin = (login) =>
-      this.#used.hear({ ...login, boot: world.broker.restarts });
+    world.broker.hearLogin = (login) => this.#used.hear({ ...login, boot: world.broker.restarts });
     this.deeds = {
       'a used token': (rng) => this.#try(this.#used.recall(rng)),
       'a used token for somebody else': (rng) => {
@@ -67,7 +67,10 @@ class Strangers implements Watcher {
       'a token from long ago': (rng) => this.#oldToken(rng),
       'a token of nobody': (rng) => {
         const clientId = pick(rng, ['', '#', '+', 'x'.repeat(300), pick(rng, world.terminals).id]);
-        return this.#try({ clientId, password: randomBytes(rng, randomBelow(rng, JUNK_BYTES_MAX)) });
+        return this.#try({
+          clientId,
+          password: randomBytes(rng, randomBelow(rng, JUNK_BYTES_MAX)),
+        });
       },
       'a second manager': (rng) => this.#manager(rng),
     };
@@ -122,11 +125,7 @@ class Strangers implements Watcher {
   }
 
   /** Of the manager's key it is one that was good until two days ago. */
-  #membership(
-    _: Rng,
-    key: Identity['signingKey'],
-    identity: Identity = this.#own,
-  ): Uint8Array {
+  #membership(_: Rng, key: Identity['signingKey'], identity: Identity = this.#own): Uint8Array {
     const isOld = key === this.#world.manager.keys.signing;
     const issuedAt = this.#seconds - (isOld ? DAYS_AGO_SECONDS : 0);
     const expiresAt = issuedAt + LIMITS.membershipSeconds;

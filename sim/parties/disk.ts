@@ -32,7 +32,7 @@ export class Disk<V> {
     }
   }
 
-  /** What is there after a crash at `now`; `lostMicros`: confirmed writes this young are lost too. */
+  /** What is there after a crash; `lostMicros`: confirmed writes this young are lost too. */
   crash(now: Micros, lostMicros = 0): void {
     for (const entry of this.#journal) if (entry.at + lostMicros <= now) this.#keep(entry);
     this.#journal.length = 0;

@@ -1,6 +1,7 @@
 // The trigger broker in virtual time: its real core and its real rights, and around them what
 // Aedes and TCP do: connections that carry messages in order, one seat for each client ID, whoever
 // comes last has it. A connection delays; a faulty broker drops, repeats and holds back as well.
+// Over 400 lines: each step of a connection's life, one after the other.
 
 import {
   mayPublish,
@@ -91,7 +92,9 @@ export class VirtualBroker {
   #connections = new Set<BusConnection>();
   meddler: Meddler | undefined;
   /** Whoever hears what those have shown who were let in. */
-  hearLogin: ((login: { readonly clientId: string; readonly password: Uint8Array }) => void) | undefined;
+  hearLogin:
+    | ((login: { readonly clientId: string; readonly password: Uint8Array }) => void)
+    | undefined;
   restarts = 0;
 
   constructor(

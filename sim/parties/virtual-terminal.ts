@@ -1,16 +1,13 @@
 // One terminal in virtual time: the real core, and around it what its shell would be: the MQTT link
 // with its retries, UDP sockets on the simulated network, the disk that survives a crash, the
-// owner with the allow-list and an answer to every question. Over 300 lines: device/agent.ts and
+// owner with the allow-list and an answer to every question. Over 400 lines: device/agent.ts and
 // its shell in one piece, as nothing here waits for anything.
 
-import { NO_COUNTS } from '../../protocol/ends.ts';
 import type { Candidate } from '../../protocol/control/messages.ts';
 import { topic } from '../../protocol/control/topics.ts';
 import type { Path } from '../../protocol/core.ts';
-import type { CryptoSuite, DhKey, SigningKey } from '../../protocol/crypto.ts';
 import type { StreamId, Talk } from '../../protocol/data/connection-types.ts';
 import { type Due, notArmed } from '../../protocol/deadlines.ts';
-import { deviceIdOf } from '../../protocol/identity/device-id.ts';
 import {
   MEMBERSHIP_NONCE_BYTES,
   makeMembershipRequest,
@@ -25,53 +22,27 @@ import { MS_PER_SECOND, after, micros, ms } from '../../protocol/time.ts';
 import type {
   OwnerQuestion,
   SocketId,
-  StoredEnd,
   TerminalEvent,
   TerminalInput,
   TerminalOutput,
   TerminalStatus,
 } from '../../device/terminal-types.ts';
 import { Terminal } from '../../device/terminal.ts';
-import type { PublicKeys } from '../../protocol/control/messages.ts';
 import type { Host } from '../network/internet.ts';
 import type { World } from '../world.ts';
-import { Disk } from './disk.ts';
+import type { Identity } from './identity.ts';
 import type { PartyClock } from './party-clock.ts';
 import type { BusConnection, BusUser } from './virtual-broker.ts';
+import { TerminalDisk } from './terminal-disk.ts';
 import { ENROL_URL } from './virtual-manager.ts';
 
 const OUTPUTS_MAX = 100_000;
-/** A record of a beginning waits, every other one is written at once (ends-store.ts). */
-const BEGINNING_MS = 100;
-const WRITE_MS = 2;
-const LOST_MS = 500;
 const HTTP_MS = 5;
 const OWNER_MS = 80;
 const NOT_LET_IN = 5;
 const UNAVAILABLE = 3;
 const PROBES = [1_452, 1_472];
-const MEMBERSHIP = 'membership';
 const FORWARDED_SHARE = 0.5;
-
-/** Identity and keys of a terminal; a clone has the same. */
-export interface Identity {
-  readonly name: Name;
-  readonly id: DeviceId;
-  readonly keys: PublicKeys;
-  readonly signingKey: SigningKey;
-  readonly localKey: DhKey;
-  readonly suite: CryptoSuite;
-}
-
-/** Makes a terminal's keys. */
-export function makeIdentity(world: World, name: Name): Identity {
-  const rng = world.rng(`identity/${name}`);
-  const suite = world.suiteOf(name);
-  const signingKey = suite.signingKey(randomBytes(rng, 32));
-  const localKey = suite.dhKey(randomBytes(rng, 32));
-  const keys = { ed25519: signingKey.publicKey, x25519: localKey.publicKey };
-  return { name, id: deviceIdOf(suite, keys), keys, signingKey, localKey, suite };
-}
 
 /** Hears what the core tells, and may use the terminal at once. */
 export interface Application {
@@ -100,12 +71,9 @@ export class VirtualTerminal implements BusUser {
   isSuspended = false;
   readonly #world: World;
   readonly #rng: Rng;
-  readonly #faults: Rng;
   readonly #sockets = new Map<SocketId, Path>();
   readonly #bySocket = new Map<Path, SocketId>();
-  readonly #ends = new Disk<StoredEnd>();
-  readonly #pins = new Disk<DeviceId>();
-  readonly #files = new Disk<Uint8Array>();
+  readonly #disk: TerminalDisk;
   #membership: Uint8Array = new Uint8Array(0);
   #core: Terminal | undefined;
   #connection: BusConnection | undefined;
@@ -140,8 +108,9 @@ export class VirtualTerminal implements BusUser {
     // Two clones of one terminal are two machines: what one draws the other never does.
     const label = `terminal/${identity.name}${isClone ? `/clone${index}` : ''}`;
     this.#rng = world.rng(label);
-    this.#faults = world.rng(`${label}/faults`);
-    this.isForwarded = host.nats.length > 0 && randomFraction(this.#faults) < FORWARDED_SHARE;
+    const faults = world.rng(`${label}/faults`);
+    this.isForwarded = host.nats.length > 0 && randomFraction(faults) < FORWARDED_SHARE;
+    this.#disk = new TerminalDisk(world, faults);
     this.subscriptions = [topic('call', identity.id), topic('down', identity.id)];
     host.onDatagram = (to, from, bytes) => this.#onDatagram(to, from, bytes);
   }
@@ -178,7 +147,7 @@ export class VirtualTerminal implements BusUser {
 
   /** From now on its home holds this; before its first start. */
   enrol(membership: Uint8Array): void {
-    this.#files.put(this.#world.now, MEMBERSHIP, membership, this.#world.now);
+    this.#disk.membership(membership, true);
   }
 
   /** Its process begins: the disk is read, the link opened. */
@@ -190,7 +159,8 @@ export class VirtualTerminal implements BusUser {
     this.isBanned = false;
     this.#wantsLink = true;
     this.#failures = 0;
-    this.#readDisk();
+    const { membership, records, pins } = this.#disk.read();
+    this.#membership = membership ?? new Uint8Array(0);
     this.#core = new Terminal({
       id,
       name,
@@ -208,11 +178,6 @@ export class VirtualTerminal implements BusUser {
       }),
     });
     this.#world.happen({ kind: 'started', terminal: this });
-    const records = [...this.#ends.rows().values()];
-    const pins = [...this.#pins.rows()].map(([known, pinned]) => ({
-      name: known as Name,
-      id: pinned,
-    }));
     this.input({ kind: 'restore', records, pins });
     this.#connect();
   }
@@ -228,7 +193,7 @@ export class VirtualTerminal implements BusUser {
     this.#sockets.clear();
     this.#bySocket.clear();
     this.#drop();
-    this.#crashDisk();
+    this.#disk.crash();
     this.#world.arm(this.due, micros(Infinity));
     this.#world.happen({ kind: 'killed', terminal: this });
   }
@@ -417,7 +382,6 @@ export class VirtualTerminal implements BusUser {
 
   #perform(output: TerminalOutput): void {
     const world = this.#world;
-    const { now } = world;
     switch (output.kind) {
       case 'link':
         return this.#want(output.want === 'up');
@@ -437,18 +401,15 @@ export class VirtualTerminal implements BusUser {
         return this.#readList(output.ask);
       case 'store': {
         const { session, record } = output;
-        const isBeginning = record !== undefined && record.reason === undefined;
-        const delayMs = isBeginning ? BEGINNING_MS + WRITE_MS : WRITE_MS;
         world.happen({ kind: 'stored', terminal: this, session, record });
-        if (this.#strikes('disk.full')) return;
-        return this.#ends.put(now, session, record, after(now, ms(delayMs)));
+        return this.#disk.store(session, record);
       }
       case 'pin':
-        return this.#pins.put(now, output.name, output.id, after(now, ms(WRITE_MS)));
+        return this.#disk.pin(output.name, output.id);
       case 'membership':
         return this.#keepMembership(output.bytes, output.time, output.tookMs);
       case 'receipt':
-        return this.#files.put(now, 'receipt', output.bytes, after(now, ms(WRITE_MS)));
+        return this.#disk.receipt(output.bytes);
       case 'askOwner':
         return this.#askOwner(output.question);
       case 'forgetOwner':
@@ -477,7 +438,7 @@ export class VirtualTerminal implements BusUser {
   }
 
   #readList(ask: number): void {
-    const isReadable = !this.#strikes('list.torn');
+    const isReadable = !this.#disk.strikes('list.torn');
     this.#world.happen({ kind: 'listRead', terminal: this, isReadable });
     const list = isReadable ? this.#world.permissions.listOf(this.identity.name) : undefined;
     const at = { wallMs: this.clock.wall(this.#world.now), offsetMinutes: 540 };
@@ -496,37 +457,7 @@ export class VirtualTerminal implements BusUser {
     });
   }
 
-  // --- its disk ----------------------------------------------------------------------------------
-
-  #readDisk(): void {
-    const { now } = this.#world;
-    for (const disk of [this.#ends, this.#pins, this.#files]) disk.crash(now);
-    this.#membership = this.#files.rows().get(MEMBERSHIP) ?? new Uint8Array(0);
-  }
-
-  #crashDisk(): void {
-    const { now } = this.#world;
-    const lost = this.#strikes('disk.lost') ? ms(LOST_MS) : 0;
-    this.#ends.crash(now, lost);
-    this.#pins.crash(now, lost);
-    this.#files.crash(now);
-    if (!this.#strikes('disk.torn')) return;
-    // A record that cannot be read counts as a talk that was under way (ends-store.ts).
-    for (const session of this.#ends.rows().keys()) {
-      const record = { session: session as SessionId, reason: undefined, counts: NO_COUNTS };
-      this.#ends.damage(session, record);
-      return;
-    }
-  }
-
-  #strikes(fault: 'disk.full' | 'disk.lost' | 'disk.torn' | 'list.torn'): boolean {
-    const chance = this.#world.options[fault];
-    if (chance === 0 || randomFraction(this.#faults) >= chance) return false;
-    this.#world.fired(fault);
-    return true;
-  }
-
-  // --- its MQTT link (device/shell/server-link.ts, protocol/io/mqtt-link.ts) ----------------------
+  // --- its MQTT link (device/shell/server-link.ts, protocol/io/mqtt-link.ts) ---
 
   password(): Uint8Array {
     return makeToken(this.identity.signingKey, {
@@ -655,7 +586,7 @@ export class VirtualTerminal implements BusUser {
     const managerKey = this.#world.manager.keys.signing.publicKey;
     if (openMembership(this.identity.suite, managerKey, bytes)?.device !== this.id) return;
     this.#membership = bytes;
-    this.#files.put(now, MEMBERSHIP, bytes, after(now, ms(WRITE_MS)));
+    this.#disk.membership(bytes);
   }
 }
 
