@@ -15,6 +15,7 @@ import {
   purity,
   sizes,
   sleeping,
+  worldPurity,
 } from './house/rules.ts';
 import { type Source, readSources, repositoryRoot, sourceOf } from './house/sources.ts';
 
@@ -22,6 +23,7 @@ const sources = readSources(repositoryRoot());
 
 const RULES: Readonly<Record<string, (sources: readonly Source[]) => string[]>> = {
   'cores are pure': purity,
+  'worlds are decided by their seed': worldPurity,
   'imports flow one way': importDirection,
   'no import cycles': cycles,
   'files and lines keep their size': sizes,
@@ -47,6 +49,10 @@ t.test('each rule complains about a file that breaks it', async (t) => {
   const long = Array.from({ length: 80 }, (_, at) => `  counter += ${at};`).join('\n');
   const bad: readonly (readonly [keyof typeof RULES, string, string])[] = [
     ['cores are pure', 'device/x.ts', 'export const x = Date.now();'],
+    ['worlds are decided by their seed', 'sim/x.ts', 'const now = performance.now();'],
+    ['worlds are decided by their seed', 'sim/parties/x.ts', 'const x = Math.random();'],
+    ['worlds are decided by their seed', 'sim/x.ts', 'const f = async () => 1;'],
+    ['worlds are decided by their seed', 'sim/x.ts', "import { planOf } from './runner/plan.ts';"],
     ['cores are pure', 'device/x.ts', "import { readFileSync } from 'node:fs';"],
     ['cores are pure', 'broker/x.ts', 'const f = async () => 1;'],
     ['cores are pure', 'device/x.ts', 'const f = (now = Date.now()) => now;'],

@@ -59,17 +59,36 @@ const PURE_PACKAGES = /^(cbor-x|@noble\/(ciphers|hashes)(\/.*)?|smol-toml|valibo
 export function purity(sources: readonly Source[]): string[] {
   return sources
     .filter((source) => source.kind === 'core')
+    .flatMap((source) => impurities(source, 'a core'));
+}
+
+/** Parts of the simulator that live in real time, or start processes. */
+const REAL_TIME = /^sim\/(runner|fleet|sabotage)\//;
+
+/** Worlds in virtual time are decided by their seed alone: as pure as cores, but for Buffer. */
+export function worldPurity(sources: readonly Source[]): string[] {
+  return sources
+    .filter(({ path, kind }) => path.startsWith('sim/') && kind !== 'test' && !REAL_TIME.test(path))
     .flatMap((source) => [
+      ...impurities(source, 'a world').filter((text) => !text.includes(' uses Buffer')),
       ...source.imports
-        .filter(({ target, specifier }) => target === undefined && !PURE_PACKAGES.test(specifier))
-        .map(({ specifier }) => `${source.path}: a core imports ${specifier}`),
-      ...Object.entries(IMPURE).flatMap(([word, instead]) =>
-        used(word).test(source.code) ? [`${source.path}: a core uses ${word}; ${instead}`] : [],
-      ),
-      ...HIDDEN.flatMap(([pattern, what]) =>
-        pattern.test(source.code) ? [`${source.path}: a core ${what}`] : [],
-      ),
+        .filter(({ target }) => target !== undefined && REAL_TIME.test(target))
+        .map(({ specifier }) => `${source.path}: a world imports ${specifier}`),
     ]);
+}
+
+function impurities(source: Source, who: string): string[] {
+  return [
+    ...source.imports
+      .filter(({ target, specifier }) => target === undefined && !PURE_PACKAGES.test(specifier))
+      .map(({ specifier }) => `${source.path}: ${who} imports ${specifier}`),
+    ...Object.entries(IMPURE).flatMap(([word, instead]) =>
+      used(word).test(source.code) ? [`${source.path}: ${who} uses ${word}; ${instead}`] : [],
+    ),
+    ...HIDDEN.flatMap(([pattern, what]) =>
+      pattern.test(source.code) ? [`${source.path}: ${who} ${what}`] : [],
+    ),
+  ];
 }
 
 /** The word itself, not a property, a key or a part of another name; a choice's arm is no key. */
