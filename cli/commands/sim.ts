@@ -1,4 +1,4 @@
-// `nakodo sim`: the simulator. One seed with its story, or many with a verdict; a seed that fails is
+// `nakodo sim`: the simulator. One seed with its story, or many with a verdict; one that fails is
 // shrunk and shown with its last lines and the command that runs it again. What cannot be meant is
 // said before anything starts.
 
@@ -52,9 +52,9 @@ export function declareSim(program: Command): void {
     usage: 'sim',
     summary: 'Simulate fleets in virtual time: the same programs, a seed decides everything.',
     details: [
-      'Terminals, broker, session manager, NATs, disks and clocks live in one process; first faults',
-      'strike, then everything must come right by itself. Invariants are checked after every event.',
-      'The same seed gives the same world. Without --seed and --seeds it shows seed 1 with its story.',
+      'Terminals, broker, session manager, NATs, disks, clocks live in one process; faults strike,',
+      'then everything must come right by itself. Invariants are checked after every event. The',
+      'same seed gives the same world. Without --seed and --seeds: seed 1 with its story.',
       'docs/simulator.md explains traces, faults, invariants and what --json prints.',
       '',
       'Scenarios:',

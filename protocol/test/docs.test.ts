@@ -18,6 +18,7 @@ const PAGES = [
   'docs/congestion.md',
   'docs/fleet.md',
   'docs/threat-model.md',
+  'docs/simulator.md',
   'SECURITY.md',
 ];
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');

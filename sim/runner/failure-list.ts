@@ -1,4 +1,4 @@
-// The list of failing seeds: a text file that people keep beside a long run. Each line has the seed,
+// The list of failing seeds: a text file that people keep beside a long run. A line has the seed,
 // the invariant, what it says and the command that runs it again; who finds the cause writes it
 // behind, and moves the seed to sim/known-seeds.ts when it is mended.
 

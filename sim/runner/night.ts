@@ -18,7 +18,7 @@ const tallies = v.record(v.string(), v.strictObject({ worlds: whole, times: whol
 const nightFile = v.pipe(
   v.strictObject({
     version: v.literal(1),
-    /** What was asked for beside the seeds, as in a command line: another run does not go on here. */
+    /** What was asked for beside the seeds, as in a command line. */
     wanted: v.string(),
     from: whole,
     /** Every seed from `from` up to this one is counted. */

@@ -1,5 +1,5 @@
-// From a seed and what was asked for on the command line to the plan of a world. Everything is drawn
-// in one order, whatever was asked for, so that this never shifts what the seed says of the rest.
+// From a seed and what was asked for on the command line to the plan of a world. All is drawn in
+// one order, whatever was asked for, so that this never shifts what the seed says of the rest.
 
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { randomBelow, seededRng } from '../../protocol/random.ts';

@@ -141,15 +141,18 @@ const byCount = (
 
 function failureTable({ failures, invariants, failed }: Totals): string[] {
   if (failed === 0) return [];
-  const head = `${'invariant'.padEnd(INVARIANT_COLUMNS)} ${'failed'.padStart(COUNT_COLUMNS)}  seeds`;
+  const cells = (name: string, count: string): string =>
+    `${name.padEnd(INVARIANT_COLUMNS)} ${count.padStart(COUNT_COLUMNS)}`;
   const rows = byCount(invariants).flatMap(([invariant, count]) => {
     const its = failures.filter((failure) => failure.invariant === invariant);
     const seeds = its.slice(0, SEEDS_SHOWN).map(({ seed }) => seed);
     const more = count > seeds.length ? ', …' : '';
-    const cells = `${invariant.padEnd(INVARIANT_COLUMNS)} ${String(count).padStart(COUNT_COLUMNS)}`;
-    return [`${cells}  ${seeds.join(', ')}${more}`, `${' '.repeat(4)}${its[0]?.says ?? ''}`];
+    return [
+      `${cells(invariant, String(count))}  ${seeds.join(', ')}${more}`,
+      `${' '.repeat(4)}${its[0]?.says ?? ''}`,
+    ];
   });
-  return [head, ...rows, ''];
+  return [`${cells('invariant', 'failed')}  seeds`, ...rows, ''];
 }
 
 function table(title: string, rows: Readonly<Record<string, Tally>>, worlds: number): string[] {

@@ -1,5 +1,5 @@
-// A failing seed made small: one option after the other is switched off, then terminals and time are
-// taken away, as long as the same invariant still fails. What remains is what it takes.
+// A failing seed made small: one option after the other is switched off, then terminals and time
+// are taken away, as long as the same invariant still fails. What remains is what it takes.
 
 import { type OptionName, type Options, optionsOn } from '../options.ts';
 import type { SeedResult } from '../seed-run.ts';
@@ -11,15 +11,15 @@ const SECONDS_MIN = 2;
 /** Most worlds that are tried. */
 const RUNS_MAX = 200;
 
-/** What is left of a failing world: `only` and `set` name every option that is on, with its value. */
-export interface Shrunk {
+/** What is left of a failing world: `only` and `set` name every option that is on. */
+interface Shrunk {
   readonly wanted: Wanted;
   readonly runs: number;
   readonly result: SeedResult;
 }
 
 /** Runs a world of the seed; undefined: no more of them. */
-export type Attempt = (wanted: Wanted) => Promise<SeedResult | undefined>;
+type Attempt = (wanted: Wanted) => Promise<SeedResult | undefined>;
 
 /** Shrinks a world that fails; `result` is what it gave. */
 export async function shrink(

@@ -1,4 +1,5 @@
-// What survives a crash, on a good disk and on a bad one.
+// What survives a crash, on a good disk and on a bad one: what had been confirmed, and nothing that
+// was still on its way.
 
 import fc from 'fast-check';
 import t from 'tap';

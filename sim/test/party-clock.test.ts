@@ -1,4 +1,5 @@
-// The clocks of one machine: what they show, when they show it, and what a night's sleep does.
+// The clocks of one machine: what they show, when they show it, and what a night of sleep does to
+// them.
 
 import fc from 'fast-check';
 import t from 'tap';

@@ -1,4 +1,5 @@
-// Options of a world, what is asked for, and the command that asks for it again.
+// Options of a world, what is asked for, and the command that asks for it again: the same world
+// comes of it.
 
 import { Command } from 'commander';
 import fc from 'fast-check';

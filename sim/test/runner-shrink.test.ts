@@ -1,4 +1,5 @@
-// A failing world is made small. What fails here is an invariant of our own, put into real worlds.
+// A failing world is made small. What fails here is an invariant of our own, put into real worlds,
+// so that there is a failure whatever is mended.
 
 import t from 'tap';
 import { OPTION_NAMES } from '../options.ts';

@@ -1,4 +1,5 @@
-// A world as text: one aligned line for each change of state.
+// A world as text: one aligned line for each change of state, in order of time, and nobody who
+// watches changes what happens.
 
 import t from 'tap';
 import { planOf } from '../runner/plan.ts';

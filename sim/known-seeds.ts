@@ -1,0 +1,74 @@
+// Seeds that failed, and were mended: each a world that shows a bug which was there, small, with
+// every option that it takes (what is not named is off, so that new options change none of them).
+// `make test` runs them all. Who mends a bug that a seed has shown adds it here, and the bug itself
+// to sim/sabotage/.
+
+import type { Options } from './options.ts';
+
+/** A world in which something was wrong once. */
+export interface KnownSeed {
+  readonly seed: number;
+  readonly terminals: number;
+  readonly seconds: number;
+  readonly suite: 'fast' | 'real';
+  /** All that are on. */
+  readonly set: Partial<Options>;
+  /** Which invariant failed. */
+  readonly invariant: string;
+  /** What was wrong, and where, in one line. */
+  readonly cause: string;
+}
+
+/** All of them, the newest last. */
+export const KNOWN_SEEDS: readonly KnownSeed[] = [
+  {
+    seed: 111,
+    terminals: 4,
+    seconds: 40,
+    suite: 'fast',
+    set: {
+      'udp.hole': 4.79,
+      'mqtt.jitter': 1.08,
+      'mqtt.drop': 0.2,
+      'mqtt.reorder': 0.00162,
+      'clock.drift': 266,
+      'clock.late': 213,
+      'operator.end': 20,
+      'operator.revoke': 1.5,
+      'terminal.polling': 0.169,
+      'hostile.frames': 0.0608,
+      'hostile.collusion': 11.2,
+    },
+    invariant: 'consent',
+    cause: 'introductions.ts repeated a kept address notice although the callee was revoked',
+  },
+  {
+    seed: 41,
+    terminals: 7,
+    seconds: 40,
+    suite: 'fast',
+    set: { 'udp.loss': 0.35, 'udp.corrupt': 0.1, 'hostile.greed': 0.285 },
+    invariant: 'amplification',
+    cause: 'connection-handshake.ts took a handshake whose receiver index had a flipped bit',
+  },
+  {
+    seed: 21,
+    terminals: 4,
+    seconds: 40,
+    suite: 'fast',
+    set: { 'udp.delay': 706, 'work.calls': 13.4, 'work.datagrams': 0.8 },
+    invariant: 'recovery',
+    cause:
+      'packet-builder.ts put further messages into a packet that was let out for the first one',
+  },
+  {
+    seed: 69,
+    terminals: 5,
+    seconds: 20,
+    suite: 'fast',
+    set: { 'work.extend': 1, 'work.quota': 0.8 },
+    invariant: 'counts',
+    cause:
+      'extension.ts told its owner of terms that the talk no longer took: its quota had ended it',
+  },
+];
