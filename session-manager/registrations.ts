@@ -58,6 +58,9 @@ export class Registrations {
     if (verdict === 'returned') this.#alarm(now, device);
     device.registered = this.#context.wall.at(now);
     device.pollSeconds = message.pollSeconds;
+    // What the broker handed over while it was leaving for its sleep reached nobody: it hears it now,
+    // before the answer that lets it sleep again. A question that it knows has the same answer.
+    if (!isNew && message.pollSeconds !== undefined) this.#onChannel(now, device);
     this.#context.sendDown(device.id, {
       kind: 'registered',
       request,

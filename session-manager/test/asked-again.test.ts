@@ -46,6 +46,32 @@ t.test('S2002: what is open is told again in a new channel, once answered no mor
   t.equal(world.of('trigger').length, 2, 'a reconnect in the same channel is no new one');
 });
 
+t.test(
+  'claim 17: a terminal that polls is asked again at each poll until it answers',
+  async (t) => {
+    const { world, one, three } = pair();
+    const pollSeconds = 300;
+    world.join(three, { pollSeconds });
+    world.connect(one, three.name, { waitMs: 8_000 });
+    // Handed over while it was leaving for its sleep: nobody heard it.
+    const { request } = world.asked(three, 'ask');
+    world.advance(3_000);
+    world.up(three, world.registerMessage(three, { pollSeconds }));
+    t.equal(world.of('trigger').length, 2);
+    const again = world.of('trigger').at(-1);
+    t.equal(again?.message.deadlineMs, 5_000, 'for what is left');
+    t.equal(world.asked(three, 'ask').request, request, 'the same question');
+    const order = world.sent.map(({ message }) => message.kind);
+    t.ok(
+      order.lastIndexOf('trigger') < order.lastIndexOf('registered'),
+      'before the word that lets it sleep again',
+    );
+    world.answerList(three, request, [allow(one.name)]);
+    world.up(three, world.registerMessage(three, { pollSeconds }));
+    t.equal(world.of('trigger').length, 2, 'once answered no more');
+  },
+);
+
 t.test('S6005: an end request reaches a terminal that was restarted meanwhile', async (t) => {
   const { world, one, three } = pair();
   const { session } = world.introduce(one, three);
