@@ -76,15 +76,12 @@ const AS_BYTES = 1;
 const AS_TEXT = 2;
 
 function wordOf(bytes: ArrayLike<number>, at: number): number {
-  return (
-    ((bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3]) >>> 0
-  );
+  return ((bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3]) >>> 0;
 }
 
 function hasPort({ ports }: Place, bytes: Uint8Array, from: number): boolean {
   const end = Math.min(bytes.length - 2, from + PORT_WITHIN_BYTES);
-  for (let at = from; at <= end; at++)
-    if (ports.has((bytes[at] << 8) | bytes[at + 1])) return true;
+  for (let at = from; at <= end; at++) if (ports.has((bytes[at] << 8) | bytes[at + 1])) return true;
   return false;
 }
 
