@@ -60,7 +60,11 @@ export function beginCrew(world: World, crew: readonly RogueTerminal[]): readonl
   return [words, new Greed(world)];
 }
 
-function programOf(world: World, rogue: RogueTerminal, words: RogueWords): RogueTerminal['program'] {
+function programOf(
+  world: World,
+  rogue: RogueTerminal,
+  words: RogueWords,
+): RogueTerminal['program'] {
   const rng = world.rng(`frames/${rogue.name}`);
   return {
     rewrite: (message) => (world.isFaulty ? words.rewrite(rogue, message) : undefined),

@@ -69,13 +69,15 @@ class Forwarder implements Watcher {
     const lure = { near, far, nearOutside, socket: this.#host.bind(), until };
     this.#lures.set(near, lure);
     this.#bySocket.set(lure.socket, lure);
-    if (isOnlyWay) for (const other of world.terminals) this.#stop(terminal.host, other.host, until);
+    if (isOnlyWay)
+      for (const other of world.terminals) this.#stop(terminal.host, other.host, until);
     world.schedule(until, () => this.#letGo(lure));
     return true;
   }
 
   onHappening(happening: Happening): void {
-    if (this.#lures.size === 0 || happening.kind !== 'datagramSent' || !this.#world.isFaulty) return;
+    if (this.#lures.size === 0 || happening.kind !== 'datagramSent' || !this.#world.isFaulty)
+      return;
     const { socket, peer, bytes } = happening;
     const lure = this.#lures.get(socket);
     const isOurs = lure !== undefined && peer.host === lure.far.host && peer.port === lure.far.port;

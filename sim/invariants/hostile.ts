@@ -47,7 +47,10 @@ export class Hostile implements Watcher {
     if (!this.#world.hostile.has(peer.name)) return;
     const { permissions } = this.#world;
     if (!permissions.permits(terminal.name, peer.name, service))
-      this.#world.violate('hostile', `${terminal.name} lets ${peer.name} in, whom it does not name`);
+      this.#world.violate(
+        'hostile',
+        `${terminal.name} lets ${peer.name} in, whom it does not name`,
+      );
     this.#world.mark('hostile: let in by a list');
   }
 

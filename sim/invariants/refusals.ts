@@ -63,7 +63,7 @@ export class Refusals implements Watcher, WordHearer {
   /** What rogues call by each request. */
   readonly #ofRogues = new KeptMap<RequestId, string>(KEPT);
   readonly #friends = new Set<string>();
-  /** New channels of each terminal, and new links of the manager. */
+  /** New channels of each terminal, polls of those that sleep, new links of the manager. */
   readonly #reasons = new Map<string, { times: number; last: Micros }>();
   /** Calls that a terminal was handed in this boot of the broker, and until when. */
   #handed = new KeptMap<string, number>(KEPT);
@@ -90,7 +90,9 @@ export class Refusals implements Watcher, WordHearer {
         this.#handed = new KeptMap(KEPT);
         return;
       case 'loggedIn':
+        // Whoever sleeps between polls is asked again at each what it has not answered.
         if (happening.party === 'manager') this.#onReason(MANAGER);
+        else if (happening.party.pollSeconds !== undefined) this.#onReason(happening.party.id);
         return;
       case 'logged': {
         const { entry } = happening;
