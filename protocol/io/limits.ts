@@ -23,8 +23,8 @@ export const IO_LIMITS = {
   localRequestMs: 5_000,
   /** Bytes of a Unix socket's path: Linux takes 107, macOS 103; one bound for both. */
   socketPathBytesMax: 100,
-  /** Messages of one MQTT link that the server has not acknowledged; beyond it they are dropped. */
-  linkQueueMax: 1_024,
+  /** Bytes of one MQTT link that the kernel has not taken; beyond it messages are dropped. */
+  linkQueueBytesMax: 1024 * 1024,
   /** Bytes that a link takes of one MQTT packet: ours have 16 KiB, and come in chunks of 64 KiB. */
   linkUnparsedBytesMax: 256 * 1024,
   /** Milliseconds until the first reconnect of an MQTT link; doubles, with jitter. */

@@ -28,6 +28,7 @@ interface LinkTrouble {
 
 /** CONNACK (MQTT 3.1.1 §3.2.2.3): the broker waits for its revocation list; soon it has one. */
 const SERVER_UNAVAILABLE = 3;
+const AT_MOST_ONCE = { qos: 0 } as const;
 const MQTT_PORT = 1_883;
 const MQTTS_PORT = 8_883;
 
@@ -74,7 +75,6 @@ export class MqttLink {
   #upSinceMs = 0;
   #failures = 0;
   #retry: NodeJS.Timeout | undefined;
-  #unwritten = 0;
   #connections = 0;
   #dropped = 0;
 
@@ -100,17 +100,19 @@ export class MqttLink {
     return address?.startsWith('::ffff:') === true ? address.slice('::ffff:'.length) : address;
   }
 
-  /** Publishes at QoS 0; false (and counted) when the link is down or its queue is full. */
+  /**
+   * Publishes at QoS 0; false (and counted) when the link is down or too much waits to be written.
+   * `bytes`: the link's.
+   */
   publish(topic: string, bytes: Uint8Array): boolean {
-    const client = this.#client;
-    if (client === undefined || !this.#isUp || this.#unwritten >= IO_LIMITS.linkQueueMax) {
+    const unwritten = this.#stream?.writableLength ?? 0;
+    if (this.#client === undefined || !this.#isUp || unwritten >= IO_LIMITS.linkQueueBytesMax) {
       this.#dropped += 1;
       return false;
     }
-    this.#unwritten += 1;
-    client.publish(topic, Buffer.from(bytes), { qos: 0 }, () => {
-      if (this.#client === client) this.#unwritten -= 1;
-    });
+    const payload = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    // No callback: for each one MQTT.js would listen for `drain` while the stream is full.
+    this.#client.publish(topic, payload, AT_MOST_ONCE);
     return true;
   }
 
@@ -207,10 +209,11 @@ export class MqttLink {
       reconnectPeriod: 0,
       resubscribe: false,
       queueQoSZero: false,
+      // A ping a minute is cheaper than a timer moved at each message.
+      reschedulePings: false,
     });
     this.#client = client;
     this.#stream = stream;
-    this.#unwritten = 0;
     boundIncoming(client, stream);
     let trouble: LinkTrouble | undefined;
     client.on('connect', () => this.#onConnect(client));

@@ -5,6 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { type Server, type Socket, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { duplexPair } from 'node:stream';
 import { createServer as createTlsServer } from 'node:tls';
 import { Aedes } from 'aedes';
 import t, { type Test } from 'tap';
@@ -270,6 +271,34 @@ t.test("what is no broker's URL is said at once", async (t) => {
     port: 1_883,
     isTls: false,
   });
+});
+
+t.test('messages that wait for a broker add no listener each, and are bounded', async (t) => {
+  const [ours, theirs] = duplexPair();
+  t.teardown(() => ours.destroy());
+  ours.once('close', () => theirs.destroy());
+  const heard = new Heard();
+  const opened = link(t, { url: 'mqtt://127.0.0.1:1' }, heard, { connect: () => ours });
+  let said = Buffer.alloc(0);
+  let isGreeted = false;
+  theirs.on('data', (chunk: Buffer) => {
+    said = Buffer.concat([said, chunk]);
+    // CONNECT and SUBSCRIBE are shorter than 128 bytes, and come in pieces.
+    const end = said.length < 2 ? Number.POSITIVE_INFINITY : 2 + said[1];
+    if (said.length >= end && !isGreeted) {
+      isGreeted = true;
+      theirs.write(Buffer.of(0x20, 2, 0, 0));
+    }
+    if (said.length < end + 4) return;
+    theirs.pause();
+    theirs.write(Buffer.of(0x90, 4, said[end + 2], said[end + 3], 0, 0));
+  });
+  await heard.until('up');
+  let taken = 0;
+  while (taken < 4_096 && opened.publish('down/a', new Uint8Array(1_000))) taken += 1;
+  t.ok(taken > 500 && taken < 4_096, `${taken} taken`);
+  t.ok(ours.listenerCount('drain') < 10, `${ours.listenerCount('drain')} listeners`);
+  t.equal(opened.counts.dropped, 1);
 });
 
 /** A broker in an attacker's hands: lets anybody in, then says `what`, over and over. */
