@@ -7,12 +7,12 @@ import {
   type KeyObject,
   createCipheriv,
   createDecipheriv,
-  createHash,
   createHmac,
   createPrivateKey,
   createPublicKey,
   createSecretKey,
   diffieHellman,
+  hash,
   sign,
   verify,
 } from 'node:crypto';
@@ -53,7 +53,7 @@ export const nodeSuite: CryptoSuite = {
   dhKey,
   signingKey,
   verify: verifyStrictly,
-  blake2s: (message) => view(createHash(HASH_NAME).update(message).digest()),
+  blake2s: (message) => view(hash(HASH_NAME, message, 'buffer')),
   hmacBlake2s: (key, message) => view(createHmac(HASH_NAME, key).update(message).digest()),
 };
 
