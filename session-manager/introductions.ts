@@ -58,6 +58,8 @@ interface Introduction {
   why: Why;
   state: State;
   answer: Answer | undefined;
+  /** When the broker says that it handed the question over; only ever a reason to ask again. */
+  handedAt: Micros | undefined;
 }
 
 interface Parties {
@@ -143,6 +145,7 @@ export class Introductions {
       why: typeof found === 'string' ? found : 'away',
       state: 'waiting',
       answer: undefined,
+      handedAt: undefined,
     };
     this.#underWay.set(key, introduction);
     this.#perCaller.set(from, mine + 1);
@@ -221,6 +224,27 @@ export class Introductions {
       const { parties } = introduction;
       const trigger = randomRequestId(this.#context.options.rng);
       if (parties !== undefined) this.#trigger(now, introduction, parties, trigger);
+    }
+  }
+
+  /** The broker handed a question over (S2002). */
+  onHanded(now: Micros, trigger: RequestId): void {
+    const introduction = this.#byAsk.get(trigger);
+    if (introduction !== undefined) introduction.handedAt = now;
+  }
+
+  /**
+   * A terminal that polls is there again [53, claim 17]: what was handed over while it was leaving
+   * for its sleep reached nobody, and is put again. What was handed over just now is on its way.
+   */
+  onPoll(now: Micros, device: DeviceId): void {
+    const before = now - ms(LIMITS.retryFirstMs);
+    for (const introduction of this.#budgets.open(device)) {
+      const { parties, handedAt = now } = introduction;
+      if (parties === undefined || handedAt > before) continue;
+      introduction.handedAt = now;
+      const trigger = randomRequestId(this.#context.options.rng);
+      this.#trigger(now, introduction, parties, trigger);
     }
   }
 

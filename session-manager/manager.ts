@@ -55,12 +55,10 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     this.#revocations = new Revocations(this.#context);
     this.#serverKeys = new ServerKeyStatements(this.#context);
     this.#names = new Names(this.#context, this.#revocations, this.#serverKeys);
-    this.#registrations = new Registrations(
-      this.#context,
-      this.#names,
-      this.#serverKeys,
-      (now, device) => this.#onChannel(now, device.id),
-    );
+    this.#registrations = new Registrations(this.#context, this.#names, this.#serverKeys, {
+      onChannel: (now, device) => this.#onChannel(now, device.id),
+      onPoll: (now, device) => this.#introductions.onPoll(now, device.id),
+    });
     this.#sessions = new Sessions(this.#context, (device) => this.#revocations.has(device));
     this.#revoking = new Revoking(
       this.#context,
@@ -89,7 +87,7 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
       case 'addressAnswer':
         return this.#onAddressAnswer(now, input.bytes);
       case 'triggerState':
-        return this.#onTriggerState(input.bytes);
+        return this.#onTriggerState(now, input.bytes);
       case 'persisted':
         return this.#context.ledger.onPersisted(now, input.batch);
       case 'persistFailed':
@@ -235,14 +233,14 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     else this.#context.counts.malformed += 1;
   }
 
-  /**
-   * Where a trigger stands (S2002): for the figures only; every trigger has its own deadline here.
-   */
-  #onTriggerState(bytes: Uint8Array): void {
+  /** Where a trigger stands (S2002); every trigger has its own deadline here. */
+  #onTriggerState(now: Micros, bytes: Uint8Array): void {
     const message = decodeMessage(bytes);
     if (message?.kind !== 'triggerState') this.#context.counts.malformed += 1;
-    else if (message.state === 'handed') this.#context.counts.triggersHanded += 1;
-    else if (message.state === 'expired') this.#context.counts.triggersExpired += 1;
+    else if (message.state === 'handed') {
+      this.#context.counts.triggersHanded += 1;
+      this.#introductions.onHanded(now, message.request);
+    } else if (message.state === 'expired') this.#context.counts.triggersExpired += 1;
     else this.#context.counts.triggersWaiting += 1;
   }
 

@@ -14,24 +14,26 @@ import type { ServerKeyStatements } from './server-keys.ts';
 
 type Refused = MessageOf<'refusal'>['code'];
 
+/** Who hears that a terminal is there. */
+interface Hearers {
+  /** It has a new channel; what is open for it has to be told again. */
+  readonly onChannel: (now: Micros, device: Device) => void;
+  /** One that polls is awake again, in the channel that it had. */
+  readonly onPoll: (now: Micros, device: Device) => void;
+}
+
 /** Registers terminals. */
 export class Registrations {
   readonly #context: Context;
   readonly #names: Names;
   readonly #serverKeys: ServerKeyStatements;
-  readonly #onChannel: (now: Micros, device: Device) => void;
+  readonly #hearers: Hearers;
 
-  /** `onChannel`: a terminal has a new channel; what is open for it has to be told again. */
-  constructor(
-    context: Context,
-    names: Names,
-    serverKeys: ServerKeyStatements,
-    onChannel: (now: Micros, device: Device) => void,
-  ) {
+  constructor(context: Context, names: Names, serverKeys: ServerKeyStatements, hearers: Hearers) {
     this.#context = context;
     this.#names = names;
     this.#serverKeys = serverKeys;
-    this.#onChannel = onChannel;
+    this.#hearers = hearers;
   }
 
   /**
@@ -58,9 +60,8 @@ export class Registrations {
     if (verdict === 'returned') this.#alarm(now, device);
     device.registered = this.#context.wall.at(now);
     device.pollSeconds = message.pollSeconds;
-    // What the broker handed over while it was leaving for its sleep reached nobody: it hears it now,
-    // before the answer that lets it sleep again. A question that it knows has the same answer.
-    if (!isNew && message.pollSeconds !== undefined) this.#onChannel(now, device);
+    // Before the answer that lets it sleep again. A question that it knows has the same answer.
+    if (!isNew && message.pollSeconds !== undefined) this.#hearers.onPoll(now, device);
     this.#context.sendDown(device.id, {
       kind: 'registered',
       request,
@@ -69,7 +70,7 @@ export class Registrations {
       time: Math.max(0, this.#context.wall.at(now)),
       serverKeys: this.#serverKeys.statement,
     });
-    if (isNew) this.#onChannel(now, device);
+    if (isNew) this.#hearers.onChannel(now, device);
   }
 
   /**

@@ -3,6 +3,7 @@
 // again, and nothing is lost or said twice.
 
 import t from 'tap';
+import { encodeMessage } from '../../protocol/control/codec.ts';
 import { decodeMessage } from '../../protocol/control/codec.ts';
 import type { Name } from '../../protocol/ids.ts';
 import { pair, told } from './pair.ts';
@@ -55,7 +56,12 @@ t.test(
     world.connect(one, three.name, { waitMs: 8_000 });
     // Handed over while it was leaving for its sleep: nobody heard it.
     const { request } = world.asked(three, 'ask');
-    world.advance(3_000);
+    const bytes = encodeMessage({ kind: 'triggerState', request, state: 'handed' });
+    world.input({ kind: 'triggerState', bytes });
+    world.advance(500);
+    world.up(three, world.registerMessage(three, { pollSeconds }));
+    t.equal(world.of('trigger').length, 1, 'what was handed over just now is on its way');
+    world.advance(2_500);
     world.up(three, world.registerMessage(three, { pollSeconds }));
     t.equal(world.of('trigger').length, 2);
     const again = world.of('trigger').at(-1);
