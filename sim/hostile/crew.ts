@@ -9,6 +9,7 @@ import { type Rng, randomBytes, randomFraction } from '../../protocol/random.ts'
 import { ms } from '../../protocol/time.ts';
 import type { Happening } from '../happenings.ts';
 import { ANY_SERVICE } from '../permissions.ts';
+import type { Application } from '../parties/virtual-terminal.ts';
 import { pick } from '../strikes.ts';
 import type { Watcher, World } from '../world.ts';
 import { actAtRate, did, later } from './deeds.ts';
@@ -18,8 +19,8 @@ import { RogueWords } from './rogue-words.ts';
 
 /** Alone; and as many as together exceed what one callee answers to strangers. */
 const CREW = 1;
-const CONSPIRATORS = 4;
-const CALLS_EACH = 6;
+const CONSPIRATORS = 3;
+const CALLS_EACH = 5;
 const GREEDY_BYTES = 120_000;
 const GREEDY_SECONDS = 3_600;
 const EXPIRY_BYTES = 90;
@@ -52,13 +53,25 @@ export function enlistCrew(world: World): readonly RogueTerminal[] {
 export function beginCrew(world: World, crew: readonly RogueTerminal[]): readonly Watcher[] {
   if (crew.length === 0) return [];
   const words = new RogueWords(world, crew);
-  for (const rogue of crew) rogue.program = programOf(world, rogue, words);
+  for (const [number, rogue] of crew.entries()) {
+    rogue.program = programOf(world, rogue, words);
+    // Those who only ask are not there to talk: it costs a world its time.
+    if (number >= CREW) rogue.application = HASTY;
+  }
   actAtRate(world, 'hostile.terminal', words.deeds);
   actAtRate(world, 'hostile.collusion', {
     'many ask for one that sleeps': (rng) => collude(world, crew, rng),
   });
   return [words, new Greed(world)];
 }
+
+/** Ends every talk as soon as it is open. */
+const HASTY: Application = {
+  onEvent: (terminal, event) => {
+    if (event.kind === 'talk' && event.event.kind === 'established')
+      terminal.end(event.session, 'local');
+  },
+};
 
 function programOf(
   world: World,
