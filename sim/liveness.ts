@@ -53,7 +53,9 @@ export function restless(world: World): readonly string[] {
     // A machine that slept finds out that its connection is dead when its next ping is not answered.
     if (terminal.connection?.isDead === true) rest.push(`${name} has a dead link`);
     const isLinked = pollSeconds === undefined || status.link === 'up';
-    if (isLinked && !status.registered) rest.push(`${name} is not registered`);
+    if ((isLinked && !status.registered) || !terminal.hasRegistered) {
+      rest.push(`${name} is not registered`);
+    }
     if (status.calls.length > 0) rest.push(`${name} calls`);
     if (status.talks.length > 0) rest.push(`${name} talks`);
     if (status.endNotices > 0) rest.push(`${name} has ends to report`);

@@ -209,7 +209,8 @@ export class World {
   }
 
   happen(happening: Happening): void {
-    for (const watcher of this.watchers) watcher.onHappening?.(happening);
+    const { watchers } = this;
+    for (let at = 0; at < watchers.length; at++) watchers[at].onHappening?.(happening);
   }
 
   /** @throws Violation always. */
@@ -331,7 +332,9 @@ export class World {
   calm(options: Options): void {
     this.isFaulty = false;
     this.#set(options);
-    for (const { host, clock } of this.terminals) {
+    for (const terminal of this.terminals) {
+      const { host, clock, pollSeconds } = terminal;
+      terminal.hasRegistered &&= pollSeconds === undefined;
       clock.set(this.now, this.wall);
       host.up?.blackHole(this.now);
       host.down?.blackHole(this.now);

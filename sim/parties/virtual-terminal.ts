@@ -66,6 +66,8 @@ export class VirtualTerminal implements BusUser {
   application: Application = { onEvent: () => {} };
   boots = 0;
   isRevoked = false;
+  /** Since the faults are over: one that sleeps has come back at least once. */
+  hasRegistered = false;
   /** Told that it is a clone: stays away until it is started again. */
   isBanned = false;
   isSuspended = false;
@@ -416,6 +418,7 @@ export class VirtualTerminal implements BusUser {
         return;
       case 'event':
         world.happen({ kind: 'event', terminal: this, event: output.event });
+        if (output.event.kind === 'registered') this.hasRegistered = true;
         if (output.event.kind === 'registerRefused') this.#onRefused(output.event.code);
         return this.application.onEvent(this, output.event);
       default:
