@@ -156,8 +156,12 @@ export const OPTION_SPECS = {
   },
   'hostile.frames': share(0.005, 0.3, 'packets of a hostile terminal whose frames it makes up'),
   'hostile.greed': share(0.2, 1, 'talks of a hostile terminal in which it forgets time and quota'),
-  'hostile.collusion': rate(1, 12, 'several terminals ask for one that sleeps at once'),
-  'hostile.stranger': rate(2, 200, 'somebody logs in with what is not his, or speaks as the manager'),
+  'hostile.collusion': rate(0.5, 3, 'several terminals ask for one that sleeps at once'),
+  'hostile.stranger': rate(
+    2,
+    200,
+    'somebody logs in with what is not his, or speaks as the manager',
+  ),
   'hostile.forwarder': rate(0.5, 8, 'somebody carries the packets of a talk from another address'),
   'hostile.flood': rate(0.5, 10, 'a flood of small datagrams at a new socket'),
 } as const satisfies Readonly<Record<string, OptionSpec>>;

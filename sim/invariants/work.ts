@@ -9,6 +9,8 @@ import type { TalkBook } from './talk-book.ts';
 
 /** Events of one party in one instant: what arrives at once, and what its applications do. */
 const SAME_INSTANT_MAX = 2_000;
+/** What each terminal may add to that of a server. */
+const EVENTS_OF_EACH = 20;
 /** Times in a row that a timer is due at once. */
 const AT_ONCE_MAX = 64;
 /**
@@ -56,9 +58,16 @@ class WorkIsBounded implements Watcher {
         work.events = 0;
         work.atOnce = 0;
       }
-      if (++work.events > SAME_INSTANT_MAX) this.#violate(`${nameOf(party)} stays busy for ever`);
+      if (++work.events > this.#eventsMax(party))
+        this.#violate(`${nameOf(party)} stays busy for ever`);
       if (party instanceof VirtualTerminal) this.#isTimed(party, work);
     }
+  }
+
+  /** A server may hear everybody at once. */
+  #eventsMax(party: unknown): number {
+    const heard = party instanceof VirtualTerminal ? 0 : this.#world.terminals.length;
+    return SAME_INSTANT_MAX + EVENTS_OF_EACH * heard;
   }
 
   #isTimed(terminal: VirtualTerminal, work: Work): void {
