@@ -235,8 +235,8 @@ async function stagesOf(place: Place, rate: number, seconds: number): Promise<St
 }
 
 /**
- * Samples of main threads → microseconds of processor time of one set-up. Where a store waits for its
- * disk, its stage is what the others leave of the processor time.
+ * Samples of main threads → microseconds of processor time of one set-up. Where a store waits for
+ * its disk, its stage is what the others leave of the processor time.
  */
 function scaled(reports: readonly StageReport[], setUps: number): Record<string, number> {
   const all: Record<string, number> = {};

@@ -6,7 +6,7 @@
 
 import { type Socket, createConnection } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { MqttClient } from 'mqtt';
+import { type IStore, MqttClient, Store } from 'mqtt';
 import { EXIT, NakodoError, errorCode, errorMessage } from '../errors.ts';
 import { NO_PIN } from '../identity/token.ts';
 import { randomFraction } from '../random.ts';
@@ -29,6 +29,21 @@ interface LinkTrouble {
 /** CONNACK (MQTT 3.1.1 §3.2.2.3): the broker waits for its revocation list; soon it has one. */
 const SERVER_UNAVAILABLE = 3;
 const AT_MOST_ONCE = { qos: 0 } as const;
+
+/** Keeps nothing, for all links of a process: of QoS 0 there is nothing to keep. */
+class NoStore extends Store {
+  override put(...[, done]: Parameters<Store['put']>): this {
+    done?.();
+    return this;
+  }
+
+  override close(...[done]: Parameters<Store['close']>): void {
+    done?.();
+  }
+}
+const NO_STORE: IStore = new NoStore();
+/** In place of a `debug` for each client. */
+const unheard = (): void => {};
 const MQTT_PORT = 1_883;
 const MQTTS_PORT = 8_883;
 
@@ -211,12 +226,19 @@ export class MqttLink {
       queueQoSZero: false,
       // A ping a minute is cheaper than a timer moved at each message.
       reschedulePings: false,
+      incomingStore: NO_STORE,
+      outgoingStore: NO_STORE,
+      log: unheard,
     });
     this.#client = client;
     this.#stream = stream;
     boundIncoming(client, stream);
     let trouble: LinkTrouble | undefined;
-    client.on('connect', () => this.#onConnect(client));
+    client.on('connect', () => {
+      // It was for this connection, and is as long as all the rest.
+      client.options.password = undefined;
+      this.#onConnect(client);
+    });
     client.on('message', (topic, bytes) => {
       if (this.#client === client) this.#options.onMessage(topic, bytes);
     });
