@@ -107,23 +107,26 @@ export class Channels {
   /**
    * Opens what an enrolled terminal sealed. Of a channel that is not ours any more, or never was,
    * the terminal is told, at most once in LIMITS.resealPauseMs; what is forged, or came before, is
-   * counted only.
+   * counted only. A line through which nothing has come yet may have been made of an old hello that
+   * somebody repeated, under the name of a channel that lives at the terminal: of that it is told.
    */
   open(now: Micros, device: DeviceId, sealed: MessageOf<'sealed'>): Heard | undefined {
-    const { counts, rng, sendPlain } = this.#options;
+    const { counts } = this.#options;
     const peer = this.#peer(now, device);
     const lines = [peer.current, peer.pending, peer.former];
     const line = lines.find((one) => one && sameBytes(one.channel.id, sealed.channel));
-    if (line === undefined) {
-      counts.unopened += 1;
-      if (now < peer.resealFrom) return undefined;
-      peer.resealFrom = after(now, ms(LIMITS.resealPauseMs));
-      sendPlain(device, { kind: 'reseal', request: randomRequestId(rng) });
-      return undefined;
-    }
-    const bytes = line.channel.open(sealed);
-    if (bytes === undefined) counts.unopened += 1;
-    return bytes && { line, bytes };
+    const bytes = line?.channel.open(sealed);
+    if (line !== undefined && bytes !== undefined) return { line, bytes };
+    counts.unopened += 1;
+    if (line === undefined || line === peer.pending) this.#reseal(now, device, peer);
+    return undefined;
+  }
+
+  #reseal(now: Micros, device: DeviceId, peer: Peer): void {
+    if (now < peer.resealFrom) return;
+    peer.resealFrom = after(now, ms(LIMITS.resealPauseMs));
+    const { rng, sendPlain } = this.#options;
+    sendPlain(device, { kind: 'reseal', request: randomRequestId(rng) });
   }
 
   /** Whether what comes through this line is obeyed: its process has registered, is in charge. */

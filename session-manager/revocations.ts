@@ -38,7 +38,10 @@ export class Revocations {
   readonly #listed = new Map<DeviceId, RevokedRecord>();
   #notBefore = 0;
   #sequence = 0;
+  /** On disk: a start goes on from here. */
   #ceiling = 0;
+  /** Being written. */
+  #raisingTo: number | undefined;
   #isLinked = false;
 
   constructor(context: Context) {
@@ -115,10 +118,21 @@ export class Revocations {
     this.#context.deadlines.stop(this.#next);
   }
 
-  /** Publishes the list as it stands, and again every LIMITS.revocationEverySeconds. */
+  /**
+   * Publishes the list as it stands, and again every LIMITS.revocationEverySeconds. Where its number
+   * needs a higher ceiling it goes when that is on disk, or the disk is known to be full.
+   */
   publish(now: Micros): void {
     if (!this.#isLinked) return;
     this.#context.deadlines.set(this.#next, after(now, seconds(LIMITS.revocationEverySeconds)));
+    const wanted = Math.max(this.#context.wall.at(now), this.#sequence + 1);
+    // A disk that does not answer at all holds up one list only.
+    if (wanted > this.#ceiling && this.#raisingTo === undefined) this.#raise(now, wanted);
+    else this.#send(now);
+  }
+
+  #send(now: Micros): void {
+    if (!this.#isLinked) return;
     const recent = [...this.#listed].filter(([, row]) => this.#isRecent(now, row));
     const list = makeRevocationList(this.#context.options.key, {
       sequence: this.#nextSequence(now),
@@ -158,29 +172,38 @@ export class Revocations {
 
   /**
    * Rises with every list, whatever the clock does: from the wall time, so that it goes on even
-   * from an old backup of the store, but never behind the ceiling on disk.
+   * from an old backup of the store, but not beyond the ceiling on disk. While a disk is full it
+   * rises by ones: brokers need lists also then, and a clock that ran ahead for a moment must not
+   * leave them with a number that the next start does not reach.
    */
   #nextSequence(now: Micros): number {
     const wall = Math.max(0, this.#context.wall.at(now));
-    this.#sequence = Math.max(this.#sequence + 1, wall);
-    const before = this.#ceiling;
-    if (this.#sequence > before) {
-      this.#ceiling = this.#sequence + SEQUENCE_STEP;
-      // Not waited for: brokers need lists also while a disk is full.
-      this.#context.ledger.add(now, {
-        entries: [],
-        writes: () => [this.#listRow()],
-        persisted: () => {},
-        failed: () => {
-          this.#ceiling = before;
-        },
-      });
-    }
+    this.#sequence = Math.max(this.#sequence + 1, Math.min(wall, this.#ceiling));
     return this.#sequence;
   }
 
+  #raise(now: Micros, wanted: number): void {
+    const ceiling = wanted + SEQUENCE_STEP;
+    this.#raisingTo = ceiling;
+    this.#context.ledger.add(now, {
+      entries: [],
+      writes: () => [this.#listRow()],
+      persisted: (then) => {
+        this.#raisingTo = undefined;
+        this.#ceiling = ceiling;
+        this.#send(then);
+      },
+      failed: (then) => {
+        this.#raisingTo = undefined;
+        this.#send(then);
+      },
+    });
+  }
+
+  /** With the ceiling that is being written, whoever else writes the row meanwhile. */
   #listRow(): Write {
-    const row = { version: 1, ceiling: this.#ceiling, notBefore: this.#notBefore };
+    const ceiling = this.#raisingTo ?? this.#ceiling;
+    const row = { version: 1, ceiling, notBefore: this.#notBefore };
     return { table: 'meta', key: LIST_KEY, value: encodeCbor(listRecord, row) };
   }
 

@@ -266,6 +266,23 @@ t.test('an unknown channel is told to shake hands, at most once a second', async
   t.equal(world.manager.counts.unopened, 11);
 });
 
+t.test('an old hello said again to a manager that was restarted shuts nobody out', async (t) => {
+  const { world, one, three } = pair();
+  world.answersReseal = false;
+  const hello = world.hello(one);
+  world.raw(one, hello);
+  world.raw(one, world.seal(one, encodeMessage(world.registerMessage(one))));
+  world.restart(1_000, { unaware: true });
+  world.raw(one, hello);
+  const from = world.sent.length;
+  for (let at = 0; at < 3; at++) world.connect(one, three.name);
+  const said = told({ world, one, three }, one, from);
+  t.strictSame(said, ['reseal'], 'its channel has the same name and another key');
+  world.join(one);
+  world.connect(one, three.name);
+  t.equal(world.of('trigger').length, 1, 'with a hello of its own it is heard');
+});
+
 t.test('who is not enrolled is told so, and nothing else', async (t) => {
   const { world, one } = pair();
   const stranger = world.stranger('TERM9');

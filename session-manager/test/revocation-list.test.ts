@@ -97,6 +97,24 @@ t.test('a full disk holds up no list', async (t) => {
   t.ok(world.table('meta').has('revocation-list'));
 });
 
+t.test(
+  'a clock that ran ahead while the disk was full does not outrun the next start',
+  async (t) => {
+    const { world } = town();
+    world.input({ kind: 'linkUp' });
+    world.advance(4_000);
+    world.disk = 'full';
+    world.wallShiftMs = 10 * 365 * 86_400_000;
+    world.advance(10_000);
+    const { sequence } = newest(world);
+    world.disk = 'works';
+    world.wallShiftMs = 0;
+    world.restart(1_000);
+    world.input({ kind: 'linkUp' });
+    t.ok(newest(world).sequence > sequence, 'a broker that has the old ones takes the new one');
+  },
+);
+
 t.test('who was revoked is listed until its last membership has run out everywhere', async (t) => {
   const { world, one } = town();
   revoke(world, 'TERM1');
