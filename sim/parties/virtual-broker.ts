@@ -267,9 +267,10 @@ export class VirtualBroker {
     const core = this.#core;
     const { user, seat } = connection;
     if (core === undefined || seat === undefined || !connection.isHeld) return;
-    connection.subscriptions = user.subscriptions.filter((filter) =>
+    connection.subscriptions = this.#wantedBy(user).filter((filter) =>
       maySubscribe(seat, { topic: filter, qos: 0 }),
     );
+    for (const filter of connection.subscriptions) this.#isOwn(user, filter, 'listens to');
     this.#later(connection, 'down', () => {
       if (connection.isOpen) user.onUp();
     });
@@ -277,6 +278,20 @@ export class VirtualBroker {
       core.handle(this.clock.local(this.#world.now), { kind: 'polled', device: seat.device });
       this.#world.touch(this);
     }
+  }
+
+  /** A terminal with a program of its own would like to hear the next one's calls, too. */
+  #wantedBy({ party, subscriptions }: BusUser): readonly string[] {
+    const { terminals } = this.#world;
+    if (party === 'manager' || !this.#world.isRogue(party)) return subscriptions;
+    const victim = terminals[(terminals.indexOf(party) + 1) % terminals.length];
+    return [...subscriptions, topic('call', victim.id), topic('down', victim.id)];
+  }
+
+  /** What the rights let a terminal do is on topics of its own, whatever they look like. */
+  #isOwn({ party }: BusUser, name: string, does: string): void {
+    if (party === 'manager' || name.endsWith(`/${party.id}`)) return;
+    this.#world.violate('rights', `${party.name} ${does} ${name}`);
   }
 
   #onPublish(connection: BusConnection, name: string, bytes: Uint8Array): void {
@@ -287,6 +302,7 @@ export class VirtualBroker {
       this.#world.happen({ kind: 'forbidden', party: user.party, topic: name, bytes });
       return;
     }
+    this.#isOwn(user, name, 'speaks on');
     const place = forBroker(name);
     if (place === undefined) {
       this.#pass(name, bytes);
