@@ -50,14 +50,19 @@ export const heldOf = (manager: number, membership: Membership): Held => {
 
 /**
  * Proves a login against the managers' keys, or says why not. A terminal's client ID is its device
- * ID; a manager's is the hash of its key. `nowSeconds`: Unix time. Any bytes are answered.
+ * ID; a manager's is the hash of its key. `nowSeconds`: Unix time; `notBefore`: that of the oldest
+ * token that is taken. Any bytes are answered.
  */
-export function proveLogin(trust: Trust, nowSeconds: number, login: Login): Proven | ProofFault {
+export function proveLogin(
+  trust: Trust,
+  { nowSeconds, notBefore }: { readonly nowSeconds: number; readonly notBefore: number },
+  login: Login,
+): Proven | ProofFault {
   const { clientId, username, password } = login;
   if (password === undefined || password.length > BROKER_LIMITS.loginBytesMax) return 'malformed';
   if (username !== 'terminal' && username !== 'manager') return 'username';
   const { suite, managerKeys, server } = trust;
-  const check = { nowSeconds, clientId, server };
+  const check = { nowSeconds, clientId, server, notBefore };
   let fault: ProofFault = 'audience';
   for (const [manager, key] of managerKeys.entries()) {
     const proven =

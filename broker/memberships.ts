@@ -10,7 +10,15 @@ import { membership, openMembership } from '../protocol/identity/membership.ts';
 import { unwrap } from '../protocol/identity/signed.ts';
 import type { DeviceId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
-import { MS_PER_SECOND, type Micros, NEVER, type WallMs, after, ms } from '../protocol/time.ts';
+import {
+  MICROS_PER_MS,
+  MS_PER_SECOND,
+  type Micros,
+  NEVER,
+  type WallMs,
+  after,
+  ms,
+} from '../protocol/time.ts';
 import { BROKER_LIMITS } from './limits.ts';
 import {
   type Held,
@@ -49,6 +57,8 @@ export class Memberships {
   readonly #trust: Trust;
   readonly #revocations: Revocations;
   readonly #nonces = new UsedNonces();
+  /** When this broker began to remember what was used: a token of before may have been. */
+  #startedAt: Micros | undefined;
   /** One for each connected terminal: a manager enrols at most LIMITS.devicesMax. */
   readonly #seated = new Map<DeviceId, Seated>();
   readonly #deadlines = new DeadlineHeap<Seated>();
@@ -83,7 +93,11 @@ export class Memberships {
 
   /** Judges a login; each token lets in once. Managers need no list: they are who brings it. */
   login(now: Micros, wall: WallMs, login: Login): Proven | LoginFault {
-    const proven = proveLogin(this.#trust, Math.floor(wall / MS_PER_SECOND), login);
+    const nowSeconds = Math.floor(wall / MS_PER_SECOND);
+    // By the clock as it is now: one that was wrong at the start and is right since shuts out nobody.
+    const age = (now - (this.#startedAt ?? now)) / MICROS_PER_MS;
+    const times = { nowSeconds, notBefore: Math.floor((wall - age) / MS_PER_SECOND) };
+    const proven = proveLogin(this.#trust, times, login);
     if (typeof proven === 'string') return proven;
     const { held, nonce } = proven;
     if (held !== undefined) {
@@ -154,6 +168,7 @@ export class Memberships {
   }
 
   handleTimeout(now: Micros): void {
+    this.#startedAt ??= now;
     for (;;) {
       const seated = this.#deadlines.popDue(now);
       if (seated === undefined) return;

@@ -103,6 +103,8 @@ export class BrokerShell {
     this.#listener = listener;
     const { suite, managerKeys, tls, clock, log, loginMs = BROKER_LIMITS.loginMs } = options;
     this.#core = new TriggerBroker({ suite, managerKeys, server: tls?.pin ?? NO_PIN });
+    // It hears the time: from here on it remembers which tokens were used.
+    this.#core.handleTimeout(clock.now());
     this.port = listener.port;
     this.url = listener.url;
     this.#door = new Door({

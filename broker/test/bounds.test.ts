@@ -129,7 +129,7 @@ t.test('a login proves one party, for its own client ID, now', async (t) => {
   const prove = (login: object, nowSeconds = now, managerKeys = keys, server = NO_PIN): unknown => {
     const trust = { suite: nodeSuite, managerKeys, server };
     const whole = { clientId, username: 'terminal', password, ...login };
-    const proven = proveLogin(trust, nowSeconds, whole);
+    const proven = proveLogin(trust, { nowSeconds, notBefore: 0 }, whole);
     return typeof proven === 'string' ? proven : { party: proven.party, held: proven.held };
   };
   t.strictSame(prove({}), {

@@ -79,6 +79,24 @@ t.test('a token lets in once, for as long as it could be fresh', async (t) => {
   t.equal(door.enter(TERM1), 'in', 'a new one lets in');
 });
 
+t.test('a token that was used before a restart lets nobody in after it', async (t) => {
+  const before = new Door();
+  before.told();
+  before.passSeconds(5);
+  const [token, made] = [TERM1.password(before.seconds), manager.password(before.seconds)];
+  t.equal(before.enter(TERM1, token), 'in');
+  const door = new Door();
+  door.now = before.now;
+  door.passSeconds(2);
+  door.core.handleTimeout(door.now);
+  door.told();
+  t.equal(door.enter(TERM1, token), 'expired');
+  const login = { clientId: manager.id, username: 'manager', password: made };
+  t.equal(door.core.login(door.now, door.wall, login), 'expired', 'nor the manager’s');
+  door.passSeconds(0.5);
+  t.equal(door.enter(TERM1), 'in', 'positive control: a new one does');
+});
+
 t.test('a manager’s token lets in once, too, and needs no list', async (t) => {
   const door = new Door();
   const password = manager.password(door.seconds);

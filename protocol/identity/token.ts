@@ -64,6 +64,8 @@ interface TokenCheck {
   readonly clientId: string;
   /** The pin of the TLS key that this connection was made with; 32 zero bytes without TLS. */
   readonly server: Uint8Array;
+  /** Unix seconds: nothing older is taken. A broker does not know what was used before its start. */
+  readonly notBefore?: number;
 }
 
 /**
@@ -101,7 +103,7 @@ export function openToken(
   if (membership === undefined || membership.device !== body.device) return 'signature';
   const { ed25519 } = membership.keys;
   if (!verifySigned(suite, ed25519, 'token', parts.body, parts.signature)) return 'signature';
-  if (!isFresh(body.issuedAt, check.nowSeconds)) return 'expired';
+  if (!isFresh(body.issuedAt, check)) return 'expired';
   if (check.nowSeconds >= membership.expiresAt + LIMITS.clockSkewSeconds) {
     return 'membership-expired';
   }
@@ -133,14 +135,15 @@ export function openManagerToken(
   if (!verifySigned(suite, managerKey, 'manager-token', parts.body, parts.signature)) {
     return 'signature';
   }
-  if (!isFresh(body.issuedAt, check.nowSeconds)) return 'expired';
+  if (!isFresh(body.issuedAt, check)) return 'expired';
   if (check.clientId !== body.client) return 'client-id';
   return { client: body.client, nonce: body.nonce };
 }
 
 /** Whether something issued then is still accepted: LIMITS.tokenSeconds, and skew both ways. */
-function isFresh(issuedAt: number, nowSeconds: number): boolean {
+function isFresh(issuedAt: number, { nowSeconds, notBefore = 0 }: TokenCheck): boolean {
   return (
+    issuedAt >= notBefore &&
     nowSeconds >= issuedAt - LIMITS.clockSkewSeconds &&
     nowSeconds <= issuedAt + LIMITS.tokenSeconds + LIMITS.clockSkewSeconds
   );

@@ -129,6 +129,7 @@ export class VirtualBroker {
       managerKeys: [this.#managerKey],
       server: NO_PIN,
     });
+    this.#core.handleTimeout(this.clock.local(this.#world.now));
     this.#world.happen({ kind: 'brokerStarted' });
     this.#world.touch(this);
   }
