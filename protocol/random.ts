@@ -13,10 +13,14 @@ export function randomBytes(rng: Rng, length: number): Uint8Array {
   return bytes;
 }
 
+/** Filled and read at once; asked for often enough that a new one each time would be felt. */
+const word = new Uint8Array(4);
+const wordView = new DataView(word.buffer);
+
 /** A uniform number in [0, 1), with 32 bits. */
 export function randomFraction(rng: Rng): number {
-  const bytes = randomBytes(rng, 4);
-  return new DataView(bytes.buffer).getUint32(0) / 2 ** 32;
+  rng.fill(word);
+  return wordView.getUint32(0) / 2 ** 32;
 }
 
 /** A uniform whole number in [0, bound). `bound`: 1 to 2^32; the bias below 2^-20 is accepted. */

@@ -6,7 +6,7 @@ import type { TerminalEvent } from '../device/terminal-types.ts';
 import type { Name, SessionId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Rng } from '../protocol/random.ts';
-import { after, ms, seconds } from '../protocol/time.ts';
+import { after, micros, ms, seconds } from '../protocol/time.ts';
 import { CALM } from './options.ts';
 import type { Application, VirtualTerminal } from './parties/virtual-terminal.ts';
 import { pick } from './strikes.ts';
@@ -21,12 +21,21 @@ const CONNECT_MS_MAX = 5_000;
 const TRANSFER_SECONDS_MAX = 10;
 const TRIES_MAX = 6;
 const CONTENT_BYTES = 5_000;
+const LOOK_EVERY_MS = 50;
+/** What a seed lasts at least, in virtual seconds. */
+const WORLD_SECONDS_MIN = 60;
 
 /** Runs the second phase. @throws Violation when something does not come right. */
 export function liveness(world: World, workload: Workload): void {
   workload.stop();
   world.calm({ ...CALM, 'udp.delay': 10 });
-  const isQuiet = (): boolean => restless(world).length === 0;
+  // Looked at now and then: nothing comes to rest for a moment only.
+  let lookAt = world.now;
+  const isQuiet = (): boolean => {
+    if (world.now < lookAt) return false;
+    lookAt = after(world.now, ms(LOOK_EVERY_MS));
+    return restless(world).length === 0;
+  };
   if (!world.run(after(world.now, seconds(BACK_SECONDS + REST_SECONDS)), isQuiet)) {
     world.violate('liveness', `not at rest: ${restless(world).slice(0, 4).join(', ')}`);
   }
@@ -36,7 +45,7 @@ export function liveness(world: World, workload: Workload): void {
     world.violate('liveness', `not at rest at the end: ${restless(world).slice(0, 4).join(', ')}`);
   }
   // What was decided is on disk a moment later: then the log is judged.
-  world.run(after(world.now, seconds(1)));
+  world.run(micros(Math.max(after(world.now, seconds(1)), seconds(WORLD_SECONDS_MIN))));
 }
 
 /** What is still under way anywhere, in words. */

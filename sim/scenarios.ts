@@ -31,7 +31,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     says: 'every fault on or off by chance: what finds bugs',
     options: undefined,
     terminals: undefined,
-    seconds: 40,
+    seconds: 28,
   },
   calm: {
     says: 'no fault at all',

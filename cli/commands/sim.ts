@@ -86,7 +86,7 @@ export function declareSim(program: Command): void {
         .choices(Object.keys(SCENARIOS)),
     )
     .addOption(
-      boundedDurationOption('--until <time>', 'how long faults strike, like 40s', {
+      boundedDurationOption('--until <time>', 'how long faults strike, like 28s', {
         minMs: MS_PER_SECOND,
         maxMs: SECONDS_MAX * MS_PER_SECOND,
       }),
