@@ -10,6 +10,7 @@ import { LogIsSound } from './log-is-sound.ts';
 import { Logins } from './logins.ts';
 import { Marks } from './marks.ts';
 import { Memory } from './memory.ts';
+import { Notices } from './notices.ts';
 import { Refusals } from './refusals.ts';
 import { Secrets } from './secrets.ts';
 import { Sessions } from './sessions.ts';
@@ -23,16 +24,18 @@ export function controlWatchers(world: World): readonly Watcher[] {
   const addresses = new Addresses(world);
   const refusals = new Refusals(world);
   const log = new LogIsSound(world);
+  const notices = new Notices(world);
   const sessions = new Sessions(world);
   const clones = new Clones(world);
   const secrets = new Secrets(world);
   const marks = new Marks(world);
   return [
-    new Spoken([consent, addresses, refusals, log, sessions, clones, secrets, marks]),
+    new Spoken([consent, addresses, refusals, log, notices, sessions, clones, secrets, marks]),
     consent,
     addresses,
     refusals,
     log,
+    notices,
     sessions,
     clones,
     new Logins(world),
