@@ -41,14 +41,6 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
     source: 'threats §5, invariant 1: revocation',
   },
   {
-    name: 'older-revocation-list-believed',
-    core: 'broker',
-    file: 'broker/revocations.ts',
-    find: 'if (last !== undefined && list.sequence <= last.sequence) return undefined;',
-    replace: '',
-    why: 'an old list that arrives late, or is shown again, brings somebody back',
-  },
-  {
     name: 'lets-in-without-a-list',
     core: 'broker',
     file: 'broker/memberships.ts',
@@ -81,14 +73,6 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
     why: 'a sleeper is asked about calls of yesterday, whose callers are long gone',
   },
   {
-    name: 'newer-trigger-replaces-the-waiting-one',
-    core: 'broker',
-    file: 'broker/triggers.ts',
-    find: 'const ofDevice = this.#waiting.get(trigger.device) ?? new Map();',
-    replace: 'const ofDevice = new Map();',
-    why: 'of two who call a sleeper only the last one is heard',
-  },
-  {
     name: 'waiting-trigger-kept-after-the-poll',
     core: 'broker',
     file: 'broker/triggers.ts',
@@ -98,24 +82,6 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
     replace: 'for (const waiting of this.#waiting.get(device)?.values() ?? []) {',
     why: 'at each poll a sleeper is handed once more what it has had',
     source: 'threats §5, invariant 7: memory under its bound',
-  },
-  {
-    name: 'address-answered-without-waiting',
-    core: 'broker',
-    file: 'broker/addresses.ts',
-    find: 'if (full || waitMs === 0 || this.#isComplete(query)) {',
-    replace: 'if (full || waitMs >= 0 || this.#isComplete(query)) {',
-    why: 'a callee whose socket opens a little late is never reached',
-  },
-  {
-    name: 'address-query-never-answered-late',
-    core: 'broker',
-    file: 'broker/addresses.ts',
-    find:
-      'for (const query of this.#waiting.get(key) ?? []) if (this.#isComplete(query)) ' +
-      'this.#answer(query);',
-    replace: '',
-    why: 'each set-up whose record comes after the query takes a second longer, or fails',
   },
   {
     name: 'record-of-another-terminal-answered',
@@ -128,14 +94,6 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
       'held).candidates }];',
     why: 'the two are told the address of a third',
     source: 'threats §5, invariant 5: to a refused address nothing',
-  },
-  {
-    name: 'one-record-for-each-terminal',
-    core: 'broker',
-    file: 'broker/addresses.ts',
-    find: 'if (own.size > LIMITS.recordsPerDeviceMax)',
-    replace: 'if (own.size > 2)',
-    why: 'a terminal with a few calls at once is told to nobody',
   },
   {
     name: 'terminal-may-speak-for-another',
@@ -162,5 +120,14 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
       "if (packet.topic === QUERY_TOPIC) return true; if (party.of === 'terminal') { " +
       'return (packet.topic',
     why: 'a terminal asks the broker for addresses as if it were the manager',
+  },
+  {
+    name: 'token-of-before-the-start-taken',
+    core: 'broker',
+    file: 'protocol/identity/token.ts',
+    find: 'issuedAt >= notBefore &&',
+    replace: '',
+    why: 'a broker that was started anew takes a token once more that it took before',
+    source: 'commit c535e5c',
   },
 ];

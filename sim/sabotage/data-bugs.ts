@@ -88,15 +88,6 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     why: 'a message that came late is counted as lost and as received: the two ends disagree',
   },
   {
-    name: 'ledger-of-sent-packets-without-end',
-    core: 'data',
-    file: 'protocol/data/recovery.ts',
-    find: 'if (this.#sent.count - this.#elicitingInFlight > DATA_LIMITS.settledPacketsMax)',
-    replace: 'if (this.#sent.count < 0)',
-    why: 'who floods and acknowledges nothing makes the memory of a terminal grow without end',
-    source: 'commit 19a440a',
-  },
-  {
     name: 'window-of-one-datagram',
     core: 'data',
     file: 'protocol/congestion/bbr-path-model.ts',
@@ -104,17 +95,6 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     replace: 'return this.datagramBytes;',
     why: 'a slow path stops and goes: one datagram, then its held-back acknowledgement',
     source: 'threats §5, invariant 6: two datagrams at least',
-  },
-  {
-    name: 'acks-larger-than-what-they-answer',
-    core: 'data',
-    file: 'protocol/data/received-packets.ts',
-    find:
-      'const room = Math.min(writer.room, DATA_LIMITS.ackAmplificationMax * ' +
-      'this.#bytes - least);',
-    replace: 'const room = writer.room;',
-    why: 'packets of 28 bytes with leaps in their numbers draw seven times their bytes',
-    source: 'commit 19a440a',
   },
   {
     name: 'amplification-limit-missing',
@@ -142,15 +122,6 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     replace: 'this.#move(now, { path, challenges: new Challenges(now, pto) });',
     why: 'whoever copies one packet from elsewhere has the whole talk sent there',
     source: 'threats §5, invariant 5: to an unvalidated address',
-  },
-  {
-    name: 'first-answer-is-followed',
-    core: 'data',
-    file: 'protocol/data/path-validation.ts',
-    find: 'else if (answered.length > 0 && now >= this.#patientUntil && !this.#doubts?.isAnswered)',
-    replace: 'else if (answered.length > 0)',
-    why: 'who forwards packets faster than they come takes the talk over',
-    source: 'commit 656a251',
   },
   {
     name: 'expiry-checked-after-reading',

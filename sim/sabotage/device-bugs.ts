@@ -183,5 +183,6 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     replace: 'talk.connection.extend(now, { revision, seconds, bytes, message });',
     why: 'an extension that comes a moment too late: the owner is told of time that is not there',
     source: 'commit c4d1399',
+    under: { 'work.extend': 1, 'work.hold': 0.8, 'work.quota': 0.8, 'udp.delay': 300 },
   },
 ];

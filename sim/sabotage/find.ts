@@ -23,22 +23,24 @@ export interface Found {
 /** Looks for bugs in seeds 1 to `seeds`. */
 export class Find {
   readonly #seeds: number;
-  readonly #sound = new Map<number, Promise<boolean>>();
+  /** By options and seed. */
+  readonly #sound = new Map<string, Promise<boolean>>();
 
   constructor(seeds: number) {
     this.#seeds = seeds;
   }
 
-  /** Seeds that failed without any bug: no bug was found in them. */
-  readonly unsound: number[] = [];
+  /** Seeds that failed without any bug, with options if any were set: no bug was found in them. */
+  readonly unsound: string[] = [];
 
   /** The first sound seed that fails with this bug. */
-  async seek({ name, core }: Sabotage): Promise<Found> {
+  async seek({ name, core, under = {} }: Sabotage): Promise<Found> {
+    const set = JSON.stringify(under);
     for (let first = 1; first <= this.#seeds;) {
-      const told = await seekIn(first, this.#seeds, name);
+      const told = await seekIn({ first, last: this.#seeds, set, name });
       if (told?.violation === undefined) break;
       const { seed, violation } = told;
-      if (await this.#isSound(seed)) {
+      if (await this.#isSound(seed, set)) {
         const { invariant, says } = violation;
         return { name, core, seed, invariant, says };
       }
@@ -47,30 +49,36 @@ export class Find {
     return { name, core, seed: undefined, invariant: '', says: '' };
   }
 
-  #isSound(seed: number): Promise<boolean> {
-    const known = this.#sound.get(seed);
+  #isSound(seed: number, set: string): Promise<boolean> {
+    const key = `${set} ${seed}`;
+    const known = this.#sound.get(key);
     if (known !== undefined) return known;
-    const asked = this.#runSound(seed);
-    this.#sound.set(seed, asked);
+    const asked = this.#runSound(seed, set);
+    this.#sound.set(key, asked);
     return asked;
   }
 
-  async #runSound(seed: number): Promise<boolean> {
-    const isSound = (await seekIn(seed, seed, undefined))?.violation === undefined;
-    if (!isSound) this.unsound.push(seed);
+  async #runSound(seed: number, set: string): Promise<boolean> {
+    const told = await seekIn({ first: seed, last: seed, set, name: undefined });
+    const isSound = told?.violation === undefined;
+    if (!isSound) this.unsound.push(set === '{}' ? String(seed) : `${seed} with ${set}`);
     return isSound;
   }
 }
 
+interface Search {
+  readonly first: number;
+  readonly last: number;
+  /** Options with a given value, as JSON. */
+  readonly set: string;
+  /** The bug; undefined: none. */
+  readonly name: string | undefined;
+}
+
 /** The first seed of a range that fails; undefined: none does. */
-async function seekIn(
-  first: number,
-  last: number,
-  name: string | undefined,
-): Promise<SeedTold | undefined> {
+async function seekIn({ first, last, set, name }: Search): Promise<SeedTold | undefined> {
   const loader = new URL(`load.js?name=${name ?? ''}`, import.meta.url).href;
-  const seeker = new URL('seeker.js', import.meta.url);
-  const child = fork(seeker, [String(first), String(last)], {
+  const child = fork(new URL('seeker.js', import.meta.url), [String(first), String(last), set], {
     execArgv: name === undefined ? [] : ['--import', loader],
   });
   const fault = await firstFault(child, first);

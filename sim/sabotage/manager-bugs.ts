@@ -60,6 +60,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     replace: 'this.#context.sendDownBytes(from, bytes);',
     why: 'a caller whose notice was late begins a talk that the operator has ended',
     source: 'found by sim seed 142',
+    under: { 'operator.end': 20, 'mqtt.drop': 0.2 },
   },
   {
     name: 'request-repeated-while-open-asks-again',
@@ -81,18 +82,6 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     replace: 'const friend',
     why: 'after two dozen calls nobody reaches that callee any more',
     source: 'threats §5, invariant 7: memory under its bound',
-  },
-  {
-    name: 'stranger-stays-counted',
-    core: 'session-manager',
-    file: 'session-manager/friends.ts',
-    find:
-      'if (desk.open.get(question) === false) countStranger(desk, question, -1); ' +
-      'desk.open.delete(question);',
-    replace:
-      'desk.open.delete(question); ' +
-      'if (desk.open.get(question) === false) countStranger(desk, question, -1);',
-    why: 'after four calls a stranger reaches a busy callee no more',
   },
   {
     name: 'seconds-of-the-callee-ignored',
@@ -137,14 +126,6 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
       'this.onPersisted(now, this.#batch); return;',
     why: 'a crash at the wrong moment, and two talk of whom the log knows nothing',
     source: 'threats §5, invariant 8: every session has its begin',
-  },
-  {
-    name: 'failed-write-tells-nobody',
-    core: 'session-manager',
-    file: 'session-manager/ledger.ts',
-    find: 'for (const fact of lost) fact.failed?.(now, code);',
-    replace: '',
-    why: 'a full disk, and a caller never hears what became of its call',
   },
   {
     name: 'full-disk-loses-ends',
@@ -222,20 +203,13 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     source: 'threats §5: timer not re-armed',
   },
   {
-    name: 'operators-end-forgotten-at-a-restart',
-    core: 'session-manager',
-    file: 'session-manager/sessions.ts',
-    find: 'if (row.forced) this.orders.restore(session);',
-    replace: '',
-    why: 'the operator ended a talk, the server was restarted, and the talk goes on',
-  },
-  {
     name: 'operators-end-said-once',
     core: 'session-manager',
     file: 'session-manager/end-orders.ts',
     find: 'for (const session of this.#sessions) this.#request(now, session, SIDES);',
     replace: '',
     why: 'an order that a broker lost with its memory is not given again',
+    under: { 'operator.end': 20, 'broker.restart': 4, 'work.hold': 0.8 },
   },
   {
     name: 'talks-of-a-revoked-device-go-on',
@@ -254,6 +228,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     replace: 'const isHere = (device) => device.id !== undefined;',
     why: 'a terminal that was revoked while the disk was busy still gets its introduction',
     source: 'threats §5, invariant 1: a session only if',
+    under: { 'operator.revoke': 1.5, 'manager.slow': 3_000 },
   },
   {
     name: 'revocation-list-published-once',
@@ -317,6 +292,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     replace: 'this.#forget',
     why: 'a talk that the operator has just ended is prolonged',
     source: 'commit 2d4eaf8',
+    under: { 'operator.end': 20, 'work.extend': 1, 'work.hold': 0.8, 'manager.slow': 1_000 },
   },
   {
     name: 'extension-limit-of-the-entry-ignored',
@@ -329,5 +305,32 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
       'const verdict = bounded({ ...entry, seconds: undefined, bytes: undefined }, ask.want,',
     why: 'an entry for ten minutes lets a talk go on all day',
     source: 'threats §5, invariant 4: the grant',
+  },
+  {
+    name: 'old-hello-names-a-channel-anew',
+    core: 'session-manager',
+    file: 'session-manager/channels.ts',
+    find: 'if (line === undefined || line === peer.pending) this.#reseal(',
+    replace: 'if (line === undefined) this.#reseal(',
+    why: 'a hello repeated to a restarted manager gives a living channel another key, untold',
+    source: 'commit f5aec11',
+  },
+  {
+    name: 'list-number-runs-ahead-of-the-disk',
+    core: 'session-manager',
+    file: 'session-manager/revocations.ts',
+    find: 'Math.min(wall, this.#ceiling)',
+    replace: 'wall',
+    why: 'a clock that ran ahead on a full disk leaves brokers with a number never reached again',
+    source: 'commit f5aec11',
+  },
+  {
+    name: 'sleeper-not-asked-again-at-its-poll',
+    core: 'session-manager',
+    file: 'session-manager/registrations.ts',
+    find: 'if (!isNew && message.pollSeconds !== undefined) this.#onChannel(now, device);',
+    replace: '',
+    why: 'a question that was handed over while the callee left for its sleep is lost',
+    source: 'commit b5de3af',
   },
 ];

@@ -2,6 +2,8 @@
 // find it is broken (threats §5, Sabotage). Production code knows nothing of it: the loader hook of
 // patching.ts changes one compiled module on its way into a process that asks for it by name.
 
+import type { Options } from '../options.ts';
+
 /** One bug that a fleet could meet. */
 export interface Sabotage {
   /** What is wrong, in kebab-case; unique. */
@@ -23,6 +25,8 @@ export interface Sabotage {
    * that was mended.
    */
   readonly source?: string;
+  /** Options with which it is looked for: a mixture that seeds draw too rarely, or too mild. */
+  readonly under?: Partial<Options>;
 }
 
 /**

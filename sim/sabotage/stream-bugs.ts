@@ -30,6 +30,7 @@ export const STREAM_SABOTAGES: readonly Sabotage[] = [
     find: 'streams.sender.onControlLost(kind, a);',
     replace: 'if (kind !== PART.maxStreamData) streams.sender.onControlLost(kind, a);',
     why: 'a transfer whose first MAX_STREAM_DATA is lost stands still at 64 KiB',
+    under: { 'udp.loss': 0.1, 'work.bytes': 1_000_000 },
   },
   {
     name: 'connection-window-update-lost-for-good',
@@ -38,6 +39,7 @@ export const STREAM_SABOTAGES: readonly Sabotage[] = [
     find: 'streams.sender.onMaxDataLost();',
     replace: '{ }',
     why: 'a transfer whose first MAX_DATA is lost stands still at 256 KiB',
+    under: { 'udp.loss': 0.1, 'work.bytes': 1_000_000 },
   },
   {
     name: 'done-forgets-an-end-under-way',
@@ -46,15 +48,6 @@ export const STREAM_SABOTAGES: readonly Sabotage[] = [
     find: 'if (send.unacked > 0 || send.hasRepair || send.isEndUnderWay)',
     replace: 'if (send.unacked > 0 || send.hasRepair)',
     why: 'the last packet holds nothing but the end of a stream and is lost: who reads never ends',
-    source: 'commit 4e784c0',
-  },
-  {
-    name: 'emptied-stream-ends-the-turns-of-others',
-    core: 'data',
-    file: 'protocol/data/stream-sender.ts',
-    find: 'else if (hasMore) barren++;',
-    replace: 'else barren++;',
-    why: 'of two streams the second waits for a packet of the first that never comes',
     source: 'commit 4e784c0',
   },
   {
