@@ -328,7 +328,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     name: 'sleeper-not-asked-again-at-its-poll',
     core: 'session-manager',
     file: 'session-manager/registrations.ts',
-    find: 'if (!isNew && message.pollSeconds !== undefined) this.#onChannel(now, device);',
+    find: 'if (!isNew && message.pollSeconds !== undefined) this.#hearers.onPoll(now, device);',
     replace: '',
     why: 'a question that was handed over while the callee left for its sleep is lost',
     source: 'commit b5de3af',
