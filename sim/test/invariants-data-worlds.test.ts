@@ -137,7 +137,7 @@ t.test(
     const original = world.terminals[0];
     const clones = [world.clone(original), world.clone(original)];
     for (const clone of clones) clone.start();
-  const drawn = [original, ...clones].map((terminal) => String(terminal.password()));
+    const drawn = [original, ...clones].map((terminal) => String(terminal.password()));
     t.equal(new Set(drawn).size, 3);
   },
 );
