@@ -6,6 +6,7 @@ import { amplificationIsBounded } from './amplification.ts';
 import { countsAgree } from './counts.ts';
 import { nobodyWaitsForNothing } from './deadlock.ts';
 import { limitsHold } from './limits-hold.ts';
+import { movesAreAsked } from './moves.ts';
 import { progressIsMade } from './progress.ts';
 import { RecoveryIsSound } from './recovery.ts';
 import { silenceIsKept } from './silence.ts';
@@ -28,6 +29,7 @@ export function dataPlane(world: World): readonly Watcher[] {
     silenceIsKept(world, book),
     countsAgree(world, book, recovery),
     workIsBounded(world, book),
+    movesAreAsked(world, book),
     progressIsMade(world, book),
     sometimesInTalks(world, book),
   ];
