@@ -94,7 +94,8 @@ export class Memberships {
   /** Judges a login; each token lets in once. Managers need no list: they are who brings it. */
   login(now: Micros, wall: WallMs, login: Login): Proven | LoginFault {
     const nowSeconds = Math.floor(wall / MS_PER_SECOND);
-    // By the clock as it is now: one that was wrong at the start and is right since shuts out nobody.
+    // By the clock as it is now: one that was wrong at the start, and is right since, shuts out
+    // nobody.
     const age = (now - (this.#startedAt ?? now)) / MICROS_PER_MS;
     const times = { nowSeconds, notBefore: Math.floor((wall - age) / MS_PER_SECOND) };
     const proven = proveLogin(this.#trust, times, login);

@@ -119,8 +119,8 @@ export class Revocations {
   }
 
   /**
-   * Publishes the list as it stands, and again every LIMITS.revocationEverySeconds. Where its number
-   * needs a higher ceiling it goes when that is on disk, or the disk is known to be full.
+   * Publishes the list as it stands, and again every LIMITS.revocationEverySeconds. Where its
+   * number needs a higher ceiling it goes when that is on disk, or the disk is known to be full.
    */
   publish(now: Micros): void {
     if (!this.#isLinked) return;

@@ -64,7 +64,7 @@ interface TokenCheck {
   readonly clientId: string;
   /** The pin of the TLS key that this connection was made with; 32 zero bytes without TLS. */
   readonly server: Uint8Array;
-  /** Unix seconds: nothing older is taken. A broker does not know what was used before its start. */
+  /** Unix seconds: nothing older is taken. What was used before its start no broker knows. */
   readonly notBefore?: number;
 }
 
