@@ -12,7 +12,7 @@ import {
 import { topic } from '../../protocol/control/topics.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { type Rng, randomBelow, randomBytes } from '../../protocol/random.ts';
-import { MS_PER_SECOND } from '../../protocol/time.ts';
+import { type Micros, MS_PER_SECOND, ms } from '../../protocol/time.ts';
 import type { Happening } from '../happenings.ts';
 import { type BusUser, managerSubscriptions } from '../parties/virtual-broker.ts';
 import { type Identity, makeIdentity } from '../parties/identity.ts';
@@ -26,12 +26,15 @@ import type { Name } from '../../protocol/ids.ts';
 const HOUR_SECONDS = 3_600;
 const DAYS_AGO_SECONDS = 3 * 86_400;
 const JUNK_BYTES_MAX = 3_000;
+/** The second in which a broker starts, a tenth for clocks that drift. */
+const START_MICROS = ms(1_100);
 
 interface Login {
   readonly clientId: string;
   readonly password: Uint8Array;
-  /** Of the broker that let somebody in by it: another one does not know that it was used. */
+  /** Of the broker that let somebody in by it, and when: another one does not know of it. */
   readonly boot?: number;
+  readonly usedAt?: Micros;
 }
 
 /** Begins at the rate of `hostile.stranger`. */
@@ -52,7 +55,8 @@ class Strangers implements Watcher {
   constructor(world: World) {
     this.#world = world;
     this.#own = makeIdentity(world, 'stranger' as Name);
-    world.broker.hearLogin = (login) => this.#used.hear({ ...login, boot: world.broker.restarts });
+    world.broker.hearLogin = (login) =>
+      this.#used.hear({ ...login, boot: world.broker.restarts, usedAt: world.now });
     this.deeds = {
       'a used token': (rng) => this.#try(this.#used.recall(rng)),
       'a used token for somebody else': (rng) => {
@@ -134,7 +138,7 @@ class Strangers implements Watcher {
 
   #try(login: Login | undefined, username: BusUser['username'] = 'terminal'): boolean {
     if (login === undefined || !this.#world.broker.isUp) return false;
-    const { clientId, password, boot } = login;
+    const { clientId, password } = login;
     const world = this.#world;
     const of = username === 'manager' || clientId === world.manager.clientId;
     const claimed = world.terminals.find(({ id }) => id === clientId) ?? world.terminals[0];
@@ -145,19 +149,27 @@ class Strangers implements Watcher {
       username: of ? 'manager' : 'terminal',
       subscriptions: of ? managerSubscriptions(clientId) : subscriptionsOf(claimed),
       password: () => password,
-      onUp: () => this.#onUp(claimed, boot),
+      onUp: () => this.#onUp(claimed, login),
       onDown: (code) => world.mark(`hostile.stranger: turned away with ${code ?? 'nothing'}`),
       onMessage: () => world.mark('hostile.stranger: hears what is sealed for somebody else'),
     });
     return true;
   }
 
-  #onUp(as: VirtualTerminal, boot: number | undefined): void {
-    const { broker } = this.#world;
-    // The one thing that a broker forgets: what was used before it was started again.
-    if (boot !== undefined && boot < broker.restarts)
-      this.#world.mark('hostile.stranger: let in by a token of before a restart');
-    else this.#world.violate('strangers', `a stranger is let in as ${as.name}`);
+  #onUp(as: VirtualTerminal, login: Login): void {
+    if (!this.#isOfTheStart(login))
+      this.#world.violate('strangers', `a stranger is let in as ${as.name}`);
+    this.#world.mark('hostile.stranger: let in by a token of before a restart');
+  }
+
+  /**
+   * What a broker forgets is what was used before it was started again; nothing older than its
+   * start is taken, in whole seconds, by clocks that may have jumped (docs/threat-model.md, T10).
+   */
+  #isOfTheStart({ boot, usedAt }: Login): boolean {
+    const { broker, options } = this.#world;
+    if (boot === undefined || usedAt === undefined || boot === broker.restarts) return false;
+    return options['clock.jump'] > 0 || broker.startedAt - usedAt < START_MICROS;
   }
 
   #anybody(rng: Rng): VirtualTerminal {

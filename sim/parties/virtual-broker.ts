@@ -96,6 +96,7 @@ export class VirtualBroker {
     | ((login: { readonly clientId: string; readonly password: Uint8Array }) => void)
     | undefined;
   restarts = 0;
+  startedAt: Micros = micros(0);
 
   constructor(
     world: World,
@@ -124,6 +125,7 @@ export class VirtualBroker {
 
   start(): void {
     if (this.#core !== undefined) return;
+    this.startedAt = this.#world.now;
     this.#core = new TriggerBroker({
       suite: this.#world.suiteOf('broker'),
       managerKeys: [this.#managerKey],
@@ -290,8 +292,8 @@ export class VirtualBroker {
   }
 
   /** What the rights let a terminal do is on topics of its own, whatever they look like. */
-  #isOwn({ party }: BusUser, name: string, does: string): void {
-    if (party === 'manager' || name.endsWith(`/${party.id}`)) return;
+  #isOwn({ party, username }: BusUser, name: string, does: string): void {
+    if (party === 'manager' || username === 'manager' || name.endsWith(`/${party.id}`)) return;
     this.#world.violate('rights', `${party.name} ${does} ${name}`);
   }
 
