@@ -2,7 +2,7 @@
 // one that failed with its last lines, what it takes to fail, and the command to see it again.
 
 import { seconds } from '../../protocol/time.ts';
-import { OPTION_NAMES, optionsOn } from '../options.ts';
+import { OPTION_NAMES, type OptionName, optionsOn } from '../options.ts';
 import type { SeedResult } from '../seed-run.ts';
 import { planOf } from './plan.ts';
 import type { SeedThread } from './seed-thread.ts';
@@ -115,24 +115,22 @@ export function reportWords(totals: Totals, wanted: Wanted, story: string | unde
 }
 
 /** What shapes a world and strikes nobody: it is not counted. */
-const isShaping = (name: string): boolean =>
-  name.startsWith('work.') ||
-  [
-    'udp.delay',
-    'udp.jitter',
-    'udp.burst',
-    'udp.mtu',
-    'udp.rate',
-    'udp.queue',
-    'nat.share',
-    'nat.timeout',
-    'mqtt.delay',
-    'mqtt.jitter',
-    'manager.slow',
-    'clock.drift',
-    'owner.ask',
-    'terminal.polling',
-  ].includes(name);
+const SHAPING: readonly string[] = [
+  'udp.burst',
+  'udp.delay',
+  'udp.rate',
+  'nat.share',
+  'nat.carrier',
+  'nat.timeout',
+  'mqtt.delay',
+  'mqtt.jitter',
+  'manager.slow',
+  'clock.drift',
+  'owner.ask',
+  'terminal.polling',
+] satisfies readonly OptionName[];
+
+const isShaping = (name: string): boolean => name.startsWith('work.') || SHAPING.includes(name);
 
 const byCount = (
   counts: Readonly<Record<string, number>>,
