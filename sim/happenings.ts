@@ -91,7 +91,7 @@ export type Happening =
       readonly topic: string;
       readonly bytes: Uint8Array;
     }
-  /** What goes through the seal between a terminal and the manager, in plain words; by its suite. */
+  /** What goes through the seal between a terminal and the manager, in plain; by its suite. */
   | { readonly kind: 'sealed' | 'opened'; readonly owner: string; readonly bytes: Uint8Array }
   /** The manager: a session's turn, an entry on disk, an alarm; what the operator ordered. */
   | { readonly kind: 'change'; readonly change: SessionChange }

@@ -49,7 +49,7 @@ export function liveness(world: World, workload: Workload): void {
 }
 
 /** What is still under way anywhere, in words. */
-export function restless(world: World): readonly string[] {
+function restless(world: World): readonly string[] {
   const rest: string[] = [];
   for (const terminal of world.terminals) {
     const { name, pollSeconds, isRevoked, isClone } = terminal;
@@ -59,7 +59,7 @@ export function restless(world: World): readonly string[] {
       rest.push(`${name} is off`);
       continue;
     }
-    // A machine that slept finds out that its connection is dead when its next ping is not answered.
+    // A machine that slept finds out that its connection is dead when no ping is answered.
     if (terminal.connection?.isDead === true) rest.push(`${name} has a dead link`);
     const isLinked = pollSeconds === undefined || status.link === 'up';
     if ((isLinked && !status.registered) || !terminal.hasRegistered) {
@@ -171,11 +171,7 @@ function isCutShort(world: World, caller: VirtualTerminal, callee: VirtualTermin
 }
 
 /** Whether a datagram of the caller's can get through to a socket of the callee's. */
-export function isReachable(
-  world: World,
-  caller: VirtualTerminal,
-  callee: VirtualTerminal,
-): boolean {
+function isReachable(world: World, caller: VirtualTerminal, callee: VirtualTerminal): boolean {
   const socket = callee.host.bind();
   if (callee.isForwarded) world.internet.forward(callee.host, socket);
   const isPassable = world.internet.isPassable(caller.host, callee.host, socket);

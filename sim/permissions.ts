@@ -23,7 +23,7 @@ interface Person {
 }
 
 /** Seconds of the longest talk that a list permits: worlds come to rest in minutes. */
-export const LIST_SECONDS_MAX = 20;
+const LIST_SECONDS_MAX = 20;
 /** Beyond it nobody knows everybody. */
 const CROWD = 64;
 const KNOWN_IN_A_CROWD = 8;

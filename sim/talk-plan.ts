@@ -26,7 +26,7 @@ export interface FlowPlan {
 }
 
 /** One stream. */
-export interface StreamPlan {
+interface StreamPlan {
   readonly opener: Role;
   readonly weight: number;
   /** What its opener says, and what the other end says. */

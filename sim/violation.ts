@@ -1,4 +1,5 @@
-// An invariant that did not hold: the one way in which a world ends badly.
+// An invariant that did not hold: the one way in which a world ends badly. Whoever sees it throws
+// it, so that nothing more happens; `sim/seed-run.ts` catches it and makes it the verdict.
 
 import type { Micros } from '../protocol/time.ts';
 

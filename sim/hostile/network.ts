@@ -114,7 +114,7 @@ class NetworkAttacker implements Watcher {
     act?.(datagram);
   }
 
-  /** Where it is announced is known only later: whoever sees the router's mappings need not wait. */
+  /** Where it is announced is known only later: who sees the router's mappings need not wait. */
   #onSocket(terminal: VirtualTerminal, path: Path): void {
     if (this.#floods === 0 && !this.#restarted.has(terminal)) return;
     const { host } = terminal;

@@ -27,7 +27,7 @@ const DRAFTS_MAX = 64;
 type Place = 'up' | 'allow-list';
 
 /** What a rogue does instead of what its core says. */
-export interface Program {
+interface Program {
   /** What is said in place of this message; `undefined`: the same. */
   rewrite(message: Message, of: Place): readonly Message[] | undefined;
   /** The address record that it publishes; `undefined`: the one it has. */

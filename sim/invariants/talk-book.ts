@@ -204,7 +204,7 @@ export class TalkBook implements Watcher {
   }
 
   #onEvent(end: TalkEnd | undefined, event: Extract<Happening, { kind: 'event' }>['event']): void {
-    // A record on the disk of a process that was killed, perhaps an old one: the next one reports it.
+    // A record on the disk of a process that was killed, maybe an old one: the next reports it.
     const isReport = event.kind === 'ended' && end !== undefined && end.boot < end.terminal.boots;
     if (end === undefined || isReport) return;
     this.#isAlive(end);

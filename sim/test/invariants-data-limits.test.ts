@@ -1,5 +1,6 @@
 // Each invariant about the limits of talks, their recovery, whom they send to and how much they do
-// fires when it is broken, by what a test makes happen.
+// fires when it is broken, by what a test makes happen. Over 400 lines: a world broken in one way
+// after the other.
 
 import t from 'tap';
 import { DATA_LIMITS } from '../../protocol/data/limits.ts';
