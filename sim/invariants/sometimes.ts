@@ -12,7 +12,6 @@ import type { Watcher, World } from '../world.ts';
 import type { TalkBook, TalkEnd } from './talk-book.ts';
 
 const RESPONSE = 2;
-const NEW_PHASE = 5;
 /** Long enough for a packet to be sent again. */
 const REPAIR_MICROS = seconds(1);
 const AT_ONCE_MICROS = seconds(1);
@@ -25,7 +24,6 @@ interface Seen {
   isUnproven: boolean;
   datagramBytes: number;
   readonly knockers: Set<Path>;
-  hasNewKey: boolean;
 }
 
 /** Marks what occurs. */
@@ -84,9 +82,6 @@ class SometimesInTalks implements Watcher {
     if (bytes[0] === RESPONSE) {
       seen.knockers.add(peer);
       if (seen.knockers.size === 2) this.#world.mark('another address during the handshake');
-    } else if (bytes[0] === NEW_PHASE && !seen.hasNewKey) {
-      seen.hasNewKey = true;
-      this.#world.mark('a key update');
     }
   }
 
@@ -129,7 +124,6 @@ class SometimesInTalks implements Watcher {
         isUnproven: false,
         datagramBytes: DATA_LIMITS.datagramBytesMin,
         knockers: new Set(),
-        hasNewKey: false,
       };
       this.#seen.set(end, seen);
     }
