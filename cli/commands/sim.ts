@@ -74,7 +74,7 @@ export function declareSim(program: Command): void {
     ],
   });
   sim
-    .addOption(numberOption('--seed <n>', 'run this seed, and show what happens', 0, SEED_MAX))
+    .addOption(numberOption('--seed <n>', 'run this seed; --trace shows what happens', 0, SEED_MAX))
     .addOption(numberOption('--seeds <n>', 'run so many seeds, on all cores', 1, SEED_MAX))
     .addOption(numberOption('--from <n>', 'the first of them (default: 1)', 0, SEED_MAX))
     .addOption(

@@ -120,7 +120,7 @@ function hostileWords({ calls }: FleetReport): string {
 }
 
 function timesWords({ count, p50, p90, p99, max }: Times): string {
-  if (count === 0) return 'none';
+  if (count === 0) return 'no such talk';
   const shown = (ms: number | null): string => (ms === null ? '–' : formatDuration(ms));
   return (
     `p50 ${shown(p50)}, p90 ${shown(p90)}, p99 ${shown(p99)}, max ${shown(max)} ` +
