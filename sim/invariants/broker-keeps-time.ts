@@ -7,7 +7,7 @@ import { REVOKED_TOPIC, parseTopic } from '../../protocol/control/topics.ts';
 import { type Micros, after, ms, seconds } from '../../protocol/time.ts';
 import type { BusParty, Happening } from '../happenings.ts';
 import type { Watcher, World } from '../world.ts';
-import { isBusReliable } from './bus.ts';
+import { isBusHonest, isBusReliable } from './bus.ts';
 import { KeptMap } from './kept-map.ts';
 
 const KEPT = 20_000;
@@ -24,6 +24,8 @@ export class BrokerKeepsTime implements Watcher {
   readonly #until = new KeptMap<string, Micros>(KEPT);
   readonly #slackMicros: number;
   readonly #isJudged: boolean;
+  /** A broker in wrong hands can show its core an older list. */
+  readonly #isHonest: boolean;
   #hasList = false;
 
   constructor(world: World) {
@@ -32,6 +34,7 @@ export class BrokerKeepsTime implements Watcher {
     const wayMs = options['mqtt.delay'] + options['mqtt.jitter'] + options['clock.late'];
     this.#slackMicros = SLACK_TIMES * ms(wayMs) + seconds(SLACK_SECONDS);
     this.#isJudged = isBusReliable(options);
+    this.#isHonest = isBusHonest(options);
   }
 
   onHappening(happening: Happening): void {
@@ -43,7 +46,7 @@ export class BrokerKeepsTime implements Watcher {
         if (happening.party === 'manager') this.#onPublished(happening.topic, happening.bytes);
         return;
       case 'loggedIn':
-        if (happening.party !== 'manager' && !this.#hasList)
+        if (happening.party !== 'manager' && !this.#hasList && this.#isHonest)
           this.#fail(`${happening.party.name} is let in before there is a list of revocations`);
         return;
       case 'delivered':

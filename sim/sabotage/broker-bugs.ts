@@ -129,5 +129,6 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
     replace: '',
     why: 'a broker that was started anew takes a token once more that it took before',
     source: 'commit c535e5c',
+    under: { 'broker.restart': 4, 'hostile.stranger': 60 },
   },
 ];

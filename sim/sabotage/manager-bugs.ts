@@ -323,14 +323,6 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     replace: 'wall',
     why: 'a clock that ran ahead on a full disk leaves brokers with a number never reached again',
     source: 'commit f5aec11',
-  },
-  {
-    name: 'sleeper-not-asked-again-at-its-poll',
-    core: 'session-manager',
-    file: 'session-manager/registrations.ts',
-    find: 'if (!isNew && message.pollSeconds !== undefined) this.#hearers.onPoll(now, device);',
-    replace: '',
-    why: 'a question that was handed over while the callee left for its sleep is lost',
-    source: 'commit b5de3af',
+    under: { 'clock.jump': 60, 'manager.fail': 1, 'manager.crash': 6, 'terminal.polling': 0.6 },
   },
 ];
