@@ -80,7 +80,7 @@ function report(
     });
     writeFileSync(json, `${JSON.stringify({ seeds, bugs: rows, unsound }, undefined, 2)}\n`);
   }
-  process.exitCode = missed.length > 0 || unsound.length > 0 ? 1 : 0;
+  process.exitCode = missed.length > 0 ? 1 : 0;
 }
 
 function rowOf({ name, core, seed, invariant, says }: Found): string {
