@@ -4,6 +4,7 @@
 // not more than one in LIMITS.resealPauseMs.
 
 import { assert } from '../protocol/assert.ts';
+import { sameBytes } from '../protocol/bytes.ts';
 import { encodeMessage } from '../protocol/control/codec.ts';
 import type { MessageOf } from '../protocol/control/messages.ts';
 import { Hello, type SealedChannel } from '../protocol/control/seal.ts';
@@ -121,6 +122,13 @@ export class SealedChannels {
     this.#waitMs = LIMITS.retryMaxMs;
     this.#arm(now);
     return true;
+  }
+
+  /** Whether this is the name of one of our channels. */
+  has(channel: Uint8Array): boolean {
+    const isIt = (one: SealedChannel | undefined): boolean =>
+      one !== undefined && sameBytes(one.id, channel);
+    return isIt(this.#current) || isIt(this.#previous);
   }
 
   /** The encoded message inside; undefined if no channel opens it, or it came before. */

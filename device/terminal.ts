@@ -305,7 +305,7 @@ export class Terminal {
   #onDown(now: Micros, message: Message): void {
     switch (message.kind) {
       case 'sealed': {
-        const inner = this.#open(message);
+        const inner = this.#open(now, message);
         if (inner !== undefined) this.#onManagerMessage(now, inner);
         return;
       }
@@ -331,10 +331,12 @@ export class Terminal {
     this.#polling.onChannel(now);
   }
 
-  #open(sealed: MessageOf<'sealed'>): Message | undefined {
+  /** Of what is sealed for a channel that is not ours the manager, or somebody, has to be told. */
+  #open(now: Micros, sealed: MessageOf<'sealed'>): Message | undefined {
     const opened = this.#channels.open(sealed);
     if (opened === undefined) {
       this.#outbox.count('unopened');
+      if (!this.#channels.has(sealed.channel)) this.#channels.onReseal(now);
       return undefined;
     }
     const inner = decodeMessage(opened);
@@ -367,7 +369,7 @@ export class Terminal {
   #onCall(now: Micros, { payload, deadlineMs }: MessageOf<'call'>): void {
     const message = decodeMessage(payload);
     if (message?.kind === 'sealed') {
-      const inner = this.#open(message);
+      const inner = this.#open(now, message);
       if (inner !== undefined) this.#onQuestion(now, inner, deadlineMs);
     } else if (message?.kind === 'reseal') {
       this.#channels.onReseal(now);

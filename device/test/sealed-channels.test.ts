@@ -180,6 +180,26 @@ t.test('a sealed message that is replayed does nothing', async (t) => {
   t.equal(sentOf(callee, 'allowList').length, 1);
 });
 
+t.test('what is sealed for a channel that it has not makes a terminal shake hands', async (t) => {
+  const { world, caller, callee } = two();
+  const heard: Uint8Array[] = [];
+  const tellBytes = world.tellBytes.bind(world);
+  world.tellBytes = (to, via, bytes) => {
+    if (to === caller && via === 'down') heard.push(bytes);
+    tellBytes(to, via, bytes);
+  };
+  world.call(caller, 'TERM3');
+  t.ok(heard.length > 0);
+  world.run(5);
+  const before = [hellos(caller), hellos(callee)];
+  for (const bytes of heard) tellBytes(caller, 'down', bytes);
+  for (let at = 0; at < 10; at++) for (const bytes of heard) tellBytes(callee, 'down', bytes);
+  world.settle();
+  t.strictSame([hellos(caller), hellos(callee)], [before[0], before[1] + 1]);
+  world.run(5);
+  t.equal(callee.terminal.status(world.now).registered, true);
+});
+
 t.test('a hello that is refused is told to the owner, and said again much later', async (t) => {
   const world = new World();
   world.answers.hello = false;

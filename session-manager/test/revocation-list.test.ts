@@ -129,6 +129,18 @@ t.test('who was revoked is listed until its last membership has run out everywhe
   t.equal(world.reply(world.enrol(one, world.ticket()), 'failed').code, 'revoked');
 });
 
+t.test('nor is one forgotten that was made before a restart with a clock set back', async (t) => {
+  const { world, one } = town();
+  world.input({ kind: 'linkUp' });
+  world.advance(4_000);
+  world.wallShiftMs = -365 * 86_400_000;
+  world.restart(1_000);
+  revoke(world, 'TERM1');
+  world.wallShiftMs = 0;
+  world.input({ kind: 'linkUp' });
+  t.strictSame(newest(world).devices, [one.id], 'it still holds a membership of today');
+});
+
 t.test('a membership made before the clock was set back is waited for as well', async (t) => {
   const { world, one } = town();
   const day = LIMITS.membershipSeconds * 1_000;
