@@ -71,4 +71,15 @@ export const KNOWN_SEEDS: readonly KnownSeed[] = [
     cause:
       'extension.ts told its owner of terms that the talk no longer took: its quota had ended it',
   },
+  {
+    seed: 1942,
+    terminals: 2,
+    seconds: 28,
+    suite: 'fast',
+    set: { 'manager.crash': 5.78, 'clock.jump': 1.11, 'operator.revoke': 1.17 },
+    invariant: 'logins',
+    cause:
+      'session-manager/revocations.ts: revoked after a restart under a clock that was set back, a ' +
+      'terminal was taken off the list as soon as the clock was right',
+  },
 ];
