@@ -79,7 +79,7 @@ export const KNOWN_SEEDS: readonly KnownSeed[] = [
     set: { 'manager.crash': 5.78, 'clock.jump': 1.11, 'operator.revoke': 1.17 },
     invariant: 'logins',
     cause:
-      'session-manager/revocations.ts: revoked after a restart under a clock that was set back, a ' +
-      'terminal was taken off the list as soon as the clock was right',
+      'revocations.ts: revoked after a restart under a clock that was set back, a terminal was ' +
+      'taken off the list as soon as the clock was right',
   },
 ];
