@@ -2,7 +2,7 @@
 
 BIN := node_modules/.bin
 INSTALLED := node_modules/.package-lock.json
-SOURCES := $(shell find protocol device broker session-manager sim bench cli -name '*.ts' \
+SOURCES := $(shell find protocol device broker session-manager sim bench cli deploy -name '*.ts' \
   -not -path '*/node_modules/*' 2>/dev/null)
 
 .DEFAULT_GOAL := check

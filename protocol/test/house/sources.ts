@@ -13,6 +13,7 @@ export const FOLDERS = [
   'sim',
   'bench',
   'cli',
+  'deploy',
 ] as const;
 export type Folder = (typeof FOLDERS)[number];
 
@@ -53,6 +54,7 @@ export function repositoryRoot(): string {
 const SHELL_FOLDERS = [
   'protocol/io/',
   'device/shell/',
+  'device/services/',
   'device/examples/',
   'broker/shell/',
   'session-manager/shell/',
@@ -62,12 +64,12 @@ const SHELL_FILES = ['device/agent.ts', 'device/index.ts'];
 /** Which room a file stands in (docs/ARCHITECTURE.md). */
 export function kindOf(path: string): Source['kind'] {
   if (/(^|\/)test\//.test(path)) return 'test';
-  if (/^(sim|bench|cli)\//.test(path)) return 'shell';
+  if (/^(sim|bench|cli|deploy)\//.test(path)) return 'shell';
   if (SHELL_FILES.includes(path) || SHELL_FOLDERS.some((f) => path.startsWith(f))) return 'shell';
   return 'core';
 }
 
-/** Every TypeScript file of the seven folders. */
+/** Every TypeScript file of the eight folders. */
 export function readSources(root: string): readonly Source[] {
   return FOLDERS.flatMap((folder) =>
     filesUnder(join(root, folder)).map((file) => {
