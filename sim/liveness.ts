@@ -3,7 +3,7 @@
 // arrives in time.
 
 import type { TerminalEvent } from '../device/terminal-types.ts';
-import type { Name, SessionId } from '../protocol/ids.ts';
+import type { SessionId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Rng } from '../protocol/random.ts';
 import { after, micros, ms, seconds } from '../protocol/time.ts';
@@ -134,7 +134,7 @@ function tryCall(world: World, rng: Rng): void {
   const [caller, callee] = [pick(rng, there), pick(rng, there)];
   const service = 'pipe';
   if (caller === callee || !isReachable(world, caller, callee)) return;
-  if (!isTalkPossible(world, caller, callee.name, service)) return;
+  if (!world.isPermitted(caller, callee.name, service)) return;
   const echo = new Echo(caller);
   caller.application = echo;
   callee.application = echo;
@@ -152,16 +152,6 @@ function tryCall(world: World, rng: Rng): void {
     world.violate('liveness', `${label} does not end`);
   if (echo.heard !== CONTENT_BYTES && !isCutShort(world, caller, callee))
     world.violate('liveness', `${label}: ${echo.heard} of ${CONTENT_BYTES} bytes arrived`);
-}
-
-/** Permitted, and by an entry that lets more through than is sent. */
-function isTalkPossible(
-  world: World,
-  caller: VirtualTerminal,
-  callee: Name,
-  service: string,
-): boolean {
-  return world.isPermitted(caller, callee, service);
 }
 
 /** A quota below what is sent ends a talk, rightly. */
