@@ -145,8 +145,9 @@ export class Revocations {
 
   #row(now: Micros, name: Name, issuedAt: number): RevokedRecord {
     const revoked = Math.max(0, this.#context.wall.at(now));
-    // A clock that was set back knows of no membership that was made before the start: but no list
-    // ever had a number above the wall time, so that the ceiling tells how late it has been.
+    // A clock that was set back knows of no membership that was made before the start. But the
+    // number that the ceiling was raised for last was the wall time of that moment, or a higher one
+    // where numbers rise by ones or go on from an older ceiling: nothing made until then is later.
     const latest = Math.floor((this.#ceiling - SEQUENCE_STEP) / MS_PER_SECOND);
     const from = Math.min(LIMITS.unixSecondsMax, Math.max(issuedAt, this.#seconds(now), latest));
     return { ...RECORD, name, revoked, membershipsUntil: from + LIMITS.membershipSeconds };
