@@ -58,7 +58,7 @@ interface Introduction {
   why: Why;
   state: State;
   answer: Answer | undefined;
-  /** When the broker says that it handed the question over; only ever a reason to ask again. */
+  /** When it was handed over, as the broker says, or put again; only ever a reason to ask again. */
   handedAt: Micros | undefined;
 }
 
@@ -215,16 +215,11 @@ export class Introductions {
 
   /**
    * A terminal has a new sealed channel: what it was asked through another one it may be unable to
-   * read, so that its open questions are put again, for what is left of their time. They go under a
-   * new trigger each (the broker hands one over only once); the question keeps its own ID, by which
-   * a terminal that has read it before knows it.
+   * read, so that its open questions are put again, for what is left of their time. Each keeps its
+   * own ID, by which a terminal that has read it before knows it.
    */
   onChannel(now: Micros, device: DeviceId): void {
-    for (const introduction of this.#budgets.open(device)) {
-      const { parties } = introduction;
-      const trigger = randomRequestId(this.#context.options.rng);
-      if (parties !== undefined) this.#trigger(now, introduction, parties, trigger);
-    }
+    for (const introduction of this.#budgets.open(device)) this.#askAgain(now, introduction);
   }
 
   /** The broker handed a question over (S2002). */
@@ -240,12 +235,18 @@ export class Introductions {
   onPoll(now: Micros, device: DeviceId): void {
     const before = now - ms(LIMITS.retryFirstMs);
     for (const introduction of this.#budgets.open(device)) {
-      const { parties, handedAt = now } = introduction;
-      if (parties === undefined || handedAt > before) continue;
-      introduction.handedAt = now;
-      const trigger = randomRequestId(this.#context.options.rng);
-      this.#trigger(now, introduction, parties, trigger);
+      const { handedAt = now } = introduction;
+      if (handedAt <= before) this.#askAgain(now, introduction);
     }
+  }
+
+  /** Puts an open question again, under a new trigger: the broker hands one over only once. */
+  #askAgain(now: Micros, introduction: Introduction): void {
+    const { parties } = introduction;
+    if (parties === undefined) return;
+    introduction.handedAt = now;
+    const trigger = randomRequestId(this.#context.options.rng);
+    this.#trigger(now, introduction, parties, trigger);
   }
 
   /**
