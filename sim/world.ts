@@ -279,7 +279,7 @@ export class World {
     return this;
   }
 
-  /** A second machine with the keys and the disk of a terminal, somewhere else. */
+  /** A second machine, somewhere else, with the keys and the membership of a terminal. */
   clone(original: VirtualTerminal): VirtualTerminal {
     const index = this.terminals.length;
     const clone = new VirtualTerminal(this, {

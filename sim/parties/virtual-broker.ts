@@ -28,8 +28,7 @@ import type { World } from '../world.ts';
 import type { PartyClock } from './party-clock.ts';
 
 /** CONNACK return codes (MQTT 3.1.1 §3.2.2.3). */
-const UNAVAILABLE = 3;
-const NOT_LET_IN = 5;
+export const CONNACK = { unavailable: 3, notLetIn: 5 } as const;
 /** A broker notices a silent client after one and a half keep-alives (MQTT 3.1.1 §3.1.2.10). */
 const SILENT_MICROS = seconds(IO_LIMITS.linkKeepAliveSeconds * 1.5);
 /** How long a message that is held back may be late. */
@@ -248,7 +247,7 @@ export class VirtualBroker {
       world.happen({ kind: 'loginRefused', party: user.party, why: proven });
       this.#connections.delete(connection);
       connection.isHeld = false;
-      const code = proven === 'no-list' ? UNAVAILABLE : NOT_LET_IN;
+      const code = proven === 'no-list' ? CONNACK.unavailable : CONNACK.notLetIn;
       this.#later(connection, 'down', () => this.#clientHears(connection, code));
       return;
     }

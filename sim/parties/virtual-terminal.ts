@@ -32,15 +32,13 @@ import type { Host } from '../network/internet.ts';
 import type { World } from '../world.ts';
 import type { Identity } from './identity.ts';
 import type { PartyClock } from './party-clock.ts';
-import type { BusConnection, BusUser } from './virtual-broker.ts';
+import { type BusConnection, type BusUser, CONNACK } from './virtual-broker.ts';
 import { TerminalDisk } from './terminal-disk.ts';
 import { ENROL_URL } from './virtual-manager.ts';
 
 const OUTPUTS_MAX = 100_000;
 const HTTP_MS = 5;
 const OWNER_MS = 80;
-const NOT_LET_IN = 5;
-const UNAVAILABLE = 3;
 const PROBES = [1_452, 1_472];
 const FORWARDED_SHARE = 0.5;
 
@@ -491,12 +489,12 @@ export class VirtualTerminal implements BusUser {
     if (wasUp && this.#world.now - this.#upSince > ms(2 * IO_LIMITS.linkRetryFirstMs))
       this.#failures = 0;
     const most = Math.min(
-      code === UNAVAILABLE ? IO_LIMITS.linkUnavailableMsMax : IO_LIMITS.linkRetryMaxMs,
+      code === CONNACK.unavailable ? IO_LIMITS.linkUnavailableMsMax : IO_LIMITS.linkRetryMaxMs,
       IO_LIMITS.linkRetryFirstMs * 2 ** Math.min(this.#failures, 16),
     );
     this.#failures += 1;
     this.#retryIn(ms(most * (0.5 + randomFraction(this.#rng) / 2)));
-    if (code === NOT_LET_IN) this.#renew();
+    if (code === CONNACK.notLetIn) this.#renew();
     if (wasUp) this.input({ kind: 'linkDown' });
   }
 
