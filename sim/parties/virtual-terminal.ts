@@ -1,5 +1,5 @@
 // One terminal in virtual time: the real core, and around it what its shell would be: the MQTT link
-// with its retries, UDP sockets on the simulated network, the disk that survives a crash, the
+// (terminal-link.ts), UDP sockets on the simulated network, the disk that survives a crash, the
 // owner with the allow-list and an answer to every question. Over 400 lines: device/agent.ts and
 // its shell in one piece, as nothing here waits for anything.
 
@@ -16,7 +16,6 @@ import {
 import { openMembership } from '../../protocol/identity/membership.ts';
 import { NO_PIN, TOKEN_NONCE_BYTES, makeToken } from '../../protocol/identity/token.ts';
 import type { DeviceId, Name, SessionId } from '../../protocol/ids.ts';
-import { IO_LIMITS } from '../../protocol/io/limits.ts';
 import { type Rng, randomBytes, randomFraction } from '../../protocol/random.ts';
 import { MS_PER_SECOND, after, micros, ms } from '../../protocol/time.ts';
 import type {
@@ -34,6 +33,7 @@ import type { Identity } from './identity.ts';
 import type { PartyClock } from './party-clock.ts';
 import { type BusConnection, type BusUser, CONNACK } from './virtual-broker.ts';
 import { TerminalDisk } from './terminal-disk.ts';
+import { TerminalLink } from './terminal-link.ts';
 import { ENROL_URL } from './virtual-manager.ts';
 
 const OUTPUTS_MAX = 100_000;
@@ -76,12 +76,7 @@ export class VirtualTerminal implements BusUser {
   readonly #disk: TerminalDisk;
   #membership: Uint8Array = new Uint8Array(0);
   #core: Terminal | undefined;
-  #connection: BusConnection | undefined;
-  #isLinked = false;
-  #wantsLink = true;
-  #upSince = 0;
-  #failures = 0;
-  #retries = 0;
+  readonly #link: TerminalLink;
   #calls = 0;
   /** What the machine hears of when it wakes up. */
   #postponed: (() => void)[] = [];
@@ -111,6 +106,7 @@ export class VirtualTerminal implements BusUser {
     const faults = world.rng(`${label}/faults`);
     this.isForwarded = host.nats.length > 0 && randomFraction(faults) < FORWARDED_SHARE;
     this.#disk = new TerminalDisk(world, faults);
+    this.#link = new TerminalLink(world, this, this.#rng);
     this.subscriptions = [topic('call', identity.id), topic('down', identity.id)];
     host.onDatagram = (to, from, bytes) => this.#onDatagram(to, from, bytes);
   }
@@ -129,10 +125,10 @@ export class VirtualTerminal implements BusUser {
     return this.#core;
   }
   get isLinked(): boolean {
-    return this.#isLinked;
+    return this.#link.isUp;
   }
   get connection(): BusConnection | undefined {
-    return this.#connection;
+    return this.#link.connection;
   }
   /** Its open sockets, as it knows them. */
   get sockets(): readonly Path[] {
@@ -157,8 +153,6 @@ export class VirtualTerminal implements BusUser {
     const { signing, agreement } = this.#world.manager.keys;
     this.boots += 1;
     this.isBanned = false;
-    this.#wantsLink = true;
-    this.#failures = 0;
     const { membership, records, pins } = this.#disk.read();
     this.#membership = membership ?? new Uint8Array(0);
     this.#core = new Terminal({
@@ -179,7 +173,7 @@ export class VirtualTerminal implements BusUser {
     });
     this.#world.happen({ kind: 'started', terminal: this });
     this.input({ kind: 'restore', records, pins });
-    this.#connect();
+    this.#link.begin();
   }
 
   /** Its process is killed: sockets and link are gone, the disk has what had reached it. */
@@ -192,7 +186,7 @@ export class VirtualTerminal implements BusUser {
     for (const path of this.#sockets.values()) this.host.unbind(path);
     this.#sockets.clear();
     this.#bySocket.clear();
-    this.#drop();
+    this.#link.drop();
     this.#disk.crash();
     this.#world.arm(this.due, micros(Infinity));
     this.#world.happen({ kind: 'killed', terminal: this });
@@ -203,7 +197,8 @@ export class VirtualTerminal implements BusUser {
     if (this.#core === undefined || this.isSuspended) return;
     this.isSuspended = true;
     this.clock.stop(this.#world.now);
-    if (this.#connection !== undefined) this.#world.broker.die(this.#connection);
+    const { connection } = this.#link;
+    if (connection !== undefined) this.#world.broker.die(connection);
     this.#world.arm(this.due, micros(Infinity));
     this.#world.happen({ kind: 'suspended', terminal: this });
   }
@@ -319,8 +314,9 @@ export class VirtualTerminal implements BusUser {
 
   /** Says something on a topic of its own; nothing without a link. */
   publish(of: 'address' | 'up' | 'allow-list', bytes: Uint8Array): void {
-    if (this.#connection !== undefined && this.#isLinked)
-      this.#world.broker.publish(this.#connection, topic(of, this.id), bytes);
+    const { connection, isUp } = this.#link;
+    if (connection !== undefined && isUp)
+      this.#world.broker.publish(connection, topic(of, this.id), bytes);
   }
 
   // --- the core ----------------------------------------------------------------------------------
@@ -458,7 +454,7 @@ export class VirtualTerminal implements BusUser {
     });
   }
 
-  // --- its MQTT link (device/shell/server-link.ts, protocol/io/mqtt-link.ts) ---
+  // --- its MQTT link: what it says there, and hears ---
 
   password(): Uint8Array {
     return makeToken(this.identity.signingKey, {
@@ -472,30 +468,24 @@ export class VirtualTerminal implements BusUser {
   }
 
   onUp(): void {
-    this.#isLinked = true;
-    this.#upSince = this.#world.now;
+    this.#link.onUp();
     this.input({ kind: 'linkUp' });
   }
 
   onDown(code: number | undefined): void {
     if (this.isSuspended) {
-      this.#postponed.push(() => this.onDown(code));
+      this.postpone(() => this.onDown(code));
       return;
     }
-    const wasUp = this.#isLinked;
-    this.#isLinked = false;
-    this.#connection = undefined;
-    if (this.#core === undefined) return;
-    if (wasUp && this.#world.now - this.#upSince > ms(2 * IO_LIMITS.linkRetryFirstMs))
-      this.#failures = 0;
-    const most = Math.min(
-      code === CONNACK.unavailable ? IO_LIMITS.linkUnavailableMsMax : IO_LIMITS.linkRetryMaxMs,
-      IO_LIMITS.linkRetryFirstMs * 2 ** Math.min(this.#failures, 16),
-    );
-    this.#failures += 1;
-    this.#retryIn(ms(most * (0.5 + randomFraction(this.#rng) / 2)));
+    const wasUp = this.#link.isUp;
+    this.#link.onDown(code);
     if (code === CONNACK.notLetIn) this.#renew();
     if (wasUp) this.input({ kind: 'linkDown' });
+  }
+
+  /** Does it when the machine wakes up. */
+  postpone(run: () => void): void {
+    this.#postponed.push(run);
   }
 
   onMessage(name: string, bytes: Uint8Array): void {
@@ -505,39 +495,9 @@ export class VirtualTerminal implements BusUser {
   }
 
   #want(isWanted: boolean): void {
-    if (!isWanted) {
-      this.#wantsLink = false;
-      this.#drop();
-      this.input({ kind: 'linkDown' });
-    } else if (!this.isBanned && !this.#wantsLink) {
-      this.#wantsLink = true;
-      this.#failures = 0;
-      this.#connect();
-    }
-  }
-
-  /** Closes the link; whoever waits to try again does not. */
-  #drop(): void {
-    this.#retries += 1;
-    this.#isLinked = false;
-    if (this.#connection !== undefined) this.#world.broker.close(this.#connection);
-    this.#connection = undefined;
-  }
-
-  #connect(): void {
-    if (this.#connection === undefined && this.#core !== undefined)
-      this.#connection = this.#world.broker.open(this);
-  }
-
-  #retryIn(delay: number): void {
-    const retry = ++this.#retries;
-    this.#world.schedule(after(this.#world.now, delay), () => {
-      const again = (): void => {
-        if (retry === this.#retries && this.#wantsLink) this.#connect();
-      };
-      if (this.isSuspended) this.#postponed.push(again);
-      else again();
-    });
+    if (isWanted && this.isBanned) return;
+    this.#link.want(isWanted);
+    if (!isWanted) this.input({ kind: 'linkDown' });
   }
 
   /** A clone would throw out the one that may stay. */
