@@ -6,7 +6,8 @@ import { EXIT, NakodoError, errorCode } from '../protocol/errors.ts';
 import { type LocalCallOptions, callLocal } from '../protocol/io/local-socket.ts';
 import { homeFolder, shellWord } from './home.ts';
 
-const AGENT_SOCKET = 'agent.sock';
+/** File in a terminal's home that its commands talk to. */
+export const AGENT_SOCKET = 'agent.sock';
 /** File in a server's home that the operator's commands talk to. */
 export const SERVER_SOCKET = 'server.sock';
 
@@ -56,7 +57,7 @@ export async function askServerRows<Row>(
 }
 
 /** The error for a command that needs the agent. */
-function agentNotRunning(home: string): NakodoError {
+export function agentNotRunning(home: string): NakodoError {
   return new NakodoError(
     'agent-not-running',
     `no agent is running in ${home}`,

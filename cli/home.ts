@@ -1,10 +1,12 @@
 // Where a terminal or a server keeps its state (design §7): `--home DIR`, else $NAKODO_HOME, else
-// the system's state folder if it exists and is ours (a packaged service), else ~/.nakodo.
+// the system's state folder if a packaged terminal is there and this user is root, its owner or in
+// its group, else ~/.nakodo.
 
 import { mkdirSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { NakodoError, errorCode, errorMessage } from '../protocol/errors.ts';
+import { becomeOwnerOf } from '../protocol/io/privileges.ts';
 
 /** Where packages put a service's state (FHS 3.0 §5.8). */
 const SYSTEM_HOME = '/var/lib/nakodo';
@@ -16,11 +18,16 @@ export function homeFolder(option: string | undefined): string {
   return isOurs(SYSTEM_HOME) ? SYSTEM_HOME : join(homedir(), '.nakodo');
 }
 
-/** The home folder, made (0700) if it is not there. @throws NakodoError `home` if it cannot be. */
+/**
+ * The home folder, made (0700) if it is not there, for a command that writes in it: root's process
+ * becomes the folder's owner, so that `sudo nakodo enroll` leaves nothing that the agent of a
+ * packaged terminal cannot read. @throws NakodoError `home` if it cannot be.
+ */
 export function makeHome(option: string | undefined): string {
   const home = homeFolder(option);
   try {
     makeFolders(home);
+    becomeOwnerOf(home);
   } catch (error) {
     throw new NakodoError(
       'home',
@@ -52,10 +59,13 @@ export function shellWord(path: string): string {
 export const homeWords = (option: string | undefined): string =>
   option === undefined ? '' : ` --home ${shellWord(option)}`;
 
+/** Whether this user is somebody to the service of that folder. */
 function isOurs(folder: string): boolean {
   try {
     const facts = statSync(folder);
-    return facts.isDirectory() && facts.uid === process.getuid?.();
+    const uid = process.getuid?.();
+    const isKnown = uid === 0 || uid === facts.uid || process.getgroups?.().includes(facts.gid);
+    return facts.isDirectory() && isKnown === true;
   } catch (error) {
     if (errorCode(error) === 'ENOENT' || errorCode(error) === 'EACCES') return false;
     throw error;

@@ -97,6 +97,11 @@ export function parseListFile(text: string): ParsedList {
     const line = error instanceof TomlError ? `line ${error.line}: ` : '';
     return { problem: `${line}${errorMessage(error).split('\n')[0]}` };
   }
+  return parseListTables(raw, text);
+}
+
+/** The same of parsed TOML; `text`: what it was parsed from, for the lines of what is wrong. */
+export function parseListTables(raw: unknown, text: string): ParsedList {
   const checked = v.safeParse(fileTable, raw);
   if (!checked.success) return { problem: describeIssue(checked.issues[0], text) };
   const { mode, allow, deny } = checked.output;
@@ -115,7 +120,7 @@ export function parseListFile(text: string): ParsedList {
   for (const { name, id, services } of deny) {
     entries.push({ action: 'deny', pattern: name, id: deviceId(id), services });
   }
-  return { list: { version: versionOf(bytes), mode, entries } };
+  return { list: { version: versionOf(utf8ToBytes(text)), mode, entries } };
 }
 
 /** Writes a list as text that `parseListFile` reads as the same mode and entries. */

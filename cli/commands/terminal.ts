@@ -106,7 +106,7 @@ async function runAgent(output: Output, options: AgentOptions): Promise<ExitCode
   const ended = untilEnded();
   let commands: LocalServer | undefined;
   try {
-    commands = await serveAgent(agent, log);
+    commands = await serveAgent(agent, { log });
     const first = await Promise.race([agent.registered.then(() => 'registered'), ended]);
     if (first === 'registered') {
       const { name, id } = agent;

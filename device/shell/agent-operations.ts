@@ -2,8 +2,8 @@
 // owner's word, trust. The agent opens no path that a user names: a file's content is streamed in
 // by the command (design §7).
 
+import { join } from 'node:path';
 import * as v from 'valibot';
-import { endSentence, isLimit } from '../../protocol/ends.ts';
 import { EXIT, NakodoError } from '../../protocol/errors.ts';
 import {
   type DeviceId,
@@ -23,18 +23,32 @@ import type { Log } from '../../protocol/io/log.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { MICROS_PER_SECOND, ms } from '../../protocol/time.ts';
 import type { Agent } from '../agent.ts';
+import { configReader } from '../services/config.ts';
+import { serviceOf } from '../services/registry.ts';
 import { endError } from './call-error.ts';
 import {
   FILE_NAME_BYTES_MAX,
   FILE_SERVICE,
   isFileName,
-  receiveFiles,
   removePartials,
   sendFiles,
 } from './file-service.ts';
-import type { SessionEvents } from './session-types.ts';
+import {
+  accept,
+  acceptRequest,
+  messages,
+  messagesRequest,
+  stream,
+  streamRequest,
+  talk,
+  talkRequest,
+  tellOf,
+} from './operations/talk.ts';
+import { Waiters } from './operations/waiters.ts';
 import type { Session } from './session.ts';
 
+/** The owner's settings, in the home. */
+const CONFIG_FILE = 'agent.toml';
 /** Files of one `send`. */
 const FILES_MAX = 400;
 /** Milliseconds between two progress events. */
@@ -90,25 +104,44 @@ const request = v.variant('op', [
   questionsRequest,
   approveRequest,
   trustRequest,
+  talkRequest,
+  acceptRequest,
+  streamRequest,
+  messagesRequest,
 ]);
 type Request = v.InferOutput<typeof request>;
 type SendRequest = v.InferOutput<typeof sendRequest>;
 
+/** How an agent is served. */
+interface ServeOptions {
+  readonly log: Log;
+  /** The owner's settings; default: `agent.toml` in the agent's home. */
+  readonly configPath?: string | undefined;
+}
+
+/** What an operation works with. */
+interface Office {
+  readonly agent: Agent;
+  readonly waiters: Waiters;
+  readonly config: ReturnType<typeof configReader>;
+}
+
 /**
- * Serves the commands of an agent's home, and takes the files that peers send.
+ * Serves the commands of an agent's home, and what peers ask for: each talk goes to the command that
+ * waits for it, else to the service of its name.
  * @throws NakodoError `already-running`, `socket-path-too-long`.
  */
-export async function serveAgent(agent: Agent, log: Log): Promise<LocalServer> {
-  agent.onIncoming((session) => {
-    // Any other service has no one here: its streams are refused, the talk runs out.
-    if (session.info.service === FILE_SERVICE) receiveFiles(session, agent.home.inbox, log);
-  });
+export async function serveAgent(agent: Agent, options: ServeOptions): Promise<LocalServer> {
+  const { log } = options;
+  const config = configReader(options.configPath ?? join(agent.home.folder, CONFIG_FILE));
+  const office: Office = { agent, waiters: new Waiters(), config };
+  agent.onIncoming((session) => serveTalk(office, session, log));
   const server = await serveLocal(agent.home.socket, {
     mode: 0o600,
     handle: async (raw, channel) => {
       const parsed = v.safeParse(request, raw);
       if (!parsed.success) throw badRequest(parsed.issues[0].message);
-      return answer(agent, parsed.output, channel);
+      return answer(office, parsed.output, channel);
     },
   });
   // Not before the socket is ours: until then another agent may be at work in this home.
@@ -117,10 +150,25 @@ export async function serveAgent(agent: Agent, log: Log): Promise<LocalServer> {
   return server;
 }
 
-async function answer(agent: Agent, asked: Request, channel: ServedChannel): Promise<object> {
+/** With nobody to serve it, a talk's streams are refused, and it runs out. */
+function serveTalk({ agent, waiters, config }: Office, session: Session, log: Log): void {
+  if (waiters.offer(session)) return;
+  const { service, peer } = session.info;
+  const read = config();
+  if ('problem' in read) {
+    log.error('config-unreadable', { why: read.problem });
+    return;
+  }
+  const serving = serviceOf(service);
+  if (serving === undefined) log.warn('service-unknown', { service, peer: peer.name });
+  else serving.serve(session, { home: agent.home, log, config: read.config });
+}
+
+async function answer(office: Office, asked: Request, channel: ServedChannel): Promise<object> {
+  const { agent, waiters } = office;
   switch (asked.op) {
     case 'status':
-      return agent.status();
+      return status(office);
     case 'end':
       return endTalk(agent, asked.session);
     case 'send':
@@ -136,7 +184,23 @@ async function answer(agent: Agent, asked: Request, channel: ServedChannel): Pro
     }
     case 'trust':
       return trust(agent, asked.name, asked.id);
+    case 'talk':
+      return talk(agent, asked, channel);
+    case 'accept':
+      return accept(waiters, asked, channel);
+    case 'stream':
+      return stream(agent, waiters, asked, channel);
+    case 'messages':
+      return messages(agent, asked, channel);
   }
+}
+
+/** How the terminal is, and what is wrong with its owner's settings. */
+function status({ agent, config }: Office): object {
+  const now = agent.status();
+  const read = config();
+  const services = 'problem' in read ? read.problem : undefined;
+  return { ...now, troubles: { ...now.troubles, services } };
 }
 
 /** The owner accepts another key behind a name. */
@@ -216,30 +280,6 @@ async function send(agent: Agent, asked: SendRequest, channel: ServedChannel): P
   } finally {
     channel.closed.removeEventListener('abort', giveUp);
   }
-}
-
-function tellOf(session: Session, channel: ServedChannel): void {
-  const { session: id, peer, seconds, bytes } = session.info;
-  channel.event({ event: 'introduced', session: id, peer: peer.name, seconds, bytes });
-  const tell = (event: keyof SessionEvents, more: object): void =>
-    channel.event({ event, session: id, ...more });
-  session.on('established', (path) => tell('established', { path }));
-  session.on('path', (path) => tell('path', { path }));
-  session.on('expiryNear', (by) => tell('expiryNear', { by }));
-  session.on('extended', (terms) => tell('extended', terms));
-  session.on('extensionRefused', () => tell('extensionRefused', {}));
-  void session.ended.then(({ reason, counts, path }) => {
-    const says = endSentence(reason);
-    channel.event({
-      event: 'ended',
-      session: id,
-      reason,
-      says,
-      limit: isLimit(reason),
-      ...counts,
-      path,
-    });
-  });
 }
 
 function badRequest(why: string): NakodoError {

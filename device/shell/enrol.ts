@@ -21,7 +21,8 @@ import { type Enrolment, type Identity, openHome, ownIdentity, saveEnrolment } f
 import { machineMark } from './machine-mark.ts';
 import { ServerTrust } from './server-trust.ts';
 
-const TICKET_FAULTS: Readonly<Record<TicketFault, readonly [string, string]>> = {
+/** What is wrong with a text that is no ticket, and what to do about it. */
+export const TICKET_FAULTS: Readonly<Record<TicketFault, readonly [string, string]>> = {
   'not-a-ticket': ['this is not a ticket', 'copy the whole text that `nakodo ticket` printed'],
   'ticket-damaged': [
     'a part of the ticket is missing or changed',

@@ -14,12 +14,19 @@ import { sameBytes } from '../../protocol/bytes.ts';
 import { NakodoError, errorCode } from '../../protocol/errors.ts';
 import { syncFolder } from '../../protocol/io/files.ts';
 import type { Log } from '../../protocol/io/log.ts';
+import type { Service } from '../services/service.ts';
 import { endError } from './call-error.ts';
 import type { Session } from './session.ts';
 import type { TalkStream } from './talk-stream.ts';
 
 /** The name of this service in grants and allow-lists. */
 export const FILE_SERVICE = 'file';
+
+/** Files for this terminal's inbox. */
+export const fileService: Service = {
+  matches: (name) => name === FILE_SERVICE,
+  serve: (session, { home, log }) => receiveFiles(session, home.inbox, log),
+};
 
 /** Bytes of a file's name in UTF-8: file systems take 255, less what `.9999` adds. */
 export const FILE_NAME_BYTES_MAX = 250;

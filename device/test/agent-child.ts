@@ -7,6 +7,6 @@ import { serveAgent } from '../shell/agent-operations.ts';
 
 const [home, udpBind] = process.argv.slice(2);
 const agent = await Agent.start({ home, udpBind, log: silentLog });
-await serveAgent(agent, silentLog);
+await serveAgent(agent, { log: silentLog });
 await agent.registered;
 process.send?.('ready');

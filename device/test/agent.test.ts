@@ -24,7 +24,10 @@ const sha256 = (content: Uint8Array): string => createHash('sha256').update(cont
 
 t.test('S1005: a file arrives with equal hash, through the local socket', async (t) => {
   const { caller, callee } = await registeredPair(t);
-  const served = [await serveAgent(caller, silentLog), await serveAgent(callee, silentLog)];
+  const served = [
+    await serveAgent(caller, { log: silentLog }),
+    await serveAgent(callee, { log: silentLog }),
+  ];
   t.teardown(() => Promise.all(served.map((each) => each.close())));
   const content = randomBytes(5_000_000);
   const events: Record<string, unknown>[] = [];
@@ -175,7 +178,7 @@ t.test('S5007: a terminal that was killed in mid-talk reports `restarted`', asyn
 
 t.test('S5007: a second agent in a home is refused before it reports the first one', async (t) => {
   const { caller } = await pair(t);
-  const served = await serveAgent(caller, silentLog);
+  const served = await serveAgent(caller, { log: silentLog });
   t.teardown(() => served.close());
   const session = await caller.call({ to: 'TERM3', service: 'file' });
   const record = join(caller.home.ends, session.info.session);

@@ -135,7 +135,7 @@ const ASKING = '[[allow]]\nname = "TERM1"\nask = true\n';
 
 t.test('S4003: the owner is asked, and the call waits for nakodo approve', async (t) => {
   const { world, caller, callee } = await pair(t, ASKING);
-  const served = await serveAgent(callee, silentLog);
+  const served = await serveAgent(callee, { log: silentLog });
   t.teardown(() => served.close());
   const ask = (request: object): Promise<Record<string, unknown>> =>
     callLocal(callee.home.socket, request);

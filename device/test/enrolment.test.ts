@@ -248,7 +248,7 @@ t.test('a home whose agent is at work is not enrolled anew under it', async (t) 
   const world = await RealWorld.start(t);
   await world.enrol('TERM1');
   const agent = await world.agent('TERM1');
-  const served = await serveAgent(agent, silentLog);
+  const served = await serveAgent(agent, { log: silentLog });
   // The membership in it is renewed at each registration, which may be on its way to the disk.
   const kept = async (): Promise<unknown> => ({
     ...(JSON.parse(await readFile(agent.home.enrolment, 'utf8')) as object),

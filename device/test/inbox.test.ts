@@ -177,7 +177,7 @@ t.test(
     await failed;
     t.equal((await session.ended).reason, 'peer-gone');
     const again = await world.agent('TERM7', { udpBind: '127.0.7.1' });
-    const served = await serveAgent(again, silentLog);
+    const served = await serveAgent(again, { log: silentLog });
     t.teardown(() => served.close());
     t.strictSame(await readdir(inbox), []);
   },
@@ -204,7 +204,7 @@ t.test(
 
 t.test('S1006: a command killed in mid-send ends the talk at both ends', async (t) => {
   const { caller, callee, incoming } = await pair(t);
-  const served = await serveAgent(caller, silentLog);
+  const served = await serveAgent(caller, { log: silentLog });
   t.teardown(() => served.close());
   const abort = new AbortController();
   const request = { op: 'send', to: 'TERM3', files: [{ name: 'x', size: 2 ** 40 }] };
@@ -225,7 +225,7 @@ t.test('S1006: a command killed in mid-send ends the talk at both ends', async (
 
 t.test('S1006: a command killed while it waits for consent gives up the call', async (t) => {
   const { caller } = await pair(t);
-  const served = await serveAgent(caller, silentLog);
+  const served = await serveAgent(caller, { log: silentLog });
   t.teardown(() => served.close());
   const abort = new AbortController();
   const files = [{ name: 'x', size: 1 }];

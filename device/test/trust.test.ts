@@ -96,7 +96,7 @@ t.test('claim 19: a peer that shows another key is refused until it is trusted',
   await writeFile(caller.home.pins, pinsText({ name: 'TERM3', id: OTHER }));
   const again = await world.agent('TERM1', { udpBind: '127.0.1.1' });
   await again.registered;
-  const served = await serveAgent(again, silentLog);
+  const served = await serveAgent(again, { log: silentLog });
   t.teardown(() => served.close());
   await t.rejects(talk(again), { code: 'peer-changed', next: /nakodo trust TERM3/ });
   t.strictSame(again.status().changedPeers, [{ name: 'TERM3', pinned: OTHER, seen: callee.id }]);

@@ -24,6 +24,8 @@ export interface ServedChannel {
   readonly incoming: AsyncIterable<Uint8Array>;
   /** Streams out; resolves when the command has room for more. Rejects when it has gone. */
   write(bytes: Uint8Array): Promise<void>;
+  /** Says that nothing more is streamed out; the result may still take its time. */
+  endData(): void;
   /** Aborted when the command has gone. */
   readonly closed: AbortSignal;
 }
@@ -105,6 +107,65 @@ export async function callLocal(
   }
 }
 
+/** A call that is used as a pair of streams; made by `openLocal`. */
+export interface LocalCall {
+  /** The last word of the other side; its error if it failed, `agent-gone` if it vanished. */
+  readonly result: Promise<Record<string, unknown>>;
+  /** The same error as soon as it is known, so that the end of data is not taken for success. */
+  failure(): Error | undefined;
+  /** What the other side streams, at the reader's pace; to be iterated at most once. */
+  readonly incoming: AsyncIterable<Uint8Array>;
+  /** Streams to the other side; resolves when there is room for more. Rejects when it has gone. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Says that nothing more is streamed to the other side. */
+  endData(): void;
+  /** Lets go: the other side takes it for a command that was given up. */
+  close(): void;
+}
+
+/**
+ * Sends one request and leaves both directions of data, and the waiting, to the caller.
+ * `onEvent`: called for each event.
+ * @throws NakodoError `not-running` if nobody listens, `socket-path-too-long`, `no-permission`.
+ */
+export async function openLocal(
+  path: string,
+  request: object,
+  onEvent: (event: Record<string, unknown>) => void = () => {},
+): Promise<LocalCall> {
+  checkPath(path);
+  const socket = await connect(path);
+  const channel = new LocalChannel(socket);
+  let failure: Error | undefined;
+  const result = new Promise<Record<string, unknown>>((resolve, reject) => {
+    const fail = (error: Error): void => {
+      failure ??= error;
+      reject(error);
+    };
+    let isAnswered = false;
+    channel.onJson = (type, value): void => {
+      if (type === FrameType.event) onEvent(value);
+      if (type !== FrameType.result && type !== FrameType.error) return;
+      isAnswered = true;
+      if (type === FrameType.result) resolve(value);
+      else fail(errorOf(value));
+    };
+    const onClosed = (): void => void (isAnswered || fail(gone()));
+    channel.closed.addEventListener('abort', onClosed, { once: true });
+  });
+  // Whoever only reads hears of a failure there.
+  result.catch(() => {});
+  channel.sendJson(FrameType.request, request);
+  return {
+    result,
+    failure: () => failure,
+    incoming: channel.incoming(),
+    write: (bytes) => channel.write(bytes),
+    endData: () => channel.endData(),
+    close: () => socket.destroy(),
+  };
+}
+
 function serveOne(socket: Socket, options: LocalServerOptions): void {
   const channel = new LocalChannel(socket);
   const late = setTimeout(() => socket.destroy(), IO_LIMITS.localRequestMs);
@@ -121,6 +182,7 @@ function serveOne(socket: Socket, options: LocalServerOptions): void {
       event: (event) => channel.sendEvent(event),
       incoming: channel.incoming(),
       write: (bytes) => channel.write(bytes),
+      endData: () => channel.endData(),
       closed: channel.closed,
     };
     options.handle(value, served).then(

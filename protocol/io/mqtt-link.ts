@@ -69,7 +69,24 @@ export interface LinkOptions {
   readonly onMessage: (topic: string, bytes: Uint8Array) => void;
   /** A stream in place of TCP, for a manager in the broker's process. */
   readonly connect?: () => Duplex;
+  /** Seconds between two pings of a quiet link, up to 65,535; IO_LIMITS.linkKeepAliveSeconds. */
+  readonly keepaliveSeconds?: number | undefined;
 }
+
+/** What a link is doing, for whoever has to tell whether it works; milliseconds. */
+export type LinkHealth =
+  | {
+      readonly state: 'up';
+      readonly forMs: number;
+      readonly heardMsAgo: number;
+      readonly keepaliveSeconds: number;
+    }
+  /** Connecting; or logged in, and not yet subscribed. */
+  | { readonly state: 'opening'; readonly forMs: number }
+  /** Waits to try again: in so long, or (`lateMs`) it should have long ago. */
+  | { readonly state: 'waiting'; readonly inMs: number; readonly lateMs: number }
+  /** It is not wanted. */
+  | { readonly state: 'down' };
 
 /** What a link has done since it was opened. */
 interface LinkCounts {
@@ -88,6 +105,10 @@ export class MqttLink {
   #wanted = true;
   #isUp = false;
   #upSinceMs = 0;
+  /** When a whole packet came last, and when the newest try began or will begin. */
+  #heardAtMs = 0;
+  #openingSinceMs = 0;
+  #retryAtMs = 0;
   #failures = 0;
   #retry: NodeJS.Timeout | undefined;
   #connections = 0;
@@ -103,6 +124,25 @@ export class MqttLink {
 
   get isUp(): boolean {
     return this.#isUp;
+  }
+
+  /** Seconds between two pings of a quiet link. */
+  get keepaliveSeconds(): number {
+    return this.#options.keepaliveSeconds ?? IO_LIMITS.linkKeepAliveSeconds;
+  }
+
+  /** What it is doing now. */
+  health(): LinkHealth {
+    const now = performance.now();
+    if (!this.#wanted) return { state: 'down' };
+    if (this.#isUp) {
+      const { keepaliveSeconds } = this;
+      const [forMs, heardMsAgo] = [now - this.#upSinceMs, now - this.#heardAtMs];
+      return { state: 'up', forMs, heardMsAgo, keepaliveSeconds };
+    }
+    if (this.#retry === undefined) return { state: 'opening', forMs: now - this.#openingSinceMs };
+    const inMs = this.#retryAtMs - now;
+    return { state: 'waiting', inMs: Math.max(0, inMs), lateMs: Math.max(0, -inMs) };
   }
 
   get counts(): LinkCounts {
@@ -174,6 +214,7 @@ export class MqttLink {
 
   #connect(): void {
     this.#retry = undefined;
+    this.#openingSinceMs = performance.now();
     this.#connections += 1;
     const { connect, isPinned } = this.#options;
     const { host, port, isTls } = this.#address;
@@ -219,7 +260,7 @@ export class MqttLink {
       clientId: this.#options.clientId,
       username: this.#options.username,
       password: Buffer.from(this.#options.password(server)),
-      keepalive: IO_LIMITS.linkKeepAliveSeconds,
+      keepalive: this.keepaliveSeconds,
       connectTimeout: IO_LIMITS.linkConnectMs,
       reconnectPeriod: 0,
       resubscribe: false,
@@ -232,7 +273,9 @@ export class MqttLink {
     });
     this.#client = client;
     this.#stream = stream;
-    boundIncoming(client, stream);
+    boundIncoming(client, stream, () => {
+      this.#heardAtMs = performance.now();
+    });
     let trouble: LinkTrouble | undefined;
     client.on('connect', () => {
       // It was for this connection, and is as long as all the rest.
@@ -289,7 +332,9 @@ export class MqttLink {
       IO_LIMITS.linkRetryFirstMs * 2 ** Math.min(this.#failures, 16),
     );
     this.#failures += 1;
-    this.#retry = setTimeout(() => this.#connect(), most * (0.5 + randomFraction(entropy) / 2));
+    const pauseMs = most * (0.5 + randomFraction(entropy) / 2);
+    this.#retryAtMs = performance.now() + pauseMs;
+    this.#retry = setTimeout(() => this.#connect(), pauseMs);
     const lost = { refusedCode: undefined, code: 'lost', message: 'the connection was closed' };
     this.#options.onDown(trouble ?? lost, wasUp);
   }
@@ -297,9 +342,9 @@ export class MqttLink {
 
 /**
  * MQTT.js keeps what it is sent of a packet until it is whole, up to 256 MiB, and of QoS 2 until it
- * is released. Our brokers do neither (ADR 0006): one that does is left.
+ * is released. Our brokers do neither (ADR 0006): one that does is left. `onPacket`: one was whole.
  */
-function boundIncoming(client: MqttClient, stream: Duplex): void {
+function boundIncoming(client: MqttClient, stream: Duplex, onPacket: () => void): void {
   let unparsed = 0;
   stream.on('data', (chunk: Uint8Array) => {
     unparsed += chunk.length;
@@ -307,6 +352,7 @@ function boundIncoming(client: MqttClient, stream: Duplex): void {
   });
   client.on('packetreceive', (packet) => {
     unparsed = 0;
+    onPacket();
     if (packet.cmd === 'publish' && packet.qos !== 0) stream.destroy();
   });
 }

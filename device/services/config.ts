@@ -1,0 +1,181 @@
+// `agent.toml`: what the owner of a device settles once. The tables of services are read anew for
+// every talk, as the allow-list is; `[agent]` when the agent starts. A text that does not say exactly
+// this is a problem for its owner, told with its place, and serves nobody.
+//
+//   [agent]
+//   keepalive = "60s"
+//   [file]                          # `send` lands here
+//   folder = "/srv/inbox"
+//   file_max = "2GB"
+//   keep_free = "100MB"
+//   overwrite = "number"            # or "replace", "refuse"
+//   [get]                           # `get` reads here
+//   folder = "/srv/share"
+//   [[run]]                         # the service run:temperature
+//   name = "temperature"
+//   command = "/usr/local/bin/temperature --json"
+//   at_once = 4
+//   [[port]]                        # the service port:8080 leads elsewhere than 127.0.0.1:8080
+//   port = 8080
+//   to = "192.168.1.20:80"
+
+import { isAbsolute } from 'node:path';
+import { TomlError, parse } from 'smol-toml';
+import * as v from 'valibot';
+import { sameBytes } from '../../protocol/bytes.ts';
+import { UsageError, errorMessage } from '../../protocol/errors.ts';
+import { readFileNow } from '../../protocol/io/files.ts';
+import { IO_LIMITS } from '../../protocol/io/limits.ts';
+import { LIMITS } from '../../protocol/limits.ts';
+import { MS_PER_SECOND } from '../../protocol/time.ts';
+import { parseDuration, parseSize } from '../../protocol/units.ts';
+
+/** Hooks, and ports that lead elsewhere, of one device: more is a mistake. */
+const TABLES_MAX = 256;
+/** Commands of one hook at the same time. */
+const AT_ONCE_MAX = 64;
+const AT_ONCE_DEFAULT = 4;
+const COMMAND_MAX = 1_024;
+const KEEPALIVE_SECONDS_MAX = 1_200;
+const KEEPALIVE_SECONDS_MIN = 10;
+const HOOK_NAME = /^[a-z0-9][a-z0-9._-]{0,30}$/;
+
+const parsedBy = <T>(parser: (text: string) => T, wanted: string) =>
+  v.pipe(
+    v.string(wanted),
+    v.rawTransform(({ dataset, addIssue, NEVER }) => {
+      try {
+        return parser(dataset.value);
+      } catch (error) {
+        if (!(error instanceof UsageError)) throw error;
+        addIssue({ message: error.message });
+        return NEVER;
+      }
+    }),
+  );
+const size = parsedBy(parseSize, 'wanted a size like "200MB"');
+const folder = v.pipe(v.string(), v.check(isAbsolute, 'wanted an absolute path'));
+const port = v.pipe(
+  v.number('wanted a port'),
+  v.safeInteger('wanted a port'),
+  v.minValue(1, 'wanted a port from 1'),
+  v.maxValue(LIMITS.portMax, `wanted a port to ${LIMITS.portMax}`),
+);
+const keepalive = v.pipe(
+  parsedBy((text) => Math.round(parseDuration(text) / MS_PER_SECOND), 'wanted a time like "60s"'),
+  v.minValue(KEEPALIVE_SECONDS_MIN, 'wanted at least 10s'),
+  v.maxValue(KEEPALIVE_SECONDS_MAX, 'wanted at most 20m'),
+);
+const command = v.pipe(
+  v.string(),
+  v.maxLength(COMMAND_MAX),
+  v.check((text) => isAbsolute(text.trim()), 'wanted a command with an absolute path'),
+);
+const target = v.pipe(
+  v.string(),
+  v.maxLength(LIMITS.urlMax),
+  v.check((text) => targetOf(text) !== undefined, 'wanted HOST:PORT or [IPv6]:PORT'),
+);
+
+const table = v.strictObject({
+  agent: v.optional(v.strictObject({ keepalive: v.optional(keepalive) }), {}),
+  file: v.optional(
+    v.strictObject({
+      folder: v.optional(folder),
+      file_max: v.optional(size),
+      keep_free: v.optional(size),
+      overwrite: v.optional(
+        v.picklist(['number', 'replace', 'refuse'], 'wanted "number", "replace" or "refuse"'),
+        'number',
+      ),
+    }),
+    {},
+  ),
+  get: v.optional(v.strictObject({ folder: v.optional(folder) }), {}),
+  run: v.optional(
+    v.pipe(
+      v.array(
+        v.strictObject({
+          name: v.pipe(v.string(), v.regex(HOOK_NAME, 'wanted a name of a-z, 0-9, . _ -')),
+          command,
+          at_once: v.optional(
+            v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(AT_ONCE_MAX)),
+            AT_ONCE_DEFAULT,
+          ),
+        }),
+        'wanted [[run]] in double brackets',
+      ),
+      v.maxLength(TABLES_MAX),
+    ),
+    [],
+  ),
+  port: v.optional(
+    v.pipe(
+      v.array(v.strictObject({ port, to: target }), 'wanted [[port]] in double brackets'),
+      v.maxLength(TABLES_MAX),
+    ),
+    [],
+  ),
+});
+
+/** What `agent.toml` says; sizes in bytes. A file that is not there says nothing: the defaults. */
+export type ServicesConfig = v.InferOutput<typeof table>;
+/** What was read: settings, or a sentence for the owner. */
+type ParsedConfig = { readonly config: ServicesConfig } | { readonly problem: string };
+
+/** What holds where there is no `agent.toml`. */
+export const DEFAULT_CONFIG: ServicesConfig = v.parse(table, {});
+
+/** Reads the text of an `agent.toml`; never throws. */
+export function parseConfig(text: string): ParsedConfig {
+  let raw: unknown;
+  try {
+    raw = parse(text);
+  } catch (error) {
+    const line = error instanceof TomlError ? `line ${error.line}: ` : '';
+    return { problem: `${line}${errorMessage(error).split('\n')[0]}` };
+  }
+  const checked = v.safeParse(table, raw);
+  if (checked.success) return { config: checked.output };
+  const [issue] = checked.issues;
+  const key = (issue.path ?? [])
+    .map((step) => (typeof step.key === 'number' ? `number ${step.key + 1}` : String(step.key)))
+    .join(' ');
+  const isUnknown = issue.type === 'strict_object' && issue.expected === 'never';
+  return { problem: isUnknown ? `unknown key '${key}'` : `${key}: ${issue.message}` };
+}
+
+/**
+ * Makes a reader of one `agent.toml`, which looks at the file each time it is called, and parses
+ * what has changed. Never throws.
+ */
+export function configReader(path: string): () => ParsedConfig {
+  let known: Uint8Array | undefined;
+  let parsed: ParsedConfig = { config: DEFAULT_CONFIG };
+  return () => {
+    try {
+      const bytes = readFileNow(path, IO_LIMITS.smallFileBytesMax);
+      if (bytes === undefined) return { config: DEFAULT_CONFIG };
+      if (known === undefined || !sameBytes(known, bytes)) {
+        known = undefined;
+        parsed = parseConfig(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+        known = bytes;
+      }
+      return 'config' in parsed ? parsed : { problem: `${path}: ${parsed.problem}` };
+    } catch (error) {
+      const why = error instanceof TypeError ? `${path} is not UTF-8 text` : errorMessage(error);
+      return { problem: why };
+    }
+  };
+}
+
+/** Splits `HOST:PORT` or `[IPv6]:PORT`; undefined for anything else. */
+export function targetOf(
+  text: string,
+): { readonly host: string; readonly port: number } | undefined {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(text);
+  if (match === null) return undefined;
+  const number = Number(match[3]);
+  if (number < 1 || number > LIMITS.portMax) return undefined;
+  return { host: match[1] ?? match[2], port: number };
+}
