@@ -12,7 +12,7 @@ import { type Log, silentLog } from '../protocol/io/log.ts';
 import type { TraceFolder } from '../protocol/io/trace-file.ts';
 import { BufferPool } from '../protocol/io/udp.ts';
 import { LIMITS } from '../protocol/limits.ts';
-import type { Micros } from '../protocol/time.ts';
+import { MICROS_PER_MS, type Micros } from '../protocol/time.ts';
 import { terminalName } from '../protocol/typed-names.ts';
 import { type AgentParts, loadParts, terminalOf } from './shell/agent-parts.ts';
 import type { AgentOptions, AgentStatus, AgentTroubles, Wish } from './shell/agent-types.ts';
@@ -28,6 +28,9 @@ import { peerTrouble } from './shell/peer-trouble.ts';
 import type { PinsStore } from './shell/pins-store.ts';
 import { ReceiptStore } from './shell/receipt-store.ts';
 import { ServerLink } from './shell/server-link.ts';
+import { agentStatus } from './shell/service/report.ts';
+import type { AgentHealth } from './shell/service/self-check.ts';
+import { TalkRates } from './shell/service/talk-rates.ts';
 import { Session, type SessionHost } from './shell/session.ts';
 import { Sockets } from './shell/sockets.ts';
 import type {
@@ -78,6 +81,8 @@ export class Agent {
   readonly #calls = new Map<CallId, Calling>();
   readonly #conditions = new Conditions();
   readonly #incoming = new Incoming();
+  readonly #rates = new TalkRates();
+  #onStanding: () => void = () => {};
   #onRegistered: () => void = () => {};
   #nextCall = 1;
   #isDraining = false;
@@ -130,7 +135,9 @@ export class Agent {
       url: options.brokerUrl ?? enrolment.brokerUrl,
       login: this.#login,
       log,
+      keepaliveSeconds: options.keepaliveSeconds,
       onInput: (input) => this.#input(input),
+      onTrouble: () => this.#onStanding(),
     });
   }
 
@@ -203,16 +210,36 @@ export class Agent {
 
   /** What `nakodo status` shows. */
   status(): AgentStatus {
-    const status = this.#terminal.status(this.#clock.now());
-    const { list } = this.#readListFile();
+    const now = this.#clock.now();
+    const status = this.#terminal.status(now);
+    const reading = this.#readListFile();
     const isKnown = (peer: Pin): boolean => this.#pins.isKnown(peer);
-    const peer = peerTrouble(status.changedPeers, { list, isKnown });
-    const questions = this.#owner.questions();
-    return {
-      ...status,
-      questions,
-      troubles: { ...this.#troubles, link: this.#link.trouble, peer },
-    };
+    return agentStatus(status, {
+      reading,
+      listPath: this.home.list,
+      ratesOf: (talk) => this.#rates.of(now, talk),
+      link: { ...this.#link.broker, health: this.#link.health() },
+      membershipExpiresAt: this.#login.expiresAt,
+      clockOffsetMs: this.#clock.aheadMs,
+      questions: this.#owner.questions(),
+      troubles: {
+        ...this.#troubles,
+        link: this.#link.trouble,
+        peer: peerTrouble(status.changedPeers, { list: reading.list, isKnown }),
+      },
+    });
+  }
+
+  /** How this agent works, for whoever has to say that it does. */
+  health(): Omit<AgentHealth, 'loopLateMs'> {
+    const due = this.#terminal.nextTimeout();
+    const coreLateMs = Math.max(0, (this.#clock.now() - due) / MICROS_PER_MS);
+    return { coreLateMs, link: this.#link.health() };
+  }
+
+  /** Sets who is told when this terminal is registered, or cannot be for another reason. */
+  onStanding(handler: () => void): void {
+    this.#onStanding = handler;
   }
 
   /** The questions that wait for the owner's word (`nakodo approve`). */
@@ -275,6 +302,8 @@ export class Agent {
       this.#isDraining = false;
     }
     this.#wake.arm(wakeAt);
+    const now = this.#clock.now();
+    this.#rates.note(now, () => this.#terminal.status(now).talks);
     this.#conditions.check();
   }
 
@@ -360,6 +389,7 @@ export class Agent {
         this.#log.info('registered', { name: event.name });
         this.#link.onRegistered();
         this.#onRegistered();
+        this.#onStanding();
         break;
       case 'registerRefused':
         this.#link.onRegisterRefused(event.code);

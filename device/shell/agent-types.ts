@@ -20,6 +20,8 @@ export interface AgentOptions {
   readonly udpBind?: string | undefined;
   /** In place of the enrolment's. */
   readonly brokerUrl?: string | undefined;
+  /** Seconds between two pings of a quiet link to the broker; default 60. */
+  readonly keepaliveSeconds?: number | undefined;
   /** A terminal that sleeps, and polls every so many seconds [claim 1]. */
   readonly pollSeconds?: number | undefined;
   /** Of this agent alone: it follows the server's time. */
@@ -49,6 +51,12 @@ export interface Wish {
   readonly onIntroduced?: (session: Session) => void;
 }
 
+/** Bytes a second in each direction, over the last seconds. */
+export interface Rates {
+  readonly sent: number;
+  readonly received: number;
+}
+
 /** What an agent's owner has to look after, in words; absent: nothing. */
 export interface AgentTroubles {
   /** Why the broker cannot be reached, or does not let us in. */
@@ -61,8 +69,32 @@ export interface AgentTroubles {
   readonly peer: string | undefined;
 }
 
+/** The way to the broker, as `nakodo status` shows it. */
+export interface BrokerStatus {
+  readonly url: string;
+  /** Seconds between two pings of a quiet link. */
+  readonly keepaliveSeconds: number;
+  /** Seconds since it is up; undefined: it is not. */
+  readonly upSeconds: number | undefined;
+  /** Seconds since anything was heard of it. */
+  readonly heardSecondsAgo: number | undefined;
+  /** Seconds until it is tried again; undefined: it is up, being tried, or not wanted. */
+  readonly retrySeconds: number | undefined;
+}
+
 /** What `nakodo status` shows. */
 export interface AgentStatus extends TerminalStatus {
+  readonly talks: readonly (TerminalStatus['talks'][number] & { readonly rates: Rates })[];
+  readonly broker: BrokerStatus;
+  /** Until when this terminal is let in without a new membership, Unix seconds. */
+  readonly membershipExpiresAt: number | undefined;
+  /** Milliseconds by which the server's clock is ahead of this machine's; undefined: unknown. */
+  readonly clockOffsetMs: number | undefined;
+  /** The owner's list as it is now: how many it names, and when its file was changed. */
+  readonly list: {
+    readonly entries: number | undefined;
+    readonly changedAt: number | undefined;
+  };
   /** What waits for `nakodo approve`. */
   readonly questions: readonly WaitingQuestion[];
   readonly troubles: AgentTroubles;

@@ -52,6 +52,13 @@ export class Login {
     this.#trust = new ServerTrust({ suite, ...enrolment });
   }
 
+  /** Until when the membership lets us in, Unix seconds; undefined: it is not in order. */
+  get expiresAt(): number | undefined {
+    const { suite } = this.#options;
+    const { managerKey, membership } = this.#enrolment;
+    return openMembership(suite, managerKey, membership)?.expiresAt;
+  }
+
   /** Whether a server with this TLS key is ours. */
   isPinned(pin: Uint8Array): boolean {
     return this.#trust.isPinned(pin);

@@ -6,6 +6,7 @@ import { topic } from '../../protocol/control/topics.ts';
 import type { DeviceId } from '../../protocol/ids.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import {
+  type LinkHealth,
   type LinkOptions,
   type MqttLink,
   brokerAddress,
@@ -35,7 +36,10 @@ interface ServerLinkOptions {
   readonly url: string;
   readonly login: Login;
   readonly log: Log;
+  readonly keepaliveSeconds?: number | undefined;
   readonly onInput: (input: LinkInput) => void;
+  /** `trouble` is another one. */
+  readonly onTrouble: () => void;
 }
 
 /** One terminal's connection to the broker, and through it to its manager. */
@@ -59,8 +63,9 @@ export class ServerLink {
       username: 'terminal',
       password: (server) => login.token(server),
       subscriptions: [topic('call', id), down],
+      keepaliveSeconds: options.keepaliveSeconds,
       onUp: () => {
-        this.#trouble = undefined;
+        this.#say(undefined);
         options.onInput({ kind: 'linkUp' });
       },
       onDown: (trouble, wasUp) => this.#onDown(trouble, wasUp),
@@ -76,6 +81,16 @@ export class ServerLink {
   /** This end's address of the TCP connection, while there is one. */
   get localAddress(): string | undefined {
     return this.#link.localAddress;
+  }
+
+  /** What the connection is doing. */
+  health(): LinkHealth {
+    return this.#link.health();
+  }
+
+  /** The broker's URL, and the seconds between two pings of a quiet link. */
+  get broker(): { readonly url: string; readonly keepaliveSeconds: number } {
+    return { url: this.#options.url, keepaliveSeconds: this.#link.keepaliveSeconds };
   }
 
   /** Why the broker cannot be reached, or does not let us in, in words; undefined: nothing. */
@@ -96,7 +111,7 @@ export class ServerLink {
 
   /** Both servers know this terminal. */
   onRegistered(): void {
-    this.#trouble = undefined;
+    this.#say(undefined);
   }
 
   /**
@@ -106,7 +121,7 @@ export class ServerLink {
   onRegisterRefused(code: string): void {
     const { log } = this.#options;
     const isCloned = code === 'cloned';
-    this.#trouble = isCloned ? CLONED : `the manager refused: ${code}`;
+    this.#say(isCloned ? CLONED : `the manager refused: ${code}`);
     if (!isCloned) {
       log.warn('register-refused', { code });
       return;
@@ -143,6 +158,12 @@ export class ServerLink {
     } else if (refusedCode !== undefined && NOT_LET_IN.includes(refusedCode)) {
       why = (await login.renew()) ?? message;
     }
-    if (!this.#link.isUp) this.#trouble = why;
+    if (!this.#link.isUp) this.#say(why);
+  }
+
+  #say(trouble: string | undefined): void {
+    if (trouble === this.#trouble) return;
+    this.#trouble = trouble;
+    this.#options.onTrouble();
   }
 }

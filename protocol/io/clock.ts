@@ -30,6 +30,11 @@ export class CorrectedClock extends Clock {
     return wallMs(Math.floor(this.#wallAtZero + this.now() / MICROS_PER_MS));
   }
 
+  /** Milliseconds by which it is ahead of the system's; undefined: nobody corrected it yet. */
+  get aheadMs(): number | undefined {
+    return this.#wallAtZero === undefined ? undefined : this.wall() - super.wall();
+  }
+
   /**
    * Somebody who knows it said that it was `unixMs` at some moment of the last `withinMs`
    * milliseconds. So it may be later by now, by so much: a clock that shows such a time is right
