@@ -148,6 +148,8 @@ export class CommandTalk {
   }
 }
 
+type Done = (error?: Error) => void;
+
 /** A stream of a talk in a command; allows half-open. */
 class AgentStream extends Duplex {
   readonly #call: LocalCall;
@@ -179,18 +181,25 @@ class AgentStream extends Duplex {
     );
   }
 
-  override _write(chunk: Buffer, _encoding: string, done: (error?: Error) => void): void {
-    this.#call.write(chunk).then(
-      () => done(),
-      (error: Error) => done(this.#call.failure() ?? error),
-    );
+  override _write(chunk: Buffer, _encoding: string, done: Done): void {
+    void this.#settle(this.#call.write(chunk), done);
   }
 
   /** `finish` says that the peer has everything: so pipeline() means what it says. */
-  override _final(done: (error?: Error) => void): void {
+  override _final(done: Done): void {
     this.#call.endData();
-    const failed = this.#call.result.then(() => {});
-    Promise.race([this.#delivered, failed]).then(() => done(), done);
+    void this.#settle(Promise.race([this.#delivered, this.#call.result]), done);
+  }
+
+  /** Why the agent failed explains more than that it has gone. */
+  async #settle(work: Promise<unknown>, done: Done): Promise<void> {
+    let failure: Error | undefined;
+    try {
+      await work;
+    } catch (error) {
+      failure = this.#call.failure() ?? (error as Error);
+    }
+    done(failure);
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {

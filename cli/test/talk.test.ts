@@ -17,7 +17,7 @@ import { CommandTalk, type TalkWish } from '../talk.ts';
 async function town(test: Test): Promise<{
   caller: Agent;
   callee: Agent;
-  begin(wish?: Partial<TalkWish>): Promise<CommandTalk>;
+  readonly begin: (wish?: Partial<TalkWish>) => Promise<CommandTalk>;
 }> {
   const { caller, callee } = await registeredPair(test);
   const served = [caller, callee].map((agent) => serveAgent(agent, { log: silentLog }));
