@@ -1,6 +1,6 @@
 // `agent.toml`: what the owner of a device settles once. The tables of services are read anew for
-// every talk, as the allow-list is; `[agent]` when the agent starts. A text that does not say exactly
-// this is a problem for its owner, told with its place, and serves nobody.
+// every talk, as the allow-list is; `[agent]` when the agent starts. A text that does not say
+// exactly this is a problem for its owner, told with its place, and serves nobody.
 //
 //   [agent]
 //   keepalive = "60s"

@@ -5,7 +5,7 @@ import { fileService } from '../shell/file-service.ts';
 import type { Service } from './service.ts';
 
 /** The everyday services of an agent. A waiting command (`pipe --accept`) comes before them. */
-export const SERVICES: readonly Service[] = [fileService];
+const SERVICES: readonly Service[] = [fileService];
 
 /** The service that takes talks granted for this name, or undefined. */
 export function serviceOf(name: string): Service | undefined {

@@ -1,6 +1,7 @@
 // What the callee's side of an everyday service is: it takes the talks that were granted for its
-// name. The name is the consent scope: the owner's allow-list says `file`, `port:22`, `run:temperature`
-// (docs/services.md), the manager's grant repeats it, and a talk serves nothing else.
+// name. The name is the consent scope: the owner's allow-list says `file`, `port:22` or
+// `run:temperature` (docs/services.md), the manager's grant repeats it, and a talk serves nothing
+// else.
 
 import type { Log } from '../../protocol/io/log.ts';
 import type { Home } from '../shell/home.ts';

@@ -127,8 +127,8 @@ interface Office {
 }
 
 /**
- * Serves the commands of an agent's home, and what peers ask for: each talk goes to the command that
- * waits for it, else to the service of its name.
+ * Serves the commands of an agent's home, and what peers ask for: each talk goes to the command
+ * that waits for it, else to the service of its name.
  * @throws NakodoError `already-running`, `socket-path-too-long`.
  */
 export async function serveAgent(agent: Agent, options: ServeOptions): Promise<LocalServer> {

@@ -1,6 +1,6 @@
 // A talk in a command's hands [S1002, S1003]: `send`, `get`, `pipe`, `run` and `ping` say their own
-// protocol, and the agent only introduces, carries streams and messages, and ends. The talk lives as
-// long as the local connection that asked for it: end of data is "done", a command that goes is
+// protocol, and the agent only introduces, carries streams and messages, and ends. The talk lives
+// as long as the local connection that asked for it: end of data is "done", a command that goes is
 // "local". Each stream has a local connection of its own, on which bytes flow both ways.
 
 import { once } from 'node:events';

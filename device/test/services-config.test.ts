@@ -1,0 +1,93 @@
+// `agent.toml`: what it says, what it refuses and where, and that it is read anew.
+
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import t from 'tap';
+import { DEFAULT_CONFIG, configReader, parseConfig, targetOf } from '../services/config.ts';
+
+const WHOLE = `
+[agent]
+keepalive = "5m"
+[file]
+folder = "/srv/inbox"
+file_max = "2GB"
+keep_free = "100MB"
+overwrite = "refuse"
+[get]
+folder = "/srv/share"
+[[run]]
+name = "temperature"
+command = "/usr/local/bin/temperature --json"
+[[port]]
+port = 8080
+to = "[::1]:80"
+`;
+
+t.test('a whole file says what it says, an empty one the defaults', async (t) => {
+  t.match(parseConfig(WHOLE), {
+    config: {
+      agent: { keepalive: 300 },
+      file: { folder: '/srv/inbox', file_max: 2e9, keep_free: 1e8, overwrite: 'refuse' },
+      get: { folder: '/srv/share' },
+      run: [{ name: 'temperature', at_once: 4 }],
+      port: [{ port: 8080, to: '[::1]:80' }],
+    },
+  });
+  t.strictSame(parseConfig(''), { config: DEFAULT_CONFIG });
+});
+
+t.test('what is not right is told with its place', async (t) => {
+  const cases: readonly (readonly [string, RegExp])[] = [
+    ['[file]\nfolder = "inbox"', /file folder: wanted an absolute path/],
+    ['[file]\nfile_max = "2 parsecs"', /file file_max: .*parsecs/],
+    ['[file]\noverwrite = "yes"', /file overwrite: wanted "number"/],
+    ['[agent]\nkeepalive = "1s"', /agent keepalive: wanted at least 10s/],
+    ['[agent]\nkeepalive = "1h"', /agent keepalive: wanted at most 20m/],
+    ['[[port]]\nport = 0\nto = "a:1"', /port number 1 port: wanted a port/],
+    ['[[port]]\nport = 80\nto = "nowhere"', /port number 1 to: wanted HOST:PORT/],
+    ['[[run]]\nname = "a b"\ncommand = "/x"', /run number 1 name/],
+    ['[[run]]\nname = "a"\ncommand = "x"', /run number 1 command: .*absolute/],
+    ['[fiel]\n', /unknown key 'fiel'/],
+    ['[file]\nfoldr = "/x"', /unknown key 'file foldr'/],
+    ['[file', /line 1/],
+  ];
+  for (const [text, wanted] of cases) t.match(parseConfig(text), { problem: wanted }, text);
+});
+
+t.test('any text is settings or a problem, never another outcome', async (t) => {
+  const text = fc.oneof(fc.string(), fc.json(), fc.mixedCase(fc.constant(WHOLE)));
+  fc.assert(
+    fc.property(text, (any) => {
+      const parsed = parseConfig(any);
+      return 'config' in parsed || parsed.problem.length > 0;
+    }),
+    { numRuns: 500 },
+  );
+  t.pass('500 texts');
+});
+
+t.test('the file is read anew, and one that is not there says nothing', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'nakodo config '));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const path = join(folder, 'agent.toml');
+  const read = configReader(path);
+  t.strictSame(read(), { config: DEFAULT_CONFIG });
+  await writeFile(path, WHOLE);
+  t.match(read(), { config: { get: { folder: '/srv/share' } } });
+  await writeFile(path, '[get');
+  t.match(read(), { problem: new RegExp(`${path}: line 1`) });
+  await writeFile(path, Uint8Array.of(0xff, 0xfe));
+  t.match(read(), { problem: /not UTF-8/ });
+  await rm(path);
+  t.strictSame(read(), { config: DEFAULT_CONFIG });
+});
+
+t.test('a target is a host and a port', async (t) => {
+  t.strictSame(targetOf('192.168.1.20:80'), { host: '192.168.1.20', port: 80 });
+  t.strictSame(targetOf('[fe80::1]:65535'), { host: 'fe80::1', port: 65_535 });
+  for (const bad of ['', ':80', 'a', 'a:', 'a:0', 'a:65536', 'a b:1', '[::1]', '::1:80']) {
+    t.equal(targetOf(bad), undefined, bad);
+  }
+});
