@@ -20,6 +20,7 @@ const COMMANDS = [
   'log',
   'enroll',
   'agent',
+  'provision',
   'status',
   'allow',
   'deny',

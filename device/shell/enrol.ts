@@ -15,8 +15,10 @@ import {
 import { type Membership, openMembership } from '../../protocol/identity/membership.ts';
 import { type TicketFault, parseTicket } from '../../protocol/identity/ticket.ts';
 import type { Name } from '../../protocol/ids.ts';
+import { Clock } from '../../protocol/io/clock.ts';
 import { refuseIfAnswered } from '../../protocol/io/local-socket.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
+import { MS_PER_SECOND } from '../../protocol/time.ts';
 import { type Enrolment, type Identity, openHome, ownIdentity, saveEnrolment } from './home.ts';
 import { machineMark } from './machine-mark.ts';
 import { ServerTrust } from './server-trust.ts';
@@ -82,7 +84,9 @@ export async function enrol(
     keys,
     name: options.name ?? inside.name,
   });
-  const answer = await trust.post(body);
+  const answer = await trust.post(body).catch((error: unknown) => {
+    throw whyInvalid(error, inside.expiresAt);
+  });
   const response = openEnrolResponse(suite, answer, { managerKey, ed25519: keys.ed25519 });
   if (response === undefined || !sameBytes(response.agreementKey, agreementKey)) {
     throw trust.untrusted();
@@ -101,6 +105,18 @@ export async function enrol(
     serverKeys: trust.statement,
   });
   return { name, id: identity.id };
+}
+
+/**
+ * The server's one answer to a ticket that it does not take, told apart by what stands in the
+ * ticket, if this machine's clock can be believed; any other error as it is.
+ */
+function whyInvalid(error: unknown, expiresAt: number): unknown {
+  if (!(error instanceof NakodoError) || error.code !== 'ticket-invalid') return error;
+  const expiry = expiresAt * MS_PER_SECOND;
+  if (new Clock().wall() < expiry) return error;
+  const when = new Date(expiry).toISOString().replace(/\.\d+Z$/, 'Z');
+  return new NakodoError('ticket-expired', `the ticket expired at ${when}`, error.next, error.exit);
 }
 
 /**
