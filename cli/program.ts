@@ -40,7 +40,8 @@ export async function runProgram(parts: ProgramParts, argv: readonly string[]): 
   process.stdout.write('', () => process.exit());
 }
 
-function programOf({ example, groups }: ProgramParts): Command {
+/** The program as commander has it; nothing runs. */
+export function programOf({ example, groups }: ProgramParts): Command {
   const program = new Command('nakodo')
     .description(
       'Introduces two terminals by name, only when the callee agrees, for a time and a number\n' +
