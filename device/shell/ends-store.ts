@@ -8,6 +8,7 @@ import { END_REASONS, type EndReason, NO_COUNTS } from '../../protocol/ends.ts';
 import { NakodoError } from '../../protocol/errors.ts';
 import { type SessionId, isSessionId } from '../../protocol/ids.ts';
 import { fileError, readJson, removeFile, writeFileAtomic } from '../../protocol/io/files.ts';
+import { IO_LIMITS } from '../../protocol/io/limits.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import type { StoredEnd } from '../terminal-types.ts';
@@ -25,13 +26,6 @@ const recordFile = v.strictObject({
     durationMs: count,
   }),
 });
-
-/**
- * Milliseconds that a record waits: longer than a set-up, or an end's acknowledgement, takes even
- * on a busy machine, and shorter than anybody talks. A process that crashes within them reports an
- * end as `restarted`, or leaves it to the other end.
- */
-const WAIT_MS = 250;
 
 /** Writes of one session follow one another; of several waiting ones only the last is done. */
 interface Pending {
@@ -82,8 +76,9 @@ export class EndsStore {
 
   /**
    * Keeps a record (or, undefined, forgets the session's) in a moment: nobody waits for the disk,
-   * and opening a file takes time that a set-up has not. A record waits WAIT_MS, and is not written
-   * at all if it is overtaken: a short talk whose end is acknowledged at once writes nothing.
+   * and opening a file takes time that a set-up has not. A record waits IO_LIMITS.endRecordWaitMs,
+   * and is not written at all if it is overtaken: a short talk whose end is acknowledged at once
+   * writes nothing.
    * @throws NakodoError
    */
   keep(session: SessionId, record: StoredEnd | undefined): Promise<void> {
@@ -99,7 +94,7 @@ export class EndsStore {
         this.#waiting.delete(session);
         this.store(session, record).then(resolve, reject);
       };
-      const timer = setTimeout(write, record === undefined ? 0 : WAIT_MS);
+      const timer = setTimeout(write, record === undefined ? 0 : IO_LIMITS.endRecordWaitMs);
       this.#waiting.set(session, { timer, write, resolve });
     });
   }

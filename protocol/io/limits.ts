@@ -39,10 +39,25 @@ export const IO_LIMITS = {
   linkConnectMs: 10_000,
   /** Bytes of the HTTP headers of an answer. */
   httpHeaderBytesMax: 8 * 1024,
-  /** Seconds between MQTT pings of a quiet link. */
+  /**
+   * Seconds between MQTT pings of a quiet link; and the least and most that a terminal's owner may
+   * choose. The most is also what brokers take: a peer without power is noticed after one and a
+   * half (MQTT 3.1.1 §3.1.2.10).
+   */
   linkKeepAliveSeconds: 60,
+  linkKeepAliveSecondsMin: 10,
+  linkKeepAliveSecondsMax: 1_200,
+  /** Bytes of /etc/group and /etc/passwd: a machine with more accounts has a directory service. */
+  accountsBytesMax: 1024 * 1024,
   /** Bytes of a small file (keys, enrolment, JSON) that is read whole. */
   smallFileBytesMax: 64 * 1024,
+  /**
+   * Milliseconds that the record of a talk, or of its end, waits before it is written: longer than a
+   * set-up, or an end's acknowledgement, takes even on a busy machine, and shorter than anybody
+   * talks. A process that crashes within them reports an end as `restarted`, or leaves it to the
+   * other end.
+   */
+  endRecordWaitMs: 250,
   /** Traces open at once; a file outlives its talk by some seconds. Beyond it talks have none. */
   traceFilesMax: 128,
   /** Bytes of one talk's trace, about 500 MB of talk; after it the file says that it was cut. */
@@ -59,5 +74,10 @@ export const IO_LIMITS = {
 } as const;
 
 assert(IO_LIMITS.localWindowBytes >= 2 * IO_LIMITS.frameBytesMax, 'a window keeps frames flowing');
+assert(
+  IO_LIMITS.linkKeepAliveSecondsMin <= IO_LIMITS.linkKeepAliveSeconds &&
+    IO_LIMITS.linkKeepAliveSeconds <= IO_LIMITS.linkKeepAliveSecondsMax,
+  'the usual keepalive is one that may be chosen',
+);
 assert(IO_LIMITS.linkRetryFirstMs < IO_LIMITS.linkRetryMaxMs, 'reconnects slow down');
 assert(IO_LIMITS.linkUnavailableMsMax < IO_LIMITS.linkRetryMaxMs, 'a broker that waits is near');

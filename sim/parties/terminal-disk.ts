@@ -4,13 +4,12 @@
 import type { StoredEnd } from '../../device/terminal-types.ts';
 import { NO_COUNTS } from '../../protocol/ends.ts';
 import type { DeviceId, Name, SessionId } from '../../protocol/ids.ts';
+import { IO_LIMITS } from '../../protocol/io/limits.ts';
 import { type Rng, randomFraction } from '../../protocol/random.ts';
 import { after, ms } from '../../protocol/time.ts';
 import type { World } from '../world.ts';
 import { Disk } from './disk.ts';
 
-/** A record of a beginning waits, every other one is written at once (ends-store.ts). */
-const BEGINNING_MS = 100;
 const WRITE_MS = 2;
 const LOST_MS = 500;
 const MEMBERSHIP = 'membership';
@@ -47,11 +46,12 @@ export class TerminalDisk {
     };
   }
 
+  /** Every record waits, and one that is overtaken is not written; forgetting does not wait. */
   store(session: SessionId, record: StoredEnd | undefined): void {
     const { now } = this.#world;
-    const isBeginning = record !== undefined && record.reason === undefined;
-    const delayMs = isBeginning ? BEGINNING_MS + WRITE_MS : WRITE_MS;
-    if (!this.strikes('disk.full')) this.#ends.put(now, session, record, after(now, ms(delayMs)));
+    const waitMs = record === undefined ? 0 : IO_LIMITS.endRecordWaitMs;
+    const at = after(now, ms(waitMs + WRITE_MS));
+    if (!this.strikes('disk.full')) this.#ends.put(now, session, record, at);
   }
 
   /** `id` undefined: it is pinned no more. */
