@@ -53,8 +53,6 @@ export const BROKER_LIMITS = {
   unansweredBytesMax: 2 * 1024 * 1024,
   /** Milliseconds for a client over that second bound to read on. */
   drainMs: 2_000,
-  /** Seconds between TCP keep-alive probes: a peer without power is noticed without MQTT pings. */
-  tcpKeepAliveSeconds: 30,
   /** TCP connections that the kernel holds before we accept them. */
   backlogMax: 1_024,
 } as const;

@@ -4,7 +4,14 @@
 import { join } from 'node:path';
 import { EXIT, NakodoError, errorCode } from '../protocol/errors.ts';
 import { type LocalCallOptions, callLocal } from '../protocol/io/local-socket.ts';
-import { homeFolder, shellWord } from './home.ts';
+import {
+  SYSTEM_HOME,
+  agentNotForUs,
+  homeFolder,
+  homeOfAnother,
+  shellWord,
+  terminalFolder,
+} from './home.ts';
 
 /** File in a terminal's home that its commands talk to. */
 export const AGENT_SOCKET = 'agent.sock';
@@ -15,15 +22,27 @@ type Answer = Record<string, unknown>;
 
 /**
  * Asks the agent of a terminal's home.
- * @throws NakodoError `agent-not-running` (exit 5), and what the agent answers.
+ * @throws NakodoError `agent-not-running` (exit 5), `home-of-another`, and what the agent answers.
  */
 export async function askAgent(
   option: string | undefined,
   request: object,
   options: LocalCallOptions = {},
 ): Promise<Answer> {
-  const home = homeFolder(option);
-  return ask(join(home, AGENT_SOCKET), request, options, () => agentNotRunning(home));
+  const home = terminalFolder(option);
+  try {
+    return await callLocal(join(home, AGENT_SOCKET), request, options);
+  } catch (error) {
+    throw agentError(error, option);
+  }
+}
+
+/** What a call to the agent of `--home` failed with, in the words of a terminal. */
+export function agentError(error: unknown, option: string | undefined): unknown {
+  const home = terminalFolder(option);
+  if (errorCode(error) === 'not-for-us') return homeOfAnother(home);
+  if (errorCode(error) !== 'not-running') return error;
+  return agentNotForUs(option) ?? agentNotRunning(home);
 }
 
 /**
@@ -42,7 +61,11 @@ export async function askServer(
     `start it: nakodo serve --home ${shellWord(home)} — or name another one with --home DIR`,
     EXIT.unreachable,
   );
-  return ask(join(home, SERVER_SOCKET), request, options, () => notRunning);
+  try {
+    return await callLocal(join(home, SERVER_SOCKET), request, options);
+  } catch (error) {
+    throw errorCode(error) === 'not-running' ? notRunning : error;
+  }
 }
 
 /** Asks the server for a list; its rows in their order, collected. */
@@ -57,24 +80,13 @@ export async function askServerRows<Row>(
 }
 
 /** The error for a command that needs the agent. */
-export function agentNotRunning(home: string): NakodoError {
+function agentNotRunning(home: string): NakodoError {
+  const isService = home === SYSTEM_HOME;
+  const how = isService ? 'sudo systemctl start nakodo' : `nakodo agent --home ${shellWord(home)}`;
   return new NakodoError(
     'agent-not-running',
     `no agent is running in ${home}`,
-    `start it: nakodo agent --home ${shellWord(home)} — or name another home with --home DIR`,
+    `start it: ${how} — or name another home with --home DIR`,
     EXIT.unreachable,
   );
-}
-
-async function ask(
-  path: string,
-  request: object,
-  options: LocalCallOptions,
-  notRunning: () => NakodoError,
-): Promise<Answer> {
-  try {
-    return await callLocal(path, request, options);
-  } catch (error) {
-    throw errorCode(error) === 'not-running' ? notRunning() : error;
-  }
 }

@@ -1,33 +1,85 @@
 // Where a terminal or a server keeps its state (design §7): `--home DIR`, else $NAKODO_HOME, else
-// the system's state folder if a packaged terminal is there and this user is root, its owner or in
-// its group, else ~/.nakodo.
+// the system's state folder if it exists and is ours (a packaged service), else ~/.nakodo. To a
+// terminal's commands the packaged service is also theirs if their user is in its group, or root.
 
-import { mkdirSync, statSync } from 'node:fs';
+import { type Stats, accessSync, constants, mkdirSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { NakodoError, errorCode, errorMessage } from '../protocol/errors.ts';
+import { NakodoError, errorMessage } from '../protocol/errors.ts';
+import { groupName, userName } from '../protocol/io/accounts.ts';
 import { becomeOwnerOf } from '../protocol/io/privileges.ts';
 
 /** Where packages put a service's state (FHS 3.0 §5.8). */
-const SYSTEM_HOME = '/var/lib/nakodo';
+export const SYSTEM_HOME = '/var/lib/nakodo';
+/** The bit of a folder's mode that lets its group pass. */
+const GROUP_PASSES = 0o010;
 
-/** The home folder as an absolute path; it need not exist. */
+/** The home folder of a server as an absolute path; it need not exist. */
 export function homeFolder(option: string | undefined): string {
-  const chosen = option ?? process.env.NAKODO_HOME;
-  if (chosen !== undefined && chosen !== '') return resolve(chosen);
-  return isOurs(SYSTEM_HOME) ? SYSTEM_HOME : join(homedir(), '.nakodo');
+  return named(option) ?? (isOurs(factsOf(SYSTEM_HOME)) ? SYSTEM_HOME : ownFolder());
+}
+
+/** The home folder of a terminal as an absolute path; it need not exist. */
+export function terminalFolder(option: string | undefined): string {
+  return named(option) ?? (mayUse(SYSTEM_HOME) ? SYSTEM_HOME : ownFolder());
+}
+
+/** A server's home folder, made (0700) if it is not there. @throws NakodoError `home` */
+export function makeHome(option: string | undefined): string {
+  return made(homeFolder(option));
 }
 
 /**
- * The home folder, made (0700) if it is not there, for a command that writes in it: root's process
- * becomes the folder's owner, so that `sudo nakodo enroll` leaves nothing that the agent of a
- * packaged terminal cannot read. @throws NakodoError `home` if it cannot be.
+ * A terminal's home folder to write in, made (0700) if it is not there. Root becomes the user that
+ * it belongs to: what root wrote there the agent could not read.
+ * @throws NakodoError `home`, `home-of-another`
  */
-export function makeHome(option: string | undefined): string {
-  const home = homeFolder(option);
+export function makeTerminalHome(option: string | undefined): string {
+  const home = made(terminalFolder(option));
+  const facts = factsOf(home);
+  if (facts === undefined || isOurs(facts)) return home;
+  if (process.getuid?.() !== 0) throw homeOfAnother(home);
+  becomeOwnerOf(home);
+  return home;
+}
+
+/** Whether this user may write in a home, and so needs no agent to do it. */
+export function isOwnHome(home: string): boolean {
+  const facts = factsOf(home);
+  return facts === undefined || isOurs(facts) || process.getuid?.() === 0;
+}
+
+/** The error for a home that is another user's, which says how to come to be let in. */
+export function homeOfAnother(home: string): NakodoError {
+  const facts = factsOf(home);
+  const message = `the agent in ${home} belongs to another user`;
+  if (facts === undefined || (facts.mode & GROUP_PASSES) === 0 || isMember(facts.gid)) {
+    const owner = facts === undefined ? 'its owner' : userName(facts.uid);
+    const next = `do it as ${owner}: sudo -u ${owner} nakodo … --home ${shellWord(home)}`;
+    return new NakodoError('home-of-another', message, next);
+  }
+  const group = groupName(facts.gid);
+  const next = `add yourself to its group: sudo adduser $USER ${group} — then log in again`;
+  return new NakodoError('home-of-another', message, next);
+}
+
+/** A packaged agent whose group this user is not in; undefined: there is none, or it may be used. */
+export function agentNotForUs(option: string | undefined): NakodoError | undefined {
+  if (named(option) !== undefined || mayUse(SYSTEM_HOME)) return undefined;
+  const isThere = factsOf(SYSTEM_HOME)?.isDirectory() === true;
+  return isThere && factsOf(ownFolder()) === undefined ? homeOfAnother(SYSTEM_HOME) : undefined;
+}
+
+const ownFolder = (): string => join(homedir(), '.nakodo');
+
+function named(option: string | undefined): string | undefined {
+  const chosen = option ?? process.env.NAKODO_HOME;
+  return chosen === undefined || chosen === '' ? undefined : resolve(chosen);
+}
+
+function made(home: string): string {
   try {
     makeFolders(home);
-    becomeOwnerOf(home);
   } catch (error) {
     throw new NakodoError(
       'home',
@@ -59,15 +111,29 @@ export function shellWord(path: string): string {
 export const homeWords = (option: string | undefined): string =>
   option === undefined ? '' : ` --home ${shellWord(option)}`;
 
-/** Whether this user is somebody to the service of that folder. */
-function isOurs(folder: string): boolean {
+const isOurs = (facts: Stats | undefined): boolean =>
+  facts?.isDirectory() === true && facts.uid === process.getuid?.();
+
+const isMember = (group: number): boolean =>
+  process.getgid?.() === group || process.getgroups?.().includes(group) === true;
+
+/** It is ours, or its group is, or we are root; and its folder lets us through. */
+function mayUse(folder: string): boolean {
+  const facts = factsOf(folder);
+  if (facts === undefined || !facts.isDirectory()) return false;
   try {
-    const facts = statSync(folder);
-    const uid = process.getuid?.();
-    const isKnown = uid === 0 || uid === facts.uid || process.getgroups?.().includes(facts.gid);
-    return facts.isDirectory() && isKnown === true;
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT' || errorCode(error) === 'EACCES') return false;
-    throw error;
+    accessSync(folder, constants.X_OK);
+  } catch {
+    return false;
+  }
+  return isOurs(facts) || process.getuid?.() === 0 || isMember(facts.gid);
+}
+
+/** Undefined for a folder that is not there, or of which we may not even know. */
+function factsOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
   }
 }

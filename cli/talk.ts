@@ -4,10 +4,10 @@
 
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
-import { NakodoError, errorCode } from '../protocol/errors.ts';
+import { NakodoError } from '../protocol/errors.ts';
 import { type LocalCall, openLocal } from '../protocol/io/local-socket.ts';
-import { AGENT_SOCKET, agentNotRunning } from './ask.ts';
-import { homeFolder } from './home.ts';
+import { AGENT_SOCKET, agentError } from './ask.ts';
+import { terminalFolder } from './home.ts';
 
 /** What a command wants of a peer; see Wish of the agent. */
 export interface TalkWish {
@@ -255,10 +255,9 @@ async function callAgent(
   request: object,
   onEvent?: (event: Record<string, unknown>) => void,
 ): Promise<LocalCall> {
-  const folder = homeFolder(home);
   try {
-    return await openLocal(join(folder, AGENT_SOCKET), request, onEvent);
+    return await openLocal(join(terminalFolder(home), AGENT_SOCKET), request, onEvent);
   } catch (error) {
-    throw errorCode(error) === 'not-running' ? agentNotRunning(folder) : error;
+    throw agentError(error, home);
   }
 }

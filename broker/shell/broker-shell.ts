@@ -10,6 +10,7 @@ import { topic } from '../../protocol/control/topics.ts';
 import type { CryptoSuite } from '../../protocol/crypto.ts';
 import type { DeviceId } from '../../protocol/ids.ts';
 import { type Clock, WakeUp } from '../../protocol/io/clock.ts';
+import { IO_LIMITS } from '../../protocol/io/limits.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { NO_PIN } from '../../protocol/identity/token.ts';
 import { BROKER_LIMITS } from '../limits.ts';
@@ -343,6 +344,8 @@ export async function startBroker(options: BrokerOptions): Promise<BrokerShell> 
     connectTimeout: loginMs,
     drainTimeout: BROKER_LIMITS.drainMs,
     queueLimit: BROKER_LIMITS.earlyPacketsMax,
+    // Who says nothing for one and a half of its own keepalives is gone, so everybody has one.
+    keepaliveLimit: IO_LIMITS.linkKeepAliveSecondsMax,
   });
   return new BrokerShell(options, aedes, listener);
 }

@@ -62,11 +62,9 @@ export async function openListener(options: ListenOptions): Promise<Listener> {
     );
   }
   const secure = tls === undefined ? undefined : securing(tls, handshakeMs);
-  const server = createServer({
-    noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: BROKER_LIMITS.tcpKeepAliveSeconds * 1_000,
-  });
+  // No TCP keep-alive: strangers have a deadline, and whoever is let in says how often it pings
+  // (`keepaliveLimit`); probes would cost an idle terminal more than its pings.
+  const server = createServer({ noDelay: true });
   let take = (socket: Socket): void => void socket.destroy();
   server.on('connection', (socket) => take(socket));
   const bound = await listen(server, host, port);

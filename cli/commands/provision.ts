@@ -3,7 +3,7 @@
 
 import type { Command } from 'commander';
 import { EXIT, type ExitCode } from '../../protocol/errors.ts';
-import { homeFolder } from '../home.ts';
+import { terminalFolder } from '../home.ts';
 import type { Output } from '../output.ts';
 import { type CommonOptions, declare, runs } from './command.ts';
 
@@ -38,7 +38,7 @@ export function declareProvision(program: Command): void {
 
 async function runProvision(output: Output, options: ProvisionOptions): Promise<ExitCode> {
   const { provision } = await import('../../device/shell/provision.ts');
-  const home = homeFolder(options.home);
+  const home = terminalFolder(options.home);
   const done = await provision({ home, from: options.from });
   const { from, outcome, scrubbed, trouble } = done;
   const said = {

@@ -2,8 +2,12 @@
 // every talk, as the allow-list is; `[agent]` when the agent starts. A text that does not say
 // exactly this is a problem for its owner, told with its place, and serves nobody.
 //
-//   [agent]
+//   [agent]                         # read when the agent starts
 //   keepalive = "60s"
+//   poll_every = "5m"               # sleep, and look for calls this often
+//   address = "192.168.1.7"         # bind UDP to this address, and tell no other
+//   broker = "mqtts://…:8883"       # another way to the broker than the server's
+//   socket_group = "nakodo"         # who is in this group may use the commands
 //   [file]                          # `send` lands here
 //   folder = "/srv/inbox"
 //   file_max = "2GB"
@@ -19,6 +23,7 @@
 //   port = 8080
 //   to = "192.168.1.20:80"
 
+import { isIP } from 'node:net';
 import { isAbsolute } from 'node:path';
 import { TomlError, parse } from 'smol-toml';
 import * as v from 'valibot';
@@ -36,8 +41,8 @@ const TABLES_MAX = 256;
 const AT_ONCE_MAX = 64;
 const AT_ONCE_DEFAULT = 4;
 const COMMAND_MAX = 1_024;
-const KEEPALIVE_SECONDS_MAX = 1_200;
-const KEEPALIVE_SECONDS_MIN = 10;
+const POLL_SECONDS_MIN = 1;
+const GROUP_NAME = /^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/;
 const HOOK_NAME = /^[a-z0-9][a-z0-9._-]{0,30}$/;
 
 const parsedBy = <T>(parser: (text: string) => T, wanted: string) =>
@@ -61,11 +66,32 @@ const port = v.pipe(
   v.minValue(1, 'wanted a port from 1'),
   v.maxValue(LIMITS.portMax, `wanted a port to ${LIMITS.portMax}`),
 );
+const seconds = (wanted: string) =>
+  parsedBy((text) => Math.round(parseDuration(text) / MS_PER_SECOND), wanted);
 const keepalive = v.pipe(
-  parsedBy((text) => Math.round(parseDuration(text) / MS_PER_SECOND), 'wanted a time like "60s"'),
-  v.minValue(KEEPALIVE_SECONDS_MIN, 'wanted at least 10s'),
-  v.maxValue(KEEPALIVE_SECONDS_MAX, 'wanted at most 20m'),
+  seconds('wanted a time like "60s"'),
+  v.minValue(IO_LIMITS.linkKeepAliveSecondsMin, 'wanted at least 10s'),
+  v.maxValue(IO_LIMITS.linkKeepAliveSecondsMax, 'wanted at most 20m'),
 );
+const agent = v.strictObject({
+  keepalive: v.optional(keepalive),
+  poll_every: v.optional(
+    v.pipe(seconds('wanted a time like "5m"'), v.minValue(POLL_SECONDS_MIN, 'wanted at least 1s')),
+  ),
+  address: v.optional(
+    v.pipe(
+      v.string(),
+      v.check((text) => isIP(text) !== 0, 'wanted an address'),
+    ),
+  ),
+  broker: v.optional(
+    v.pipe(
+      v.string(),
+      v.check((text) => /^mqtts?:/.test(text) && URL.canParse(text), 'wanted mqtts://HOST:PORT'),
+    ),
+  ),
+  socket_group: v.optional(v.pipe(v.string(), v.regex(GROUP_NAME, 'wanted the name of a group'))),
+});
 const command = v.pipe(
   v.string(),
   v.maxLength(COMMAND_MAX),
@@ -78,7 +104,7 @@ const target = v.pipe(
 );
 
 const table = v.strictObject({
-  agent: v.optional(v.strictObject({ keepalive: v.optional(keepalive) }), {}),
+  agent: v.optional(agent, {}),
   file: v.optional(
     v.strictObject({
       folder: v.optional(folder),

@@ -8,13 +8,16 @@
 // Data flows on credit, not on TCP-like backpressure: so that a socket is always read, a ^C is
 // seen at once, and what an end holds for a slow reader is bounded (IO_LIMITS.localWindowBytes).
 
-import { chmod, rm } from 'node:fs/promises';
+import { chmod, chown, rm } from 'node:fs/promises';
 import { type Server, type Socket, createConnection, createServer } from 'node:net';
 import { dirname } from 'node:path';
 import { EXIT, type ExitCode, NakodoError, errorCode, errorMessage } from '../errors.ts';
 import { fileError } from './files.ts';
 import { FrameType, LocalChannel } from './local-channel.ts';
 import { IO_LIMITS } from './limits.ts';
+
+/** chown(2): the user stays as it is. */
+const SAME_USER = -1;
 
 /** What a handler may do besides answering. */
 export interface ServedChannel {
@@ -31,8 +34,10 @@ export interface ServedChannel {
 }
 
 interface LocalServerOptions {
-  /** Permission bits of the socket: 0600. */
+  /** Permission bits of the socket: 0600, or 0660 with a group of its own. */
   readonly mode: number;
+  /** The group that the socket is given to; default: that of the process. */
+  readonly group?: number | undefined;
   /** `request`: an object parsed from JSON, not checked. What it throws becomes the error. */
   readonly handle: (request: Record<string, unknown>, channel: ServedChannel) => Promise<object>;
 }
@@ -57,6 +62,8 @@ export async function serveLocal(path: string, options: LocalServerOptions): Pro
   });
   server.maxConnections = IO_LIMITS.localConnectionsMax;
   await listenOrReplace(server, path);
+  // The group first: under another one the mode would let others in for a moment.
+  if (options.group !== undefined) await chown(path, SAME_USER, options.group);
   await chmod(path, options.mode);
   return {
     async close() {
@@ -80,7 +87,8 @@ export interface LocalCallOptions {
 
 /**
  * Sends one request and waits for its result.
- * @throws NakodoError as the other side threw it, `not-running` if nobody listens, `agent-gone`.
+ * @throws NakodoError as the other side threw it, `not-running` if nobody listens, `not-for-us` if
+ *   it is another user's, `agent-gone`.
  */
 export async function callLocal(
   path: string,
@@ -126,7 +134,8 @@ export interface LocalCall {
 /**
  * Sends one request and leaves both directions of data, and the waiting, to the caller.
  * `onEvent`: called for each event.
- * @throws NakodoError `not-running` if nobody listens, `socket-path-too-long`, `no-permission`.
+ * @throws NakodoError `not-running` if nobody listens, `not-for-us` if it is another user's,
+ *   `socket-path-too-long`.
  */
 export async function openLocal(
   path: string,
@@ -269,6 +278,14 @@ function notRunning(path: string): NakodoError {
   );
 }
 
+function notForUs(path: string): NakodoError {
+  return new NakodoError(
+    'not-for-us',
+    `what is running in ${dirname(path)} belongs to another user`,
+    'do it as that user, or ask to be let into its group',
+  );
+}
+
 function checkPath(path: string): void {
   const length = Buffer.byteLength(path);
   if (length <= IO_LIMITS.socketPathBytesMax) return;
@@ -285,7 +302,8 @@ function connect(path: string): Promise<Socket> {
     const onError = (error: Error): void => {
       const code = errorCode(error);
       const nobody = code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTDIR';
-      reject(nobody ? notRunning(path) : fileError(error, path, 'open'));
+      if (nobody) reject(notRunning(path));
+      else reject(code === 'EACCES' ? notForUs(path) : fileError(error, path, 'open'));
     };
     socket.once('error', onError);
     socket.once('connect', () => {
