@@ -133,7 +133,8 @@ export class Permissions {
   permits(callee: Name, caller: Name, service: string): boolean {
     const permission = this.of(callee, caller);
     if (permission === undefined || permission.asks === 'no') return false;
-    return permission.services === undefined || permission.services.includes(service);
+    if (permission.services === undefined) return !service.startsWith('port:');
+    return permission.services.includes(service);
   }
 
   /** What the owner answers when asked about a caller. */

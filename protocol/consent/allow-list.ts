@@ -3,7 +3,7 @@
 //
 // Rules: nobody is allowed unless an entry says so; a matching `deny` wins over every `allow`
 // [claim 8]; of several matching `allow` entries the first in list order decides; an entry whose
-// `until` is past is as if it were not there.
+// `until` is past is as if it were not there; ports and commands are allowed by name only.
 // Extension: a limit that an entry states is never exceeded. An entry that states any limit refuses
 // extension, unless it says `extend`: then the totals may rise up to its limits. An entry without a
 // limit lets a talk grow as far as the operator permits.
@@ -32,7 +32,11 @@ export interface AllowEntry {
   readonly pattern: string;
   /** Only the terminal with this ID. */
   readonly id?: DeviceId | undefined;
-  /** Only these services; `*` is every service. Absent: every service. */
+  /**
+   * Only these services, in which `*` stands for any characters; `*` alone is every service. Absent
+   * in `allow`: every service but those with a scope (`port:22`, `run:update`), which are named or
+   * not allowed; absent in `deny`: every service.
+   */
   readonly services?: readonly string[] | undefined;
   /** Most seconds [claim 14]. */
   readonly seconds?: number | undefined;
@@ -97,6 +101,7 @@ export interface OperatorLimits {
 }
 
 interface Matchable {
+  readonly action: AllowEntry['action'];
   readonly pattern: string;
   readonly id?: DeviceId | undefined;
   readonly services?: readonly string[] | undefined;
@@ -135,10 +140,20 @@ export function matchingEntries<E extends Matchable>(
     (entry) =>
       matchesPattern(entry.pattern, asker.name) &&
       (entry.id === undefined || entry.id === asker.id) &&
-      (entry.services === undefined ||
-        entry.services.includes('*') ||
-        entry.services.includes(asker.service)),
+      coversService(entry, asker.service),
   );
+}
+
+/**
+ * Whether an entry is about this service. Who is let in "for every service" is let in to leave
+ * files and to be listened to; the ports and the commands of a device are opened by name only.
+ */
+export function coversService(
+  { action, services }: Pick<Matchable, 'action' | 'services'>,
+  service: string,
+): boolean {
+  if (services === undefined) return action === 'deny' || !service.includes(':');
+  return services.some((named) => matchesPattern(named, service));
 }
 
 /**

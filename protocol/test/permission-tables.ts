@@ -113,7 +113,8 @@ export function lettingIn(
     const isNamed = new RegExp(`^${letters}$`).test(asker.name);
     if (!holds('pattern', isNamed)) continue;
     if (!holds('id', id === undefined || id === asker.id)) continue;
-    const isServed = services?.some((one) => one === '*' || one === asker.service) ?? true;
+    const isNamedService = services?.some((one) => one === '*' || one === asker.service);
+    const isServed = isNamedService ?? (action === 'deny' || asker.service !== 'port:22');
     if (!holds('services', isServed)) continue;
     if (action === 'deny') {
       if (without !== 'deny') return undefined;

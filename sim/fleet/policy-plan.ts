@@ -86,8 +86,8 @@ function judged(
 ): Verdict {
   let best: Verdict = 'forbidden';
   for (const { rule, callerNames } of places) {
-    const { action, services, until } = rule.entry;
-    if (!callerNames.has(caller) || !isFor(services, service)) continue;
+    const { action, until } = rule.entry;
+    if (!callerNames.has(caller) || !isFor(rule.entry, service)) continue;
     if (action === 'deny') return 'forbidden';
     const verdict = until === undefined ? 'permitted' : untilVerdict(until, at);
     if (verdict === 'permitted' || best === 'forbidden') best = verdict;
@@ -102,8 +102,12 @@ function untilVerdict(until: string, at: LocalMoment): Verdict {
   return left === 0 && parseUntil(until, { ...at, wallMs }) === 0 ? 'forbidden' : 'either';
 }
 
-const isFor = (services: readonly string[] | undefined, service: string): boolean =>
-  services === undefined || services.includes('*') || services.includes(service);
+/** Ports and commands (`port:22`) are allowed by name only, and denied with all the rest. */
+function isFor(entry: Pick<Rule['entry'], 'action' | 'services'>, service: string): boolean {
+  const { action, services } = entry;
+  if (services === undefined) return action === 'deny' || !/^[a-z]+:/.test(service);
+  return services.includes('*') || services.includes(service);
+}
 
 function listEntries({ entry, callers }: Rule): readonly AllowEntry[] {
   const { action, services, seconds, bytes, until } = entry;
@@ -120,7 +124,7 @@ function union(selections: readonly Selection[]): ReadonlySet<string> {
 /** What calls are for: all that the policy names; what it does not name where it names nothing. */
 function servicesOf(rules: readonly RuleEntry[]): readonly string[] {
   const named = new Set(rules.flatMap(({ services = [] }) => services));
-  const isAny = rules.some(({ action, services }) => action === 'allow' && isFor(services, '*'));
+  const isAny = rules.some((rule) => rule.action === 'allow' && isFor(rule, '*'));
   named.delete('*');
   return isAny || named.size === 0 ? [...named, SERVICE] : [...named];
 }

@@ -468,7 +468,10 @@ function isNamed({
 }): boolean {
   const permission = reading?.permission;
   if (permission === undefined) return false;
-  if (permission.services !== undefined && !permission.services.includes(service)) return false;
+  const { services } = permission;
+  if (services === undefined ? service.startsWith('port:') : !services.includes(service)) {
+    return false;
+  }
   return permission.asks === undefined || approved === true;
 }
 
