@@ -36,6 +36,15 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     source: 'threats §5, invariant 1: named by the list',
   },
   {
+    name: 'ports-allowed-along-with-the-rest',
+    core: 'device',
+    file: 'protocol/consent/allow-list.ts',
+    find: "return action === 'deny' || !service.includes(':');",
+    replace: 'return true;',
+    why: 'an entry that names no service opens every port of the device',
+    source: 'threats §5, invariant 1: named by the list',
+  },
+  {
     name: 'owner-not-asked-means-yes',
     core: 'device',
     file: 'protocol/consent/allow-list.ts',
