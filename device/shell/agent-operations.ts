@@ -45,6 +45,7 @@ import {
   tellOf,
 } from './operations/talk.ts';
 import { Waiters } from './operations/waiters.ts';
+import { socketAccess } from './service/socket-access.ts';
 import type { Session } from './session.ts';
 
 /** The owner's settings, in the home. */
@@ -117,6 +118,8 @@ interface ServeOptions {
   readonly log: Log;
   /** The owner's settings; default: `agent.toml` in the agent's home. */
   readonly configPath?: string | undefined;
+  /** A group whose members may use the commands as well; default: nobody else. */
+  readonly socketGroup?: string | undefined;
 }
 
 /** What an operation works with. */
@@ -129,15 +132,16 @@ interface Office {
 /**
  * Serves the commands of an agent's home, and what peers ask for: each talk goes to the command
  * that waits for it, else to the service of its name.
- * @throws NakodoError `already-running`, `socket-path-too-long`.
+ * @throws NakodoError `already-running`, `socket-path-too-long`, `no-such-group`, `not-in-group`.
  */
 export async function serveAgent(agent: Agent, options: ServeOptions): Promise<LocalServer> {
   const { log } = options;
   const config = configReader(options.configPath ?? join(agent.home.folder, CONFIG_FILE));
   const office: Office = { agent, waiters: new Waiters(), config };
   agent.onIncoming((session) => serveTalk(office, session, log));
+  const access = await socketAccess(agent.home.folder, options.socketGroup);
   const server = await serveLocal(agent.home.socket, {
-    mode: 0o600,
+    ...access,
     handle: async (raw, channel) => {
       const parsed = v.safeParse(request, raw);
       if (!parsed.success) throw badRequest(parsed.issues[0].message);
