@@ -1,21 +1,20 @@
 // `allow`, `deny`, `allowed`: the owner's list [12, ¶0018, claim 8]. They edit the file in the home
 // of the terminal; an agent that runs reads it anew at every question, so none has to run or
-// restart.
+// restart. In a home of another user, where ours is in the agent's group, they ask the agent to.
 
 import { join } from 'node:path';
 import { Argument, type Command } from 'commander';
 import type { AllowEntry, AllowList } from '../../protocol/consent/allow-list.ts';
-import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
+import { EXIT, type ExitCode } from '../../protocol/errors.ts';
 import type { Name } from '../../protocol/ids.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
 import type { EntryOptions } from '../../device/list-file.ts';
-import { homeFolder, makeHome } from '../home.ts';
-import { withLock } from '../lock.ts';
+import { askAgent } from '../ask.ts';
+import { isOwnHome, makeTerminalHome, terminalFolder } from '../home.ts';
 import { type Output, table } from '../output.ts';
 import { declare, runs } from './command.ts';
 
 const LIST_FILE = 'allow-list.toml';
-const FILE_MODE = 0o600;
 
 /** Adds `allow`, `deny` and `allowed`. */
 export function declareList(program: Command): void {
@@ -91,7 +90,7 @@ function askWords({ ask, remember }: AllowEntry): string {
   return remember === undefined ? how : `${how}, for ${formatDuration(remember * 1000)}`;
 }
 
-/** Puts one entry into the file; nothing is lost when the disk is full or the power fails. */
+/** Puts one entry into the file. */
 async function store(
   output: Output,
   wanted: {
@@ -101,28 +100,38 @@ async function store(
     readonly options: EntryOptions;
   },
 ): Promise<ExitCode> {
-  const { formatListFile, parseEntryOptions, withEntry } =
-    await import('../../device/list-file.ts');
-  const { writeFileAtomic } = await import('../../protocol/io/files.ts');
+  const { parseEntryOptions } = await import('../../device/list-file.ts');
   const entry = parseEntryOptions(wanted.action, wanted.who, wanted.options);
-  const path = join(makeHome(wanted.home), LIST_FILE);
-  await withLock(`${path}.lock`, async () => {
-    const { list, text } = await readList(path);
-    if (text !== '' && text !== formatListFile(list)) {
-      // Written by hand, perhaps with comments, which a rewritten file does not hold.
-      await writeFileAtomic(`${path}.old`, text, FILE_MODE);
-      output.warn(`The list as it was written by hand is kept in ${path}.old`);
-    }
-    await writeFileAtomic(path, formatListFile(withEntry(list, entry)), FILE_MODE);
-  });
+  const kept = await (isOwnHome(terminalFolder(wanted.home))
+    ? storeHere(wanted.home, entry)
+    : storeThere(wanted.home, entry));
+  if (kept !== undefined) {
+    output.warn(`The list as it was written by hand is kept in ${kept}`);
+  }
   output.result(fields(entry), table([words(entry)]));
   return EXIT.done;
 }
 
+/** In a home of ours. Resolves with the path of a copy, if one was made. */
+async function storeHere(home: string | undefined, entry: AllowEntry): Promise<string | undefined> {
+  const { storeEntry } = await import('../../device/shell/own-list-file.ts');
+  return storeEntry(join(makeTerminalHome(home), LIST_FILE), entry);
+}
+
+/** Through the agent of a home that is not ours. */
+async function storeThere(
+  home: string | undefined,
+  entry: AllowEntry,
+): Promise<string | undefined> {
+  const { formatListFile } = await import('../../device/list-file.ts');
+  const text = formatListFile({ mode: 'verdict', entries: [entry] });
+  const { kept } = await askAgent(home, { op: 'storeEntry', entry: text });
+  return typeof kept === 'string' ? kept : undefined;
+}
+
 async function show(output: Output, home: string | undefined): Promise<ExitCode> {
-  const { list } = await readList(join(homeFolder(home), LIST_FILE));
+  const { entries } = await readList(home);
   const nobody = 'Nobody is allowed. To let somebody in: nakodo allow NAME';
-  const { entries } = list;
   output.result(entries.map(fields), entries.length === 0 ? nobody : table(entries.map(words)));
   return EXIT.done;
 }
@@ -130,24 +139,17 @@ async function show(output: Output, home: string | undefined): Promise<ExitCode>
 /** The IDs that the list of a home states for a name. @throws NakodoError `list-unreadable` */
 export async function listedIds(home: string | undefined, name: Name): Promise<readonly string[]> {
   const { statedIds } = await import('../../device/own-list.ts');
-  const { list } = await readList(join(homeFolder(home), LIST_FILE));
-  return statedIds(list, name);
+  return statedIds(await readList(home), name);
 }
 
 /** @throws NakodoError `list-unreadable` if the file is there and says nothing sensible. */
-async function readList(
-  path: string,
-): Promise<{ readonly list: AllowList; readonly text: string }> {
-  const { parseListFile } = await import('../../device/list-file.ts');
-  const { readFileIfAny } = await import('../../protocol/io/files.ts');
-  const { LIMITS } = await import('../../protocol/limits.ts');
-  const bytes = await readFileIfAny(path, LIMITS.listFileBytesMax);
-  const text = new TextDecoder().decode(bytes);
-  const parsed = parseListFile(text);
-  if ('list' in parsed) return { list: parsed.list, text };
-  throw new NakodoError(
-    'list-unreadable',
-    `the allow-list ${path} cannot be read: ${parsed.problem}`,
-    'correct that line in an editor; until then nobody is allowed',
-  );
+async function readList(home: string | undefined): Promise<AllowList> {
+  const { listIn, readOwnList } = await import('../../device/shell/own-list-file.ts');
+  const folder = terminalFolder(home);
+  const path = join(folder, LIST_FILE);
+  if (isOwnHome(folder)) return (await readOwnList(path)).list;
+  const chunks: Uint8Array[] = [];
+  const onData = (bytes: Uint8Array): void => void chunks.push(Uint8Array.from(bytes));
+  await askAgent(home, { op: 'list' }, { onData });
+  return listIn(Buffer.concat(chunks).toString('utf8'), path);
 }

@@ -12,8 +12,8 @@ import { LIMITS } from '../../protocol/limits.ts';
 import { MS_PER_SECOND } from '../../protocol/time.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
 import { askAgent } from '../ask.ts';
-import { homeFolder, homeWords, makeHome } from '../home.ts';
-import { withLock } from '../lock.ts';
+import { homeWords, makeTerminalHome, terminalFolder } from '../home.ts';
+import { withLock } from '../../protocol/io/lock-file.ts';
 import { terminalId, terminalName } from '../../protocol/typed-names.ts';
 import { type Output, table } from '../output.ts';
 import { type CommonOptions, boundedDurationOption, declare, runs } from './command.ts';
@@ -216,11 +216,11 @@ async function trustedId(
   if (id === undefined) {
     throw new NakodoError(
       'nothing-to-trust',
-      `no agent is running in ${homeFolder(options.home)}, so nobody was refused`,
+      `no agent is running in ${terminalFolder(options.home)}, so nobody was refused`,
       `name the ID that its owner tells you: nakodo trust ${name}#ID`,
     );
   }
-  await storePin(join(makeHome(options.home), PINS_FILE), name, id);
+  await storePin(join(makeTerminalHome(options.home), PINS_FILE), name, id);
   return id;
 }
 

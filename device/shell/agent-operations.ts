@@ -33,6 +33,7 @@ import {
   removePartials,
   sendFiles,
 } from './file-service.ts';
+import { listRequest, showList, storeEntryRequest, storeEntryText } from './operations/list.ts';
 import {
   accept,
   acceptRequest,
@@ -105,6 +106,8 @@ const request = v.variant('op', [
   questionsRequest,
   approveRequest,
   trustRequest,
+  listRequest,
+  storeEntryRequest,
   talkRequest,
   acceptRequest,
   streamRequest,
@@ -188,6 +191,10 @@ async function answer(office: Office, asked: Request, channel: ServedChannel): P
     }
     case 'trust':
       return trust(agent, asked.name, asked.id);
+    case 'list':
+      return showList(agent.home.list, channel);
+    case 'storeEntry':
+      return storeEntryText(agent.home.list, asked.entry);
     case 'talk':
       return talk(agent, asked, channel);
     case 'accept':

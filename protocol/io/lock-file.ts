@@ -3,8 +3,8 @@
 
 import { open, rm, stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { NakodoError, errorCode } from '../protocol/errors.ts';
-import { fileError } from '../protocol/io/files.ts';
+import { NakodoError, errorCode } from '../errors.ts';
+import { fileError } from './files.ts';
 
 /** Milliseconds after which a lock counts as left behind: the work under it takes a few. */
 const STALE_MS = 10_000;
