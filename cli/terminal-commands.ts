@@ -5,6 +5,7 @@
 
 import { declareList } from './commands/list.ts';
 import { declareOwner } from './commands/owner.ts';
+import { declarePing } from './commands/ping.ts';
 import { declareProvision } from './commands/provision.ts';
 import { declareSend } from './commands/send.ts';
 import { declareTerminal } from './commands/terminal.ts';
@@ -13,5 +14,12 @@ import type { CommandGroup } from './program.ts';
 /** The commands of a terminal. */
 export const TERMINAL_COMMANDS: CommandGroup = {
   title: 'Terminal:',
-  declares: [declareTerminal, declareProvision, declareList, declareOwner, declareSend],
+  declares: [
+    declareTerminal,
+    declareProvision,
+    declareList,
+    declareOwner,
+    declareSend,
+    declarePing,
+  ],
 };
