@@ -96,11 +96,15 @@ function run(socket: string, words: readonly string[], path: string | undefined)
     const child = spawn(PROGRAM, words, {
       stdio: 'ignore',
       env: { NOTIFY_SOCKET: socket, ...(path === undefined ? {} : { PATH: path }) },
-      timeout: CHILD_MS_MAX,
-      killSignal: 'SIGKILL',
     });
-    child.once('error', reject);
+    // Not the option of that name: it keeps its timer where there is no such program.
+    const late = setTimeout(() => child.kill('SIGKILL'), CHILD_MS_MAX);
+    child.once('error', (error) => {
+      clearTimeout(late);
+      reject(error);
+    });
     child.once('exit', (code, signal) => {
+      clearTimeout(late);
       if (code === 0) resolve();
       else reject(new Error(`${PROGRAM} ended with ${signal ?? code}`));
     });
