@@ -5,7 +5,8 @@
 import { runProgram } from './program.ts';
 import { TERMINAL_COMMANDS } from './terminal-commands.ts';
 
-await runProgram(
+// Not awaited: the bundle is CommonJS, whose top level cannot wait. It rejects for nobody.
+void runProgram(
   { example: 'nakodo send TERM2 photo.jpg', groups: [TERMINAL_COMMANDS] },
   process.argv.slice(2),
 );

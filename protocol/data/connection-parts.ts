@@ -1,6 +1,7 @@
 // What a talk consists of, made once and shared by the files that drive it: connection, packet
 // builder, frame handler, settlement.
 
+import type { Aead } from '../crypto.ts';
 import { connectionConfig } from './connection-config.ts';
 import type { ConnectionConfig, ConnectionOptions } from './connection-types.ts';
 import { Bbr } from '../congestion/bbr.ts';
@@ -24,8 +25,8 @@ import { micros } from '../time.ts';
 
 /** Everything inside a connection that is not its state. */
 export interface ConnectionParts {
-  /** The name of the AEAD in use. */
-  readonly aead: string;
+  /** The AEAD in use; its name may say more once it knows more. */
+  readonly aead: Aead;
   readonly config: ConnectionConfig;
   /** Set by the connection with each input. */
   readonly clock: PathClock;
@@ -89,7 +90,7 @@ export function connectionParts(options: ConnectionOptions): ConnectionParts {
     },
   });
   return {
-    aead: options.suite.aead.name,
+    aead: options.suite.aead,
     config,
     clock,
     events,

@@ -34,7 +34,7 @@ export function connectionStatistics(
 export function transportState(parts: ConnectionParts): TransportState {
   const { aead, size, controller, recovery, streams } = parts;
   return {
-    aead,
+    aead: aead.name,
     datagramBytes: size.current,
     congestionControl: controller.name,
     phase: controller.phase,

@@ -1,6 +1,7 @@
 // ChaCha20-Poly1305 by whichever is faster for a message's length (ADR 0012): our WebAssembly
-// kernel for datagrams, node:crypto for what is longer. The kernel is used only once it has shown,
-// in this process, that it gives the RFC's bytes and node:crypto's; else node:crypto does all.
+// kernel for datagrams, node:crypto for what is longer, and for the first messages of a process. The
+// kernel is used only once it has shown, in this process, that it gives the RFC's bytes and
+// node:crypto's; else node:crypto does all.
 
 import { asciiBytes, sameBytes } from '../bytes.ts';
 import { type Aead, type AeadKey, KEY_BYTES, NONCE_BYTES, TAG_BYTES } from '../crypto.ts';
@@ -19,31 +20,69 @@ const TEST_LENGTHS = [0, 1, 63, 192, 193, 448, 449, 960, 1_200, 1_473] as const;
 const TEST_AAD_BYTES = 13;
 
 /**
- * [claim 7]: the kernel for short messages and `other` for long ones, named `wasm+<other>`; `other`
- * itself if the kernel cannot run here or does not agree with it. Takes some 10 ms, once.
+ * The kernel is made for the first key that has sealed or opened so many messages. Talks soon have;
+ * a channel to the manager takes days, and a terminal that only waits goes without the kernel's
+ * memory, and without its 20 ms at start.
  */
-export function aeadBySize(other: Aead): Aead {
-  const kernel = instantiateWasmAead();
-  if (kernel === undefined || !isRight(kernel, other)) return other;
+const KERNEL_FROM_MESSAGES = 64;
+
+/**
+ * [claim 7]: the kernel for short messages and `other` for long ones, named `wasm+<other>`; `other`
+ * itself if the kernel cannot run here or does not agree with it. Until `kernelFrom` messages of
+ * one key are done nobody knows, and `other` does all; then it takes some 10 ms, once.
+ */
+export function aeadBySize(
+  other: Aead,
+  { kernelFrom = KERNEL_FROM_MESSAGES }: { readonly kernelFrom?: number } = {},
+): Aead {
+  const choice = new KernelChoice(other, kernelFrom);
   return {
-    name: `${kernel.name}+${other.name}`,
-    importKey: (bytes) => new KeyBySize(kernel, other, bytes),
+    get name() {
+      const { kernel } = choice;
+      return kernel === undefined ? other.name : `${kernel.name}+${other.name}`;
+    },
+    importKey: (bytes) => new KeyBySize(choice, bytes),
   };
 }
 
+/** Whether this process uses the kernel, decided when it is first worth it. */
+class KernelChoice {
+  readonly other: Aead;
+  /** Messages of one key, and counted no further. */
+  readonly kernelFrom: number;
+  kernel: BoundedAead | undefined;
+  #isMade = false;
+
+  constructor(other: Aead, kernelFrom: number) {
+    this.other = other;
+    this.kernelFrom = kernelFrom;
+  }
+
+  /** Makes the kernel and tries it, the first time; undefined if it is not to be used. */
+  make(): BoundedAead | undefined {
+    if (!this.#isMade) {
+      this.#isMade = true;
+      const kernel = instantiateWasmAead();
+      if (kernel !== undefined && isRight(kernel, this.other)) this.kernel = kernel;
+    }
+    return this.kernel;
+  }
+}
+
 class KeyBySize implements AeadKey {
-  readonly #short: AeadKey;
-  readonly #aadBytesMax: number;
-  readonly #other: Aead;
+  readonly #choice: KernelChoice;
   readonly #bytes: Uint8Array;
-  /** Imported when the first long message comes; with many keys none ever does. */
+  #messages = 0;
+  /** Undefined until the kernel is there, and where it never will be. */
+  #short: AeadKey | undefined;
+  #aadBytesMax = 0;
+  /** Imported when first needed. */
   #long: AeadKey | undefined;
 
-  constructor(kernel: BoundedAead, other: Aead, bytes: Uint8Array) {
-    this.#short = kernel.importKey(bytes);
-    this.#aadBytesMax = kernel.aadBytesMax;
-    this.#other = other;
+  constructor(choice: KernelChoice, bytes: Uint8Array) {
+    this.#choice = choice;
     this.#bytes = new Uint8Array(bytes);
+    if (choice.kernel !== undefined) this.#useKernel(choice.kernel);
   }
 
   seal(
@@ -67,8 +106,28 @@ class KeyBySize implements AeadKey {
   }
 
   #keyFor(aadLength: number, textLength: number): AeadKey {
-    if (textLength <= CROSSOVER_BYTES && aadLength <= this.#aadBytesMax) return this.#short;
-    return (this.#long ??= this.#other.importKey(this.#bytes));
+    if (this.#short === undefined) this.#countMessage();
+    if (
+      this.#short !== undefined &&
+      textLength <= CROSSOVER_BYTES &&
+      aadLength <= this.#aadBytesMax
+    ) {
+      return this.#short;
+    }
+    return (this.#long ??= this.#choice.other.importKey(this.#bytes));
+  }
+
+  #countMessage(): void {
+    if (this.#messages > this.#choice.kernelFrom) return;
+    this.#messages += 1;
+    if (this.#messages <= this.#choice.kernelFrom) return;
+    const kernel = this.#choice.make();
+    if (kernel !== undefined) this.#useKernel(kernel);
+  }
+
+  #useKernel(kernel: BoundedAead): void {
+    this.#short = kernel.importKey(this.#bytes);
+    this.#aadBytesMax = kernel.aadBytesMax;
   }
 }
 

@@ -125,5 +125,5 @@ function printable(value: unknown, redact: boolean): unknown {
 function textOf(value: unknown): string {
   const text = String(value);
   // Control characters would let a peer's name forge a second line.
-  return /^[\x21\x23-\x7e…]+$/.test(text) ? text : JSON.stringify(text);
+  return /^[\x21\x23-\x7e\u2026]+$/.test(text) ? text : JSON.stringify(text);
 }

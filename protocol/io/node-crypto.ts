@@ -40,16 +40,12 @@ const KNOWN_KEYS_MAX = 1_024;
 /** ChaCha20-Poly1305 of OpenSSL: some 3 µs to set up each message, then by far the fastest. */
 export const nodeAead: Aead = { name: 'node', importKey: importAeadKey };
 
-let aead: Aead | undefined;
-
 /**
  * [claim 7]: everything a core needs of cryptography, on OpenSSL; short messages by our own kernel
- * (ADR 0012), which is made when the AEAD is first asked for. Source: RFC 8439, 7748.
+ * (ADR 0012), which is made when there are many of them. Source: RFC 8439, 7748.
  */
 export const nodeSuite: CryptoSuite = {
-  get aead() {
-    return (aead ??= aeadBySize(nodeAead));
-  },
+  aead: aeadBySize(nodeAead),
   dhKey,
   signingKey,
   verify: verifyStrictly,

@@ -4,14 +4,14 @@
 import t from 'tap';
 import type { Aead } from '../crypto.ts';
 import { CROSSOVER_BYTES, aeadBySize, isRight } from '../io/aead-by-size.ts';
-import { nodeAead, nodeSuite } from '../io/node-crypto.ts';
+import { nodeAead } from '../io/node-crypto.ts';
 import { nobleAead } from '../noble-aead.ts';
 import { isSame, open, sample, seal, wasmAead } from './aead-samples.ts';
 
 t.test('claim 7: a key is a copy, of a Buffer too; the nonce is only read', async (t) => {
   const each = sample(3, 5, 100);
   const bytes = Buffer.from(each.key);
-  for (const aead of [wasmAead, nodeSuite.aead]) {
+  for (const aead of [wasmAead, nodeAead, aeadBySize(nodeAead, { kernelFrom: 0 })]) {
     const key = aead.importKey(bytes);
     const sealed = seal(key, each);
     bytes.fill(0);
@@ -71,7 +71,10 @@ t.test('claim 7: by size: short ones by the kernel, long ones by the other', asy
       };
     },
   };
-  const aead = aeadBySize(counted);
+  const aead = aeadBySize(counted, { kernelFrom: 0 });
+  t.equal(aead.name, 'counted', 'nothing asked of it yet');
+  const first = sample(1, 0, 1);
+  seal(aead.importKey(first.key), first);
   t.equal(aead.name, 'wasm+counted');
   lengths.length = 0;
   const edges = [0, 1_472, CROSSOVER_BYTES, CROSSOVER_BYTES + 1, 65_507];
@@ -87,8 +90,29 @@ t.test('claim 7: by size: short ones by the kernel, long ones by the other', asy
   const long = sample(9, wasmAead.aadBytesMax + 1, 100);
   t.same(open(aead.importKey(long.key), long, seal(aead.importKey(long.key), long)), long.text);
   t.same(lengths, [100, 100], 'long additional data goes to the other');
-  t.equal(nodeSuite.aead.name, 'wasm+node');
-  t.equal(nodeSuite.aead, nodeSuite.aead, 'made once');
+});
+
+t.test('claim 7: the kernel is made for the key that has done many messages', async (t) => {
+  const aead = aeadBySize(nodeAead, { kernelFrom: 3 });
+  const each = sample(7, 13, 100);
+  const wanted = seal(nodeAead.importKey(each.key), each);
+  for (let keys = 0; keys < 5; keys++) {
+    const key = aead.importKey(each.key);
+    const sealed = seal(key, each);
+    t.ok(isSame(sealed, wanted));
+    t.ok(isSame(open(key, each, sealed), each.text));
+    t.equal(aead.name, 'node', 'two messages of each key');
+  }
+  const key = aead.importKey(each.key);
+  const early = aead.importKey(each.key);
+  for (let messages = 0; messages < 6; messages++) {
+    t.equal(aead.name, messages <= 3 ? 'node' : 'wasm+node');
+    t.ok(isSame(seal(key, each), wanted));
+  }
+  t.ok(isSame(open(early, each, wanted), each.text), 'a key that was there before');
+  t.ok(isSame(open(aead.importKey(each.key), each, wanted), each.text), 'and one that came after');
+  const other = aeadBySize(nodeAead, { kernelFrom: 3 });
+  t.equal(other.name, 'node', 'each decides for itself');
 });
 
 t.test('claim 7: an AEAD that differs in one bit does not pass the self-test', async (t) => {
@@ -115,5 +139,8 @@ t.test('claim 7: an AEAD that differs in one bit does not pass the self-test', a
     t.notOk(isRight(faulty(length, 'seal'), nodeAead), `${length}`);
   }
   t.notOk(isRight(faulty(960, 'open'), nodeAead));
-  t.equal(aeadBySize(faulty(63, 'seal')).name, 'faulty', 'and then the other does all');
+  const refused = aeadBySize(faulty(63, 'seal'), { kernelFrom: 0 });
+  const each = sample(3, 13, 64);
+  for (let messages = 0; messages < 3; messages++) seal(refused.importKey(each.key), each);
+  t.equal(refused.name, 'faulty', 'and then the other does all');
 });

@@ -7,11 +7,13 @@ import t from 'tap';
 import { dose } from './dose.ts';
 
 import type { Aead } from '../crypto.ts';
-import { nodeSuite } from '../io/node-crypto.ts';
+import { aeadBySize } from '../io/aead-by-size.ts';
+import { nodeAead, nodeSuite } from '../io/node-crypto.ts';
 import { nobleAead } from '../noble-aead.ts';
 import { hex, readVectors, skip, unhex } from './vectors.ts';
 
-const AEADS: readonly Aead[] = [nodeSuite.aead, nobleAead];
+/** Of OpenSSL, as a process uses it that seals much, and noble's. */
+const AEADS: readonly Aead[] = [nodeAead, aeadBySize(nodeAead, { kernelFrom: 0 }), nobleAead];
 
 /** A test case of Wycheproof; which fields are there depends on the set. */
 interface WycheproofCase {
