@@ -7,7 +7,7 @@ import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { NakodoError, errorMessage } from '../protocol/errors.ts';
 import { groupName, userName } from '../protocol/io/accounts.ts';
-import { becomeOwnerOf } from '../protocol/io/privileges.ts';
+import { runAsOwner } from './as-owner.ts';
 
 /** Where packages put a service's state (FHS 3.0 §5.8). */
 export const SYSTEM_HOME = '/var/lib/nakodo';
@@ -30,17 +30,24 @@ export function makeHome(option: string | undefined): string {
 }
 
 /**
- * A terminal's home folder to write in, made (0700) if it is not there. Root becomes the user that
- * it belongs to: what root wrote there the agent could not read.
+ * A terminal's home folder to write in, made (0700) if it is not there. Root's command goes on as
+ * the user that it belongs to: what root wrote there the agent could not read.
  * @throws NakodoError `home`, `home-of-another`
  */
 export function makeTerminalHome(option: string | undefined): string {
   const home = made(terminalFolder(option));
   const facts = factsOf(home);
   if (facts === undefined || isOurs(facts)) return home;
-  if (process.getuid?.() !== 0) throw homeOfAnother(home);
-  becomeOwnerOf(home);
-  return home;
+  if (process.getuid?.() === 0) runAsOwner(facts);
+  throw homeOfAnother(home);
+}
+
+/** The same for an agent, which runs long and as itself: root is told who has to start it. */
+export function makeAgentHome(option: string | undefined): string {
+  const home = made(terminalFolder(option));
+  const facts = factsOf(home);
+  if (facts === undefined || isOurs(facts)) return home;
+  throw homeOfAnother(home);
 }
 
 /** Whether this user may write in a home, and so needs no agent to do it. */
@@ -53,7 +60,9 @@ export function isOwnHome(home: string): boolean {
 export function homeOfAnother(home: string): NakodoError {
   const facts = factsOf(home);
   const message = `the agent in ${home} belongs to another user`;
-  if (facts === undefined || (facts.mode & GROUP_PASSES) === 0 || isMember(facts.gid)) {
+  const isRoot = process.getuid?.() === 0;
+  const isShut = facts === undefined || (facts.mode & GROUP_PASSES) === 0;
+  if (isShut || isRoot || isMember(facts.gid)) {
     const owner = facts === undefined ? 'its owner' : userName(facts.uid);
     const next = `do it as ${owner}: sudo -u ${owner} nakodo … --home ${shellWord(home)}`;
     return new NakodoError('home-of-another', message, next);

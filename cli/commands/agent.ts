@@ -13,7 +13,7 @@ import { IO_LIMITS } from '../../protocol/io/limits.ts';
 import type { LocalServer } from '../../protocol/io/local-socket.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { MS_PER_SECOND } from '../../protocol/time.ts';
-import { makeTerminalHome } from '../home.ts';
+import { makeAgentHome } from '../home.ts';
 import type { Output } from '../output.ts';
 import { onHangup, untilEnded } from '../signals.ts';
 import {
@@ -79,7 +79,7 @@ async function runAgent(output: Output, options: AgentCommandOptions): Promise<E
     import('../../device/services/config.ts'),
     import('../process-log.ts'),
   ]);
-  const home = makeTerminalHome(options.home);
+  const home = makeAgentHome(options.home);
   const log = processLog(output.json);
   const manager = serviceManager(process.env, log);
   const configPath = options.config ?? join(home, CONFIG_FILE);

@@ -4,15 +4,17 @@
 // (names.ts, onEnrol); a ticket that the server refuses is not shown to it again.
 
 import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pauseFor } from 'node:timers/promises';
 import * as v from 'valibot';
 import type { CryptoSuite } from '../../protocol/crypto.ts';
-import { EXIT, NakodoError } from '../../protocol/errors.ts';
+import { EXIT, NakodoError, errorCode } from '../../protocol/errors.ts';
 import { type Name, isName } from '../../protocol/ids.ts';
 import {
+  type FileOwner,
   damagedFile,
-  readFileIfAny,
   readJson,
   removeFile,
   writeFileAtomic,
@@ -98,18 +100,41 @@ export async function loadProvisioned(home: string): Promise<LastProvisioned | u
   return { digest: ticketDigest(ticket), pending };
 }
 
-/** Keeps an enrolment for the agent, 0600 and durable, in place of an earlier one. */
-export async function savePending(home: string, wanted: Provisioning): Promise<void> {
+/**
+ * Keeps an enrolment for the agent, 0600 and durable, in place of an earlier one. `owner`: whose it
+ * is to be, where root keeps it.
+ */
+export async function savePending(
+  home: string,
+  wanted: Provisioning,
+  owner?: FileOwner,
+): Promise<void> {
   const { ticket, name, list } = wanted;
   const content = { ticket, name: name ?? null, list: list ?? null };
-  await save(home, { version: 1, state: 'pending', ...content });
+  await save(home, { version: 1, state: 'pending', ...content }, owner);
   await removeFile(join(home, TROUBLE_FILE));
 }
 
-/** What keeps this terminal from being enrolled, for a person; undefined: nothing. */
+/**
+ * What keeps this terminal from being enrolled, for a person; undefined: nothing. Root reads it as
+ * well, and shows it to everybody: a link to what is not for everybody is not followed.
+ */
 export async function provisioningTrouble(home: string): Promise<string | undefined> {
-  const bytes = await readFileIfAny(join(home, TROUBLE_FILE), TROUBLE_BYTES_MAX);
-  return bytes && new TextDecoder().decode(bytes).trimEnd();
+  try {
+    const path = join(home, TROUBLE_FILE);
+    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const { size, nlink } = await file.stat();
+      if (size > TROUBLE_BYTES_MAX || nlink > 1) return undefined;
+      return (await file.readFile('utf8')).trimEnd();
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'ENOENT' || code === 'ELOOP') return undefined;
+    throw error;
+  }
 }
 
 /** The owner enrolled this terminal by hand: what was provisioned counts no more. */
@@ -202,8 +227,14 @@ async function tryOnce(
 const settle = (home: string, digest: string): Promise<void> =>
   save(home, { version: 1, state: 'done', digest });
 
-const save = (home: string, content: v.InferInput<typeof stored>): Promise<void> =>
-  writeFileAtomic(join(home, FILE), `${JSON.stringify(content, undefined, 2)}\n`, 0o600);
+function save(
+  home: string,
+  content: v.InferInput<typeof stored>,
+  owner?: FileOwner,
+): Promise<void> {
+  const text = `${JSON.stringify(content, undefined, 2)}\n`;
+  return writeFileAtomic(join(home, FILE), text, 0o600, owner);
+}
 
 const showTrouble = (home: string, words: string): Promise<void> =>
   writeFileAtomic(join(home, TROUBLE_FILE), `${words}\n`, 0o640);

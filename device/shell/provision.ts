@@ -9,8 +9,7 @@ import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { NakodoError, UsageError, errorCode, errorMessage } from '../../protocol/errors.ts';
-import { readFileIfAny, removeFile } from '../../protocol/io/files.ts';
-import { asOwnerOf } from '../../protocol/io/privileges.ts';
+import { type FileOwner, readFileIfAny, removeFile } from '../../protocol/io/files.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { loadProvisioned, provisioningTrouble, savePending, ticketDigest } from './pending.ts';
 import { type MachineFacts, type Provisioning, parseProvisioning } from './provision-file.ts';
@@ -57,11 +56,11 @@ export interface Provisioned {
  */
 export async function provision(options: ProvisionOptions): Promise<Provisioned> {
   const { home } = options;
-  await refuseMissing(home);
+  const owner = await ownerOf(home);
   const from = await firstThere(options.from === undefined ? BOOT_FILES : [options.from]);
   const beside = dirname(options.from ?? from ?? BOOT_FILES[0]);
-  const taken = from === undefined ? undefined : await take(from, beside, options);
-  const trouble = await asOwnerOf(home, () => provisioningTrouble(home));
+  const taken = from === undefined ? undefined : await take(from, beside, owner, options);
+  const trouble = await provisioningTrouble(home);
   await tell(beside, trouble);
   return { from, outcome: 'none', scrubbed: [], ...taken, trouble };
 }
@@ -69,6 +68,7 @@ export async function provision(options: ProvisionOptions): Promise<Provisioned>
 async function take(
   from: string,
   beside: string,
+  owner: FileOwner,
   options: ProvisionOptions,
 ): Promise<Pick<Provisioned, 'outcome' | 'scrubbed'>> {
   const { home } = options;
@@ -80,12 +80,10 @@ async function take(
     return { outcome: 'used', scrubbed: [] };
   }
   const { ticket } = wanted;
-  const outcome = await asOwnerOf(home, async () => {
-    const known = await loadProvisioned(home);
-    if (known?.digest === ticketDigest(ticket)) return known.pending ? 'pending' : 'used';
-    await savePending(home, wanted);
-    return 'pending';
-  });
+  const known = await loadProvisioned(home);
+  const isKnown = known?.digest === ticketDigest(ticket);
+  if (!isKnown) await savePending(home, wanted, owner);
+  const outcome = isKnown && known.pending === undefined ? 'used' : 'pending';
   const folders = options.copies ?? [join(dirname(from), 'user-data'), ...CLOUD_FOLDERS];
   const scrubbed = await scrub(folders, ticket);
   // The text first: to remove a file on a card leaves its content where it was.
@@ -169,9 +167,10 @@ async function firstThere(paths: readonly string[]): Promise<string | undefined>
   return undefined;
 }
 
-async function refuseMissing(home: string): Promise<void> {
+/** Whose the home is, and what is kept there. */
+async function ownerOf(home: string): Promise<FileOwner> {
   const facts = await stat(home).catch(() => undefined);
-  if (facts?.isDirectory() === true) return;
+  if (facts?.isDirectory() === true) return facts;
   throw new NakodoError(
     'no-home',
     `there is no home in ${home}`,

@@ -8,17 +8,24 @@ import { dirname, join } from 'node:path';
 import { NakodoError, errorCode, errorMessage } from '../errors.ts';
 import { IO_LIMITS } from './limits.ts';
 
+/** Whose a file is to be, where root writes it for somebody. */
+export interface FileOwner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /**
  * Replaces `path` with `content`, durably.
- * `mode`: permission bits of the new file. The folder must exist.
+ * `mode`: permission bits of the new file; `owner`: default: who writes it. The folder must exist.
  * @throws NakodoError `disk-full`, `no-permission`, `no-such-file` or `file-error`.
  */
 export function writeFileAtomic(
   path: string,
   content: Uint8Array | string,
   mode: number,
+  owner?: FileOwner,
 ): Promise<void> {
-  return place(path, content, mode, (temporary) => rename(temporary, path));
+  return place(path, content, { mode, owner }, (temporary) => rename(temporary, path));
 }
 
 /**
@@ -31,7 +38,7 @@ export async function writeFileOnce(
   mode: number,
 ): Promise<boolean> {
   let isFirst = true;
-  await place(path, content, mode, async (temporary) => {
+  await place(path, content, { mode }, async (temporary) => {
     try {
       await link(temporary, path);
     } catch (error) {
@@ -47,7 +54,7 @@ export async function writeFileOnce(
 async function place(
   path: string,
   content: Uint8Array | string,
-  mode: number,
+  { mode, owner }: { readonly mode: number; readonly owner?: FileOwner | undefined },
   put: (temporary: string) => Promise<void>,
 ): Promise<void> {
   const folder = dirname(path);
@@ -55,6 +62,7 @@ async function place(
   let file: FileHandle | undefined;
   try {
     file = await open(temporary, 'wx', mode);
+    if (owner !== undefined) await file.chown(owner.uid, owner.gid);
     await file.writeFile(content);
     await file.sync();
     await file.close();
