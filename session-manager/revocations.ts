@@ -20,6 +20,7 @@ const LIST_KEY = 'revocation-list';
 /** How far the sequence may run before the next row is written: ten minutes, in milliseconds. */
 const SEQUENCE_STEP = 600_000;
 const KEPT_SECONDS = 2 * LIMITS.clockSkewSeconds;
+const HELD_SECONDS = LIMITS.membershipSeconds + KEPT_SECONDS;
 
 /** `ceiling`: no list has a higher sequence; `notBefore`: Unix seconds. */
 const listRecord = record({
@@ -28,6 +29,13 @@ const listRecord = record({
   notBefore: field(2, uint(LIMITS.unixSecondsMax)),
 });
 
+/** A revoked terminal that may hold a membership. */
+interface Listed {
+  readonly row: RevokedRecord;
+  /** Listed until then whatever the wall clock says: a membership's time, and the skew. */
+  readonly heldUntil: Micros;
+}
+
 /** The revoked terminals of one manager. */
 export class Revocations {
   readonly #context: Context;
@@ -35,7 +43,7 @@ export class Revocations {
   /** Oldest first. A terminal beyond LIMITS.devicesMax could enrol again, with a ticket. */
   readonly #rows = new Map<DeviceId, RevokedRecord>();
   /** Those that may hold a membership; at most LIMITS.revokedMax. */
-  readonly #listed = new Map<DeviceId, RevokedRecord>();
+  readonly #listed = new Map<DeviceId, Listed>();
   #notBefore = 0;
   #sequence = 0;
   /** On disk: a start goes on from here. */
@@ -68,7 +76,12 @@ export class Revocations {
     rows.sort((a, b) => a.revoked.revoked - b.revoked.revoked);
     for (const { id, revoked } of rows) {
       this.#rows.set(id, revoked);
-      if (this.#isRecent(now, revoked)) this.#list(now, id, revoked);
+      if (!this.#isOver(now, revoked)) this.#list(now, id, revoked);
+    }
+    // A clock that is ahead calls too many of them over: the newest are listed for a while as well.
+    for (const { id, revoked } of rows.toReversed()) {
+      if (this.#listed.size >= LIMITS.revokedMax) return;
+      if (!this.#listed.has(id)) this.#list(now, id, revoked);
     }
   }
 
@@ -133,7 +146,7 @@ export class Revocations {
 
   #send(now: Micros): void {
     if (!this.#isLinked) return;
-    const recent = [...this.#listed].filter(([, row]) => this.#isRecent(now, row));
+    const recent = [...this.#listed].filter(([, one]) => this.#isRecent(now, one));
     const list = makeRevocationList(this.#context.options.key, {
       sequence: this.#nextSequence(now),
       issuedAt: this.#seconds(now),
@@ -156,22 +169,27 @@ export class Revocations {
   #list(now: Micros, id: DeviceId, row: RevokedRecord): void {
     if (this.#listed.size >= LIMITS.revokedMax) {
       for (const [one, each] of this.#listed) {
-        if (!this.#isRecent(now, each)) this.#listed.delete(one);
+        if (this.#isOver(now, each.row)) this.#listed.delete(one);
       }
     }
     if (this.#listed.size >= LIMITS.revokedMax) {
-      const times = [...this.#listed.values()].map((each) => lastIssue(each));
+      const times = [...this.#listed.values()].map((each) => lastIssue(each.row));
       // Every membership of theirs was made before; whoever renews is let in again.
       this.#notBefore = Math.max(this.#notBefore, ...times) + 1;
       this.#listed.clear();
     }
-    this.#listed.set(id, row);
+    this.#listed.set(id, { row, heldUntil: after(now, seconds(HELD_SECONDS)) });
   }
 
   /** Whether a membership of it may still be believed somewhere, and is not void anyway. */
-  #isRecent(now: Micros, row: RevokedRecord): boolean {
-    if (lastIssue(row) < this.#notBefore) return false;
-    return row.membershipsUntil + KEPT_SECONDS > this.#seconds(now);
+  #isRecent(now: Micros, { row, heldUntil }: Listed): boolean {
+    return lastIssue(row) >= this.#notBefore && (now < heldUntil || !this.#isOver(now, row));
+  }
+
+  /** Whether its memberships are void or have run out, by the wall clock. */
+  #isOver(now: Micros, row: RevokedRecord): boolean {
+    const until = row.membershipsUntil + KEPT_SECONDS;
+    return lastIssue(row) < this.#notBefore || until <= this.#seconds(now);
   }
 
   /**

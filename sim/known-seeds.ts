@@ -82,4 +82,28 @@ export const KNOWN_SEEDS: readonly KnownSeed[] = [
       'revocations.ts: revoked after a restart under a clock that was set back, a terminal was ' +
       'taken off the list as soon as the clock was right',
   },
+  {
+    seed: 820294,
+    terminals: 3,
+    seconds: 14,
+    suite: 'fast',
+    set: { 'clock.jump': 3.28, 'operator.revoke': 0.679, 'hostile.collusion': 1.52 },
+    invariant: 'logins',
+    cause: 'revocations.ts took the revoked off the list when the clock ran ahead',
+  },
+  {
+    seed: 940014,
+    terminals: 3,
+    seconds: 28,
+    suite: 'fast',
+    set: {
+      'mqtt.delay': 38.7,
+      'manager.crash': 4,
+      'clock.jump': 12,
+      'operator.revoke': 2,
+      'hostile.frames': 0.0112,
+    },
+    invariant: 'logins',
+    cause: 'revocations.ts: restarted under a clock that ran ahead, it listed nobody',
+  },
 ];

@@ -120,10 +120,16 @@ t.test('who was revoked is listed until its last membership has run out everywhe
   revoke(world, 'TERM1');
   const seconds = LIMITS.membershipSeconds + 2 * LIMITS.clockSkewSeconds;
   world.advance((seconds - 1) * 1_000);
-  world.restart(0);
   world.input({ kind: 'linkUp' });
   t.strictSame(newest(world).devices, [one.id]);
   world.advance(2_000);
+  t.strictSame(newest(world).devices, []);
+  world.restart(0);
+  world.input({ kind: 'linkUp' });
+  t.strictSame(newest(world).devices, [one.id], 'nobody knows whether the clock is ahead');
+  world.input({ kind: 'linkDown' });
+  world.advance(seconds * 1_000);
+  world.input({ kind: 'linkUp' });
   t.strictSame(newest(world).devices, []);
   t.ok(world.table('revoked').has(one.id), 'but it never enrols again');
   t.equal(world.reply(world.enrol(one, world.ticket()), 'failed').code, 'revoked');
@@ -139,6 +145,29 @@ t.test('nor is one forgotten that was made before a restart with a clock set bac
   world.wallShiftMs = 0;
   world.input({ kind: 'linkUp' });
   t.strictSame(newest(world).devices, [one.id], 'it still holds a membership of today');
+});
+
+t.test('a clock that runs ahead takes nobody off the list', async (t) => {
+  const { world, one } = town();
+  revoke(world, 'TERM1');
+  world.wallShiftMs = 10 * LIMITS.membershipSeconds * 1_000;
+  world.input({ kind: 'linkUp' });
+  t.strictSame(newest(world).devices, [one.id], 'a broker with the right time would let it in');
+  world.input({ kind: 'linkDown' });
+  world.advance((LIMITS.membershipSeconds + 2 * LIMITS.clockSkewSeconds - 1) * 1_000);
+  world.input({ kind: 'linkUp' });
+  t.strictSame(newest(world).devices, [one.id]);
+  world.advance(2_000);
+  t.strictSame(newest(world).devices, [], 'its membership has run out by any clock');
+});
+
+t.test('nor does a start under a clock that runs ahead', async (t) => {
+  const { world, one } = town();
+  revoke(world, 'TERM1');
+  world.wallShiftMs = 10 * LIMITS.membershipSeconds * 1_000;
+  world.restart(1_000);
+  world.input({ kind: 'linkUp' });
+  t.strictSame(newest(world).devices, [one.id]);
 });
 
 t.test('a membership made before the clock was set back is waited for as well', async (t) => {
