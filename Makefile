@@ -6,7 +6,7 @@ SOURCES := $(shell find protocol device broker session-manager sim bench cli dep
   -not -path '*/node_modules/*' 2>/dev/null)
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check build bundle lint fmt trace wire bench bench-against bench-peers bench-scale sim sim-night prove sabotage clean
+.PHONY: demo test check build bundle deb lint fmt trace wire bench bench-against bench-peers bench-scale sim sim-night prove sabotage clean
 
 $(INSTALLED): package.json package-lock.json .npmrc
 	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
@@ -47,6 +47,10 @@ fmt: $(INSTALLED)
 # What terminals are given: one file, what starts it for a service, the terms of what is in it.
 bundle: out/.built
 	@node out/deploy/bundle.js
+
+# The package of a terminal, out/deploy/nakodo_<version>_all.deb.
+deb: out/.built
+	@node out/deploy/deb.js
 
 # Generated documents: docs/patent-map.md and the CDDL of docs/wire.md.
 trace: out/.built

@@ -20,6 +20,8 @@ const ENVIRONMENT: readonly (readonly [string, string])[] = [
   ['NAKODO_HOME', 'The home, where no \\-\\-home is given.'],
   ['NAKODO_DEBUG', 'With 1, errors show where in the program they were found.'],
 ];
+/** Hexadecimal digits of a character, at the least (groff_char(7)). */
+const CODE_DIGITS = 4;
 const DAY_LENGTH = 'YYYY-MM-DD'.length;
 
 /** The page's source. */
@@ -89,8 +91,15 @@ function paragraphs(text: string): readonly string[] {
   return ['.PP', '.nf', ...text.split('\n').map(escaped), '.fi'];
 }
 
-/** Text as roff prints it: no escapes, no requests, hyphens that can be copied. */
+/** Text as roff prints it: no escapes, no requests, hyphens that can be copied, ASCII. */
 function escaped(text: string): string {
-  const plain = text.replaceAll('\\', '\\e').replaceAll('-', '\\-').replaceAll('"', '\\(dq');
+  const plain = text
+    .replaceAll('\\', '\\e')
+    .replaceAll('-', '\\-')
+    .replaceAll('"', '\\(dq')
+    .replaceAll(/[^\x20-\x7e]/gu, (other) => `\\[u${codePoint(other)}]`);
   return /^[.']/.test(plain) ? `\\&${plain}` : plain;
 }
+
+const codePoint = (character: string): string =>
+  (character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(CODE_DIGITS, '0');

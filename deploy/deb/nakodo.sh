@@ -1,2 +1,2 @@
 #!/bin/sh
-exec /usr/bin/node @NODE_FLAGS@ /usr/lib/nakodo/nakodo.cjs "$@"
+exec /usr/bin/node /usr/lib/nakodo/nakodo.cjs "$@"
