@@ -3,8 +3,8 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { accessSync, constants, existsSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
 import { NakodoError } from '../protocol/errors.ts';
 
 /** Where a user's PATH often does not lead, and mount, losetup and debootstrap are. */
@@ -36,6 +36,13 @@ export interface ToolResult {
 
 function searchPath(): string {
   return [process.env.PATH ?? '', ...SYSTEM_FOLDERS].join(delimiter);
+}
+
+/** The path of a file of this checkout that is not compiled, like `deploy/image/in-root.sh`. */
+export function repositoryFile(path: string): string {
+  let folder = import.meta.dirname;
+  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  return join(folder, path);
 }
 
 /** The path of a program of this machine; undefined if it has none of that name. */

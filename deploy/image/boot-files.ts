@@ -1,12 +1,13 @@
 // Files on a card's boot partition, by mtools: neither a mount nor a kernel that knows FAT is needed,
 // and it works on an image file as on a card. Assumes FAT with short or long names.
 
-import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { NakodoError } from '../../protocol/errors.ts';
 import { runTool, tryTool } from '../tools.ts';
-import { type Partition, SECTOR, decodePartitions, isFat } from './partition-table.ts';
+import { imagePartitions } from './image-file.ts';
+import { type Partition, SECTOR, isFat } from './partition-table.ts';
 
 /** Package of Debian that each program is in. */
 export const BOOT_TOOLS = { mcopy: 'mtools', mformat: 'mtools' } as const;
@@ -32,14 +33,7 @@ export interface BootPartition {
  * @throws NakodoError `not-pi` if it has none.
  */
 export async function findBootPartition(path: string): Promise<BootPartition> {
-  const sector = new Uint8Array(SECTOR);
-  const file = await open(path);
-  try {
-    await file.read(sector, 0, SECTOR, 0);
-  } finally {
-    await file.close();
-  }
-  const partition = decodePartitions(sector)?.find(isFat);
+  const partition = (await imagePartitions(path)).find(isFat);
   const boot = partition && { path, partition };
   const files = boot === undefined ? [] : await bootFiles(boot);
   if (boot !== undefined && PI_FILES.every((name) => files.includes(name))) return boot;

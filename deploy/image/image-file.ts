@@ -5,10 +5,10 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { EXIT, NakodoError, errorCode } from '../../protocol/errors.ts';
-import { toolEnvironment, toolPath } from '../tools.ts';
+import { runTool, toolEnvironment, toolPath } from '../tools.ts';
 import { type Partition, SECTOR, decodePartitions } from './partition-table.ts';
 
 /** Bytes that are looked at to say what a file is. */
@@ -65,13 +65,31 @@ export async function surveyImage(
     bytes += chunk.length;
     onProgress(bytes);
   }
-  const partitions = decodePartitions(first);
+  const partitions = soundPartitions(path, decodePartitions(first), bytes);
+  return { bytes, sha256: hash.digest('hex'), partitions };
+}
+
+/**
+ * The partitions of an unpacked image or of a card, in the order of their numbers.
+ * @throws NakodoError `bad-image` if it has none, or is shorter than they are.
+ */
+export async function imagePartitions(path: string): Promise<readonly Partition[]> {
+  const partitions = decodePartitions(await firstBytes(path, SECTOR));
+  const file = await stat(path);
+  return soundPartitions(path, partitions, file.isBlockDevice() ? Infinity : file.size);
+}
+
+function soundPartitions(
+  path: string,
+  partitions: readonly Partition[] | undefined,
+  bytes: number,
+): readonly Partition[] {
   if (partitions === undefined || partitions.length === 0) {
     throw badImage(path, 'is no image of a disk: it has no partition table');
   }
   const end = Math.max(...partitions.map((each) => each.startByte + each.bytes));
   if (end > bytes) throw badImage(path, `is cut off: ${bytes} bytes, its partitions need ${end}`);
-  return { bytes, sha256: hash.digest('hex'), partitions };
+  return partitions;
 }
 
 /** The unpacked bytes of an image, in the chunks in which they come. */
@@ -99,7 +117,7 @@ export async function* imageChunks(path: string): AsyncGenerator<Buffer> {
 
 /** The program that unpacks a file; undefined if it is not packed. */
 async function unpacker(path: string): Promise<string | undefined> {
-  const magic = await firstBytes(path);
+  const magic = await firstBytes(path, MAGIC_BYTES);
   const begins = (with_: readonly number[]): boolean =>
     with_.every((value, at) => magic[at] === value);
   if (begins(ZIP)) throw badImage(path, 'is a zip archive; unzip it first');
@@ -111,12 +129,12 @@ async function unpacker(path: string): Promise<string | undefined> {
   return packing?.program;
 }
 
-async function firstBytes(path: string): Promise<Uint8Array> {
+async function firstBytes(path: string, count: number): Promise<Uint8Array> {
   let file: FileHandle | undefined;
   try {
     file = await open(path);
-    const bytes = new Uint8Array(MAGIC_BYTES);
-    await file.read(bytes, 0, MAGIC_BYTES, 0);
+    const bytes = new Uint8Array(count);
+    await file.read(bytes, 0, count, 0);
     return bytes;
   } catch (error) {
     const why = errorCode(error);
@@ -152,4 +170,27 @@ async function writeWhole(file: FileHandle, bytes: Uint8Array, position: number)
     const { bytesWritten } = await file.write(bytes, done, bytes.length - done, position + done);
     done += bytesWritten;
   }
+}
+
+/**
+ * Gives an image that was made at `work` its name, packed with xz if that ends in `.xz`: whole, or
+ * not at all. Returns its size unpacked, in bytes.
+ */
+export async function finishImage(work: string, out: string): Promise<number> {
+  const { size } = await stat(work);
+  if (!out.endsWith('.xz')) {
+    await runTool('sync', [work]);
+    await rename(work, out);
+    return size;
+  }
+  const packed = `${work}.xz`;
+  try {
+    await rm(packed, { force: true });
+    await runTool('xz', ['-T0', '-k', work]);
+    await runTool('sync', [packed]);
+    await rename(packed, out);
+  } finally {
+    await rm(packed, { force: true });
+  }
+  return size;
 }

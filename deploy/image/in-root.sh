@@ -6,13 +6,14 @@
 set -eu
 
 if [ "${NAKODO_UNSHARED:-}" != yes ]; then
-  NAKODO_UNSHARED=yes exec unshare --mount --pid --fork --kill-child sh "$0" "$@"
+  NAKODO_UNSHARED=yes exec unshare --mount --pid --fork --kill-child=TERM sh "$0" "$@"
 fi
 root=$1 processor=$2
 shift 2
 binfmt=/proc/sys/fs/binfmt_misc
 registered=
 
+# The kernel's table of processors is the machine's, not the namespace's.
 finish() {
   [ -z "$registered" ] || echo -1 >"$binfmt/$registered"
   rm -f "$root/usr/sbin/policy-rc.d" "$root/etc/resolv.conf"
@@ -43,18 +44,24 @@ device urandom 1 9
 device tty 5 0
 
 # The kernel starts foreign programs with qemu-user; flag F: the kernel opens it here, once, so that
-# the root needs no copy. A handler of this machine's own is as good.
-if [ "$processor" != native ] && ! chroot "$root" /bin/true 2>/dev/null; then
+# the root needs no copy. A handler that Debian has set up for good is as good as ours.
+if [ "$processor" != native ]; then
   case $processor in
     aarch64) class='\x02' machine='\xb7' ;;
     arm) class='\x01' machine='\x28' ;;
     *) echo "in-root.sh: no emulation of $processor" >&2 && exit 2 ;;
   esac
   [ -e $binfmt/register ] || mount -t binfmt_misc binfmt_misc $binfmt
-  registered=nakodo-$processor-$(cat /proc/sys/kernel/random/uuid)
-  zeros='\x00\x00\x00\x00\x00\x00\x00\x00'
-  ones='\xff\xff\xff\xff\xff\xff\xff\xff'
-  printf '%s' ":$registered:M::\x7fELF$class\x01\x01\x00$zeros\x02\x00$machine\x00:\xff\xff\xff\xff\xff\xff\xff\x00$ones\xfe\xff\xff\xff:$(command -v "qemu-$processor-static"):F" >"$binfmt/register"
+  if [ ! -e "$binfmt/qemu-$processor" ]; then
+    name=nakodo-$processor-$(cat /proc/sys/kernel/random/uuid)
+    zeros='\x00\x00\x00\x00\x00\x00\x00\x00'
+    ones='\xff\xff\xff\xff\xff\xff\xff\xff'
+    magic="\\x7fELF$class\\x01\\x01\\x00$zeros\\x02\\x00$machine\\x00"
+    mask="\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\x00$ones\\xfe\\xff\\xff\\xff"
+    printf '%s' ":$name:M::$magic:$mask:$(command -v "qemu-$processor-static"):F" \
+      >$binfmt/register
+    registered=$name
+  fi
 fi
 
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
@@ -64,7 +71,7 @@ if [ -L "$root/etc/resolv.conf" ] || [ -e "$root/etc/resolv.conf" ]; then
 fi
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 
-set +e
+# In the background, as a shell hears no signal while it runs something else.
 env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
-  DEBIAN_FRONTEND=noninteractive chroot "$root" "$@"
-exit $?
+  DEBIAN_FRONTEND=noninteractive chroot "$root" "$@" &
+wait $!

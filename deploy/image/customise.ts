@@ -1,0 +1,110 @@
+// An image of Raspberry Pi OS with the terminal in it: the user's own image is copied, the package is
+// installed in its root by its own apt (under qemu-user where its processor is another), and what
+// has to differ from card to card is taken out. Assumes an MBR with FAT first and ext4 last, root's
+// rights, loop devices, and a network for what the package depends on: no Pi has Node from the start.
+
+import { open, rm, stat, truncate } from 'node:fs/promises';
+import { EXIT, NakodoError } from '../../protocol/errors.ts';
+import { missingPackages, repositoryFile, runTool } from '../tools.ts';
+import { BOOT_TOOLS, findBootPartition, provision } from './boot-files.ts';
+import { finishImage, imagePartitions, unpackImage } from './image-file.ts';
+import { LINUX_TYPE, type Partition, SECTOR, resizedPartition } from './partition-table.ts';
+import { readProvisioning } from './provisioning.ts';
+
+/** Programs, and Debian's packages of them. */
+const TOOLS = {
+  ...BOOT_TOOLS,
+  losetup: 'mount',
+  unshare: 'util-linux',
+  e2fsck: 'e2fsprogs',
+  resize2fs: 'e2fsprogs',
+  dumpe2fs: 'e2fsprogs',
+  'qemu-aarch64-static': 'qemu-user-static',
+} as const;
+/** Bytes that have to be free in its root: Node takes 150 MB, apt's lists and archives another 150. */
+const ROOM = 512 * 1024 * 1024;
+
+/** What is made of what. */
+export interface CustomiseOptions {
+  /** `.img`, or that packed with xz, gzip or zstd. */
+  readonly base: string;
+  /** The package. */
+  readonly deb: string;
+  /** A provisioning file for the boot partition. */
+  readonly provision?: string | undefined;
+  /** Where the image goes; packed if it ends in `.xz`. */
+  readonly out: string;
+  /** Hears what is being done. */
+  readonly tell: (line: string) => void;
+}
+
+/**
+ * Makes the image; `out` gets its name when it is whole. Returns its size unpacked, in bytes.
+ * @throws NakodoError `no-tool`, `not-allowed`, `bad-image`, `not-pi`, `bad-provision`, `tool-failed`.
+ */
+export async function customise(options: CustomiseOptions): Promise<number> {
+  const { base, deb, out, tell } = options;
+  refuseUnable(TOOLS);
+  const settings =
+    options.provision === undefined ? undefined : await readProvisioning(options.provision);
+  const work = `${out}.part`;
+  await rm(work, { force: true });
+  try {
+    tell(`Copying ${base} …`);
+    await unpackImage(base, work);
+    const boot = await findBootPartition(work);
+    const root = await rootPartition(work);
+    const roomy = await withRoom(work, root);
+    tell('Installing the package and what it depends on in its root: some minutes …');
+    const script = repositoryFile('deploy/image/into-image.sh');
+    const { startByte, bytes } = roomy;
+    await runTool('sh', [script, work, `${startByte}`, `${bytes}`, deb], { onLine: tell });
+    if (settings !== undefined) await provision(boot, settings);
+    return await finishImage(work, out);
+  } finally {
+    await rm(work, { force: true });
+  }
+}
+
+/** Throws unless this machine can make images. */
+export function refuseUnable(tools: Readonly<Record<string, string>>): void {
+  const missing = missingPackages(tools);
+  if (missing.length > 0) {
+    const next = `sudo apt-get install ${missing.join(' ')}`;
+    throw new NakodoError('no-tool', 'programs are missing here', next);
+  }
+  if (process.getuid?.() === 0) return;
+  const next = 'run it as root: sudo make image …';
+  throw new NakodoError('not-allowed', 'images are mounted, which only root may', next);
+}
+
+/** The partition of its root: the last one, of Linux. */
+async function rootPartition(path: string): Promise<Partition> {
+  const partitions = await imagePartitions(path);
+  const last = partitions.reduce((a, b) => (a.startByte > b.startByte ? a : b));
+  if (last.type === LINUX_TYPE) return last;
+  const next = 'give an image of Raspberry Pi OS as it was downloaded';
+  const what = `the last partition of ${path} is no root of Linux`;
+  throw new NakodoError('not-pi', what, next, EXIT.usage);
+}
+
+/** Makes the image longer if its root is nearly full; returns its partition then. */
+async function withRoom(path: string, root: Partition): Promise<Partition> {
+  const said = await runTool('dumpe2fs', ['-h', `${path}?offset=${root.startByte}`]);
+  const count = (name: string): number =>
+    Number(new RegExp(`^${name}: *(\\d+)`, 'm').exec(said)?.[1]);
+  const free = count('Free blocks') * count('Block size');
+  if (!(free < ROOM)) return root;
+  const bytes = root.bytes + ROOM;
+  await truncate(path, Math.max((await stat(path)).size, root.startByte + bytes));
+  const file = await open(path, 'r+');
+  try {
+    const sector = new Uint8Array(SECTOR);
+    await file.read(sector, 0, SECTOR, 0);
+    await file.write(resizedPartition(sector, root, bytes), 0, SECTOR, 0);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  return { ...root, bytes };
+}
