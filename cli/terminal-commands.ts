@@ -3,10 +3,13 @@
 // developer (`main.ts`) and in the bundle that terminals are given (`terminal-main.ts`). Nothing
 // that this list reaches, not even by `import()`, may be code of a server.
 
+import { declareForward } from './commands/forward.ts';
+import { declareGet } from './commands/get.ts';
 import { declareList } from './commands/list.ts';
 import { declareOwner } from './commands/owner.ts';
 import { declarePing } from './commands/ping.ts';
 import { declareProvision } from './commands/provision.ts';
+import { declareRun } from './commands/run.ts';
 import { declareSend } from './commands/send.ts';
 import { declareTerminal } from './commands/terminal.ts';
 import type { CommandGroup } from './program.ts';
@@ -20,6 +23,9 @@ export const TERMINAL_COMMANDS: CommandGroup = {
     declareList,
     declareOwner,
     declareSend,
+    declareGet,
+    declareForward,
+    declareRun,
     declarePing,
   ],
 };

@@ -1,12 +1,15 @@
 // Who serves what: each talk that somebody asked for goes to the service of its name. A name that
 // nobody here serves is refused stream by stream, so that the caller hears `stream-refused`.
 
-import { fileService } from '../shell/file-service.ts';
+import { fileService } from './file/file-service.ts';
+import { getService } from './file/get-service.ts';
+import { forwardService } from './forward/services.ts';
 import { pingService } from './ping.ts';
+import { runService } from './run.ts';
 import type { Service } from './service.ts';
 
 /** The everyday services of an agent. A waiting command (`pipe --accept`) comes before them. */
-const SERVICES: readonly Service[] = [fileService, pingService];
+const SERVICES: readonly Service[] = [forwardService, fileService, getService, pingService, runService];
 
 /** The service that takes talks granted for this name, or undefined. */
 export function serviceOf(name: string): Service | undefined {

@@ -1,6 +1,6 @@
-// What the commands can ask of a running agent over its home's socket: status, send, end, the
-// owner's word, trust. The agent opens no path that a user names: a file's content is streamed in
-// by the command (design §7).
+// What the commands can ask of a running agent over its home's socket: status, end, the
+// owner's word, trust, and talks that the commands hold themselves. The agent opens no path that a
+// user names: the command does, and speaks the service's protocol (ADR 0019).
 
 import { join } from 'node:path';
 import * as v from 'valibot';
@@ -13,7 +13,6 @@ import {
   isName,
   isSessionId,
 } from '../../protocol/ids.ts';
-import { Clock } from '../../protocol/io/clock.ts';
 import {
   type LocalServer,
   type ServedChannel,
@@ -21,19 +20,12 @@ import {
 } from '../../protocol/io/local-socket.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { LIMITS } from '../../protocol/limits.ts';
-import { MICROS_PER_SECOND, ms } from '../../protocol/time.ts';
 import type { Agent } from '../agent.ts';
 import { configReader } from '../services/config.ts';
+import { openInbox } from '../services/file/file-service.ts';
 import { serviceOf } from '../services/registry.ts';
-import { endError } from './call-error.ts';
-import {
-  FILE_NAME_BYTES_MAX,
-  FILE_SERVICE,
-  isFileName,
-  removePartials,
-  sendFiles,
-} from './file-service.ts';
 import { listRequest, showList, storeEntryRequest, storeEntryText } from './operations/list.ts';
+import { forward, forwardRequest } from './operations/forward.ts';
 import {
   accept,
   acceptRequest,
@@ -43,7 +35,6 @@ import {
   streamRequest,
   talk,
   talkRequest,
-  tellOf,
 } from './operations/talk.ts';
 import { Waiters } from './operations/waiters.ts';
 import { socketAccess } from './service/socket-access.ts';
@@ -51,32 +42,9 @@ import type { Session } from './session.ts';
 
 /** The owner's settings, in the home. */
 const CONFIG_FILE = 'agent.toml';
-/** Files of one `send`. */
-const FILES_MAX = 400;
-/** Milliseconds between two progress events. */
-const PROGRESS_MS = 100;
-
 const whole = (max: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(max));
 const statusRequest = v.strictObject({ op: v.literal('status') });
 const endOfTalk = v.strictObject({ op: v.literal('end'), session: v.string() });
-const sendRequest = v.strictObject({
-  op: v.literal('send'),
-  to: v.pipe(v.string(), v.maxLength(LIMITS.patternMax)),
-  files: v.pipe(
-    v.array(
-      v.strictObject({
-        name: v.pipe(v.string(), v.maxBytes(FILE_NAME_BYTES_MAX), v.check(isFileName)),
-        size: whole(Number.MAX_SAFE_INTEGER),
-      }),
-    ),
-    v.minLength(1),
-    v.maxLength(FILES_MAX),
-  ),
-  waitMs: v.optional(whole(LIMITS.waitMsMax)),
-  bytes: v.optional(whole(LIMITS.grantBytesMax)),
-  seconds: v.optional(whole(LIMITS.grantSecondsMax)),
-  extend: v.optional(v.boolean()),
-});
 const terminalName = v.custom<Name>((text) => typeof text === 'string' && isName(text));
 /** What waits for the owner; waits itself until something does (of this name), if it may. */
 const questionsRequest = v.strictObject({
@@ -102,7 +70,6 @@ const trustRequest = v.strictObject({
 const request = v.variant('op', [
   statusRequest,
   endOfTalk,
-  sendRequest,
   questionsRequest,
   approveRequest,
   trustRequest,
@@ -112,9 +79,9 @@ const request = v.variant('op', [
   acceptRequest,
   streamRequest,
   messagesRequest,
+  forwardRequest,
 ]);
 type Request = v.InferOutput<typeof request>;
-type SendRequest = v.InferOutput<typeof sendRequest>;
 
 /** How an agent is served. */
 interface ServeOptions {
@@ -152,8 +119,8 @@ export async function serveAgent(agent: Agent, options: ServeOptions): Promise<L
     },
   });
   // Not before the socket is ours: until then another agent may be at work in this home.
-  const isLive = (id: string): boolean => isSessionId(id) && agent.session(id) !== undefined;
-  await removePartials(agent.home.inbox, isLive);
+  const read = config();
+  if ('config' in read) await openInbox(agent.home.folder, read.config, log);
   return server;
 }
 
@@ -178,8 +145,6 @@ async function answer(office: Office, asked: Request, channel: ServedChannel): P
       return status(office);
     case 'end':
       return endTalk(agent, asked.session);
-    case 'send':
-      return send(agent, asked, channel);
     case 'questions': {
       const { name, waitMs } = asked;
       if (waitMs !== undefined) await agent.owner.waiting(name, waitMs, channel.closed);
@@ -203,6 +168,8 @@ async function answer(office: Office, asked: Request, channel: ServedChannel): P
       return stream(agent, waiters, asked, channel);
     case 'messages':
       return messages(agent, asked, channel);
+    case 'forward':
+      return forward(agent, asked, channel);
   }
 }
 
@@ -238,59 +205,6 @@ async function endTalk(agent: Agent, id: string): Promise<object> {
   session.finish('local');
   const { reason, counts } = await session.ended;
   return { session: id, reason, ...counts };
-}
-
-/** [S1002, S1005]: calls, sends, ends `done` when all answers came. */
-async function send(agent: Agent, asked: SendRequest, channel: ServedChannel): Promise<object> {
-  const clock = new Clock();
-  const begun = clock.now();
-  const ofBytes = asked.files.reduce((sum, file) => sum + file.size, 0);
-  const waitMs = asked.waitMs ?? LIMITS.waitMsDefault;
-  channel.event({ event: 'waiting', to: asked.to, waitMs });
-  const session = await agent.call({
-    to: asked.to,
-    service: FILE_SERVICE,
-    want: { seconds: asked.seconds, bytes: asked.bytes },
-    waitMs,
-    extend: asked.extend,
-    signal: channel.closed,
-    onIntroduced: (introduced) => tellOf(introduced, channel),
-  });
-  const giveUp = (): void => session.finish('local');
-  channel.closed.addEventListener('abort', giveUp, { once: true });
-  if (channel.closed.aborted) giveUp();
-  const started = clock.now();
-  let nextProgress = started;
-  try {
-    const files = await sendFiles(session, asked.files, channel.incoming, (sentBytes) => {
-      const now = clock.now();
-      if (now < nextProgress && sentBytes < ofBytes) return;
-      nextProgress = (now + ms(PROGRESS_MS)) as typeof now;
-      channel.event({ event: 'progress', sentBytes, ofBytes });
-    });
-    const seconds = (clock.now() - started) / MICROS_PER_SECOND;
-    session.finish('done');
-    const end = await session.ended;
-    if (end.reason !== 'done') throw endError(end.reason);
-    return {
-      session: session.info.session,
-      to: asked.to,
-      reason: end.reason,
-      bytes: ofBytes,
-      ...end.counts,
-      seconds,
-      setupSeconds: (started - begun) / MICROS_PER_SECOND,
-      rate: seconds > 0 ? ofBytes / seconds : 0,
-      path: end.path,
-      files,
-    };
-  } catch (error) {
-    session.finish('local');
-    await session.ended;
-    throw error;
-  } finally {
-    channel.closed.removeEventListener('abort', giveUp);
-  }
 }
 
 function badRequest(why: string): NakodoError {

@@ -97,6 +97,13 @@ export function resetError(code: number): NakodoError {
       'check that its program serves this service, then try again',
     );
   }
+  if (code === STREAM_CODE.noTarget) {
+    return new NakodoError(
+      'target-refused',
+      'the port at the other terminal does not answer',
+      'check that a program listens there, then connect again',
+    );
+  }
   return new NakodoError('stream-reset', 'the other terminal gave up this stream', 'try again');
 }
 

@@ -72,6 +72,7 @@ export class Session extends EventEmitter<SessionEvents> {
   #isEstablished = false;
   #isInEvent = false;
   #isDrainDue = false;
+  #wasFinished = false;
   #end: SessionEnd | undefined;
   #lastTalk: Talk | undefined;
 
@@ -92,6 +93,11 @@ export class Session extends EventEmitter<SessionEvents> {
   /** How it ended, once it has. */
   get end(): SessionEnd | undefined {
     return this.#end;
+  }
+
+  /** Whether somebody at this end has ended it, or has begun to. */
+  get wasFinished(): boolean {
+    return this.#wasFinished;
   }
 
   /** Limits, counts, path and transport as they are now; undefined when the talk is over. */
@@ -157,6 +163,7 @@ export class Session extends EventEmitter<SessionEvents> {
    * `local` stops at once. The peer hears the reason.
    */
   finish(reason: 'done' | 'local'): void {
+    this.#wasFinished = true;
     this.#host.end(this.info.session, reason);
   }
 

@@ -14,8 +14,11 @@ const HEAD_BYTES = 2;
 /** CBOR of the longest service name and parameters, with their heads. */
 const OPENING_BYTES_MAX = PARAMETERS_BYTES_MAX + LIMITS.serviceNameMax + 16;
 
-/** Codes of RESET_STREAM and STOP_SENDING: its user gave the stream up; nobody takes it there. */
-export const STREAM_CODE = { givenUp: 1, refused: 2 } as const;
+/**
+ * Codes of RESET_STREAM and STOP_SENDING: its user gave the stream up; nobody takes it there; the
+ * port that it leads to does not answer.
+ */
+export const STREAM_CODE = { givenUp: 1, refused: 2, noTarget: 3 } as const;
 
 /** What a stream begins with: a length, then this. */
 export const opening = record({

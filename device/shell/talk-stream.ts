@@ -142,9 +142,9 @@ export class TalkStream extends Duplex {
     this.#host.drain();
   }
 
-  /** For the session: nobody here takes it. */
-  refuse(): void {
-    this.#code = STREAM_CODE.refused;
+  /** Gives the stream up with another code: nobody here takes it, or what it leads to is not there. */
+  refuse(code: number = STREAM_CODE.refused): void {
+    this.#code = code;
     this.destroy();
   }
 

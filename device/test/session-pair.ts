@@ -31,6 +31,8 @@ interface TalkOptions {
   readonly config?: Partial<ConnectionConfig>;
   /** Asked for every datagram that leaves; true: it does not arrive. */
   readonly isLost?: (from: Role) => boolean;
+  /** What the talk is for; default `test`. */
+  readonly service?: string;
 }
 
 /** Two sessions that talk to each other over loopback; the limits are the grant's. */
@@ -63,7 +65,7 @@ export async function talk(
     const isLost = (): boolean => options.isLost?.(role) === true;
     const own = { ...parts[role], isLost };
     parts[role].onDatagram = (path, bytes) => own.onDatagram(path, bytes);
-    return drive(role, connection, own, common.session);
+    return drive(role, connection, own, { id: common.session, service: options.service ?? 'test' });
   });
   test.teardown(() => Promise.all(ends.map((end) => end.close())));
   await ends[0].session.established;
@@ -97,7 +99,7 @@ function drive(
   role: Role,
   connection: Connection,
   half: Half & { readonly isLost: () => boolean },
-  id: Session['info']['session'],
+  { id, service }: { readonly id: Session['info']['session']; readonly service: string },
 ): End {
   const { udp, pool } = half;
   let isDraining = false;
@@ -110,7 +112,7 @@ function drive(
       session: id,
       role,
       peer: { name: 'PEER' as Name, id: 'x' as DeviceId },
-      service: 'test',
+      service,
       seconds: 60,
       bytes: undefined,
     },

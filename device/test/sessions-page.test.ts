@@ -61,6 +61,7 @@ t.test('docs/sessions.md names every error with its exit code, and no other', as
     streamError('parameters-too-long'),
     resetError(STREAM_CODE.givenUp),
     resetError(STREAM_CODE.refused),
+    resetError(STREAM_CODE.noTarget),
   ];
   for (const { code, exit, next } of errors) {
     t.equal(shown.get(code), exit, code);

@@ -65,10 +65,15 @@ export class StreamFlow {
     this.maxDataDue = true;
   }
 
-  /** A stream of the peer's is over: it may open another. Announced by the quarter. */
-  onPeerStreamClosed(): void {
+  /**
+   * A stream of the peer's is over: it may open another. Announced by the quarter, and at once to
+   * a peer that has all but used up what it knows of (`opened`: the streams it ever opened).
+   */
+  onPeerStreamClosed(opened: number): void {
+    const quarter = DATA_LIMITS.streamsMax / 4;
     this.#acceptMax = Math.min(this.#acceptMax + 1, DATA_LIMITS.streamsEver);
-    if (this.#acceptMax - this.#acceptAnnounced < DATA_LIMITS.streamsMax / 4) return;
+    const isSoon = this.#acceptAnnounced - opened < quarter;
+    if (this.#acceptMax - this.#acceptAnnounced < quarter && !isSoon) return;
     this.#acceptAnnounced = this.#acceptMax;
     this.maxStreamsDue = true;
   }

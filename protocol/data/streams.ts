@@ -292,7 +292,7 @@ export class Streams {
   #removeIfSettled(stream: Stream): void {
     if (!stream.send.isSettled || !stream.receive.isSettled) return;
     if (!this.#streams.delete(stream.id)) return;
-    if (stream.id % 2 !== this.#ourBit) this.#flow.onPeerStreamClosed();
+    if (stream.id % 2 !== this.#ourBit) this.#flow.onPeerStreamClosed(this.#accepted);
   }
 
   /** Streams that are open now. */
