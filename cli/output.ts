@@ -10,23 +10,30 @@ const WIDTH_UNKNOWN = 80;
 export class Output {
   /** True when the user asked for `--json`. */
   readonly json: boolean;
+  readonly #results: NodeJS.WritableStream;
   #progressShown = false;
 
-  constructor(json: boolean) {
+  constructor(json: boolean, results: NodeJS.WritableStream = process.stdout) {
     this.json = json;
+    this.#results = results;
+  }
+
+  /** The voice of a command whose standard output is content: it says all on standard error. */
+  besideContent(): Output {
+    return new Output(this.json, process.stderr);
   }
 
   /** Prints a result: `value` as one line of JSON, or `words` (one or more lines). */
   result(value: unknown, words: string): void {
     this.#clearProgress();
-    process.stdout.write(`${this.json ? JSON.stringify(value) : words}\n`);
+    this.#results.write(`${this.json ? JSON.stringify(value) : words}\n`);
   }
 
   /** Prints a remark that is no result: words only, never with `--json`. */
   remark(words: string): void {
     if (this.json) return;
     this.#clearProgress();
-    process.stdout.write(`${words}\n`);
+    this.#results.write(`${words}\n`);
   }
 
   /** Prints a warning in words on standard error. */
@@ -55,14 +62,14 @@ export class Output {
 
   /**
    * Prints an error as two lines on standard error (what happened; what to do next), with `--json`
-   * as one object on standard output, beside what is known all the same (`fields`).
+   * as one object where results go, beside what is known all the same (`fields`).
    * Returns the exit code that goes with it.
    */
   error(error: unknown, fields: Readonly<Record<string, unknown>> = {}): ExitCode {
     this.#clearProgress();
     const { code, message, next, exit } = explained(error);
     if (this.json) {
-      process.stdout.write(`${JSON.stringify({ ...fields, error: { code, message, next } })}\n`);
+      this.#results.write(`${JSON.stringify({ ...fields, error: { code, message, next } })}\n`);
     } else {
       process.stderr.write(`nakodo: ${message}\nnext: ${next}\n`);
     }

@@ -62,10 +62,14 @@ export function declare(program: Command, face: CommandFace): Command {
     );
 }
 
-/** Binds what a command does; its exit code becomes the program's. */
+/** Binds what a command does; its exit code, or one that it passes on, becomes the program's. */
 export function runs<O>(
   command: Command,
-  run: (output: Output, options: O & CommonOptions, args: readonly string[]) => Promise<ExitCode>,
+  run: (
+    output: Output,
+    options: O & CommonOptions,
+    args: readonly string[],
+  ) => Promise<number>,
 ): void {
   command.action(async () => {
     const options = command.opts<O & CommonOptions>();

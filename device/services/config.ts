@@ -34,6 +34,7 @@ import { IO_LIMITS } from '../../protocol/io/limits.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { MS_PER_SECOND } from '../../protocol/time.ts';
 import { parseDuration, parseSize } from '../../protocol/units.ts';
+import { HOOK_NAME } from './run-frames.ts';
 
 /** Hooks, and ports that lead elsewhere, of one device: more is a mistake. */
 const TABLES_MAX = 256;
@@ -43,7 +44,6 @@ const AT_ONCE_DEFAULT = 4;
 const COMMAND_MAX = 1_024;
 const POLL_SECONDS_MIN = 1;
 const GROUP_NAME = /^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/;
-const HOOK_NAME = /^[a-z0-9][a-z0-9._-]{0,30}$/;
 
 const parsedBy = <T>(parser: (text: string) => T, wanted: string) =>
   v.pipe(

@@ -6,6 +6,7 @@ import { getService } from './file/get-service.ts';
 import { forwardService } from './forward/services.ts';
 import { pingService } from './ping.ts';
 import { runService } from './run.ts';
+import { runService } from './run.ts';
 import type { Service } from './service.ts';
 
 /** The everyday services of an agent. A waiting command (`pipe --accept`) comes before them. */

@@ -1,0 +1,40 @@
+// Bytes from here to there at the pace of the slower one, half-closed when they end. Shared by the
+// services that join a stream of a talk with a command or with a program's own input and output.
+
+import type { Readable, Writable } from 'node:stream';
+import type { TalkStream } from '../shell/talk-stream.ts';
+
+/** Writes, and waits until more may follow; false: nobody takes it any more. */
+export function written(to: Writable, bytes: Uint8Array): Promise<boolean> {
+  return new Promise((resolve) => {
+    if (to.destroyed || to.writableEnded) resolve(false);
+    else to.write(bytes, (error) => resolve(error === undefined || error === null));
+  });
+}
+
+/**
+ * Passes on what comes until its end, or until nobody takes it; does not end `to`. Leaves `from`
+ * open. True: all of it was passed on. Rejects with the error of `from`.
+ */
+export async function passOn(from: Readable, to: Writable): Promise<boolean> {
+  const chunks = from.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
+  for await (const chunk of chunks) {
+    if (!(await written(to, chunk))) return false;
+  }
+  return true;
+}
+
+/**
+ * What a peer sends becomes a command's input, and its end too. A command that reads no more has
+ * the peer told so. Never rejects.
+ */
+export async function feedChild(stream: TalkStream, input: Writable): Promise<void> {
+  // Closed is closed, also where nothing was being written.
+  input.once('close', () => stream.stopReading());
+  try {
+    await passOn(stream, input);
+  } catch {
+    // The stream was given up or the talk has ended: whoever started the command hears of it too.
+  }
+  input.end();
+}
