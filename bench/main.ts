@@ -8,7 +8,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Children } from '../cli/demo/children.ts';
 import { Agent } from '../device/agent.ts';
-import { sendFiles } from '../device/shell/file-service.ts';
+import { giveFile } from '../device/services/file/source.ts';
+import { StreamReader } from '../device/services/file/stream-reader.ts';
+import { encodeOffer } from '../device/services/file/wire.ts';
 import { silentLog } from '../protocol/io/log.ts';
 import { aeads } from './aead.ts';
 import { congestionPlots } from './congestion.ts';
@@ -107,12 +109,24 @@ async function setUps(caller: Agent, count: number): Promise<readonly SetUp[]> {
 async function bulk(caller: Agent): Promise<number> {
   const session = await caller.call({ to: 'CALLEE', service: 'file' });
   const begun = performance.now();
-  await sendFiles(session, [{ name: 'bulk.bin', size: BULK_BYTES }], content(), () => {});
+  const stream = session.openStream(undefined, encodeOffer(BULK));
+  const bulkContent = { size: BULK_BYTES, chunks: content, check: async () => {} };
+  await giveFile(stream, new StreamReader(stream), bulkContent, BULK);
   const tookMs = performance.now() - begun;
   session.finish('done');
   await session.ended;
   return BULK_BYTES / 1e6 / (tookMs / 1e3);
 }
+
+const BULK = {
+  kind: 'file',
+  path: 'bulk.bin',
+  size: BULK_BYTES,
+  modified: 0,
+  isExecutable: false,
+  resumes: false,
+  replaces: false,
+} as const;
 
 async function* content(): AsyncGenerator<Uint8Array> {
   const chunk = new Uint8Array(CHUNK_BYTES).fill(0x6e);

@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { NakodoError } from '../protocol/errors.ts';
+import { toBase64 } from '../protocol/io/base64.ts';
 import { type LocalCall, openLocal } from '../protocol/io/local-socket.ts';
 import { AGENT_SOCKET, agentError } from './ask.ts';
 import { terminalFolder } from './home.ts';
@@ -93,7 +94,7 @@ export class CommandTalk {
     const call = await callAgent(options.home, request, (event) => {
       if (event.event === 'open') opened(event as unknown as OpenTalk);
       if (event.event === 'stream') {
-        const parameters = Buffer.from(String(event.parameters), 'base64');
+        const parameters = Buffer.from(String(event.parameters), 'base64url');
         options.onStream?.(Number(event.take), parameters);
       }
       options.onEvent?.(event as TalkTold);
@@ -110,7 +111,7 @@ export class CommandTalk {
    * the talk's end). `parameters`: the service's own, at most 1024 bytes.
    */
   openStream(parameters: Uint8Array = new Uint8Array()): Promise<Duplex> {
-    return this.#stream({ parameters: Buffer.from(parameters).toString('base64') });
+    return this.#stream({ parameters: toBase64(parameters) });
   }
 
   /** Takes a stream that the peer opened, once. */

@@ -10,7 +10,6 @@ import { declareOwner } from './commands/owner.ts';
 import { declarePing } from './commands/ping.ts';
 import { declareProvision } from './commands/provision.ts';
 import { declareRun } from './commands/run.ts';
-import { declareRun } from './commands/run.ts';
 import { declareSend } from './commands/send.ts';
 import { declareTerminal } from './commands/terminal.ts';
 import type { CommandGroup } from './program.ts';
@@ -26,7 +25,6 @@ export const TERMINAL_COMMANDS: CommandGroup = {
     declareSend,
     declareGet,
     declareForward,
-    declareRun,
     declareRun,
     declarePing,
   ],

@@ -1,104 +1,126 @@
-// The user's files: the command opens them with its user's rights and streams them to the agent,
-// which never opens a user's path (design §7). All are opened before anybody is called, so that one
-// that is missing costs no talk.
+// The user's files, as one `send` takes them: everything that is named, and what is below it, looked
+// at with its user's rights before anybody is called, so that a file that is missing costs no talk.
+// A file is opened when its turn comes.
 
-import { type FileHandle, open } from 'node:fs/promises';
-import { basename } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
-import { isFileName } from '../device/shell/file-service.ts';
+import { access, constants, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { JailedFolder } from '../device/services/file/jailed-folder.ts';
+import { FILE_LIMITS } from '../device/services/file/limits.ts';
+import { isFileName, isFilePath } from '../device/services/file/names.ts';
+import { type TreeEntry, walkTree } from '../device/services/file/tree.ts';
 import { EXIT, NakodoError } from '../protocol/errors.ts';
 import { fileError } from '../protocol/io/files.ts';
 
-/** Files that one `send` takes, as the agent does: each keeps a descriptor open. */
-const FILES_MAX = 400;
-/** Bytes of one read. */
-const CHUNK_BYTES = 64 * 1024;
-/** Parts of a second in which a limited rate is spent: finer than a person sees. */
-const PACES_PER_SECOND = 20;
-
-/** A file that is open for reading. */
-export interface UserFile {
+/** A file to send, or a folder in which there is nothing. */
+export interface PlannedFile {
+  readonly kind: 'file' | 'folder';
+  /** The folder of what was named, and the path below it, here. */
+  readonly root: string;
+  readonly local: string;
+  /** Its path there. */
   readonly path: string;
-  /** What it is called where it arrives. */
-  readonly name: string;
-  /** As it was when it was opened; exactly so many bytes are sent. */
-  readonly bytes: number;
-  readonly handle: FileHandle;
+  /** As it was when it was looked at. */
+  readonly size: number;
+}
+
+/** Everything that one `send` sends. */
+export interface SendPlan {
+  readonly files: readonly PlannedFile[];
+  /** What is passed over: links and what is no file, in folders that were named. */
+  readonly skipped: readonly { readonly path: string; readonly why: string }[];
 }
 
 /**
- * Opens all of them, or none.
- * @throws NakodoError `no-such-file`, `no-permission`, `not-a-file`, `too-many-files`.
+ * Looks at everything that `paths` name.
+ * `to`: the folder there, '' for the inbox itself.
+ * @throws NakodoError `no-such-file`, `no-permission`, `not-a-file`, `bad-file-name`,
+ *   `too-many-files`.
  */
-export async function openUserFiles(paths: readonly string[]): Promise<readonly UserFile[]> {
-  if (paths.length > FILES_MAX) {
-    throw new NakodoError(
-      'too-many-files',
-      `${paths.length} files are more than the ${FILES_MAX} that one send takes`,
-      'send them in parts, or as one archive',
-      EXIT.usage,
-    );
-  }
-  const files: UserFile[] = [];
-  try {
-    for (const path of paths) files.push(await openUserFile(path));
-    return files;
-  } catch (error) {
-    await closeUserFiles(files);
-    throw error;
-  }
-}
-
-/** Closes all of them. */
-export async function closeUserFiles(files: readonly UserFile[]): Promise<void> {
-  await Promise.all(files.map(({ handle }) => handle.close()));
-}
-
-/**
- * The bytes of all files, one after the other, at most `bytesPerSecond` if that is given.
- * @throws NakodoError `file-changed` if one is shorter than when it was opened.
- */
-export async function* contentOf(
-  files: readonly UserFile[],
-  bytesPerSecond?: number,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const chunkBytes =
-    bytesPerSecond === undefined
-      ? CHUNK_BYTES
-      : Math.max(1, Math.min(CHUNK_BYTES, Math.floor(bytesPerSecond / PACES_PER_SECOND)));
-  const started = performance.now();
-  let sent = 0;
-  for (const file of files) {
-    for (let at = 0; at < file.bytes;) {
-      const chunk = Buffer.allocUnsafe(Math.min(chunkBytes, file.bytes - at));
-      const { bytesRead } = await file.handle.read(chunk, 0, chunk.length, at);
-      if (bytesRead === 0) throw changed(file);
-      yield chunk.subarray(0, bytesRead);
-      at += bytesRead;
-      sent += bytesRead;
-      if (bytesPerSecond === undefined) continue;
-      const dueMs = started + (sent / bytesPerSecond) * 1000;
-      const earlyMs = dueMs - performance.now();
-      if (earlyMs > 0) await delay(earlyMs);
+export async function planFiles(paths: readonly string[], to: string): Promise<SendPlan> {
+  const files: PlannedFile[] = [];
+  const skipped: { path: string; why: string }[] = [];
+  for (const path of paths) {
+    const named = await lookAt(path);
+    const there = to === '' ? named.name : `${to}/${named.name}`;
+    const folder = await JailedFolder.open(named.root);
+    try {
+      for await (const each of walkTree(folder, named.base, there)) {
+        const local = named.base + each.path.slice(there.length);
+        if (each.kind === 'skipped') skipped.push(passedOver(each, join(named.root, local)));
+        if (each.kind === 'file') await mayRead(join(named.root, local));
+        if (each.kind === 'skipped' || (each.kind === 'folder' && !each.isEmpty)) continue;
+        const size = each.kind === 'file' ? each.size : 0;
+        files.push({ kind: each.kind, root: named.root, local, path: each.path, size });
+        if (files.length > FILE_LIMITS.entriesMax) throw tooMany();
+      }
+    } finally {
+      await folder.close();
     }
   }
+  return { files, skipped };
 }
 
-async function openUserFile(path: string): Promise<UserFile> {
-  if (!isFileName(basename(path))) throw badName(path);
-  let handle: FileHandle;
+/**
+ * The folder there that a user names with --to, as it goes on the wire.
+ * @throws NakodoError `bad-folder` (exit 2).
+ */
+export function folderThere(text: string): string {
+  const path = text.replace(/^(?:\.\/+)+/, '').replace(/\/+$/, '');
+  if (path === '.' || (path === '' && !text.startsWith('/'))) return '';
+  if (isFilePath(path)) return path;
+  throw new NakodoError(
+    'bad-folder',
+    `--to: ${JSON.stringify(text)} is no folder in an inbox`,
+    'name one like photos/2026: relative, without .. in it',
+    EXIT.usage,
+  );
+}
+
+interface Named {
+  /** The real folder that holds it, what it is called there, and what the user calls it. */
+  readonly root: string;
+  readonly base: string;
+  readonly name: string;
+}
+
+/** What a user names may be a link: it is followed, once, here. */
+async function lookAt(path: string): Promise<Named> {
+  let real: string;
   try {
-    handle = await open(path, 'r');
+    real = await realpath(path);
+    const facts = await stat(real);
+    if (!facts.isFile() && !facts.isDirectory()) throw notAFile(path);
   } catch (error) {
     throw fileError(error, path, 'read');
   }
-  const facts = await handle.stat();
-  if (facts.isFile()) return { path, name: basename(path), bytes: facts.size, handle };
-  await handle.close();
-  throw new NakodoError(
+  const name = basename(resolve(path));
+  const base = basename(real);
+  if (!isFileName(name) || !isFileName(base)) throw badName(path);
+  return { root: dirname(real), base, name };
+}
+
+function passedOver(
+  { why, path: there }: Extract<TreeEntry, { kind: 'skipped' }>,
+  path: string,
+): { path: string; why: string } {
+  if (why === 'name') throw isFileName(basename(path)) ? tooDeep(there) : badName(path);
+  if (why === 'unreadable') throw fileError({ code: 'EACCES' }, path, 'read');
+  return { path, why: why === 'link' ? 'a link' : 'no regular file' };
+}
+
+async function mayRead(path: string): Promise<void> {
+  try {
+    await access(path, constants.R_OK);
+  } catch (error) {
+    throw fileError(error, path, 'read');
+  }
+}
+
+function notAFile(path: string): NakodoError {
+  return new NakodoError(
     'not-a-file',
-    `${path} is not a regular file`,
-    'name files; pack a folder into an archive first',
+    `${path} is neither a regular file nor a folder`,
+    'name files and folders',
     EXIT.usage,
   );
 }
@@ -112,10 +134,21 @@ function badName(path: string): NakodoError {
   );
 }
 
-function changed(file: UserFile): NakodoError {
+function tooDeep(path: string): NakodoError {
   return new NakodoError(
-    'file-changed',
-    `${file.path} became shorter while it was sent`,
-    'send it again when nothing writes to it any more',
+    'bad-file-name',
+    `${JSON.stringify(path)} lies too deep: a path may have ` +
+      `${FILE_LIMITS.pathBytesMax} bytes and ${FILE_LIMITS.depthMax} names`,
+    'send a folder further down, or one archive of all',
+    EXIT.usage,
+  );
+}
+
+function tooMany(): NakodoError {
+  return new NakodoError(
+    'too-many-files',
+    `there are more than the ${FILE_LIMITS.entriesMax} files that one send takes`,
+    'send them in parts, or as one archive',
+    EXIT.usage,
   );
 }

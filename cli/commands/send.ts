@@ -1,144 +1,81 @@
-// `send`: the user names the peer [S1002], the agent introduces itself, and the files go directly
-// to the callee's inbox.
+// `send`: files and folders to a terminal's inbox. The command opens them as its user and speaks the
+// file protocol; the agent introduces and carries [S1002].
 
 import { Argument, type Command } from 'commander';
 import { EXIT, type ExitCode } from '../../protocol/errors.ts';
-import { LIMITS } from '../../protocol/limits.ts';
-import { formatDuration, formatSize } from '../../protocol/units.ts';
-import { askAgent } from '../ask.ts';
-import { terminalName } from '../../protocol/typed-names.ts';
 import type { Output } from '../output.ts';
-import {
-  type CommonOptions,
-  boundedDurationOption,
-  declare,
-  runs,
-  someBytesOption,
-} from './command.ts';
+import { type CallOptions, addCallOptions, wishOf } from './call-options.ts';
+import { declare, runs, someBytesOption } from './command.ts';
 
-interface SendOptions extends CommonOptions {
-  readonly wait: number;
-  readonly bytes?: number;
-  readonly for?: number;
-  readonly extend: boolean;
+interface SendOptions extends CallOptions {
+  readonly to?: string;
+  readonly overwrite?: boolean;
+  readonly resume: boolean;
   readonly rate?: number;
 }
+
+const DETAILS = `
+Each file arrives whole or not at all: it is written under a partial name, checked against the
+SHA-256 that was computed here, flushed to the disk, and only then given its name. Folders are sent
+with everything below them, the empty ones too, and keep their names, times and executable bits.
+Links below a folder are not followed, and what is no regular file is passed over; both are said.
+
+If the talk ends in the middle, by a limit (exit 4), a lost path or a killed process, send the same
+again: what is there already is not sent twice, also days later, and whatever changed meanwhile
+begins anew. A path that is lost is called again by itself, four times.
+
+At the callee the allow-list has to grant the service \`file\`. Its owner says in agent.toml where
+files land ([file] folder), how large they may be (file_max), how much room has to be left
+(keep_free), and what becomes of a name that is taken (overwrite): a number is appended ("number",
+the default), the file is replaced ("replace"), or it is refused ("refuse"). A name gets its number
+only if another file has it; the same file is not saved twice.`;
 
 /** Adds `send`. */
 export function declareSend(program: Command): void {
   const send = declare(program, {
     usage: 'send',
-    summary: "Send files to a terminal by its name; they land in its home's inbox/.",
+    summary: "Send files and folders to a terminal by its name; they land in its home's inbox/.",
+    details: DETAILS,
     examples: [
       'nakodo send TERM3 photo.jpg',
       'nakodo send TERM3 *.log --bytes 200MB --for 15m --rate 2MB',
+      'nakodo send TERM3 ~/photos --to 2026/july',
+      'nakodo send TERM3 backup.img --no-resume --json',
     ],
     exits: [EXIT.refused, EXIT.limit, EXIT.unreachable],
   });
-  send
-    .addArgument(new Argument('<name>', "the callee's name"))
-    .addArgument(new Argument('<files...>', 'what to send'))
-    .addOption(
-      boundedDurationOption('--wait <time>', 'how long the callee has to say yes', {
-        minMs: 0,
-        maxMs: LIMITS.waitMsMax,
-      }).default(LIMITS.waitMsDefault, '5s'),
-    )
-    .addOption(someBytesOption('--bytes <size>', 'ask for at most this much; the talk ends there'))
-    .addOption(
-      boundedDurationOption('--for <time>', 'ask for at most this long; the talk ends then', {
-        minMs: 1_000,
-        maxMs: LIMITS.grantSecondsMax * 1_000,
-      }),
-    )
-    .option('--no-extend', 'do not ask for more when 70 % are used')
-    .addOption(someBytesOption('--rate <size>', 'send at most this much a second, like 2MB'));
+  addCallOptions(
+    send
+      .addArgument(new Argument('<name>', "the callee's name"))
+      .addArgument(new Argument('<paths...>', 'files and folders'))
+      .option('--to <dir>', 'into this folder of the inbox; made if it is missing')
+      .option('--overwrite', 'in place of files of the same name, where the owner lets them be')
+      .option('--no-resume', 'send everything anew, whatever is there already'),
+  ).addOption(someBytesOption('--rate <size>', 'send at most this much a second, like 2MB'));
   runs<SendOptions>(send, runSend);
-}
-
-/** What the agent tells while it works. */
-interface SendEvent {
-  readonly event: 'waiting' | 'introduced' | 'progress' | 'ended';
-  readonly session?: string;
-  readonly sentBytes?: number;
-  readonly ofBytes?: number;
-  readonly reason?: string;
 }
 
 /** [S1002]: the user names the peer. */
 async function runSend(
   output: Output,
   options: SendOptions,
-  [to, ...paths]: readonly string[],
+  [name, ...paths]: readonly string[],
 ): Promise<ExitCode> {
-  const { closeUserFiles, contentOf, openUserFiles } = await import('../user-files.ts');
-  const callee = terminalName(to);
-  const files = await openUserFiles(paths);
-  let ended: SendEvent | undefined;
-  const progress = progressLine(output, callee);
-  try {
-    const result = await askAgent(
-      options.home,
-      {
-        op: 'send',
-        to: callee,
-        files: files.map(({ name, bytes }) => ({ name, size: bytes })),
-        waitMs: options.wait,
-        bytes: options.bytes,
-        seconds: options.for === undefined ? undefined : Math.ceil(options.for / 1000),
-        extend: options.extend,
-      },
-      {
-        body: contentOf(files, options.rate),
-        onEvent: (told) => {
-          const event = told as unknown as SendEvent;
-          if (event.event === 'ended') ended = event;
-          progress(event);
-        },
-      },
-    );
-    output.result(result, delivered(result, callee, files.length));
-    return EXIT.done;
-  } catch (error) {
-    // A talk that came about says how far it got, whatever ended it.
-    const { event: _, ...known } = ended ?? { event: 'ended' };
-    return output.error(error, known);
-  } finally {
-    output.progressDone();
-    await closeUserFiles(files);
-  }
-}
-
-function delivered(
-  result: Readonly<Record<string, unknown>>,
-  callee: string,
-  count: number,
-): string {
-  const bytes = formatSize(Number(result.bytes));
-  const rate = formatSize(Number(result.rate));
-  const time = formatDuration(Number(result.seconds) * 1000);
-  const what = count === 1 ? '1 file' : `${count} files`;
-  // A name that is taken there gets a number: who looks for the file wants to know.
-  const files = (result.files ?? []) as readonly { name: string; savedAs: string }[];
-  const renamed = files
-    .filter(({ name, savedAs }) => name !== savedAs)
-    .map(({ name, savedAs }) => `\n${name} was there already; this one is ${savedAs}.`);
-  return `Delivered to ${callee}: ${what}, ${bytes} in ${time} (${rate}/s).${renamed.join('')}`;
-}
-
-/** One line that is drawn again and again while a person waits. */
-function progressLine(output: Output, callee: string): (event: SendEvent) => void {
-  const started = performance.now();
-  return ({ event, sentBytes, ofBytes }) => {
-    if (event === 'waiting') output.progress(`waiting for ${callee} to agree …`);
-    if (event === 'introduced') output.progress(`${callee} agreed, connecting …`);
-    if (event !== 'progress' || sentBytes === undefined || ofBytes === undefined) return;
-    const percent = ofBytes === 0 ? 100 : Math.floor((sentBytes / ofBytes) * 100);
-    const seconds = (performance.now() - started) / 1000;
-    const rate = formatSize(sentBytes / Math.max(seconds, 0.001));
-    const bar = '█'.repeat(Math.floor(percent / 5)).padEnd(20, '░');
-    output.progress(
-      `${bar} ${percent} %  ${formatSize(sentBytes)} of ${formatSize(ofBytes)}, ${rate}/s`,
-    );
-  };
+  const [{ folderThere, planFiles }, { FILE_SERVICE }, { fileSender }, { runTransfer }] =
+    await Promise.all([
+      import('../user-files.ts'),
+      import('../../device/services/file/names.ts'),
+      import('../send-files.ts'),
+      import('./transfer-report.ts'),
+    ]);
+  const { home, resume, overwrite, rate } = options;
+  const wish = wishOf(name, FILE_SERVICE, options);
+  const plan = await planFiles(paths, folderThere(options.to ?? ''));
+  return runTransfer(output, {
+    home,
+    wish,
+    jobs: async () => plan,
+    pass: fileSender({ resumes: resume, replaces: overwrite === true, bytesPerSecond: rate }),
+    verb: 'Delivered to',
+  });
 }

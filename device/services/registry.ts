@@ -6,11 +6,16 @@ import { getService } from './file/get-service.ts';
 import { forwardService } from './forward/services.ts';
 import { pingService } from './ping.ts';
 import { runService } from './run.ts';
-import { runService } from './run.ts';
 import type { Service } from './service.ts';
 
 /** The everyday services of an agent. A waiting command (`pipe --accept`) comes before them. */
-const SERVICES: readonly Service[] = [forwardService, fileService, getService, pingService, runService];
+const SERVICES: readonly Service[] = [
+  forwardService,
+  fileService,
+  getService,
+  pingService,
+  runService,
+];
 
 /** The service that takes talks granted for this name, or undefined. */
 export function serviceOf(name: string): Service | undefined {

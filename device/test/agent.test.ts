@@ -17,7 +17,7 @@ import { until, untilStill } from '../../protocol/test/until.ts';
 import { Agent } from '../agent.ts';
 import { serveAgent } from '../shell/agent-operations.ts';
 import { enrol } from '../shell/enrol.ts';
-import { receiveFiles, sendFiles } from '../shell/file-service.ts';
+import { sendFiles, takeFiles } from './sending.ts';
 import { ALLOW_TERM1, RealWorld, pair, pieces, registeredPair } from './real-world.ts';
 
 const sha256 = (content: Uint8Array): string => createHash('sha256').update(content).digest('hex');
@@ -200,7 +200,7 @@ t.test('claim 1: a terminal that polls has no TCP connection between its polls',
   await until(async () => sleeper.status().link === 'down');
   await until(async () => world.broker.stats().connections === before);
   t.equal(world.broker.stats().connections, before, 'the connection is really closed');
-  sleeper.onIncoming((incoming) => receiveFiles(incoming, sleeper.home.inbox, silentLog));
+  sleeper.onIncoming((incoming) => takeFiles(incoming, sleeper));
   const session = await caller.call({ to: 'TERM5', service: 'file', waitMs: 10_000 });
   t.equal(sleeper.status().link, 'up', 'it stays for a talk that it agreed to');
   const files = [{ name: 'x', size: 10 }];
@@ -249,7 +249,7 @@ t.test(
       const { session } = incoming.info;
       const partial = join(callee.home.inbox, `.part-${session}-1`);
       void symlink('/dev/full', partial);
-      receiveFiles(incoming, callee.home.inbox, silentLog);
+      takeFiles(incoming, callee);
     });
     const session = await caller.call({ to: 'TERM3', service: 'file' });
     const content = randomBytes(2_000_000);

@@ -16,7 +16,7 @@ import { until } from '../../protocol/test/until.ts';
 import { managerPublicKey, startManager } from '../../session-manager/shell/manager-shell.ts';
 import { Agent } from '../agent.ts';
 import { enrol } from '../shell/enrol.ts';
-import { receiveFiles, sendFiles } from '../shell/file-service.ts';
+import { sendFiles, takeFiles } from './sending.ts';
 import type { Session } from '../shell/session.ts';
 import { ALLOW_TERM1, pieces } from './real-world.ts';
 
@@ -54,7 +54,7 @@ t.test(
     const incoming: Session[] = [];
     callee.onIncoming((session) => {
       incoming.push(session);
-      receiveFiles(session, callee.home.inbox, silentLog);
+      takeFiles(session, callee);
     });
     const session = await caller.call({ to: 'TERM3', service: 'file' });
     const id = session.info.session;

@@ -8,7 +8,7 @@ import type { Type } from '../../protocol/control/schema.ts';
 import { valuesOf } from '../../protocol/test/arbitraries.ts';
 import { fuzz } from '../../protocol/test/fuzz.ts';
 import { formatListFile, parseListFile } from '../list-file.ts';
-import { answer, parameters } from '../shell/file-service.ts';
+import { ask, entry, found, offer, reply, start } from '../services/file/wire.ts';
 import { opening } from '../shell/stream-opening.ts';
 
 const PROBLEM_CHARACTERS_MAX = 400;
@@ -41,8 +41,12 @@ t.test('S4003: any text for a list file: a list, or a problem in words', async (
 
 const RECORDS = {
   'opening of a stream': opening,
-  'parameters of a file': parameters,
-  'answer to a file': answer,
+  'offer of a file': offer,
+  'ask for a file': ask,
+  'file that was found': found,
+  'line of a listing': entry,
+  'answer to a file': reply,
+  'place where content begins': start,
 } as unknown as Readonly<Record<string, Type<unknown>>>;
 
 for (const [what, type] of Object.entries(RECORDS))

@@ -16,7 +16,7 @@ import { silentLog } from '../../protocol/io/log.ts';
 import { until } from '../../protocol/test/until.ts';
 import type { Agent } from '../agent.ts';
 import { serveAgent } from '../shell/agent-operations.ts';
-import { sendFiles } from '../shell/file-service.ts';
+import { sendFiles } from './sending.ts';
 import type { Session } from '../shell/session.ts';
 import { ALLOW_TERM1, RealWorld, pair, pieces } from './real-world.ts';
 

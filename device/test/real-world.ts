@@ -3,10 +3,9 @@
 
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { silentLog } from '../../protocol/io/log.ts';
 import { type Town, allowing, openTown } from '../../sim/fleet/town.ts';
 import type { Agent, AgentOptions } from '../agent.ts';
-import { receiveFiles } from '../shell/file-service.ts';
+import { takeFiles } from './sending.ts';
 import type { Session } from '../shell/session.ts';
 
 /** An allow-list file that allows TERM1 everything. */
@@ -78,7 +77,7 @@ export async function pair(
   const incoming: Session[] = [];
   callee.onIncoming((session) => {
     incoming.push(session);
-    receiveFiles(session, callee.home.inbox, silentLog);
+    takeFiles(session, callee);
   });
   return { world, caller, callee, incoming };
 }

@@ -18,7 +18,7 @@ import { isLoopback } from '../../protocol/io/loopback.ts';
 import { candidatePaths } from '../candidates.ts';
 import { addressBytes } from '../shell/addresses.ts';
 import { EndsStore } from '../shell/ends-store.ts';
-import { isFileName } from '../shell/file-service.ts';
+import { isFileName } from '../services/file/names.ts';
 import { openHome } from '../shell/home.ts';
 import { allowListReader } from '../shell/list-reader.ts';
 

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { packetsOf, parseQlog } from '../../protocol/test/text-sequence.ts';
-import { sendFiles } from '../shell/file-service.ts';
+import { sendFiles } from './sending.ts';
 import { ALLOW_TERM1, pair, pieces } from './real-world.ts';
 
 t.test('S5000: both ends write a trace of the talk, and the traces agree', async (t) => {

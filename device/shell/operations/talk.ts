@@ -8,7 +8,7 @@ import * as v from 'valibot';
 import { endSentence, isLimit } from '../../../protocol/ends.ts';
 import { NakodoError } from '../../../protocol/errors.ts';
 import { type Name, type SessionId, isName, isSessionId } from '../../../protocol/ids.ts';
-import { fromBase64 } from '../../../protocol/io/base64.ts';
+import { fromBase64, toBase64 } from '../../../protocol/io/base64.ts';
 import { Clock } from '../../../protocol/io/clock.ts';
 import type { ServedChannel } from '../../../protocol/io/local-socket.ts';
 import { LIMITS } from '../../../protocol/limits.ts';
@@ -46,7 +46,12 @@ export const streamRequest = v.strictObject({
   op: v.literal('stream'),
   session,
   parameters: v.optional(
-    v.pipe(v.string(), v.maxLength(2 * PARAMETERS_BYTES_MAX), v.transform(fromBase64)),
+    v.pipe(
+      v.string(),
+      v.maxLength(2 * PARAMETERS_BYTES_MAX),
+      v.transform(fromBase64),
+      v.instance(Uint8Array),
+    ),
   ),
   take: v.optional(whole(Number.MAX_SAFE_INTEGER)),
 });
@@ -88,7 +93,7 @@ export async function accept(
   const taken = await waiters.next(asked.service, asked.from, channel.closed);
   tellOf(taken.session, channel);
   taken.onStream((take, parameters) => {
-    const text = Buffer.from(parameters).toString('base64');
+    const text = toBase64(parameters);
     channel.event({ event: 'stream', session: taken.session.info.session, take, parameters: text });
   });
   await taken.session.established;

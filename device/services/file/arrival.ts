@@ -1,0 +1,277 @@
+// One file that arrives in a folder: written under a partial name, given its own when size and hash
+// are right, flushed before anybody hears of it. It takes a free name, or the place of what has the
+// name, as the folder's owner wants it; the same file again is not saved twice.
+
+import { type Hash, createHash } from 'node:crypto';
+import { type FileHandle, link, open, rename } from 'node:fs/promises';
+import { assert } from '../../../protocol/assert.ts';
+import { sameBytes } from '../../../protocol/bytes.ts';
+import { errorCode } from '../../../protocol/errors.ts';
+import { MS_PER_SECOND } from '../../../protocol/time.ts';
+import type { JailedFolder } from './jailed-folder.ts';
+import { FILE_LIMITS } from './limits.ts';
+import { PartialFile, partialKey } from './partial-file.ts';
+import type { Promised, Room } from './room.ts';
+import { syncShared } from './shared-sync.ts';
+import { transferError } from './transfer-error.ts';
+import { isAskedFirst } from './wire.ts';
+
+/** What the owner of a folder wants of files that arrive there. */
+export interface LandingRules {
+  readonly folder: string;
+  /** What becomes of a file whose name is taken: `name.1`, in its place, or refused. */
+  readonly overwrite: 'number' | 'replace' | 'refuse';
+  readonly fileMax?: number | undefined;
+  readonly keepFree?: number | undefined;
+  /** Permission bits of a file (one that is executable gets x where it has r), and of a folder. */
+  readonly fileMode: number;
+  readonly folderMode: number;
+}
+
+/** A file that somebody has for us. */
+export interface ComingFile {
+  /** Whose it is: a device ID. */
+  readonly peer: string;
+  readonly path: string;
+  readonly size: number;
+  /** Milliseconds since 1970. */
+  readonly modified: number;
+  readonly isExecutable: boolean;
+  readonly resumes: boolean;
+  readonly replaces: boolean;
+}
+
+/** Where a file was saved. */
+export interface Placed {
+  /** Its path in the folder. */
+  readonly savedAs: string;
+  /** The same file was there, and was not saved again. */
+  readonly wasThere: boolean;
+}
+
+/** Where an arrival takes place; both folders are the arrival's to close. */
+interface Place {
+  /** Where partial files lie. */
+  readonly root: JailedFolder;
+  readonly folder: JailedFolder;
+  readonly rules: LandingRules;
+}
+
+/** One file that arrives; ended by `place`, `keepPartial` or `giveUp`. */
+export class Arrival {
+  readonly #place: Place;
+  readonly #coming: ComingFile;
+  /** Its folder as a path, '' or with a slash at its end, and its name there. */
+  readonly #folderPath: string;
+  readonly #name: string;
+  #partial: PartialFile | undefined;
+  #room: Promised | undefined;
+  /** The name of a file that may be the same, by name, size and time. */
+  #same: string | undefined;
+  #sameSha256: Uint8Array | undefined;
+  #written = 0;
+
+  constructor(place: Place, coming: ComingFile) {
+    const { path } = coming;
+    this.#place = place;
+    this.#coming = coming;
+    this.#folderPath = path.slice(0, path.lastIndexOf('/') + 1);
+    this.#name = path.slice(this.#folderPath.length);
+  }
+
+  /** Looks at what is there, and makes ready to write; once, first. */
+  async open(room: Room): Promise<void> {
+    const { size } = this.#coming;
+    await this.#look();
+    if (this.#same !== undefined && isAskedFirst(this.#coming)) return;
+    await this.#openPartial(this.#coming.resumes && this.#same === undefined);
+    const { keepFree } = this.#place.rules;
+    if (size < FILE_LIMITS.resumeBytesLeast && keepFree === undefined) return;
+    this.#room = await room.promise(this.#place.folder.path, size - this.#written, keepFree);
+  }
+
+  /** Bytes that are here: what an earlier try left, or a whole file that may be the same. */
+  get had(): number {
+    return this.#partial === undefined ? this.#coming.size : this.#written;
+  }
+
+  /** Reads what is here, and leaves the hash open for what follows. */
+  async hashOfHad(): Promise<Hash> {
+    if (this.#partial !== undefined) return hashOf(this.#partial.handle, this.#written);
+    const hash = await this.#hashOfSame();
+    this.#sameSha256 = hash.copy().digest();
+    return hash;
+  }
+
+  /** What is here is something else: begins anew. */
+  async restart(): Promise<void> {
+    this.#same = undefined;
+    if (this.#partial === undefined) await this.#openPartial(false);
+    else await this.#partial.handle.truncate(0);
+    this.#written = 0;
+  }
+
+  /** Writes on; resolves when the system has taken it. */
+  async write(content: Uint8Array): Promise<void> {
+    const { handle } = this.#open;
+    let at = 0;
+    while (at < content.length) {
+      const left = content.length - at;
+      at += (await handle.write(content, at, left, this.#written + at)).bytesWritten;
+    }
+    this.#written += content.length;
+    this.#room?.spend(content.length);
+  }
+
+  /** Everything is here, with this hash: gives the file its name, durably. */
+  async place(sha256: Uint8Array): Promise<Placed> {
+    const same = this.#same;
+    if (same !== undefined && (await this.#isTheSame(sha256))) {
+      await this.#partial?.remove();
+      await this.#close();
+      return { savedAs: this.#folderPath + same, wasThere: true };
+    }
+    const { handle } = this.#open;
+    const { isExecutable, modified } = this.#coming;
+    const { fileMode } = this.#place.rules;
+    const seconds = modified / MS_PER_SECOND;
+    await handle.chmod(isExecutable ? fileMode | ((fileMode & READABLE) >> 2) : fileMode);
+    await handle.utimes(seconds, seconds);
+    await handle.sync();
+    const name = await this.#takeName();
+    await this.#open.placed();
+    const { folder, rules } = this.#place;
+    await syncShared(`${rules.folder}/${this.#folderPath}`, folder.handle);
+    await this.#close();
+    return { savedAs: this.#folderPath + name, wasThere: false };
+  }
+
+  /** The talk broke: leaves what has arrived for the next one, if that is worth it. */
+  async keepPartial(): Promise<void> {
+    if (this.#written < FILE_LIMITS.resumeBytesLeast) await this.#partial?.remove();
+    else await this.#partial?.keep();
+    await this.#close();
+  }
+
+  /** What has arrived is worth nothing. */
+  async giveUp(): Promise<void> {
+    await this.#partial?.remove();
+    await this.#close();
+  }
+
+  get #open(): PartialFile {
+    assert(this.#partial !== undefined, 'it was opened, or begun anew');
+    return this.#partial;
+  }
+
+  async #openPartial(resumes: boolean): Promise<void> {
+    const { size } = this.#coming;
+    const isWorthIt = resumes && size >= FILE_LIMITS.resumeBytesLeast;
+    const how = { resumes: isWorthIt, size };
+    this.#partial = await PartialFile.open(this.#place.root, partialKey(this.#coming), how);
+    this.#written = this.#partial.had;
+  }
+
+  /** Finds a file that may be the same; refuses what the owner wants kept. */
+  async #look(): Promise<void> {
+    const { size, modified, resumes, replaces, path } = this.#coming;
+    const { folder, rules } = this.#place;
+    const isNumbered = rules.overwrite === 'number' && !replaces;
+    for (let copy = 0; copy <= FILE_LIMITS.sameNameMax; copy++) {
+      const facts = await folder.facts(numbered(this.#name, copy));
+      if (facts === undefined) return;
+      const isNear = Math.abs(facts.mtimeMs - modified) < FILE_LIMITS.modifiedToleranceMs;
+      if (resumes && facts.isFile() && facts.size === size && isNear) {
+        this.#same = numbered(this.#name, copy);
+        return;
+      }
+      if (rules.overwrite === 'refuse') throw transferError('exists', path);
+      if (rules.overwrite === 'number' && replaces) throw transferError('no-overwrite', path);
+      if (!isNumbered && facts.isDirectory()) throw transferError('in-the-way', path);
+      if (!isNumbered) return;
+    }
+    throw transferError('name-taken', path);
+  }
+
+  async #isTheSame(sha256: Uint8Array): Promise<boolean> {
+    try {
+      this.#sameSha256 ??= (await this.#hashOfSame()).digest();
+      return sameBytes(this.#sameSha256, sha256);
+    } catch {
+      // It has gone meanwhile, or is something else now.
+      return false;
+    }
+  }
+
+  async #hashOfSame(): Promise<Hash> {
+    assert(this.#same !== undefined, 'there is one');
+    const file = await this.#place.folder.file(this.#same);
+    try {
+      return await hashOf(file, this.#coming.size);
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Gives the partial file its name, in place of another file only if the owner wants that. */
+  async #takeName(): Promise<string> {
+    const { folder, rules } = this.#place;
+    if (rules.overwrite === 'replace') {
+      await rename(this.#open.path, folder.at(this.#name));
+      return this.#name;
+    }
+    for (let copy = 0; copy <= FILE_LIMITS.sameNameMax; copy++) {
+      const name = numbered(this.#name, copy);
+      try {
+        await this.#linkAs(folder.at(name));
+        return name;
+      } catch (error) {
+        if (errorCode(error) !== 'EEXIST') throw error;
+        if (rules.overwrite === 'refuse') throw transferError('exists', this.#coming.path);
+      }
+    }
+    throw transferError('name-taken', this.#coming.path);
+  }
+
+  async #linkAs(path: string): Promise<void> {
+    const partial = this.#open;
+    try {
+      await link(partial.path, path);
+      await partial.remove();
+    } catch (error) {
+      const code = errorCode(error);
+      if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'ENOSYS') throw error;
+      // A file system without hard links (FAT on a memory card): claim the name, then take it.
+      const claim = await open(path, 'wx', FILE_MODE);
+      await claim.close();
+      await rename(partial.path, path);
+    }
+  }
+
+  async #close(): Promise<void> {
+    this.#room?.spend(this.#coming.size);
+    await this.#place.folder.close();
+    await this.#place.root.close();
+  }
+}
+
+/** Permission bits of reading; two bits to the right of each stands that of executing. */
+const READABLE = 0o444;
+const FILE_MODE = 0o600;
+
+const numbered = (name: string, copy: number): string => (copy === 0 ? name : `${name}.${copy}`);
+
+/** Hashes the first bytes of a file. */
+async function hashOf(file: FileHandle, bytes: number): Promise<Hash> {
+  const hash = createHash('sha256');
+  const buffer = Buffer.allocUnsafe(Math.min(bytes, FILE_LIMITS.chunkBytes));
+  for (let at = 0; at < bytes;) {
+    const length = Math.min(buffer.length, bytes - at);
+    const { bytesRead } = await file.read(buffer, 0, length, at);
+    // Shorter than it was: another hash, and so another file.
+    if (bytesRead === 0) break;
+    hash.update(buffer.subarray(0, bytesRead));
+    at += bytesRead;
+  }
+  return hash;
+}
