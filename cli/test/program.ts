@@ -11,7 +11,8 @@ import { createInterface } from 'node:readline';
 const MAIN = join(import.meta.dirname, '..', 'main.js');
 // tap puts its own loaders into the NODE_OPTIONS of every child, which then takes a second to
 // start; a user's process has none.
-const PROGRAM = ['-u', 'NODE_OPTIONS', process.execPath, MAIN];
+const NODE = ['-u', 'NODE_OPTIONS', process.execPath];
+const PROGRAM = [...NODE, MAIN];
 
 /** What tap's `t` offers for clearing away. */
 interface Teardown {
@@ -64,9 +65,13 @@ export function folder(t: Teardown): string {
   return path;
 }
 
-/** Runs a command to its end. */
-export async function run(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Result> {
-  const child = spawn('env', [...PROGRAM, ...args], {
+/** Runs a command to its end. `main`: another program than that of this checkout. */
+export async function run(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  main = MAIN,
+): Promise<Result> {
+  const child = spawn('env', [...NODE, main, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, NAKODO_HOME: undefined, NAKODO_DEBUG: undefined, ...env },
   });
@@ -80,10 +85,15 @@ export async function run(args: readonly string[], env: NodeJS.ProcessEnv = {}):
 }
 
 /** Starts a server or an agent, waits for its ready line, and ends it when the test is over. */
-export async function start(t: Teardown, args: readonly string[]): Promise<Running> {
-  const child = spawn('env', [...PROGRAM, ...args, '--json'], {
+export async function start(
+  t: Teardown,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  main = MAIN,
+): Promise<Running> {
+  const child = spawn('env', [...NODE, main, ...args, '--json'], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, NAKODO_HOME: undefined },
+    env: { ...process.env, NAKODO_HOME: undefined, ...env },
   });
   const closed = once(child, 'close') as Promise<[number | null]>;
   const end = async (): Promise<number | null> => {
