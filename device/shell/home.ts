@@ -69,9 +69,9 @@ interface IdentityOptions {
   readonly machine: string | undefined;
 }
 
-/** Makes the folders of a home (0700) as far as they are missing. @throws NakodoError */
-export async function openHome(folder: string): Promise<Home> {
-  const home: Home = {
+/** Where everything lies in a home; nothing is made or read. */
+export function homeAt(folder: string): Home {
+  return {
     folder,
     identity: join(folder, 'identity.json'),
     enrolment: join(folder, 'enrolment.json'),
@@ -83,6 +83,11 @@ export async function openHome(folder: string): Promise<Home> {
     receipt: join(folder, 'receipt'),
     socket: join(folder, 'agent.sock'),
   };
+}
+
+/** Makes the folders of a home (0700) as far as they are missing. @throws NakodoError */
+export async function openHome(folder: string): Promise<Home> {
+  const home = homeAt(folder);
   await makeFolder(folder);
   await makeFolder(home.ends);
   await makeFolder(home.inbox);
