@@ -38,10 +38,11 @@ ends. When the path is lost, or the callee restarts, the forward calls again by 
 refusal stands. Programs here reach it on 127.0.0.1 only, unless --bind and --expose say
 otherwise.
 
-ssh: put this into ~/.ssh/config, then 'ssh pi-7' works wherever pi-7 is:
+ssh: put this into ~/.ssh/config, then 'ssh pi-7' works wherever pi-7 is (%n is the name as it
+was typed; %h would be in small letters):
 
   Host pi-7
-    ProxyCommand nakodo forward - %h:%p`;
+    ProxyCommand nakodo forward - %n:%p`;
 
 /** Adds `forward`. */
 export function declareForward(program: Command): void {
@@ -51,7 +52,7 @@ export function declareForward(program: Command): void {
     details: DETAILS,
     examples: [
       'nakodo forward 2222 pi-7:22 --for 2h --bytes 200MB',
-      "ssh -o ProxyCommand='nakodo forward - %h:%p' pi-7",
+      "ssh -o ProxyCommand='nakodo forward - %n:%p' pi-7",
       'nakodo forward pi-7:8080 3000',
     ],
     exits: [EXIT.refused, EXIT.limit, EXIT.unreachable],
