@@ -6,7 +6,7 @@ import type { ConnectionConfig } from '../../protocol/data/connection-types.ts';
 import { NakodoError, UsageError, errorCode, errorMessage } from '../../protocol/errors.ts';
 import { CorrectedClock } from '../../protocol/io/clock.ts';
 import { entropy } from '../../protocol/io/entropy.ts';
-import { damagedFile } from '../../protocol/io/files.ts';
+import { damagedFile, removeLeftovers } from '../../protocol/io/files.ts';
 import { refuseIfAnswered } from '../../protocol/io/local-socket.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { brokerAddress } from '../../protocol/io/mqtt-link.ts';
@@ -46,6 +46,7 @@ export async function loadParts(options: AgentOptions, log: Log): Promise<AgentP
   const home = await openHome(options.home);
   // Before the ends on disk are read: those of an agent at work would be reported as restarted.
   await refuseIfAnswered(home.socket);
+  for (const folder of [home.folder, home.ends]) await removeLeftovers(folder);
   const suite = options.suite ?? nodeSuite;
   const clock = options.clock ?? new CorrectedClock();
   const enrolment = await loadEnrolment(home);

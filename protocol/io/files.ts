@@ -3,8 +3,18 @@
 
 import { randomUUID } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
-import { type FileHandle, link, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import {
+  type FileHandle,
+  link,
+  mkdir,
+  open,
+  readFile,
+  readdir,
+  rename,
+  rm,
+  stat,
+} from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { NakodoError, errorCode, errorMessage } from '../errors.ts';
 import { IO_LIMITS } from './limits.ts';
 
@@ -13,6 +23,11 @@ export interface FileOwner {
   readonly uid: number;
   readonly gid: number;
 }
+
+/** How a file's name begins while it is written. */
+const TEMPORARY = '.tmp-';
+/** Milliseconds after which whoever wrote a file, or held a lock, is not at it any more. */
+const LEFT_BEHIND_MS = 60_000;
 
 /**
  * Replaces `path` with `content`, durably.
@@ -58,7 +73,7 @@ async function place(
   put: (temporary: string) => Promise<void>,
 ): Promise<void> {
   const folder = dirname(path);
-  const temporary = join(folder, `.tmp-${randomUUID()}`);
+  const temporary = join(folder, `${TEMPORARY}${randomUUID()}`);
   let file: FileHandle | undefined;
   try {
     file = await open(temporary, 'wx', mode);
@@ -88,6 +103,15 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
+/** The same for a folder of somebody else's, which may let us make one in it but not read it. */
+async function syncNames(folder: string): Promise<void> {
+  try {
+    await syncFolder(folder);
+  } catch (error) {
+    if (errorCode(error) !== 'EACCES') throw error;
+  }
+}
+
 /** Removes a file, durably; one that is not there is no error. */
 export async function removeFile(path: string): Promise<void> {
   try {
@@ -98,10 +122,41 @@ export async function removeFile(path: string): Promise<void> {
   }
 }
 
-/** Makes a folder (and those above it), 0700 unless it is there already. */
+/**
+ * Removes what somebody left half written in a folder when he was killed or the power went: else
+ * each time would leave one more. What cannot be removed stays.
+ */
+export async function removeLeftovers(folder: string): Promise<void> {
+  const names = await readdir(folder).catch(() => []);
+  for (const name of names.filter((each) => each.startsWith(TEMPORARY))) {
+    const path = join(folder, name);
+    if (await isLeftBehind(path, LEFT_BEHIND_MS)) await rm(path, { force: true }).catch(() => {});
+  }
+}
+
+/**
+ * Whether a file was changed more than so many milliseconds ago, by the clock of this machine; or
+ * in its future: then the clock was set back, or is not set yet after a start without a battery.
+ */
+export async function isLeftBehind(path: string, ageMs: number): Promise<boolean> {
+  try {
+    return Math.abs(Date.now() - (await stat(path)).mtimeMs) > ageMs;
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return false;
+    throw fileError(error, path, 'read');
+  }
+}
+
+/** Makes a folder (and those above it), durably, 0700 unless it is there already. */
 export async function makeFolder(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    const first = await mkdir(path, { recursive: true, mode: 0o700 });
+    if (first === undefined) return;
+    // The files in it are no more durable than the name of each folder that leads to them.
+    const top = resolve(first);
+    for (let made = resolve(path); made.length >= top.length; made = dirname(made)) {
+      await syncNames(dirname(made));
+    }
   } catch (error) {
     throw fileError(error, path, 'create');
   }

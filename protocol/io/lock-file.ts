@@ -1,10 +1,10 @@
 // A lock file for what a command reads, changes and writes back: two commands at the same time must
 // not lose each other's change. A lock that a killed command left behind is taken over.
 
-import { open, rm, stat } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NakodoError, errorCode } from '../errors.ts';
-import { fileError } from './files.ts';
+import { fileError, isLeftBehind } from './files.ts';
 
 /** Milliseconds after which a lock counts as left behind: the work under it takes a few. */
 const STALE_MS = 10_000;
@@ -28,7 +28,7 @@ export async function withLock<T>(path: string, work: () => Promise<T>): Promise
 async function take(path: string): Promise<void> {
   const end = performance.now() + WAIT_MS_MAX;
   while (!(await canMake(path))) {
-    if (await isStale(path)) await rm(path, { force: true });
+    if (await isLeftBehind(path, STALE_MS)) await rm(path, { force: true });
     else if (performance.now() > end) {
       throw new NakodoError(
         'locked',
@@ -47,14 +47,5 @@ async function canMake(path: string): Promise<boolean> {
   } catch (error) {
     if (errorCode(error) === 'EEXIST') return false;
     throw fileError(error, path, 'create');
-  }
-}
-
-async function isStale(path: string): Promise<boolean> {
-  try {
-    return Date.now() - (await stat(path)).mtimeMs > STALE_MS;
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return false;
-    throw fileError(error, path, 'read');
   }
 }
