@@ -4,10 +4,17 @@
 // own, since Node has switched that off where libuv might use io_uring (CVE-2024-22017; Debian).
 
 import { spawnSync } from 'node:child_process';
+import { statSync } from 'node:fs';
 import { EXIT } from '../protocol/errors.ts';
 
-/** Runs this very command line again as that user, in its primary group, and ends as it ended. */
-export function runAsOwner({ uid, gid }: { readonly uid: number; readonly gid: number }): never {
+/**
+ * Returns if this process is not root's, or if the folder is, or is not there. Otherwise runs this
+ * very command line again as the folder's owner, in its group and no other, and ends as it ended.
+ */
+export function becomeOwnerOf(folder: string): void {
+  const owner = statSync(folder, { throwIfNoEntry: false });
+  if (process.getuid?.() !== 0 || owner === undefined || owner.uid === 0) return;
+  const { uid, gid } = owner;
   const words = [...process.execArgv, ...process.argv.slice(1)];
   // A ^C is the terminal's to all of us: the child says what became of it.
   process.on('SIGINT', () => undefined);

@@ -7,7 +7,7 @@ import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { NakodoError, errorMessage } from '../protocol/errors.ts';
 import { groupName, userName } from '../protocol/io/accounts.ts';
-import { runAsOwner } from './as-owner.ts';
+import { becomeOwnerOf } from './as-owner.ts';
 
 /** Where packages put a service's state (FHS 3.0 §5.8). */
 export const SYSTEM_HOME = '/var/lib/nakodo';
@@ -38,7 +38,7 @@ export function makeTerminalHome(option: string | undefined): string {
   const home = made(terminalFolder(option));
   const facts = factsOf(home);
   if (facts === undefined || isOurs(facts)) return home;
-  if (process.getuid?.() === 0) runAsOwner(facts);
+  becomeOwnerOf(home);
   throw homeOfAnother(home);
 }
 
