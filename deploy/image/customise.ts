@@ -5,8 +5,9 @@
 
 import { open, rm, stat, truncate } from 'node:fs/promises';
 import { EXIT, NakodoError } from '../../protocol/errors.ts';
-import { missingPackages, repositoryFile, runTool } from '../tools.ts';
+import { repositoryFile, runTool } from '../tools.ts';
 import { BOOT_TOOLS, findBootPartition, provision } from './boot-files.ts';
+import { type ImageOptions, refuseUnable } from './image-options.ts';
 import { finishImage, imagePartitions, unpackImage } from './image-file.ts';
 import { LINUX_TYPE, type Partition, SECTOR, resizedPartition } from './partition-table.ts';
 import { readProvisioning } from './provisioning.ts';
@@ -25,17 +26,9 @@ const TOOLS = {
 const ROOM = 512 * 1024 * 1024;
 
 /** What is made of what. */
-export interface CustomiseOptions {
-  /** `.img`, or that packed with xz, gzip or zstd. */
+export interface CustomiseOptions extends ImageOptions {
+  /** The image that the user has: `.img`, or that packed with xz, gzip or zstd. */
   readonly base: string;
-  /** The package. */
-  readonly deb: string;
-  /** A provisioning file for the boot partition. */
-  readonly provision?: string | undefined;
-  /** Where the image goes; packed if it ends in `.xz`. */
-  readonly out: string;
-  /** Hears what is being done. */
-  readonly tell: (line: string) => void;
 }
 
 /**
@@ -64,18 +57,6 @@ export async function customise(options: CustomiseOptions): Promise<number> {
   } finally {
     await rm(work, { force: true });
   }
-}
-
-/** Throws unless this machine can make images. */
-export function refuseUnable(tools: Readonly<Record<string, string>>): void {
-  const missing = missingPackages(tools);
-  if (missing.length > 0) {
-    const next = `sudo apt-get install ${missing.join(' ')}`;
-    throw new NakodoError('no-tool', 'programs are missing here', next);
-  }
-  if (process.getuid?.() === 0) return;
-  const next = 'run it as root: sudo make image …';
-  throw new NakodoError('not-allowed', 'images are mounted, which only root may', next);
 }
 
 /** The partition of its root: the last one, of Linux. */

@@ -4,7 +4,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { EMULATOR, type PiArchitecture } from '../arm64/emulated-root.ts';
@@ -13,13 +13,6 @@ import { runTool, toolEnvironment } from '../tools.ts';
 /** What tap's `t` offers for clearing away. */
 interface Teardown {
   teardown(clear: () => unknown): void;
-}
-
-/** The package that `make deb` has made of these sources; undefined if it was not run. */
-export function builtPackage(): string | undefined {
-  const folder = join(import.meta.dirname, '..');
-  const found = readdirSync(folder).filter((name) => /^nakodo_.*_all\.deb$/.test(name));
-  return found.length === 1 ? join(folder, found[0]) : undefined;
 }
 
 /** How a command ended, and what it said. */
