@@ -12,6 +12,7 @@ import { NO_PIN } from '../identity/token.ts';
 import { randomFraction } from '../random.ts';
 import { entropy } from './entropy.ts';
 import { IO_LIMITS } from './limits.ts';
+import { LinkPauses } from './link-pauses.ts';
 import { hostOf } from './loopback.ts';
 import { PinMismatch, connectPinned, refusePlain } from './pinned-tls.ts';
 
@@ -109,7 +110,7 @@ export class MqttLink {
   #heardAtMs = 0;
   #openingSinceMs = 0;
   #retryAtMs = 0;
-  #failures = 0;
+  readonly #pauses = new LinkPauses();
   #retry: NodeJS.Timeout | undefined;
   #connections = 0;
   #dropped = 0;
@@ -200,7 +201,7 @@ export class MqttLink {
   up(): void {
     if (this.#wanted) return;
     this.#wanted = true;
-    this.#failures = 0;
+    this.#pauses.reset();
     this.#connect();
   }
 
@@ -324,17 +325,11 @@ export class MqttLink {
     this.#client = undefined;
     this.#stream = undefined;
     this.#isUp = false;
-    // A link that held for a while starts over; one that is thrown out at once slows down.
-    if (wasUp && performance.now() - this.#upSinceMs > 2 * IO_LIMITS.linkRetryFirstMs) {
-      this.#failures = 0;
-    }
-    const isNear = trouble?.refusedCode === SERVER_UNAVAILABLE;
-    const most = Math.min(
-      isNear ? IO_LIMITS.linkUnavailableMsMax : IO_LIMITS.linkRetryMaxMs,
-      IO_LIMITS.linkRetryFirstMs * 2 ** Math.min(this.#failures, 16),
-    );
-    this.#failures += 1;
-    const pauseMs = most * (0.5 + randomFraction(entropy) / 2);
+    const pauseMs = this.#pauses.next({
+      heldMs: wasUp ? performance.now() - this.#upSinceMs : undefined,
+      isUnavailable: trouble?.refusedCode === SERVER_UNAVAILABLE,
+      fraction: randomFraction(entropy),
+    });
     this.#retryAtMs = performance.now() + pauseMs;
     this.#retry = setTimeout(() => this.#connect(), pauseMs);
     const lost = { refusedCode: undefined, code: 'lost', message: 'the connection was closed' };

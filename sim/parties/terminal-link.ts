@@ -2,15 +2,12 @@
 // protocol/io/mqtt-link.ts): whether the core wants it, and when it is tried again after it is gone.
 // What is said through it is its terminal's.
 
-import { IO_LIMITS } from '../../protocol/io/limits.ts';
+import { LinkPauses } from '../../protocol/io/link-pauses.ts';
 import { type Rng, randomFraction } from '../../protocol/random.ts';
-import { after, ms } from '../../protocol/time.ts';
+import { MICROS_PER_MS, after, ms } from '../../protocol/time.ts';
 import type { World } from '../world.ts';
 import { type BusConnection, CONNACK } from './virtual-broker.ts';
 import type { VirtualTerminal } from './virtual-terminal.ts';
-
-/** Doublings of the pause after which it is the longest for sure. */
-const DOUBLINGS_MAX = 16;
 
 /** At most one connection at a time; `rng` spreads the retries. */
 export class TerminalLink {
@@ -21,9 +18,9 @@ export class TerminalLink {
   #isUp = false;
   #isWanted = true;
   #upSince = 0;
-  #failures = 0;
-  /** Counts pauses: whoever waits through an older one does not try any more. */
-  #pauses = 0;
+  readonly #pauses = new LinkPauses();
+  /** Counts them: whoever waits through an older one does not try any more. */
+  #pause = 0;
 
   constructor(world: World, terminal: VirtualTerminal, rng: Rng) {
     this.#world = world;
@@ -42,7 +39,7 @@ export class TerminalLink {
   /** The terminal's process begins. */
   begin(): void {
     this.#isWanted = true;
-    this.#failures = 0;
+    this.#pauses.reset();
     this.#connect();
   }
 
@@ -58,7 +55,7 @@ export class TerminalLink {
 
   /** Closes it; whoever waits to try again does not. */
   drop(): void {
-    this.#pauses += 1;
+    this.#pause += 1;
     this.#isUp = false;
     if (this.#connection !== undefined) this.#world.broker.close(this.#connection);
     this.#connection = undefined;
@@ -75,14 +72,12 @@ export class TerminalLink {
     this.#isUp = false;
     this.#connection = undefined;
     if (this.#terminal.core === undefined) return;
-    if (wasUp && this.#world.now - this.#upSince > ms(2 * IO_LIMITS.linkRetryFirstMs))
-      this.#failures = 0;
-    const most = Math.min(
-      code === CONNACK.unavailable ? IO_LIMITS.linkUnavailableMsMax : IO_LIMITS.linkRetryMaxMs,
-      IO_LIMITS.linkRetryFirstMs * 2 ** Math.min(this.#failures, DOUBLINGS_MAX),
-    );
-    this.#failures += 1;
-    this.#retryIn(ms(most * (0.5 + randomFraction(this.#rng) / 2)));
+    const pauseMs = this.#pauses.next({
+      heldMs: wasUp ? (this.#world.now - this.#upSince) / MICROS_PER_MS : undefined,
+      isUnavailable: code === CONNACK.unavailable,
+      fraction: randomFraction(this.#rng),
+    });
+    this.#retryIn(ms(pauseMs));
   }
 
   #connect(): void {
@@ -91,10 +86,10 @@ export class TerminalLink {
   }
 
   #retryIn(delay: number): void {
-    const pause = ++this.#pauses;
+    const pause = ++this.#pause;
     this.#world.schedule(after(this.#world.now, delay), () => {
       const again = (): void => {
-        if (pause === this.#pauses && this.#isWanted) this.#connect();
+        if (pause === this.#pause && this.#isWanted) this.#connect();
       };
       if (this.#terminal.isSuspended) this.#terminal.postpone(again);
       else again();
