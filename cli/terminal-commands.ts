@@ -3,11 +3,13 @@
 // developer (`main.ts`) and in the bundle that terminals are given (`terminal-main.ts`). Nothing
 // that this list reaches, not even by `import()`, may be code of a server.
 
+import { declareDoctor } from './commands/doctor.ts';
 import { declareForward } from './commands/forward.ts';
 import { declareGet } from './commands/get.ts';
 import { declareList } from './commands/list.ts';
 import { declareOwner } from './commands/owner.ts';
 import { declarePing } from './commands/ping.ts';
+import { declarePipe } from './commands/pipe.ts';
 import { declareProvision } from './commands/provision.ts';
 import { declareRun } from './commands/run.ts';
 import { declareSend } from './commands/send.ts';
@@ -19,12 +21,14 @@ export const TERMINAL_COMMANDS: CommandGroup = {
   title: 'Terminal:',
   declares: [
     declareTerminal,
+    declareDoctor,
     declareProvision,
     declareList,
     declareOwner,
     declareSend,
     declareGet,
     declareForward,
+    declarePipe,
     declareRun,
     declarePing,
   ],

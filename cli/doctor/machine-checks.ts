@@ -1,0 +1,152 @@
+// The doctor looks at the machine: Node, the disk under the home, memory, UDP. Of UDP only what can
+// be seen from here is called fine: that a datagram leaves and arrives on this machine; whether one
+// comes through from outside shows only a talk with a peer.
+
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { statfs, unlink, writeFile } from 'node:fs/promises';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { NakodoError, errorCode, errorMessage } from '../../protocol/errors.ts';
+import { fileError } from '../../protocol/io/files.ts';
+import { formatSize } from '../../protocol/units.ts';
+import { shellWord } from '../home.ts';
+import { CommandTalk } from '../talk.ts';
+import {
+  type Check,
+  type Finding,
+  type Patient,
+  fail,
+  failed,
+  ok,
+  unchecked,
+  warn,
+} from './finding.ts';
+
+/** Of package.json, `engines`. */
+const NODE_MAJOR_MIN = 20;
+/** Bytes of disk under which records of talks may fail, and under which files will. */
+const DISK_BYTES_MIN = 1_000_000;
+const DISK_BYTES_LOW = 100_000_000;
+/** Bytes of memory that an agent under load takes beside what it has. */
+const MEMORY_BYTES_LOW = 64_000_000;
+const BYTES_PER_KIB = 1_024;
+/** Milliseconds for a datagram to come back on this machine. */
+const ECHO_MS_MAX = 1_000;
+/** The service that a peer is called for: whoever lets us ping it lets us look at the path. */
+const PEER_SERVICE = 'ping';
+
+/** In the order of the report. */
+export const MACHINE_CHECKS: readonly Check[] = [
+  { name: 'udp', look: lookAtUdp },
+  { name: 'peer', look: lookAtPeer },
+  { name: 'disk', look: lookAtDisk },
+  { name: 'memory', look: lookAtMemory },
+  { name: 'node', look: lookAtNode },
+];
+
+async function lookAtUdp(): Promise<Finding> {
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  const outer = all.find((address) => !address.internal && address.family === 'IPv4');
+  const host = outer?.address ?? '127.0.0.1';
+  try {
+    await echo(host);
+  } catch (error) {
+    const says = `a datagram to our own address does not arrive: ${errorMessage(error)}`;
+    return fail(says, 'let UDP through the firewall of this machine: sudo nft list ruleset');
+  }
+  const where = outer === undefined ? 'only on loopback: no network is up' : 'on this machine';
+  return ok(`datagrams leave and arrive ${where}`);
+}
+
+/** One datagram from one socket to another, at an address of ours. */
+async function echo(host: string): Promise<void> {
+  const [from, to] = [createSocket('udp4'), createSocket('udp4')];
+  try {
+    const signal = AbortSignal.timeout(ECHO_MS_MAX);
+    for (const socket of [from, to]) {
+      socket.bind({ address: host, port: 0, exclusive: true });
+      await once(socket, 'listening', { signal });
+    }
+    const arrived = once(to, 'message', { signal });
+    from.send('nakodo', to.address().port, host);
+    await arrived;
+  } catch (error) {
+    throw errorCode(error) === 'ABORT_ERR' ? new Error('nothing came') : error;
+  } finally {
+    from.close();
+    to.close();
+  }
+}
+
+/** UDP both ways, through whatever stands between: a talk proves both ends to one another. */
+async function lookAtPeer({ peer, option, status }: Patient): Promise<Finding> {
+  if (peer === undefined) {
+    const next = 'nakodo doctor --peer NAME, of a terminal that allows you the service ping';
+    return unchecked('UDP to and from others: no server echoes it', next);
+  }
+  if (status === undefined) return unchecked(`${peer} was not called: no agent runs`);
+  try {
+    const talk = await CommandTalk.begin({ to: peer, service: PEER_SERVICE }, { home: option });
+    const { path, rttMs } = talk.open;
+    await talk.done();
+    const where = path === undefined ? '' : ` at ${path.host} port ${path.port}`;
+    const round = rttMs === undefined ? '' : `, round trip ${rttMs.toFixed(1)} ms`;
+    return ok(`UDP passes both ways with ${peer}${where}${round}`);
+  } catch (error) {
+    if (!(error instanceof NakodoError)) throw error;
+    const isPath = error.code === 'path-lost' || error.code === 'peer-gone';
+    if (!isPath) return failed(error);
+    const says = `${peer} agreed, but UDP does not pass between you`;
+    return fail(says, 'look at the firewalls and NATs at both ends');
+  }
+}
+
+async function lookAtDisk({ home, isOwn }: Patient): Promise<Finding> {
+  let free: number;
+  try {
+    const { bavail, bsize } = await statfs(home.folder);
+    free = bavail * bsize;
+  } catch (error) {
+    return errorCode(error) === 'ENOENT'
+      ? unchecked('there is no home')
+      : thrown(error, home.folder);
+  }
+  if (isOwn) {
+    const probe = join(home.folder, `.doctor-${process.pid}`);
+    try {
+      await writeFile(probe, 'nakodo', { flag: 'wx', mode: 0o600 });
+    } catch (error) {
+      return thrown(error, home.folder);
+    } finally {
+      await unlink(probe).catch(() => {});
+    }
+  }
+  const left = `${formatSize(free)} free`;
+  const next = 'free some space: du -xh / | sort -h | tail';
+  if (free < DISK_BYTES_MIN) return fail(`the disk is full: ${left}`, next);
+  if (free < DISK_BYTES_LOW) return warn(`${left}, which is little for files`, next);
+  return ok(`${left}${isOwn ? ', can be written' : ''}`);
+}
+
+function thrown(error: unknown, folder: string): Finding {
+  if (errorCode(error) !== 'EROFS') return failed(fileError(error, folder, 'write in'));
+  const next = `see what happened to it: dmesg | tail; findmnt -T ${shellWord(folder)}`;
+  return fail(`${folder} is on a disk that is read-only`, next);
+}
+
+function lookAtMemory(): Finding {
+  const match = /^MemAvailable: *(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8'));
+  if (match === null) return unchecked('this system does not say how much is left');
+  const available = Number(match[1]) * BYTES_PER_KIB;
+  const left = `${formatSize(available)} available`;
+  if (available >= MEMORY_BYTES_LOW) return ok(left);
+  return warn(`${left}: talks may fail`, 'end what is not needed: ps aux --sort -rss | head');
+}
+
+function lookAtNode(): Finding {
+  const major = Number(process.versions.node.split('.')[0]);
+  const is = `Node ${process.versions.node}, ${process.platform} ${process.arch}`;
+  return major >= NODE_MAJOR_MIN ? ok(is) : fail(`${is} is too old`, 'install nodejs 20 or later');
+}
