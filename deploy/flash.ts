@@ -1,5 +1,5 @@
-// `make flash DEVICE=/dev/sdX IMAGE=file.img[.xz]`: the command around flash/flash.ts: its options, its
-// question, its progress, its words for what went wrong.
+// `make flash DEVICE=/dev/sdX IMAGE=file.img[.xz]`: the command around flash/flash.ts: its options,
+// its question, its progress, its words for what went wrong.
 
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';

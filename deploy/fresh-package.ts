@@ -1,5 +1,5 @@
-// The package of a terminal, built from the compiled sources of this checkout as `make deb` builds it,
-// for those who need one at once: images and the proofs on arm64.
+// The package of a terminal, built from the compiled sources of this checkout as `make deb` builds
+// it, for those who need one at once: images and the proofs on arm64.
 
 import { repositoryFile } from './tools.ts';
 import { buildBundle } from './bundle/bundle.ts';

@@ -1,5 +1,5 @@
-// Programs of the system that images, cards and emulated roots are made with: whether they are there,
-// and what they said when one failed. What they print goes to the caller, not to the screen.
+// Programs of the system that images, cards and emulated roots are made with: whether they are
+// there, and what they said when one failed. What they print goes to the caller, not to the screen.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,7 +17,7 @@ const ERRORS_KEPT = 64_000;
 const BY_SIGNAL = 128;
 
 /** What a program is given beside its arguments. */
-export interface ToolOptions {
+interface ToolOptions {
   /** Its standard input; nothing else is there to read. */
   readonly input?: string;
   /** More or other variables of its environment. */

@@ -1,7 +1,8 @@
-// A root of Debian trixie for another processor, unpacked but not configured: enough for qemu-user to
-// run its Node here, without root's binfmt and without a mount. It is kept outside of the repository
-// ($XDG_CACHE_HOME/nakodo, else ~/.cache/nakodo), made once a machine and replaced by removing it.
-// Making it takes about 20 s and 60 MB from a mirror of Debian; it needs root, as debootstrap does.
+// A root of Debian trixie for another processor, unpacked but not configured: enough for qemu-user
+// to run its Node here, without root's binfmt and without a mount. It is kept outside of the
+// repository ($XDG_CACHE_HOME/nakodo, else ~/.cache/nakodo), made once a machine and replaced by
+// removing it. Making it takes about 20 s and 60 MB from a mirror of Debian; it needs root, as
+// debootstrap does.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';

@@ -1,6 +1,7 @@
-// A whole system of Debian trixie for arm64, installed under emulation by its own debootstrap and apt:
-// what `make image` writes to a card where no image was given, and what the package is installed in
-// by `make prove`. Made once a machine (about six minutes), kept packed beside the emulated roots.
+// A whole system of Debian trixie for arm64, installed under emulation by its own debootstrap and
+// apt: what `make image` writes to a card where no image was given, and what the package is
+// installed in by `make prove`. Made once a machine (about six minutes), kept packed beside the
+// emulated roots.
 
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

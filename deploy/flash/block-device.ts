@@ -18,7 +18,7 @@ const TYPE_MASK = 0o170000;
 const TYPE_BLOCK = 0o060000;
 
 /** A partition as the kernel knows it. */
-export interface KnownPartition {
+interface KnownPartition {
   /** `sdb1`. */
   readonly name: string;
   readonly bytes: number;
@@ -228,7 +228,7 @@ function resolved(path: string): string {
   return path.startsWith('/') && existsSync(path) ? realpathSync(path) : path;
 }
 
-/** The number of a block device file; of the disk that a plain file lies on; '' of anything else. */
+/** The number of a block device file; of the disk under a plain file; '' of anything else. */
 function numberOfFile(path: string): string {
   if (!path.startsWith('/') || !existsSync(path)) return '';
   const { mode, rdev, dev } = statSync(path);

@@ -13,7 +13,7 @@ const WINDOW = 4 * 1024 * 1024;
 const WASM_PAGE = 64 * 1024;
 
 /** Hears how far the work is, in bytes of the image. */
-export type OnBytes = (doneBytes: number) => void;
+type OnBytes = (doneBytes: number) => void;
 
 /** Memory that begins at a page's start, as O_DIRECT wants it; Buffers begin anywhere. */
 function alignedMemory(): Uint8Array {
@@ -22,8 +22,8 @@ function alignedMemory(): Uint8Array {
 }
 
 /**
- * Writes `chunks` to the beginning of the device, and returns when the card has them. The last block
- * is filled up with zeros to `blockBytes`.
+ * Writes `chunks` to the beginning of the device, and returns when the card has them. The last
+ * block is filled up with zeros to `blockBytes`.
  * Returns the SHA-256 of what came in `chunks`, in hex.
  * @throws NakodoError `in-use`, `not-allowed` or `write-failed`.
  */

@@ -113,7 +113,7 @@ async function toCard(device: BlockDevice): Promise<void> {
   await runTool('sync', [device.path]);
   if (toolPath('blockdev') === undefined) return;
   await tryTool('blockdev', ['--flushbufs', device.path]);
-  // A kernel without partitions, or one that is busy with them, says no; the card is as it should be.
+  // A kernel without partitions, or busy with them, says no; the card is as it should be.
   await tryTool('blockdev', ['--rereadpt', device.path]);
 }
 

@@ -1,5 +1,5 @@
-// Files on a card's boot partition, by mtools: neither a mount nor a kernel that knows FAT is needed,
-// and it works on an image file as on a card. Assumes FAT with short or long names.
+// Files on a card's boot partition, by mtools: neither a mount nor a kernel that knows FAT is
+// needed, and it works on an image file as on a card. Assumes FAT with short or long names.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,12 +17,12 @@ const PI_FILES = ['config.txt', 'cmdline.txt'];
 const PROVISION_FILE = 'nakodo.toml';
 /** mtools else refuses disks whose geometry it does not believe. */
 const ENVIRONMENT = { MTOOLS_SKIP_CHECK: '1' };
-/** mtools counts hidden sectors in sectors of a partition's begin; 255 × 63 is what everybody says. */
+/** A geometry, which no card has and FAT wants; everybody says 255 × 63. */
 const HEADS = '255';
 const SECTORS_OF_TRACK = '63';
 
 /** A FAT partition within an image file or a device. */
-export interface BootPartition {
+interface BootPartition {
   /** Of the image or the device. */
   readonly path: string;
   readonly partition: Partition;
@@ -78,7 +78,7 @@ export async function provision(boot: BootPartition, text: string): Promise<void
   throw new NakodoError('verify-failed', `${PROVISION_FILE} is not on the card as written`, next);
 }
 
-/** Copies files and folders of this machine to a folder of the boot partition; none is asked about. */
+/** Copies files and folders of this machine to a folder of the boot partition. */
 export async function copyToBoot(
   boot: BootPartition,
   paths: readonly string[],

@@ -1,5 +1,5 @@
-// `make image`: an image for a card, from the image of Raspberry Pi OS that the user has (BASE=), or
-// of Debian where there is none. The command: its options, its help, its words.
+// `make image`: an image for a card, from the image of Raspberry Pi OS that the user has (BASE=),
+// or of Debian where there is none. The command: its options, its help, its words.
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -20,9 +20,9 @@ Makes an image for a card with the terminal in it. The image holds no identity: 
 with it becomes a terminal of its own when it is set up.
 
 Options:
-  --base <file>       an image of Raspberry Pi OS, as it was downloaded (.img, .img.xz …): a copy of
-                      it gets the package and Node. Without it: a Debian trixie for arm64, built
-                      here (Pi 3, Zero 2 W and 4; by wire; nobody can log in but over nakodo)
+  --base <file>       an image of Raspberry Pi OS, as it was downloaded (.img, .img.xz …): a copy
+                      of it gets the package and Node. Without it: a Debian trixie for arm64,
+                      built here (Pi 3, Zero 2 W and 4; by wire; nobody can log in)
   --provision <file>  put this onto its boot partition as nakodo.toml. Its ticket is good for one
                       card: for many, leave it out and give each card its own (make flash)
   --deb <file>        this package, in place of one built from these sources

@@ -1,7 +1,8 @@
-// An image of Raspberry Pi OS with the terminal in it: the user's own image is copied, the package is
-// installed in its root by its own apt (under qemu-user where its processor is another), and what
-// has to differ from card to card is taken out. Assumes an MBR with FAT first and ext4 last, root's
-// rights, loop devices, and a network for what the package depends on: no Pi has Node from the start.
+// An image of Raspberry Pi OS with the terminal in it: the user's own image is copied, the package
+// is installed in its root by its own apt (under qemu-user where its processor is another), and
+// what has to differ from card to card is taken out. Assumes an MBR with FAT first and ext4 last,
+// root's rights, loop devices, and a network for what the package depends on: no Pi has Node from
+// the start.
 
 import { open, rm, stat, truncate } from 'node:fs/promises';
 import { EXIT, NakodoError } from '../../protocol/errors.ts';
@@ -22,18 +23,19 @@ const TOOLS = {
   dumpe2fs: 'e2fsprogs',
   'qemu-aarch64-static': 'qemu-user-static',
 } as const;
-/** Bytes that have to be free in its root: Node takes 150 MB, apt's lists and archives another 150. */
+/** Bytes to be free in its root: Node takes 150 MB, apt's lists and archives another 150. */
 const ROOM = 512 * 1024 * 1024;
 
 /** What is made of what. */
-export interface CustomiseOptions extends ImageOptions {
+interface CustomiseOptions extends ImageOptions {
   /** The image that the user has: `.img`, or that packed with xz, gzip or zstd. */
   readonly base: string;
 }
 
 /**
  * Makes the image; `out` gets its name when it is whole. Returns its size unpacked, in bytes.
- * @throws NakodoError `no-tool`, `not-allowed`, `bad-image`, `not-pi`, `bad-provision`, `tool-failed`.
+ * @throws NakodoError `no-tool`, `not-allowed`, `no-image`, `bad-image`, `not-pi`, `bad-provision`,
+ *   `tool-failed`.
  */
 export async function customise(options: CustomiseOptions): Promise<number> {
   const { base, deb, out, tell } = options;

@@ -1,6 +1,7 @@
-// An image of Debian arm64 with the terminal in it, where no image of Raspberry Pi OS was given: the
-// system of system-root.ts, the package, a FAT partition with firmware and kernel, ext4 as root.
-// For Pi 3, Zero 2 W and 4 (Debian's raspi-firmware knows no Pi 5), by wire, without any login.
+// An image of Debian arm64 with the terminal in it, where no image of Raspberry Pi OS was given:
+// the system of system-root.ts, the package, a FAT partition with firmware and kernel, ext4 as
+// root. For Pi 3, Zero 2 W and 4 (Debian's raspi-firmware knows no Pi 5), by wire, without any
+// login.
 
 import { randomBytes } from 'node:crypto';
 import {

@@ -1,5 +1,5 @@
-// What both ways of making an image take, and what both need of the machine they run on: programs of
-// the system, and root, for chroot and mounts.
+// What both ways of making an image take, and what both need of the machine they run on: programs
+// of the system, and root, for chroot and mounts.
 
 import { NakodoError } from '../../protocol/errors.ts';
 import { missingPackages } from '../tools.ts';

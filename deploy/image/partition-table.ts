@@ -1,5 +1,5 @@
-// The partition table at the beginning of a card for a Pi: four entries of an MBR. The firmware of a
-// Pi reads its first FAT partition; Linux finds its root by the disk's signature and the number.
+// The partition table at the beginning of a card for a Pi: four entries of an MBR. The firmware of
+// a Pi reads its first FAT partition; Linux finds its root by the disk's signature and the number.
 
 /** Bytes of a sector, in which the table counts. */
 export const SECTOR = 512;

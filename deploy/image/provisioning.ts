@@ -1,5 +1,5 @@
-// The provisioning file that a person names for a card, read and checked here with the code that will
-// read it on the Pi: a slip is told at the desk, not by a card that never appears.
+// The provisioning file that a person names for a card, read and checked here with the code that
+// will read it on the Pi: a slip is told at the desk, not by a card that never appears.
 
 import { readFile } from 'node:fs/promises';
 import { parseProvisioning } from '../../device/shell/provision-file.ts';

@@ -1,6 +1,6 @@
-// The proof on a Pi's processor, the short way: the packaged agent runs under qemu-user with Debian's
-// Node for arm64, enrols with a server here, gets a file, loses its power, and gets another one. The
-// long way, installed by apt in a whole system, is arm64-install.test.ts.
+// The proof on a Pi's processor, the short way: the packaged agent runs under qemu-user with
+// Debian's Node for arm64, enrols with a server here, gets a file, loses its power, and gets
+// another one. The long way, installed by apt in a whole system, is arm64-install.test.ts.
 
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';

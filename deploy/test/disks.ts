@@ -1,5 +1,5 @@
-// Disks for tests: loop devices over files in a temporary folder, and images as small as they can be
-// with the layout of a Pi's: MBR, FAT with config.txt and cmdline.txt, a partition of Linux.
+// Disks for tests: loop devices over files in a temporary folder, and images as small as they can
+// be with the layout of a Pi's: MBR, FAT with config.txt and cmdline.txt, a partition of Linux.
 
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, truncateSync, writeFileSync, writeSync } from 'node:fs';

@@ -1,6 +1,6 @@
 // The packaged agent on another processor: the files out of the .deb, started with the words of its
-// unit, by the Node of Debian for that processor under qemu-user. Emulation is 20 to 40 times slower
-// than this machine, so whoever waits here waits for an event, and for long.
+// unit, by the Node of Debian for that processor under qemu-user. Emulation is 20 to 40 times
+// slower than this machine, so whoever waits here waits for an event, and for long.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -99,8 +99,8 @@ export class EmulatedTerminal {
   }
 
   /**
-   * Starts the agent as the unit does, and resolves when it says that it is ready. `kill` ends it as
-   * a power cut would: at once, without a word.
+   * Starts the agent as the unit does, and resolves when it says that it is ready. `kill` ends it
+   * as a power cut would: at once, without a word.
    */
   async start(
     t: Teardown,

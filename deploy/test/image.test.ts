@@ -1,5 +1,5 @@
-// Images without what takes minutes: the partition table, files on the boot partition, holes, what is
-// taken out of a root, and what is refused before anything is made. Whole images are made in
+// Images without what takes minutes: the partition table, files on the boot partition, holes, what
+// is taken out of a root, and what is refused before anything is made. Whole images are made in
 // image-made.test.ts.
 
 import { spawn } from 'node:child_process';

@@ -258,7 +258,8 @@ export function leftovers(sources: readonly Source[]): string[] {
 
 /** No test sleeps: waiting for a condition is in one file, with a bound. */
 export function sleeping(sources: readonly Source[]): string[] {
-  const sleeps = /\bset(Timeout|Interval)\s*\(/;
+  // `t.setTimeout` is a bound on a whole file, not a sleep.
+  const sleeps = /(?<!\bt\.)\bset(Timeout|Interval)\s*\(/;
   return sources
     .filter(({ kind, path }) => kind === 'test' && path !== 'protocol/test/until.ts')
     .filter(
