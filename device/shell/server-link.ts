@@ -48,6 +48,8 @@ export class ServerLink {
   readonly #link: MqttLink;
   /** Once told so by the manager: another one runs with our identity, and we stay away. */
   #isCloned = false;
+  /** The last reason that was logged since the link was up. */
+  #toldDown: string | undefined;
   #trouble: string | undefined;
 
   /** Connects. @throws NakodoError `bad-broker-url`, `plain-not-loopback`. */
@@ -65,6 +67,7 @@ export class ServerLink {
       subscriptions: [topic('call', id), down],
       keepaliveSeconds: options.keepaliveSeconds,
       onUp: () => {
+        this.#toldDown = undefined;
         this.#say(undefined);
         options.onInput({ kind: 'linkUp' });
       },
@@ -143,9 +146,17 @@ export class ServerLink {
   }
 
   #onDown(trouble: Trouble, wasUp: boolean): void {
-    this.#options.log.warn('link-down', { code: trouble.code, why: trouble.message });
+    this.#tellDown(trouble.code, trouble.message);
     void this.#mend(trouble);
     if (wasUp) this.#options.onInput({ kind: 'linkDown' });
+  }
+
+  /** A broker that is away for a day is no news each time that it is tried. */
+  #tellDown(code: string, why: string): void {
+    const { log } = this.#options;
+    if (code === this.#toldDown) log.debug('link-down', { code, why });
+    else log.warn('link-down', { code, why });
+    this.#toldDown = code;
   }
 
   /** Puts right what can be put right, and remembers the rest for `nakodo status`. */

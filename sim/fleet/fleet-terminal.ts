@@ -52,16 +52,19 @@ export class FleetTerminal {
     this.planned = plan.terminals[at];
     // By number: with a long name the path of the agent's socket would not fit.
     this.home = join(folder, `t${at}`);
+    const onLine: Log['warn'] = (event, fields) => {
+      if (event !== 'link-down') return;
+      this.#isRegistered = false;
+      options.onLinkDown?.(String(fields?.code));
+    };
     this.#log = {
       ...silentLog,
       info: (event) => {
         if (event === 'registered') this.#isRegistered = true;
       },
-      warn: (event, fields) => {
-        if (event !== 'link-down') return;
-        this.#isRegistered = false;
-        options.onLinkDown?.(String(fields?.code));
-      },
+      // Each further try in vain is a line for debugging.
+      debug: onLine,
+      warn: onLine,
     };
   }
 

@@ -21,6 +21,11 @@ const troubles: Record<string, number> = {};
 
 /** What an agent says of itself, read: `registered`, and why a link went or did not come. */
 function ear(name: string): Log {
+  const onLine: Log['warn'] = (event, fields) => {
+    if (event === 'link-down') registered.delete(name);
+    const code = `${event} ${String(fields?.code)}`;
+    troubles[code] = (troubles[code] ?? 0) + 1;
+  };
   return {
     ...silentLog,
     info: (event) => {
@@ -28,11 +33,11 @@ function ear(name: string): Log {
       registered.add(name);
       registeredAt.set(name, Date.now());
     },
-    warn: (event, fields) => {
-      if (event === 'link-down') registered.delete(name);
-      const code = `${event} ${String(fields?.code)}`;
-      troubles[code] = (troubles[code] ?? 0) + 1;
+    // Each further try in vain is a line for debugging.
+    debug: (event, fields) => {
+      if (event === 'link-down') onLine(event, fields);
     },
+    warn: onLine,
   };
 }
 
