@@ -8,11 +8,12 @@ import type { Examined } from '../doctor/examination.ts';
 import type { Verdict } from '../doctor/finding.ts';
 import { terminalFolder } from '../home.ts';
 import type { Output } from '../output.ts';
-import { type CommonOptions, declare, runs } from './command.ts';
+import { type CommonOptions, declare, durationOption, runs } from './command.ts';
 
 interface DoctorOptions extends CommonOptions {
   readonly peer?: string;
   readonly config?: string;
+  readonly wait?: number;
 }
 
 /** Adds `doctor`. */
@@ -30,6 +31,7 @@ export function declareDoctor(program: Command): void {
   });
   doctor
     .option('--peer <name>', 'call this terminal for ping, to see that UDP passes both ways')
+    .addOption(durationOption('--wait <time>', 'how long it may take to agree (5s)'))
     .option('--config <file>', 'the settings that the agent is started with');
   runs<DoctorOptions>(doctor, runDoctor);
 }
@@ -42,7 +44,7 @@ async function runDoctor(output: Output, options: DoctorOptions): Promise<ExitCo
   // What root may read and write says nothing about the agent.
   becomeOwnerOf(terminalFolder(options.home));
   const found: Examined[] = [];
-  for await (const finding of examine(options)) {
+  for await (const finding of examine({ ...options, waitMs: options.wait })) {
     found.push(finding);
     output.remark(line(finding));
     output.progress('looking …');

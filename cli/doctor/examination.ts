@@ -17,11 +17,13 @@ const CONFIG_FILE = 'agent.toml';
 /** Of the package. */
 const SYSTEM_CONFIG = '/etc/nakodo/agent.toml';
 
-/** What is to be examined: `--home`, `--peer`, `--config` as they were typed. */
+/** What is to be examined, as it was typed. */
 export interface ExamineOptions {
   readonly home?: string | undefined;
   readonly peer?: string | undefined;
   readonly config?: string | undefined;
+  /** Milliseconds to wait for the peer's consent. */
+  readonly waitMs?: number | undefined;
 }
 
 /** A finding, with the name of its check. */
@@ -66,6 +68,7 @@ async function patientOf(options: ExamineOptions): Promise<Patient> {
     configPath: options.config ?? (isService ? SYSTEM_CONFIG : join(folder, CONFIG_FILE)),
     brokerUrl: status?.broker.url ?? enrolment?.brokerUrl,
     peer: options.peer === undefined ? undefined : terminalName(options.peer),
+    waitMs: options.waitMs,
     option: options.home,
   };
 }

@@ -37,6 +37,8 @@ export interface Patient {
   readonly brokerUrl: string | undefined;
   /** A peer to try UDP with. */
   readonly peer: string | undefined;
+  /** Milliseconds that it has to agree. */
+  readonly waitMs: number | undefined;
   /** `--home`, as it was typed. */
   readonly option: string | undefined;
 }

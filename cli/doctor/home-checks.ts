@@ -37,8 +37,9 @@ export const HOME_CHECKS: readonly Check[] = [
   { name: 'settings', look: lookAtSettings },
 ];
 
-function lookAtHome({ home, isOwn, option }: Patient): Finding {
+function lookAtHome({ home, isOwn, agentError, option }: Patient): Finding {
   const folder = factsOf(home.folder);
+  if (agentError?.code === 'home-of-another') return failed(agentError);
   if (folder === undefined) {
     const next = `enrol this terminal: nakodo enroll TICKET${homeWords(option)}`;
     return fail(`there is no home ${home.folder}`, next);

@@ -81,14 +81,15 @@ async function echo(host: string): Promise<void> {
 }
 
 /** UDP both ways, through whatever stands between: a talk proves both ends to one another. */
-async function lookAtPeer({ peer, option, status }: Patient): Promise<Finding> {
+async function lookAtPeer({ peer, waitMs, option, status }: Patient): Promise<Finding> {
   if (peer === undefined) {
     const next = 'nakodo doctor --peer NAME, of a terminal that allows you the service ping';
     return unchecked('UDP to and from others: no server echoes it', next);
   }
   if (status === undefined) return unchecked(`${peer} was not called: no agent runs`);
   try {
-    const talk = await CommandTalk.begin({ to: peer, service: PEER_SERVICE }, { home: option });
+    const wish = { to: peer, service: PEER_SERVICE, waitMs };
+    const talk = await CommandTalk.begin(wish, { home: option });
     const { path, rttMs } = talk.open;
     await talk.done();
     const where = path === undefined ? '' : ` at ${path.host} port ${path.port}`;
