@@ -6,7 +6,7 @@ SOURCES := $(shell find protocol device broker session-manager sim bench cli dep
   -not -path '*/node_modules/*' 2>/dev/null)
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check build bundle deb lint fmt trace wire bench bench-against bench-peers bench-scale sim sim-night prove sabotage clean
+.PHONY: demo test check build bundle deb test-arm64 image flash lint fmt trace wire bench bench-against bench-peers bench-scale sim sim-night prove sabotage clean
 
 $(INSTALLED): package.json package-lock.json .npmrc
 	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
@@ -52,6 +52,19 @@ bundle: out/.built
 deb: out/.built
 	@node out/deploy/deb.js
 
+# The packaged agent on a Pi's processor, under emulation: about 20 s (debootstrap, qemu-user-static).
+test-arm64: out/.built .tap/plugins/node_modules
+	$(BIN)/tap --reporter=terse out/deploy/test/arm64.test.js
+
+# An image for a card: sudo make image BASE=raspios.img.xz PROVISION=nakodo.toml OUT=pi.img
+image: out/.built
+	@node out/deploy/image/build.js --base "$(BASE)" --provision "$(PROVISION)" --out "$(OUT)" \
+	  $(if $(VERBOSE),--verbose)
+
+# Onto a card, asked before and read back after: sudo make flash DEVICE=/dev/sdX IMAGE=pi.img
+flash: out/.built
+	@node out/deploy/flash.js --device "$(DEVICE)" --image "$(IMAGE)" --provision "$(PROVISION)"
+
 # Generated documents: docs/patent-map.md and the CDDL of docs/wire.md.
 trace: out/.built
 	node out/protocol/test/house/write-patent-map.js
@@ -59,9 +72,10 @@ trace: out/.built
 wire: out/.built
 	node out/protocol/test/wire-doc.js
 
-# Our own figures, with what each means, and the plots of congestion control in bench/plots.
+# Our own figures, with what each means, and the plots of congestion control in bench/plots: all, or
+# make bench ONLY=footprint (set-up, trust, transport, aead, congestion, footprint).
 bench: out/.built
-	node out/bench/main.js
+	node out/bench/main.js --only "$(ONLY)" $(if $(JSON),--json)
 
 # This checkout against an earlier commit, in turn: make bench-against REF=main ONLY=bulk
 bench-against: out/.built

@@ -8,7 +8,6 @@ import {
   copyFile,
   mkdir,
   mkdtemp,
-  open,
   readFile,
   readdir,
   rm,
@@ -30,7 +29,8 @@ import {
 } from './partition-table.ts';
 import { readProvisioning } from './provisioning.ts';
 
-const MIB = 1024 * 1024;
+const KIB = 1024;
+const MIB = KIB * KIB;
 const BOOT_BYTES = 508 * MIB;
 /** Fits any card that is sold as 4 GB; its root becomes as large as the card at the first start. */
 const IMAGE_BYTES = 3072 * MIB;
@@ -88,8 +88,8 @@ export async function debianImage(options: ImageOptions): Promise<number> {
     await furnish(root, signature);
     tell('Writing the partitions …');
     const image = join(work, 'image');
-    const boot = { path: image, partition: await writePartitions(image, root, signature) };
-    if (settings !== undefined) await provision(boot, settings);
+    const partition = await writeImage({ image, root, signature });
+    if (settings !== undefined) await provision({ path: image, partition }, settings);
     return await finishImage(image, out);
   } finally {
     await rm(work, { recursive: true, force: true });
@@ -127,16 +127,22 @@ async function furnish(root: string, signature: string): Promise<void> {
   await runTool('sh', [repositoryFile('deploy/image/unmark.sh'), root]);
 }
 
-/** Writes table, boot partition and root into a new file; returns the boot partition. */
-async function writePartitions(image: string, root: string, signature: string): Promise<Partition> {
+/**
+ * Writes a new image file: the table, what is in `boot/firmware` of the root as boot partition, all
+ * else as root. `signature`: of the disk, eight hex digits. Returns the boot partition; afterwards
+ * that folder of the root is empty.
+ */
+export async function writeImage(parts: {
+  readonly image: string;
+  readonly root: string;
+  readonly signature: string;
+}): Promise<Partition> {
+  const { image, root, signature } = parts;
   const boot: Partition = { number: 1, type: FAT32_TYPE, startByte: ALIGNMENT, bytes: BOOT_BYTES };
   const startByte = ALIGNMENT + BOOT_BYTES;
   const bytes = IMAGE_BYTES - startByte;
-  const file = await open(image, 'wx');
-  await file.write(
-    encodePartitions([boot, { ...boot, number: 2, type: LINUX_TYPE, startByte, bytes }], signature),
-  );
-  await file.close();
+  const linux: Partition = { number: 2, type: LINUX_TYPE, startByte, bytes };
+  await writeFile(image, encodePartitions([boot, linux], signature), { flag: 'wx' });
   await truncate(image, IMAGE_BYTES);
   const firmware = join(root, 'boot/firmware');
   await makeBoot({ path: image, partition: boot }, 'bootfs');
@@ -144,7 +150,7 @@ async function writePartitions(image: string, root: string, signature: string): 
   await copyToBoot({ path: image, partition: boot }, files, '::/');
   await rm(firmware, { recursive: true });
   await mkdir(firmware);
-  const where = ['-E', `offset=${startByte}`, image, `${bytes / 1024}k`];
+  const where = ['-E', `offset=${startByte}`, image, `${bytes / KIB}k`];
   await runTool('mke2fs', ['-q', '-t', 'ext4', '-L', 'rootfs', '-d', root, ...where]);
   return boot;
 }
