@@ -21,7 +21,8 @@ import { Conditions } from './shell/conditions.ts';
 import type { EndsStore } from './shell/ends-store.ts';
 import type { Home } from './shell/home.ts';
 import { Incoming } from './shell/incoming.ts';
-import { allowListReader } from './shell/list-reader.ts';
+import { type ListReading, allowListReader } from './shell/list-reader.ts';
+import { ListWatch } from './shell/list-watch.ts';
 import { Login } from './shell/login.ts';
 import { Owner } from './shell/owner.ts';
 import { peerTrouble } from './shell/peer-trouble.ts';
@@ -33,6 +34,8 @@ import type { AgentHealth } from './shell/service/self-check.ts';
 import { TalkRates } from './shell/service/talk-rates.ts';
 import { Session, type SessionHost } from './shell/session.ts';
 import { Sockets } from './shell/sockets.ts';
+import { WindowsStore } from './shell/windows-store.ts';
+import { stillLets } from './own-list.ts';
 import type {
   CallId,
   Pin,
@@ -69,7 +72,9 @@ export class Agent {
   readonly #terminal: Terminal;
   readonly #link: ServerLink;
   readonly #login: Login;
-  readonly #readListFile: ReturnType<typeof allowListReader>;
+  readonly #readListFile: () => ListReading;
+  readonly #windows: WindowsStore;
+  readonly #watch: ListWatch;
   readonly #ends: EndsStore;
   readonly #pins: PinsStore;
   readonly #traces: TraceFolder | undefined;
@@ -84,12 +89,14 @@ export class Agent {
   readonly #rates = new TalkRates();
   #onStanding: () => void = () => {};
   #onRegistered: () => void = () => {};
+  /** The owner's list as it was last read. */
+  #reading: ListReading;
   #nextCall = 1;
   #isDraining = false;
   #isStopped = false;
   #troubles: Pick<AgentTroubles, 'list' | 'disk'> = { list: undefined, disk: undefined };
 
-  private constructor(options: AgentOptions, parts: AgentParts) {
+  private constructor(options: AgentOptions, parts: AgentParts, windows: WindowsStore) {
     const { home, identity, enrolment, suite, clock, log } = parts;
     this.home = home;
     this.name = enrolment.name;
@@ -102,6 +109,9 @@ export class Agent {
     this.#terminal = terminalOf(parts, options.pollSeconds);
     this.#login = new Login({ home, identity, enrolment, suite, rng: entropy, clock, log });
     this.#readListFile = allowListReader(home.list, clock);
+    this.#reading = this.#readListFile();
+    this.#windows = windows;
+    this.#watch = new ListWatch(home.list, () => this.#judgeAgain());
     this.#ends = parts.ends;
     this.#pins = parts.pins;
     this.#traces = parts.traces;
@@ -148,7 +158,9 @@ export class Agent {
    */
   static async start(options: AgentOptions): Promise<Agent> {
     const parts = await loadParts(options, options.log ?? silentLog);
-    const agent = new Agent(options, parts);
+    const { home, restore, log } = parts;
+    const windows = await WindowsStore.load(home.windows, restore.records, log);
+    const agent = new Agent(options, parts, windows);
     agent.#input(parts.restore);
     return agent;
   }
@@ -224,6 +236,7 @@ export class Agent {
       questions: this.#owner.questions(),
       troubles: {
         ...this.#troubles,
+        list: this.#troubles.list ?? this.#windows.problem,
         link: this.#link.trouble,
         peer: peerTrouble(status.changedPeers, { list: reading.list, isKnown }),
       },
@@ -269,11 +282,13 @@ export class Agent {
     }
     this.#isStopped = true;
     this.#incoming.end();
+    this.#watch.rest();
     this.#wake.stop();
     await this.#link.close();
     await this.#sockets.closeAll();
     await this.#ends.settled();
     await this.#owner.stop();
+    await this.#windows.settled();
     await this.#pins.settled();
     await this.#receipts.settled();
     await this.#traces?.settled();
@@ -340,7 +355,7 @@ export class Agent {
         void this.#sockets.close(output.socket);
         break;
       case 'readList':
-        this.#readList(output.ask);
+        this.#readList(output);
         break;
       case 'store':
         void this.#store(output);
@@ -366,11 +381,28 @@ export class Agent {
     }
   }
 
-  #readList(ask: number): void {
-    const { list, problem, at } = this.#readListFile();
+  /** With what is left of the windows that a vendor has in it. */
+  #readList({ ask, session }: TerminalOutput & { kind: 'readList' }): void {
+    this.#reading = this.#readListFile();
+    const { list, problem, at } = this.#reading;
     if (problem !== undefined) this.#log.warn('list-unreadable', { why: problem });
     this.#troubles = { ...this.#troubles, list: problem };
-    this.#input({ kind: 'list', ask, list, at });
+    const left = list && this.#windows.adjusted(list, at, session);
+    this.#input({ kind: 'list', ask, list: left, at });
+  }
+
+  /** The file is another one: who is let in no more is ended. An unreadable one ends nobody. */
+  #judgeAgain(): void {
+    const { list, problem, at } = this.#readListFile();
+    this.#troubles = { ...this.#troubles, list: problem };
+    if (list === undefined) return;
+    for (const session of this.#sessions.values()) {
+      const { role, service, peer } = session.info;
+      const ask = { callerName: peer.name, callerId: peer.id, service };
+      if (role === 'caller' || session.wasFinished || stillLets(list, at, ask)) continue;
+      this.#log.info('no-longer-allowed', { session: session.info.session, peer: peer.name });
+      session.finish('local');
+    }
   }
 
   async #store({ session, record }: TerminalOutput & { kind: 'store' }): Promise<void> {
@@ -415,14 +447,19 @@ export class Agent {
         this.#sessions.get(event.session)?.onTalkEvent(event.event);
         break;
       case 'extended':
+        this.#windows.onExtended(event.session, event.bytes);
+        this.#sessions.get(event.session)?.onTalkEvent(event);
+        break;
       case 'extensionRefused':
         this.#sessions.get(event.session)?.onTalkEvent(event);
         break;
       case 'ended': {
         const { session, reason, counts, path } = event;
         this.#log.info('ended', { session, reason, ...counts });
+        this.#windows.onEnded(session, counts);
         this.#sessions.get(session)?.onEnded({ reason, counts, path });
         this.#sessions.delete(session);
+        if (this.#guests === 0) this.#watch.rest();
         break;
       }
     }
@@ -436,6 +473,10 @@ export class Agent {
     this.#log.info('introduced', { session: id, role, peer: peer.name, service });
     session.hold();
     if (call === undefined) {
+      const { list, at } = this.#reading;
+      const guest = { session: id, callerName: peer.name, callerId: peer.id, service };
+      if (list) this.#windows.onBegun(list, at, { ...guest, grantedBytes: terms.bytes });
+      this.#watch.watch();
       this.#incoming.offer(session);
       return;
     }
@@ -447,6 +488,13 @@ export class Agent {
     }
     calling.wish.onIntroduced?.(session);
     calling.resolve(session);
+  }
+
+  /** Talks that others asked for. */
+  get #guests(): number {
+    let guests = 0;
+    for (const { info } of this.#sessions.values()) if (info.role === 'callee') guests += 1;
+    return guests;
   }
 
   readonly #host: SessionHost = {

@@ -155,7 +155,7 @@ export class Extension {
   #read(ask: Ask, talk: UnderWay, question: ExtensionQuestion): void {
     const isReading = this.#options.readings.read((now, list, at) => {
       if (talk.question === question) this.#onList(now, ask, talk, question, list, at);
-    });
+    }, talk.session);
     if (isReading) return;
     this.#options.outbox.count('askFlood');
     question.approved = false;

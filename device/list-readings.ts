@@ -2,6 +2,7 @@
 // what each reading is for until the shell answers with the list.
 
 import type { AllowList } from '../protocol/consent/allow-list.ts';
+import type { SessionId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Micros } from '../protocol/time.ts';
 import type { LocalMoment } from '../protocol/units.ts';
@@ -24,12 +25,15 @@ export class ListReadings {
     return this.#open.size;
   }
 
-  /** Asks for the list; false, and nothing asked, while too many readings are open. */
-  read(then: Then): boolean {
+  /**
+   * Asks for the list; false, and nothing asked, while too many readings are open. `session`: the
+   * talk that wants more.
+   */
+  read(then: Then, session?: SessionId): boolean {
     if (this.#open.size >= LIMITS.callsMax) return false;
     const ask = ++this.#last;
     this.#open.set(ask, then);
-    this.#outbox.push({ kind: 'readList', ask });
+    this.#outbox.push({ kind: 'readList', ask, ...(session === undefined ? {} : { session }) });
     return true;
   }
 

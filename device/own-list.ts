@@ -46,6 +46,24 @@ export function judgeOwn(list: AllowList, at: LocalMoment, pins: Pins, ask: List
   return entry === undefined ? { kind: 'refused' } : { kind: 'ask', entry };
 }
 
+/** Who asks, and for which service. */
+export type Asker = Pick<ListAsk, 'callerName' | 'callerId' | 'service'>;
+
+/** The entry of the owner's list that decides about a caller, as it is written; see `judge`. */
+export function decidingOwn(list: AllowList, at: LocalMoment, ask: Asker): AllowEntry | undefined {
+  const own = reduceToCaller(list, ask);
+  return decidingOf(own, toTravelling(own, at), ask);
+}
+
+/**
+ * Whether the list still lets a caller in whom it has let in, its owner asked if it says so: what a
+ * talk under way needs to go on.
+ */
+export function stillLets(list: AllowList, at: LocalMoment, ask: Asker): boolean {
+  const deciding = decidingEntry(ownEntries(list, ask, at), ask);
+  return deciding !== undefined;
+}
+
 /** The entries that can concern this caller, ready to be judged. */
 export function ownEntries(
   list: AllowList,
@@ -99,7 +117,7 @@ function otherBehind(
 function decidingOf(
   own: AllowList,
   entries: readonly ListEntry[],
-  ask: ListAsk,
+  ask: Asker,
 ): AllowEntry | undefined {
   const deciding = decidingEntry(entries, ask);
   return deciding === undefined ? undefined : own.entries[entries.indexOf(deciding)];

@@ -80,6 +80,8 @@ export const LIMITS = {
   listFileEntriesMax: 10_000,
   /** Bytes of an allow-list file. */
   listFileBytesMax: 1024 * 1024,
+  /** Vendor windows of which something is used: a line each in a file of a home. */
+  windowsMax: 1_000,
   /** Seconds of a grant: 366 days, so that a limit is never forgotten for good. */
   grantSecondsMax: 366 * 86_400,
   /** Bytes of a grant: what a JavaScript number holds exactly. */

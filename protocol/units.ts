@@ -97,6 +97,11 @@ export function isUntil(text: string): boolean {
   return localSeconds(text, 0, 0) !== undefined;
 }
 
+/** Whether it is a time of day, which comes again tomorrow: `18:00`. */
+export function isTimeOfDay(text: string): boolean {
+  return CLOCK.test(text) && isUntil(text);
+}
+
 /** Writes bytes for a person: `32 MB`, `1.5 GB`, `999 B`; three significant digits. */
 export function formatSize(bytes: number): string {
   const steps = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];

@@ -5,24 +5,47 @@
 import { join } from 'node:path';
 import { Argument, type Command } from 'commander';
 import type { AllowEntry, AllowList } from '../../protocol/consent/allow-list.ts';
-import { EXIT, type ExitCode } from '../../protocol/errors.ts';
+import { EXIT, type ExitCode, UsageError } from '../../protocol/errors.ts';
 import type { Name } from '../../protocol/ids.ts';
-import { formatDuration, formatSize } from '../../protocol/units.ts';
+import { wallMs } from '../../protocol/time.ts';
+import {
+  type LocalMoment,
+  formatDuration,
+  formatSize,
+  isTimeOfDay,
+  parseUntil,
+} from '../../protocol/units.ts';
 import type { EntryOptions } from '../../device/list-file.ts';
+import type { VendorWindows, WindowLeft } from '../../device/vendor-windows.ts';
 import { askAgent } from '../ask.ts';
 import { isOwnHome, makeTerminalHome, terminalFolder } from '../home.ts';
 import { type Output, table } from '../output.ts';
 import { declare, runs } from './command.ts';
 
 const LIST_FILE = 'allow-list.toml';
+const WINDOWS_FILE = 'windows.json';
+const MS_PER_MINUTE = 60_000;
+
+const ALLOW_DETAILS = `
+Without --service a terminal is let in for every service but those with a colon: ports (port:22,
+udp:53, listen:8080) and commands (run:NAME) are named, each, or not allowed.
+
+The vendor window: with both --until and --bytes the entry is open until then, for so many bytes
+in all, over all talks that it lets in; 'nakodo allowed' shows what is left. At the moment that
+--until names, and when the bytes are used up, a talk is cut in the middle of whatever it is in.
+18:00 is 18:00 of today, and is stored as that moment: the window does not open again tomorrow.
+(In a list that is edited by hand, until = "18:00" does: it is a window every day.) To close it
+early: nakodo deny NAME; talks that it let in end within seconds.`;
 
 /** Adds `allow`, `deny` and `allowed`. */
 export function declareList(program: Command): void {
   const allow = declare(program, {
     usage: 'allow',
     summary: 'Let a terminal introduce itself to this one; replaces the entry of that name.',
+    details: ALLOW_DETAILS,
     examples: [
       'nakodo allow TERM1 --service file --bytes 200MB --for 1h --extend',
+      'nakodo allow support --service port:22 --until 18:00 --bytes 200MB',
       "nakodo allow '*@example.org' --until 18:00",
       'nakodo allow TERM5 --ask --remember 8h',
     ],
@@ -30,9 +53,9 @@ export function declareList(program: Command): void {
   whoArgument(allow)
     .usage('<name> [options]')
     .option('--service <names...>', 'only these services, like file (default: every service)')
-    .option('--bytes <size>', 'at most this much in one talk, like 200MB or 64MiB')
+    .option('--bytes <size>', 'at most this much in one talk (with --until: in all), like 200MB')
     .option('--for <time>', 'at most this long in one talk, like 90s, 15m or 1h')
-    .option('--until <moment>', 'only until then: 18:00 today, or 2030-01-31T18:00:00Z')
+    .option('--until <moment>', 'only until then: 18:00 of today, or 2030-01-31T18:00:00Z')
     .option('--extend', 'a talk may be extended up to these limits')
     .option('--ask', 'ask me at every call: it waits for nakodo approve')
     .option('--ask-command <command>', 'ask by running this (no shell); exit code 0 is a yes')
@@ -44,6 +67,7 @@ export function declareList(program: Command): void {
   const deny = declare(program, {
     usage: 'deny',
     summary: 'Refuse a terminal, whatever else the list says; replaces the entry of that name.',
+    details: 'Talks under way that are no longer allowed end within seconds.',
     examples: ['nakodo deny TERM9', 'nakodo deny TERM1 --service pipe'],
   });
   whoArgument(deny)
@@ -55,7 +79,7 @@ export function declareList(program: Command): void {
 
   const allowed = declare(program, {
     usage: 'allowed',
-    summary: 'Show who is allowed and who is refused.',
+    summary: 'Show who is allowed and who is refused, and what is left of vendor windows.',
     examples: ['nakodo allowed', 'nakodo allowed --json'],
   });
   runs<object>(allowed, (output, { home }) => show(output, home));
@@ -70,7 +94,33 @@ function fields(entry: AllowEntry): Readonly<Record<string, unknown>> {
   return { action, name: pattern, id, services, bytes, seconds, until, extend, ask, remember };
 }
 
-function words(entry: AllowEntry): Record<string, string> {
+/** A moment as its owner's clock shows it now. */
+function localMoment(): LocalMoment {
+  const now = new Date();
+  return { wallMs: wallMs(now.getTime()), offsetMinutes: -now.getTimezoneOffset() };
+}
+
+/**
+ * The moment that `--until` means, as it is stored: a time of day is that of today.
+ * @throws UsageError `bad-until`, `until-past`
+ */
+function untilOf(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  if (parseUntil(text, localMoment()) === 0) {
+    throw new UsageError('until-past', `until: ${text} is past; a moment of tomorrow has a date`);
+  }
+  if (!isTimeOfDay(text)) return text;
+  const [hours, minutes] = text.split(':').map(Number);
+  const moment = new Date();
+  moment.setHours(hours, minutes, 0, 0);
+  // With the offset of that moment, which need not be the one of now.
+  const offset = -moment.getTimezoneOffset();
+  const local = new Date(moment.getTime() + offset * MS_PER_MINUTE).toISOString().slice(0, 19);
+  const two = (value: number): string => String(Math.floor(Math.abs(value))).padStart(2, '0');
+  return `${local}${offset < 0 ? '-' : '+'}${two(offset / 60)}:${two(offset % 60)}`;
+}
+
+function words(entry: AllowEntry, windows?: VendorWindows): Record<string, string> {
   const { action, pattern, id, services, seconds, bytes, until, extend } = entry;
   return {
     action,
@@ -79,9 +129,26 @@ function words(entry: AllowEntry): Record<string, string> {
     bytes: bytes === undefined ? '-' : formatSize(bytes),
     time: seconds === undefined ? '-' : formatDuration(seconds * 1000),
     until: until ?? '-',
+    ...(windows === undefined ? {} : { left: leftWords(entry, windows) }),
     extend: extend === true ? 'yes' : '-',
     ask: askWords(entry),
   };
+}
+
+function leftWords(entry: AllowEntry, windows: VendorWindows): string {
+  const left = leftOf(entry, windows);
+  if (left === undefined) return '-';
+  if (left.leftSeconds === 0) return 'closed: its time is up';
+  const held = left.heldBytes > 0 ? `, ${formatSize(left.heldBytes)} held by talks` : '';
+  if (left.leftBytes === 0) return `nothing${held}`;
+  return `${formatSize(left.leftBytes)}, ${formatDuration(left.leftSeconds * 1000)}${held}`;
+}
+
+/** What is left of an entry that is a window. */
+function leftOf(entry: AllowEntry, windows: VendorWindows): WindowLeft | undefined {
+  const { action, until, bytes } = entry;
+  if (action === 'deny' || until === undefined || bytes === undefined) return undefined;
+  return windows.leftOf({ ...entry, until, bytes }, localMoment());
 }
 
 function askWords({ ask, remember }: AllowEntry): string {
@@ -101,7 +168,8 @@ async function store(
   },
 ): Promise<ExitCode> {
   const { parseEntryOptions } = await import('../../device/list-file.ts');
-  const entry = parseEntryOptions(wanted.action, wanted.who, wanted.options);
+  const until = wanted.action === 'allow' ? untilOf(wanted.options.until) : undefined;
+  const entry = parseEntryOptions(wanted.action, wanted.who, { ...wanted.options, until });
   const kept = await (isOwnHome(terminalFolder(wanted.home))
     ? storeHere(wanted.home, entry)
     : storeThere(wanted.home, entry));
@@ -130,26 +198,41 @@ async function storeThere(
 }
 
 async function show(output: Output, home: string | undefined): Promise<ExitCode> {
-  const { entries } = await readList(home);
+  const { list, windows } = await readAll(home);
+  const { entries } = list;
   const nobody = 'Nobody is allowed. To let somebody in: nakodo allow NAME';
-  output.result(entries.map(fields), entries.length === 0 ? nobody : table(entries.map(words)));
+  const shown = entries.map((entry) => ({ ...fields(entry), window: leftOf(entry, windows) }));
+  const hasWindow = shown.some(({ window }) => window !== undefined);
+  const rows = entries.map((entry) => words(entry, hasWindow ? windows : undefined));
+  output.result(shown, entries.length === 0 ? nobody : table(rows));
   return EXIT.done;
 }
 
 /** The IDs that the list of a home states for a name. @throws NakodoError `list-unreadable` */
 export async function listedIds(home: string | undefined, name: Name): Promise<readonly string[]> {
   const { statedIds } = await import('../../device/own-list.ts');
-  return statedIds(await readList(home), name);
+  return statedIds((await readAll(home)).list, name);
 }
 
 /** @throws NakodoError `list-unreadable` if the file is there and says nothing sensible. */
-async function readList(home: string | undefined): Promise<AllowList> {
+async function readAll(
+  home: string | undefined,
+): Promise<{ readonly list: AllowList; readonly windows: VendorWindows }> {
   const { listIn, readOwnList } = await import('../../device/shell/own-list-file.ts');
+  const { readWindows, windowsIn } = await import('../../device/shell/windows-store.ts');
+  const { VendorWindows } = await import('../../device/vendor-windows.ts');
   const folder = terminalFolder(home);
   const path = join(folder, LIST_FILE);
-  if (isOwnHome(folder)) return (await readOwnList(path)).list;
+  const windowsPath = join(folder, WINDOWS_FILE);
+  if (isOwnHome(folder)) {
+    const { list } = await readOwnList(path);
+    const { used, talks } = await readWindows(windowsPath);
+    return { list, windows: new VendorWindows(used, talks) };
+  }
   const chunks: Uint8Array[] = [];
   const onData = (bytes: Uint8Array): void => void chunks.push(Uint8Array.from(bytes));
-  await askAgent(home, { op: 'list' }, { onData });
-  return listIn(Buffer.concat(chunks).toString('utf8'), path);
+  const said = await askAgent(home, { op: 'list' }, { onData });
+  const list = listIn(Buffer.concat(chunks).toString('utf8'), path);
+  const { used, talks } = windowsIn(said.windows, windowsPath);
+  return { list, windows: new VendorWindows(used, talks) };
 }

@@ -157,7 +157,7 @@ async function answer(office: Office, asked: Request, channel: ServedChannel): P
     case 'trust':
       return trust(agent, asked.name, asked.id);
     case 'list':
-      return showList(agent.home.list, channel);
+      return showList(agent.home, channel);
     case 'storeEntry':
       return storeEntryText(agent.home.list, asked.entry);
     case 'talk':

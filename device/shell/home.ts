@@ -33,6 +33,7 @@ export interface Home {
   readonly inbox: string;
   readonly pins: string;
   readonly approvals: string;
+  readonly windows: string;
   readonly receipt: string;
   readonly socket: string;
 }
@@ -80,6 +81,7 @@ export function homeAt(folder: string): Home {
     inbox: join(folder, 'inbox'),
     pins: join(folder, 'pins.json'),
     approvals: join(folder, 'approvals.json'),
+    windows: join(folder, 'windows.json'),
     receipt: join(folder, 'receipt'),
     socket: join(folder, 'agent.sock'),
   };

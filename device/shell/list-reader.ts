@@ -13,7 +13,7 @@ import { parseListFile } from '../list-file.ts';
 type Parsed = ReturnType<typeof parseListFile>;
 
 /** A list, or why there is none, and the callee's local time when it was read. */
-interface ListReading {
+export interface ListReading {
   readonly list: AllowList | undefined;
   /** For its owner: where and what. */
   readonly problem: string | undefined;

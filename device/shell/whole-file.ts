@@ -12,14 +12,21 @@ export class WholeFile {
   readonly #path: string;
   readonly #text: () => string;
   readonly #onError: (error: unknown) => void;
+  readonly #onWritten: () => void;
   #timer: NodeJS.Timeout | undefined;
   #written: Promise<void> = Promise.resolve();
 
   /** `onError` is told what could not be written; the next change tries again. */
-  constructor(path: string, text: () => string, onError: (error: unknown) => void) {
+  constructor(
+    path: string,
+    text: () => string,
+    onError: (error: unknown) => void,
+    onWritten = (): void => {},
+  ) {
     this.#path = path;
     this.#text = text;
     this.#onError = onError;
+    this.#onWritten = onWritten;
   }
 
   /** Writes the file in a moment, 0600 and durable. */
@@ -38,6 +45,6 @@ export class WholeFile {
     this.#timer = undefined;
     this.#written = this.#written
       .then(() => writeFileAtomic(this.#path, this.#text(), FILE_MODE))
-      .catch(this.#onError);
+      .then(this.#onWritten, this.#onError);
   }
 }

@@ -24,6 +24,7 @@ const HOME: Home = {
   inbox: '/h/inbox',
   pins: '/h/pins.json',
   approvals: '/h/approvals.json',
+  windows: '/h/windows.json',
   receipt: '/h/receipt',
   socket: '/h/agent.sock',
 };

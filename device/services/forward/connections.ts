@@ -8,7 +8,7 @@ import type { TalkStream } from '../../shell/talk-stream.ts';
 import { type Joint, join } from './joint.ts';
 
 /** How a forward stands. */
-export interface ConnectionCounts {
+interface ConnectionCounts {
   readonly open: number;
   readonly total: number;
   /** Connections that came to nothing: no target, or too many at once. */

@@ -15,7 +15,7 @@ const FLOW_BYTES = 2;
 const FLOWS_EVER = 2 ** 16;
 
 /** What went through a UDP forward. */
-export interface FlowCounts {
+interface FlowCounts {
   /** Local senders now. */
   readonly open: number;
   readonly total: number;

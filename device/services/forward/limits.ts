@@ -14,7 +14,7 @@ export const FORWARD_LIMITS = {
   listenAnswerMs: 10_000,
   /** Local senders of a UDP forward that are told apart; one more takes the longest idle one's. */
   flowsMax: 64,
-  /** Milliseconds of silence after which a flow is forgotten: longer than any keep-alive of ours. */
+  /** Milliseconds of silence after which a flow is forgotten: longer than keep-alives of others. */
   flowIdleMs: 120_000,
   /** Milliseconds between two looks for idle flows. */
   flowSweepMs: 30_000,

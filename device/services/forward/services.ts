@@ -45,8 +45,8 @@ function ledTo({ config }: ServiceContext, port: number): Target {
 }
 
 /**
- * Listens while the talk lasts. The caller asks by a stream of its own whether it came to that; each
- * connection is a stream to the caller.
+ * Listens while the talk lasts. The caller asks by a stream of its own whether it came to that;
+ * each connection is a stream to the caller.
  */
 function serveListen(session: Session, { port }: ForwardScope, log: Log): void {
   const connections = new Connections();

@@ -7,7 +7,9 @@ import * as v from 'valibot';
 import { EXIT, NakodoError, UsageError } from '../../../protocol/errors.ts';
 import type { ServedChannel } from '../../../protocol/io/local-socket.ts';
 import { formatListFile, parseListFile } from '../../list-file.ts';
+import type { Home } from '../home.ts';
 import { readOwnList, storeEntry } from '../own-list-file.ts';
+import { readWindows } from '../windows-store.ts';
 
 /** Characters of one entry as text: names and services at their bounds, twice over. */
 const ENTRY_CHARS_MAX = 16_384;
@@ -20,11 +22,18 @@ export const storeEntryRequest = v.strictObject({
   entry: v.pipe(v.string(), v.maxLength(ENTRY_CHARS_MAX)),
 });
 
-/** Streams the list's text out. @throws NakodoError `list-unreadable` */
-export async function showList(path: string, channel: ServedChannel): Promise<object> {
+/**
+ * Streams the list's text out; the result says what is used of its windows.
+ * @throws NakodoError `list-unreadable`, `file-damaged`
+ */
+export async function showList(
+  { list: path, windows: windowsPath }: Pick<Home, 'list' | 'windows'>,
+  channel: ServedChannel,
+): Promise<object> {
   const { list } = await readOwnList(path);
+  const windows = await readWindows(windowsPath);
   await channel.write(new TextEncoder().encode(formatListFile(list)));
-  return { entries: list.entries.length };
+  return { entries: list.entries.length, windows: { version: 1, ...windows } };
 }
 
 /**
