@@ -1,11 +1,12 @@
 // `make bench`: our own figures, each with its meaning. Broker and session manager run in one
 // process (`nakodo serve`), the callee in a second (`nakodo agent`), the caller is this one; all
 // as a user would start them, on loopback. Writes the plots of congestion control; `--json` prints
-// one object. Timing decides nothing here.
+// one object, `--only footprint,aead` measures parts. Timing decides nothing here.
 
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { Children } from '../cli/demo/children.ts';
 import { Agent } from '../device/agent.ts';
 import { giveFile } from '../device/services/file/source.ts';
@@ -14,6 +15,7 @@ import { encodeOffer } from '../device/services/file/wire.ts';
 import { silentLog } from '../protocol/io/log.ts';
 import { aeads } from './aead.ts';
 import { congestionPlots } from './congestion.ts';
+import { footprintFigures } from './footprint.ts';
 import { type Figure, WARM_UP_CALLS, ascending, machine, quantile } from './figures.ts';
 import { openServants } from './servants.ts';
 import { transportFigures } from './transport.ts';
@@ -30,12 +32,44 @@ interface SetUp {
   readonly provenMs: number;
 }
 
+const { values: options } = parseArgs({
+  options: {
+    only: { type: 'string', default: '' },
+    json: { type: 'boolean', default: false },
+    'idle-seconds': { type: 'string', default: '300' },
+  },
+});
+const root = dirname(dirname(import.meta.dirname));
 const folder = mkdtempSync(join(tmpdir(), 'nk-bench-'));
 const children = new Children(join(dirname(import.meta.dirname), 'cli', 'main.js'));
 
+/** What can be measured by itself, in the order in which all of it is. */
+const PARTS: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
+  'set-up': setUpFigures,
+  trust: async () => [
+    ...(await enrolments(children, { server: await server(), folder })),
+    ...seals(),
+    ...signatures(),
+  ],
+  transport: () => transportFigures(root),
+  aead: async () => aeads(),
+  congestion: () => congestionPlots(join(root, 'bench', 'plots')),
+  footprint: async () =>
+    footprintFigures({
+      children,
+      server: await server(),
+      folder: join(folder, 'footprint'),
+      root,
+      idleSeconds: Number(options['idle-seconds']),
+    }),
+};
+
+let servants: ReturnType<typeof openServants> | undefined;
+const opened = (): ReturnType<typeof openServants> => (servants ??= openServants(children, folder));
+
 try {
   const figures = await measure();
-  if (process.argv.includes('--json')) console.log(JSON.stringify({ machine: machine(), figures }));
+  if (options.json) console.log(JSON.stringify({ machine: machine(), figures }));
   else print(figures);
 } finally {
   await children.endAll();
@@ -43,8 +77,28 @@ try {
 }
 
 async function measure(): Promise<readonly Figure[]> {
+  const wanted = options.only.split(',').filter(Boolean);
+  for (const name of wanted) {
+    if (PARTS[name] === undefined) {
+      throw new Error(`there is no part ${name}; there are ${Object.keys(PARTS).join(', ')}`);
+    }
+  }
+  const figures: Figure[] = [];
+  for (const [name, part] of Object.entries(PARTS)) {
+    if (wanted.length === 0 || wanted.includes(name)) figures.push(...(await part()));
+  }
+  return figures;
+}
+
+/** The home of a server that runs. */
+async function server(): Promise<string> {
+  await opened();
+  return join(folder, 's');
+}
+
+async function setUpFigures(): Promise<readonly Figure[]> {
   const flush = flushes();
-  const { callerHome } = await openServants(children, folder);
+  const { callerHome } = await opened();
   const caller = await Agent.start({ home: callerHome, log: silentLog });
   await caller.registered;
   const calls = await setUps(caller, WARM_UP_CALLS + CALLS);
@@ -53,10 +107,6 @@ async function measure(): Promise<readonly Figure[]> {
   const proven = ascending(warm.map((call) => call.provenMs));
   const rate = await bulk(caller);
   await caller.stop();
-  const enrolled = await enrolments(children, { server: join(folder, 's'), folder });
-  const root = dirname(dirname(import.meta.dirname));
-  const transport = await transportFigures(root);
-  const congestion = await congestionPlots(join(root, 'bench', 'plots'));
   const consent = 'from asking by name to the address notice: consent, grant on disk';
   const meaning = 'from asking by name to a proven talk: the same, and the handshake';
   const first = calls[0].provenMs;
@@ -77,12 +127,6 @@ async function measure(): Promise<readonly Figure[]> {
       unit: 'MB/s',
       meaning: `${BULK_BYTES / 1e6} MB, hashed at both ends, on the callee's disk, acknowledged`,
     },
-    ...enrolled,
-    ...seals(),
-    ...signatures(),
-    ...transport,
-    ...aeads(),
-    ...congestion,
   ];
 }
 
@@ -151,6 +195,6 @@ function flushes(): readonly number[] {
 function print(figures: readonly Figure[]): void {
   console.log(machine());
   for (const { name, value, unit, meaning } of figures) {
-    console.log(`${name.padEnd(22)} ${value.toFixed(2).padStart(9)} ${unit.padEnd(7)} ${meaning}`);
+    console.log(`${name.padEnd(32)} ${value.toFixed(2).padStart(9)} ${unit.padEnd(7)} ${meaning}`);
   }
 }

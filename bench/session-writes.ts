@@ -1,0 +1,103 @@
+// How often a session makes a terminal touch its disk: an SD card wears by writes. The callee runs
+// under strace, and what it does to files from the start of a session to its end is counted, by
+// kind. No figures where there is no strace.
+
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Children } from '../cli/demo/children.ts';
+import type { Figure } from './figures.ts';
+import { type IdleCommand, IdleProcess } from './idle-process.ts';
+import { has } from './lab/places.ts';
+
+/** What changes a file, a folder, or makes a disk write. */
+const CALLS = [
+  'openat,creat,write,pwrite64,writev,pwritev,ftruncate,fallocate,fsync,fdatasync',
+  'rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,chmod,fchmod,fchmodat',
+].join(',');
+const FILE_BYTES = 20_000;
+/** A session's last word to the server, and what is stored then. */
+const SETTLE_MS = 1_500;
+const OPENED_TO_WRITE = /O_(WRONLY|RDWR|CREAT)/;
+
+interface Terminal {
+  readonly name: string;
+  readonly home: string;
+}
+
+/** Counts of one session: a ping, and a small file. */
+export async function sessionWrites(
+  children: Children,
+  where: { readonly command: IdleCommand; readonly from: Terminal; readonly to: Terminal },
+): Promise<readonly Figure[]> {
+  if (!has('strace')) return [];
+  const { command, from, to } = where;
+  const folder = mkdtempSync(join(tmpdir(), 'nk-writes-'));
+  const log = join(folder, 'strace');
+  await children.run(['allow', from.name, '--home', to.home]);
+  const traced: IdleCommand = {
+    ...command,
+    program: 'strace',
+    // As a grandchild, so that the signal that ends it is the agent's.
+    args: [
+      '-D',
+      '-f',
+      '-y',
+      '-qq',
+      '-o',
+      log,
+      '-e',
+      `trace=${CALLS}`,
+      command.program,
+      ...command.args,
+    ],
+  };
+  const callee = await IdleProcess.start(traced);
+  const caller = await children.serve(['agent', '--home', from.home, '--json']);
+  try {
+    const file = join(folder, 'small.bin');
+    writeFileSync(file, new Uint8Array(FILE_BYTES));
+    const calls: readonly (readonly [string, readonly string[]])[] = [
+      ['ping', ['ping', to.name, '--count', '3']],
+      ['small file', ['send', to.name, file]],
+    ];
+    const figures: Figure[] = [];
+    for (const [name, args] of calls) {
+      await settle();
+      const before = changes(log, to.home).length;
+      const { exit, stderr } = await children.run([...args, '--home', from.home]);
+      if (exit !== 0) throw new Error(`nakodo ${args.join(' ')} ended with ${exit}: ${stderr}`);
+      await settle();
+      const made = changes(log, to.home).slice(before);
+      figures.push({
+        name: `disk writes, ${name}`,
+        value: made.length,
+        unit: '',
+        meaning: `of its callee: ${kinds(made)}${name === 'ping' ? '; ≤ 10' : ''}`,
+      });
+    }
+    return figures;
+  } finally {
+    await caller.end();
+    await callee.end();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** The names of the calls that changed something under `home`, in order. */
+function changes(log: string, home: string): readonly string[] {
+  return readFileSync(log, 'utf8')
+    .split('\n')
+    .filter((row) => row.includes(home) && !/ = -1 /.test(row))
+    .map((row) => [/^\d+\s+(\w+)\(/.exec(row)?.[1] ?? '', row] as const)
+    .filter(([call, row]) => call !== '' && (call !== 'openat' || OPENED_TO_WRITE.test(row)))
+    .map(([call]) => call);
+}
+
+function kinds(calls: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const call of calls) counts.set(call, (counts.get(call) ?? 0) + 1);
+  return [...counts].map(([call, count]) => `${count} ${call}`).join(', ') || 'none';
+}
+
+const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
