@@ -56,8 +56,9 @@ export async function flash(options: FlashOptions): Promise<Flashed> {
   await write(device, image, options);
   if (settings !== undefined) {
     await provision(await findBootPartition(device.path), settings);
-    await toCard(device);
+    await runTool('sync', [device.path]);
   }
+  await readTable(device);
   return {
     device: device.path,
     bytes: image.bytes,
@@ -105,15 +106,15 @@ async function write(
       'take another card: this one, or its reader, is broken or larger in name than in truth',
     );
   }
-  await toCard(device);
 }
 
-/** Brings everything to the card, and has the kernel read its new partition table where it can. */
-async function toCard(device: BlockDevice): Promise<void> {
-  await runTool('sync', [device.path]);
+/**
+ * Has the kernel read the new partition table: last of all, as a desktop mounts what it then finds.
+ * A kernel without partitions, or busy with them, says no; the card is as it should be.
+ */
+async function readTable(device: BlockDevice): Promise<void> {
   if (toolPath('blockdev') === undefined) return;
   await tryTool('blockdev', ['--flushbufs', device.path]);
-  // A kernel without partitions, or busy with them, says no; the card is as it should be.
   await tryTool('blockdev', ['--rereadpt', device.path]);
 }
 

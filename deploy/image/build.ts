@@ -23,8 +23,9 @@ Options:
   --base <file>       an image of Raspberry Pi OS, as it was downloaded (.img, .img.xz …): a copy
                       of it gets the package and Node. Without it: a Debian trixie for arm64,
                       built here (Pi 3, Zero 2 W and 4; by wire; nobody can log in)
-  --provision <file>  put this onto its boot partition as nakodo.toml. Its ticket is good for one
-                      card: for many, leave it out and give each card its own (make flash)
+  --provision <file>  put this onto its boot partition as nakodo.toml. For many cards, its ticket
+                      has to be good for as many (nakodo ticket --uses 20), or each card gets its
+                      own by make flash
   --deb <file>        this package, in place of one built from these sources
   --out <file>        where the image goes (${OUT}); packed if it ends in .xz
   --verbose           show what the programs say that do the work

@@ -97,6 +97,15 @@ t.test('a card that does not hold what was written to it is found out', { skip }
   t.match(await flashed(device), { bytes: PI_IMAGE_BYTES }, 'without that it is sound');
 });
 
+t.test('a card that takes no more than a part is found out', { skip }, async (t) => {
+  const place = join(folder, 'small');
+  mkdirSync(place);
+  await runTool('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', place]);
+  t.teardown(() => tryTool('umount', ['-l', place]));
+  const { device } = await loopDevice(t, place, PI_IMAGE_BYTES);
+  await t.rejects(flashed(device), { code: 'write-failed', exit: 1, next: /another card/ });
+});
+
 t.test('settings are put onto the boot partition, checked before anything', { skip }, async (t) => {
   const { device, file } = await loopDevice(t, folder, PI_IMAGE_BYTES);
   const settings = join(folder, 'nakodo.toml');
