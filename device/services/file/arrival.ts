@@ -10,6 +10,7 @@ import { errorCode } from '../../../protocol/errors.ts';
 import { MS_PER_SECOND } from '../../../protocol/time.ts';
 import type { JailedFolder } from './jailed-folder.ts';
 import { FILE_LIMITS } from './limits.ts';
+import { FileWriter } from './file-writer.ts';
 import { PartialFile, partialKey } from './partial-file.ts';
 import type { Promised, Room } from './room.ts';
 import { syncShared } from './shared-sync.ts';
@@ -55,9 +56,10 @@ interface Place {
   readonly root: JailedFolder;
   readonly folder: JailedFolder;
   readonly rules: LandingRules;
+  readonly room: Room;
 }
 
-/** One file that arrives; ended by `place`, `keepPartial` or `giveUp`. */
+/** One file that arrives; ended by `place` or `keepPartial`; by `giveUp` if one of them fails. */
 export class Arrival {
   readonly #place: Place;
   readonly #coming: ComingFile;
@@ -69,7 +71,7 @@ export class Arrival {
   /** The name of a file that may be the same, by name, size and time. */
   #same: string | undefined;
   #sameSha256: Uint8Array | undefined;
-  #written = 0;
+  #writer: FileWriter | undefined;
 
   constructor(place: Place, coming: ComingFile) {
     const { path } = coming;
@@ -80,24 +82,20 @@ export class Arrival {
   }
 
   /** Looks at what is there, and makes ready to write; once, first. */
-  async open(room: Room): Promise<void> {
-    const { size } = this.#coming;
+  async open(): Promise<void> {
     await this.#look();
     if (this.#same !== undefined && isAskedFirst(this.#coming)) return;
     await this.#openPartial(this.#coming.resumes && this.#same === undefined);
-    const { keepFree } = this.#place.rules;
-    if (size < FILE_LIMITS.resumeBytesLeast && keepFree === undefined) return;
-    this.#room = await room.promise(this.#place.folder.path, size - this.#written, keepFree);
   }
 
   /** Bytes that are here: what an earlier try left, or a whole file that may be the same. */
   get had(): number {
-    return this.#partial === undefined ? this.#coming.size : this.#written;
+    return this.#writer?.end ?? this.#coming.size;
   }
 
   /** Reads what is here, and leaves the hash open for what follows. */
   async hashOfHad(): Promise<Hash> {
-    if (this.#partial !== undefined) return hashOf(this.#partial.handle, this.#written);
+    if (this.#partial !== undefined) return hashOf(this.#partial.handle, this.had);
     const hash = await this.#hashOfSame();
     this.#sameSha256 = hash.copy().digest();
     return hash;
@@ -106,21 +104,16 @@ export class Arrival {
   /** What is here is something else: begins anew. */
   async restart(): Promise<void> {
     this.#same = undefined;
+    await this.#partial?.handle.truncate(0);
     if (this.#partial === undefined) await this.#openPartial(false);
-    else await this.#partial.handle.truncate(0);
-    this.#written = 0;
+    else this.#writer = new FileWriter(this.#partial.handle, { at: 0, left: this.#coming.size });
   }
 
-  /** Writes on; resolves when the system has taken it. */
-  async write(content: Uint8Array): Promise<void> {
-    const { handle } = this.#open;
-    let at = 0;
-    while (at < content.length) {
-      const left = content.length - at;
-      at += (await handle.write(content, at, left, this.#written + at)).bytesWritten;
-    }
-    this.#written += content.length;
+  /** Writes on; the content is copied. Where a promise comes back, wait before the next. */
+  write(content: Uint8Array): Promise<void> | undefined {
+    assert(this.#writer !== undefined, 'it was opened, or begun anew');
     this.#room?.spend(content.length);
+    return this.#writer.write(content);
   }
 
   /** Everything is here, with this hash: gives the file its name, durably. */
@@ -135,6 +128,7 @@ export class Arrival {
     const { isExecutable, modified } = this.#coming;
     const { fileMode } = this.#place.rules;
     const seconds = modified / MS_PER_SECOND;
+    await this.#writer?.flush();
     await handle.chmod(isExecutable ? fileMode | ((fileMode & READABLE) >> 2) : fileMode);
     await handle.utimes(seconds, seconds);
     await handle.sync();
@@ -148,9 +142,12 @@ export class Arrival {
 
   /** The talk broke: leaves what has arrived for the next one, if that is worth it. */
   async keepPartial(): Promise<void> {
-    if (this.#written < FILE_LIMITS.resumeBytesLeast) await this.#partial?.remove();
-    else await this.#partial?.keep();
-    await this.#close();
+    try {
+      await this.#writer?.flush();
+      if ((this.#writer?.end ?? 0) >= FILE_LIMITS.resumeBytesLeast) await this.#partial?.keep();
+    } finally {
+      await this.giveUp();
+    }
   }
 
   /** What has arrived is worth nothing. */
@@ -169,7 +166,12 @@ export class Arrival {
     const isWorthIt = resumes && size >= FILE_LIMITS.resumeBytesLeast;
     const how = { resumes: isWorthIt, size };
     this.#partial = await PartialFile.open(this.#place.root, partialKey(this.#coming), how);
-    this.#written = this.#partial.had;
+    const { handle, had } = this.#partial;
+    const left = size - had;
+    this.#writer = new FileWriter(handle, { at: had, left });
+    const { folder, rules, room } = this.#place;
+    if (size < FILE_LIMITS.resumeBytesLeast && rules.keepFree === undefined) return;
+    this.#room = await room.promise(folder.path, left, rules.keepFree);
   }
 
   /** Finds a file that may be the same; refuses what the owner wants kept. */

@@ -57,8 +57,8 @@ export class Landing {
     try {
       root = await JailedFolder.open(rules.folder);
       const folder = await root.walk(names, rules.folderMode);
-      arrival = new Arrival({ root, folder, rules }, coming);
-      await arrival.open(this.#room);
+      arrival = new Arrival({ root, folder, rules, room: this.#room }, coming);
+      await arrival.open();
       return arrival;
     } catch (error) {
       if (arrival !== undefined) await arrival.giveUp();

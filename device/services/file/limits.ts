@@ -30,6 +30,8 @@ export const FILE_LIMITS = {
   /** Bytes of one read, and of a listing that are written at once. */
   chunkBytes: 128 * 1024,
   listingChunkBytes: 16 * 1024,
+  /** Bytes of one write; a large file on its way holds two such pieces. */
+  pieceBytes: 64 * 1024,
   /** Partial files kept in one folder: number, bytes of all, milliseconds since the last byte. */
   partialsMax: 32,
   partialBytesMax: 16 * 2 ** 30,

@@ -116,9 +116,10 @@ async function receive(
     if (content === undefined) throw transferError('file-changed', path);
     left -= content.length;
     hash.update(content);
-    await arrival.write(content);
+    const written = arrival.write(content);
+    if (written !== undefined) await written;
     onBytes?.(content.length);
-    await pace?.(content.length);
+    if (pace !== undefined) await pace(content.length);
   }
   const sha256 = hash.digest();
   const told = await reader.exactly(HASH_BYTES);

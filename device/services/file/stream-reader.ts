@@ -7,11 +7,12 @@ import type { Type } from '../../../protocol/control/schema.ts';
 import { FILE_LIMITS } from './limits.ts';
 
 const LENGTH_BYTES = 2;
+const NOTHING = Buffer.alloc(0);
 
 /** The reading direction of one stream. */
 export class StreamReader {
   readonly #chunks: AsyncIterator<Buffer, undefined>;
-  #rest: Buffer = Buffer.alloc(0);
+  #rest: Buffer = NOTHING;
 
   constructor(stream: Duplex) {
     this.#chunks = stream.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer, undefined>;
@@ -19,14 +20,15 @@ export class StreamReader {
 
   /** 1 to `max` bytes, as they come; undefined at the end. Throws what the stream failed of. */
   async take(max: number): Promise<Buffer | undefined> {
-    while (this.#rest.length === 0) {
+    let piece = this.#rest;
+    while (piece.length === 0) {
       const next = await this.#chunks.next();
       if (next.done === true) return undefined;
-      this.#rest = next.value;
+      piece = next.value;
     }
-    const piece = this.#rest.subarray(0, max);
-    this.#rest = this.#rest.subarray(piece.length);
-    return piece;
+    // Content comes in whole chunks but for the last: no views are made of them.
+    this.#rest = piece.length > max ? piece.subarray(max) : NOTHING;
+    return piece.length > max ? piece.subarray(0, max) : piece;
   }
 
   /** So many bytes, or fewer at the end. */
