@@ -72,7 +72,7 @@ export function homeOfAnother(home: string): NakodoError {
   return new NakodoError('home-of-another', message, next);
 }
 
-/** A packaged agent whose group this user is not in; undefined: there is none, or it may be used. */
+/** A packaged agent that is there, and not for this user; undefined: none is, or it may be used. */
 export function agentNotForUs(option: string | undefined): NakodoError | undefined {
   if (named(option) !== undefined || mayUse(SYSTEM_HOME)) return undefined;
   const isThere = factsOf(SYSTEM_HOME)?.isDirectory() === true;

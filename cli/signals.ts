@@ -19,8 +19,8 @@ export function untilEnded(): Promise<void> {
 }
 
 /**
- * Calls `reload` at each SIGHUP. A process that was started in a terminal window ends with it, as at
- * SIGTERM: otherwise it would run on where nobody sees it.
+ * Calls `reload` at each SIGHUP. A process that was started in a terminal window ends with it, as
+ * at SIGTERM: otherwise it would run on where nobody sees it.
  */
 export function onHangup(reload: () => void): void {
   const isInWindow = process.stderr.isTTY;

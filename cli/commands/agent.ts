@@ -45,9 +45,10 @@ export function declareAgent(program: Command): void {
     summary: 'Run this terminal: registered, reachable by name for those on its list.',
     details: [
       'It runs until SIGINT or SIGTERM, and then ends its talks with a word to the server. SIGHUP',
-      'reads the settings again, and says what is wrong with them; the allow-list and what services',
-      'may do are read anew at every question anyway. What [agent] in the settings says holds where',
-      'no option says otherwise. Under systemd it is a service of Type=notify with a watchdog.',
+      'reads the settings again and says what is wrong with them; the allow-list and what services',
+      'may do are read anew at every question anyway. What [agent] in the settings says holds',
+      'where no option says otherwise. Under systemd it is a service of Type=notify with a',
+      'watchdog.',
     ].join('\n'),
     examples: [
       'nakodo agent',

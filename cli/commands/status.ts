@@ -1,5 +1,5 @@
 // `status`: how this terminal is, from its running agent: who it is, whether the broker is there,
-// what talks there are, how fast and how much is left of them, and what its owner has to look after.
+// what talks there are, how fast, how much is left of them, and what its owner has to look after.
 // With --json it prints what the agent says: fields are added there, none is renamed.
 
 import type { Command } from 'commander';
@@ -21,10 +21,10 @@ export function declareStatus(program: Command): void {
     summary: 'Say whether this terminal is registered, and what talks it has.',
     details: [
       'First how it stands with its broker, and since when; then what needs its owner. For each',
-      'talk: what was sent and received, how much a second in the last seconds, and what is left of',
-      "its time and bytes. Below: the peer's address, the round trip, the size of a datagram that",
-      'the path carries, congestion control and what it is doing, bytes that may be under way in',
-      'each direction, packets sent again, and the implementation of the encryption.',
+      'talk: what was sent and received, how much a second in the last seconds, and what is left',
+      "of its time and bytes. Below: the peer's address, the round trip, the size of a datagram",
+      'that the path carries, congestion control and what it is doing, bytes that may be under way',
+      'in each direction, packets sent again, and the implementation of the encryption.',
       'Something is wrong and it does not say what? See nakodo doctor.',
     ].join('\n'),
     examples: ['nakodo status', 'nakodo status --json'],
@@ -87,9 +87,11 @@ function brokerWords({ broker }: AgentStatus): string {
   const { url, keepaliveSeconds, upSeconds, heardSecondsAgo, retrySeconds } = broker;
   if (upSeconds !== undefined) {
     const heard = heardSecondsAgo === undefined ? '' : `, heard ${time(heardSecondsAgo)} ago`;
-    return `broker ${url}: up for ${time(upSeconds)}${heard}, pinged each ${time(keepaliveSeconds)}`;
+    const pings = `pinged each ${time(keepaliveSeconds)}`;
+    return `broker ${url}: up for ${time(upSeconds)}${heard}, ${pings}`;
   }
-  return `broker ${url}: ${retrySeconds === undefined ? 'down' : `tried again in ${time(retrySeconds)}`}`;
+  const next = retrySeconds === undefined ? '' : `, tried again in ${time(retrySeconds)}`;
+  return `broker ${url}: down${next}`;
 }
 
 function listWords({ entries, changedAt }: AgentStatus['list']): string {

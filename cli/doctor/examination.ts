@@ -1,4 +1,5 @@
-// The doctor's round: learns what all checks share, then has each look, in the order of the report.
+// The doctor's round: learns what all checks share, then has each look, in the order of the report,
+// one after the other, so that a person sees what it is at.
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';

@@ -73,7 +73,8 @@ async function lookAtIdentity(patient: Patient): Promise<Finding> {
   if (!isOwn && status !== undefined) return ok(`${status.name} (${status.id}), says the agent`);
   if (enrolmentError !== undefined) return failed(enrolmentError);
   const trouble = await provisioningTrouble(home.folder).catch(() => undefined);
-  const next = `ask the operator for a ticket, then: nakodo enroll TICKET${homeWords(patient.option)}`;
+  const enroll = `nakodo enroll TICKET${homeWords(patient.option)}`;
+  const next = `ask the operator for a ticket, then: ${enroll}`;
   return fail(trouble ?? 'this terminal is not enrolled', next);
 }
 

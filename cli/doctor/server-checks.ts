@@ -1,6 +1,6 @@
-// The doctor looks at the way to the server: the broker's name, its TCP port, the key that it shows,
-// whether it lets us in, and what o'clock it is there. The server's certificate is known by its key
-// alone (ADR 0010): its names, its issuer and its dates are looked at by nobody.
+// The doctor looks at the way to the server: the broker's name, its TCP port, the key that it
+// shows, whether it lets us in, and what o'clock it is there. The server's certificate is known by
+// its key alone (ADR 0010): its names, its issuer and its dates are looked at by nobody.
 
 import { lookup } from 'node:dns/promises';
 import { createConnection, isIP } from 'node:net';

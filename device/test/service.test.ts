@@ -139,12 +139,9 @@ t.test(
     };
     const watchdog = new Watchdog(manager, { health, status: () => 'TERM1' }, log);
     const alive = (): number => manager.told.filter((message) => message.alive === true).length;
-    // The timer of the watchdog keeps no process alive.
-    const awake = setInterval(() => {}, 1_000);
-    t.teardown(() => clearInterval(awake));
     await watchdog.ready();
     t.strictSame(manager.told, [{ ready: true, status: 'TERM1' }], 'ready comes first, alone');
-    await manager.until(() => alive() === 2);
+    await manager.until(() => alive() >= 2);
     link = { ...UP, heardMsAgo: 1e9 };
     const [before, checked] = [alive(), checks];
     while (checks < checked + 3) await once(check, 'check');

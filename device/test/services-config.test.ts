@@ -38,6 +38,21 @@ t.test('a whole file says what it says, an empty one the defaults', async (t) =>
   t.strictSame(parseConfig(''), { config: DEFAULT_CONFIG });
 });
 
+t.test('what the agent itself is told when it starts', async (t) => {
+  const text = `[agent]
+poll_every = "5m"
+address = "::1"
+broker = "mqtts://a.example:8883"
+socket_group = "nakodo"`;
+  const agent = {
+    poll_every: 300,
+    address: '::1',
+    broker: 'mqtts://a.example:8883',
+    socket_group: 'nakodo',
+  };
+  t.match(parseConfig(text), { config: { agent } });
+});
+
 t.test('what is not right is told with its place', async (t) => {
   const cases: readonly (readonly [string, RegExp])[] = [
     ['[file]\nfolder = "inbox"', /file folder: wanted an absolute path/],
@@ -45,6 +60,10 @@ t.test('what is not right is told with its place', async (t) => {
     ['[file]\noverwrite = "yes"', /file overwrite: wanted "number"/],
     ['[agent]\nkeepalive = "1s"', /agent keepalive: wanted at least 10s/],
     ['[agent]\nkeepalive = "1h"', /agent keepalive: wanted at most 20m/],
+    ['[agent]\npoll_every = "1ms"', /agent poll_every: wanted at least 1s/],
+    ['[agent]\naddress = "eth0"', /agent address: wanted an address/],
+    ['[agent]\nbroker = "https://x"', /agent broker: wanted mqtts/],
+    ['[agent]\nsocket_group = "a b"', /agent socket_group: wanted the name/],
     ['[[port]]\nport = 0\nto = "a:1"', /port number 1 port: wanted a port/],
     ['[[port]]\nport = 80\nto = "nowhere"', /port number 1 to: wanted HOST:PORT/],
     ['[[run]]\nname = "a b"\ncommand = "/x"', /run number 1 name/],

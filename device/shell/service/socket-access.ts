@@ -1,7 +1,7 @@
-// Who may use the commands of an agent: its own user; as a service, also a group, like journald's or
-// docker's. A member may do with this terminal what its commands do; what it cannot do is read its
-// keys, or have a command of its own run by the agent. The group is named, never guessed from the
-// folder's mode: a folder made by hand may belong to a group of everybody.
+// Who may use the commands of an agent: its own user; as a service, also a group, like journald's
+// or docker's. A member may do with this terminal what its commands do; what it cannot do is read
+// its keys, or have a command of its own run by the agent. The group is named, never guessed from
+// the folder's mode: a folder made by hand may belong to a group of everybody.
 
 import { chmod, chown, stat } from 'node:fs/promises';
 import { NakodoError, errorMessage } from '../../../protocol/errors.ts';

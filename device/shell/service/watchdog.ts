@@ -53,7 +53,6 @@ export class Watchdog {
   #arm(afterMs: number): void {
     const due = performance.now() + afterMs;
     this.#timer = setTimeout(() => this.#check(performance.now() - due), afterMs);
-    this.#timer.unref();
   }
 
   #check(loopLateMs: number): void {
