@@ -3,7 +3,7 @@
 
 import type { Command } from 'commander';
 import { EXIT, type ExitCode } from '../../protocol/errors.ts';
-import { terminalFolder } from '../home.ts';
+import { SYSTEM_HOME, terminalFolder } from '../home.ts';
 import type { Output } from '../output.ts';
 import { type CommonOptions, declare, runs } from './command.ts';
 
@@ -46,11 +46,24 @@ async function runProvision(output: Output, options: ProvisionOptions): Promise<
     pending: `Taken from ${from ?? ''}: the agent enrols as soon as it reaches the server.`,
     used: `The ticket in ${from ?? ''} was used before; the file is removed.`,
   }[outcome];
+  const isStarted = outcome === 'pending' && home === SYSTEM_HOME && (await startService());
   const lines = [
     said,
+    ...(isStarted ? ['The service nakodo is started.'] : []),
     ...scrubbed.map((path) => `The ticket is overwritten in ${path}.`),
     ...(trouble === undefined ? [] : [`! ${trouble}`]),
   ];
   output.result(done, lines.join('\n'));
   return EXIT.done;
+}
+
+/** Has systemd start the packaged agent, or start it again; false where there is no systemd. */
+async function startService(): Promise<boolean> {
+  const { spawn } = await import('node:child_process');
+  const words = ['restart', '--no-block', 'nakodo.service'];
+  const child = spawn('systemctl', words, { stdio: 'ignore' });
+  return new Promise((resolve) => {
+    child.once('error', () => resolve(false));
+    child.once('exit', (code) => resolve(code === 0));
+  });
 }
