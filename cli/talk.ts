@@ -165,6 +165,10 @@ class AgentStream extends Duplex {
     this.#chunks = call.incoming[Symbol.asyncIterator]();
     // Whoever uses the stream hears of its failure by its own means; nobody must die of it.
     this.on('error', () => {});
+    // A reader hears of it when it has read what there was; with nothing left to read, at once.
+    call.result.catch((error: Error) => {
+      if (this.readableEnded && !this.writableFinished) this.destroy(error);
+    });
   }
 
   override _read(): void {

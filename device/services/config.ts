@@ -19,6 +19,9 @@
 //   name = "temperature"
 //   command = "/usr/local/bin/temperature --json"
 //   at_once = 4
+//   [pipe]                          # answers `pipe` where no command waits; [live] likewise
+//   command = "/usr/bin/tee -a /srv/log"
+//   at_once = 1
 //   [[port]]                        # the service port:8080 leads elsewhere than 127.0.0.1:8080
 //   port = 8080
 //   to = "192.168.1.20:80"
@@ -97,6 +100,11 @@ const command = v.pipe(
   v.maxLength(COMMAND_MAX),
   v.check((text) => isAbsolute(text.trim()), 'wanted a command with an absolute path'),
 );
+const atOnce = v.optional(
+  v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(AT_ONCE_MAX)),
+  AT_ONCE_DEFAULT,
+);
+const answering = v.optional(v.strictObject({ command, at_once: atOnce }));
 const target = v.pipe(
   v.string(),
   v.maxLength(LIMITS.urlMax),
@@ -124,10 +132,7 @@ const table = v.strictObject({
         v.strictObject({
           name: v.pipe(v.string(), v.regex(HOOK_NAME, 'wanted a name of a-z, 0-9, . _ -')),
           command,
-          at_once: v.optional(
-            v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(AT_ONCE_MAX)),
-            AT_ONCE_DEFAULT,
-          ),
+          at_once: atOnce,
         }),
         'wanted [[run]] in double brackets',
       ),
@@ -135,6 +140,8 @@ const table = v.strictObject({
     ),
     [],
   ),
+  pipe: answering,
+  live: answering,
   port: v.optional(
     v.pipe(
       v.array(v.strictObject({ port, to: target }), 'wanted [[port]] in double brackets'),

@@ -2,6 +2,7 @@
 // services that join a stream of a talk with a command or with a program's own input and output.
 
 import type { Readable, Writable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import type { TalkStream } from '../shell/talk-stream.ts';
 
 /** Writes, and waits until more may follow; false: nobody takes it any more. */
@@ -14,14 +15,26 @@ export function written(to: Writable, bytes: Uint8Array): Promise<boolean> {
 
 /**
  * Passes on what comes until its end, or until nobody takes it; does not end `to`. Leaves `from`
- * open. True: all of it was passed on. Rejects with the error of `from`.
+ * open. `onBytes` hears how much was taken. True: all of it was passed on. Rejects with the error of
+ * `from`.
  */
-export async function passOn(from: Readable, to: Writable): Promise<boolean> {
+export async function passOn(
+  from: Readable,
+  to: Writable,
+  onBytes: (count: number) => void = () => {},
+): Promise<boolean> {
   const chunks = from.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
   for await (const chunk of chunks) {
     if (!(await written(to, chunk))) return false;
+    onBytes(chunk.length);
   }
   return true;
+}
+
+/** Ends a direction; resolves when the other end has all of it, rejects if it never will. */
+export function ended(to: Writable): Promise<void> {
+  to.end();
+  return finished(to, { readable: false });
 }
 
 /**

@@ -5,6 +5,7 @@ import { fileService } from './file/file-service.ts';
 import { getService } from './file/get-service.ts';
 import { forwardService } from './forward/services.ts';
 import { pingService } from './ping.ts';
+import { liveService, pipeService } from './pipe.ts';
 import { runService } from './run.ts';
 import type { Service } from './service.ts';
 
@@ -14,6 +15,8 @@ const SERVICES: readonly Service[] = [
   fileService,
   getService,
   pingService,
+  pipeService,
+  liveService,
   runService,
 ];
 

@@ -6,6 +6,7 @@
 import type { Session } from '../shell/session.ts';
 import type { TalkStream } from '../shell/talk-stream.ts';
 import type { ServicesConfig } from './config.ts';
+import { takePlace } from './hook-places.ts';
 import { type HookProcess, startHook } from './hook-process.ts';
 import { feedChild, written } from './pump.ts';
 import { type NotRun, RUN_PREFIX, encodeOutcome, encodeOutput } from './run-frames.ts';
@@ -26,9 +27,6 @@ export const runService: Service = {
 
 type Hook = ServicesConfig['run'][number];
 
-/** Runs under way, by the agent's home folder and the hook's name. */
-const places = new Map<string, number>();
-
 /** One run; never rejects. */
 async function run(
   stream: TalkStream,
@@ -36,20 +34,18 @@ async function run(
   hook: Hook,
   context: ServiceContext,
 ): Promise<void> {
-  const place = `${context.home.folder}\n${hook.name}`;
-  const taken = places.get(place) ?? 0;
-  if (taken >= hook.at_once) return notRun(stream, 'hook-busy', context);
+  const giveBack = takePlace(context.home.folder, session.info.service, hook.at_once);
+  if (giveBack === undefined) return notRun(stream, 'hook-busy', context);
   const started = startHook(hook.command, session.info, context.log);
-  if (started === undefined) return notRun(stream, 'hook-not-started', context);
-  places.set(place, taken + 1);
-  const ended = join(stream, started);
+  if (started === undefined) {
+    giveBack();
+    return notRun(stream, 'hook-not-started', context);
+  }
   // Its talk's end, or its stream's, is its own.
   void session.ended.then(() => started.stop());
   stream.once('close', () => started.stop());
-  await ended;
-  const left = (places.get(place) ?? 1) - 1;
-  if (left > 0) places.set(place, left);
-  else places.delete(place);
+  await join(stream, started);
+  giveBack();
 }
 
 function notRun(stream: TalkStream, why: NotRun, { log }: ServiceContext): void {

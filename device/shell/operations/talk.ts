@@ -183,7 +183,13 @@ async function bridge(carried: TalkStream, channel: ServedChannel): Promise<void
   const giveUp = (): void => void carried.destroy();
   channel.closed.addEventListener('abort', giveUp, { once: true });
   try {
-    await Promise.all([outward(carried, channel), inward(carried, channel)]);
+    const inwards = inward(carried, channel);
+    const outwards = outward(carried, channel).catch(async (error: unknown) => {
+      // What had arrived is still handed on.
+      await inwards.catch(() => {});
+      throw error;
+    });
+    await Promise.all([outwards, inwards]);
   } catch (error) {
     // What breaks first need not be what it broke of.
     const why = carried.errored ?? error;
@@ -203,13 +209,17 @@ async function outward(carried: TalkStream, channel: ServedChannel): Promise<voi
       else reject(carried.errored ?? endError('peer-gone'));
     });
   });
-  delivered.catch(() => {});
-  for await (const bytes of channel.incoming) {
-    if (carried.destroyed) break;
-    if (carried.isStopped || carried.write(bytes)) continue;
-    await Promise.race([once(carried, 'drain'), delivered]);
-  }
-  carried.end();
+  const written = (async () => {
+    for await (const bytes of channel.incoming) {
+      if (carried.destroyed) break;
+      if (carried.isStopped || carried.write(bytes)) continue;
+      await Promise.race([once(carried, 'drain'), delivered]);
+    }
+    carried.end();
+  })();
+  written.catch(() => {});
+  // A stream that breaks while its command has nothing to write is told all the same.
+  await Promise.race([written, delivered]);
   await delivered;
   channel.event({ event: 'delivered' });
 }
