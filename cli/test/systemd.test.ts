@@ -17,16 +17,16 @@ const CGROUPS = ['/sys/fs/cgroup/systemd', '/sys/fs/cgroup/unified'].filter((at)
 const ROOTS = CGROUPS.length > 0 ? CGROUPS : ['/sys/fs/cgroup'];
 const NAME = `nakodo-test-${process.pid}`;
 
-/** `$1`: its folders, the rest: cgroups to go into. Prints what systemd says of the unit, by turns. */
+/** `$1`: its folder, the rest: cgroups to go into. Prints what systemd says of the unit. */
 const SCRIPT = `set -e
 folder=$1; shift
-for group in "$@"; do echo $$ > $group/cgroup.procs; done
+for group in "$@"; do echo $$ > "$group/cgroup.procs"; done
 mkdir -p /run/systemd
 mount -t tmpfs none /run/systemd
 mkdir /run/systemd/system
-export XDG_RUNTIME_DIR=$folder XDG_CONFIG_HOME=$folder HOME=$folder
+export XDG_RUNTIME_DIR="$folder" XDG_CONFIG_HOME="$folder" HOME="$folder"
 export DBUS_SESSION_BUS_ADDRESS=disabled:
-${SYSTEMD} --user --unit=nk.target 2> $folder/systemd.log &
+${SYSTEMD} --user --unit=nk.target 2> "$folder/systemd.log" &
 show() { systemctl --user show nk.service -p "$1" --value 2> /dev/null; }
 say() {
   properties=ActiveState,Result,NRestarts,StatusText,ExecMainStatus
@@ -106,10 +106,8 @@ t.test(
     t.match(ready, /^ready .*ActiveState=active;/);
     t.match(ready, /StatusText=TERM3 is registered, 0 talks;/);
     t.match(alive, /^alive .*NRestarts=0;/);
-    t.match(
-      again,
-      /^again .*NRestarts=1;.*ActiveState=active;|^again .*ActiveState=active;.*NRestarts=1/,
-    );
+    t.match(again, /^again .*ActiveState=active;/);
+    t.match(again, /NRestarts=1;/);
     t.match(stopped, /^stopped .*ExecMainStatus=0;/);
     t.match(stopped, /ActiveState=inactive;/);
     t.match(stopped, /Result=success;/);
