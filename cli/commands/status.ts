@@ -96,7 +96,7 @@ function brokerWords({ broker }: AgentStatus): string {
 
 function listWords({ entries, changedAt }: AgentStatus['list']): string {
   if (changedAt === undefined) return 'list: none, nobody is allowed';
-  const count = entries === undefined ? 'cannot be read' : `${entries} entries`;
+  const count = entries === undefined ? 'cannot be read' : counted(entries);
   const age = Math.max(0, Date.now() - changedAt) / MS_PER_SECOND;
   return `list: ${count}, changed ${time(age)} ago`;
 }
@@ -134,6 +134,8 @@ function transportWords({ session, talk }: TalkStatus): string {
     aead,
   ].join(', ');
 }
+
+const counted = (entries: number): string => (entries === 1 ? '1 entry' : `${entries} entries`);
 
 /** As people say it: no finer than a second. */
 const time = (seconds: number): string => formatDuration(Math.round(seconds) * MS_PER_SECOND);

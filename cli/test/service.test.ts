@@ -92,7 +92,7 @@ t.test(
     await receiver.message((message) => message.endsWith('registered, 1 talk'));
     const { stdout } = await run(['status', '--home', at('3')]);
     t.match(stdout, /^broker mqtts:.*: up for .*, heard .* ago, pinged each 1 min/m);
-    t.match(stdout, /^list: 1 entries, changed .* ago/m);
+    t.match(stdout, /^list: 1 entry, changed .* ago/m);
     t.match(stdout, /OUT\/S +IN\/S/);
     t.equal(await callee.end(), 0, 'SIGTERM ends it cleanly');
     await receiver.message((message) => message.startsWith('STOPPING=1'));
