@@ -139,6 +139,7 @@ class AgentRun implements Watched {
 
   async run(): Promise<ExitCode> {
     const { manager, log, ended } = this.#with;
+    const { stopHooks } = await import('../../device/services/hook-process.ts');
     if (manager !== undefined) {
       const { Watchdog } = await import('../../device/shell/service/watchdog.ts');
       this.#watchdog = new Watchdog(manager, this, log);
@@ -152,6 +153,7 @@ class AgentRun implements Watched {
       const told = this.#watchdog?.stopping();
       await this.#commands?.close();
       await this.#agent?.stop();
+      await stopHooks();
       await told;
     }
     return EXIT.done;

@@ -1,7 +1,6 @@
 // `pipe` on real sockets: bytes both ways, half-closed, at the pace of the slower end; commands of
-// the owner's that answer; nobody who does; live messages. And the program itself, in shells.
+// the owner's that answer; nobody who does; live messages.
 
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
@@ -14,7 +13,7 @@ import { errorCode } from '../../protocol/errors.ts';
 import { until, untilStill } from '../../protocol/test/until.ts';
 import { type OpenPipe, acceptPipe, joinLivePipe, joinPipe } from '../pipe.ts';
 import { CommandTalk, type TalkWish } from '../talk.ts';
-import { folder, run, serve, terminal } from './program.ts';
+import { folder } from './program.ts';
 import { servedPair } from './served-pair.ts';
 
 type Pair = Awaited<ReturnType<typeof servedPair>>;
@@ -234,90 +233,3 @@ t.test('a camera of the owner answers a live talk', async (t) => {
   t.equal((await caller.out).length, 5_000);
   t.match(await calling.talk.done(), { reason: 'done' });
 });
-
-const MAIN = join(import.meta.dirname, '..', 'main.js');
-
-/** A command with its standard streams in our hands. */
-function piped(args: readonly string[]): ChildProcess {
-  const words = ['-u', 'NODE_OPTIONS', process.execPath, MAIN, ...args];
-  return spawn('env', words, { stdio: ['pipe', 'pipe', 'pipe'] });
-}
-
-t.test('the program: from standard input there to standard output here', async (t) => {
-  const base = folder(t);
-  const [server, one, three] = ['s', '1', '3'].map((name) => join(base, name));
-  await serve(t, server);
-  await Promise.all([
-    terminal(t, { server, home: one, name: 'TERM1' }),
-    terminal(t, { server, home: three, name: 'TERM3' }),
-  ]);
-  await run(['allow', 'TERM1', '--service', 'pipe', '--home', three]);
-  const content = randomBytes(300_000);
-  const accept = piped(['pipe', '--accept', '--json', '--home', three]);
-  t.teardown(() => accept.kill());
-  const [out, err] = [accept.stdout, accept.stderr].map((stream) =>
-    buffer(stream ?? Readable.from([])),
-  );
-  accept.stdin?.end('back');
-  let sent: { exit: number | null; stdout: Buffer; stderr: string };
-  // The waiting command takes a moment to be known.
-  do {
-    const call = piped(['pipe', 'TERM3', '--home', one]);
-    call.stdin?.on('error', () => {});
-    call.stdin?.end(content);
-    const said = [call.stdout, call.stderr].map((stream) => buffer(stream ?? Readable.from([])));
-    const [exit] = (await once(call, 'close')) as [number | null];
-    const [stdout, stderr] = await Promise.all(said);
-    sent = { exit, stdout, stderr: stderr.toString() };
-  } while (sent.stderr.includes('pipe --accept'));
-  t.match(sent, { exit: 0, stderr: '' });
-  t.equal(sent.stdout.toString(), 'back');
-  t.ok((await out).equals(content));
-  t.match(JSON.parse((await err).toString()), { inputBytes: 4, outputBytes: 300_000, to: 'TERM1' });
-  const nobody = await run(['pipe', 'TERM3', '--home', one]);
-  t.equal(nobody.exit, 1);
-  t.match(nobody.stderr, /nobody there takes a pipe now\nnext: start there: nakodo pipe --accept/);
-  t.equal((await run(['pipe', 'NOBODY', '--wait', '300ms', '--home', one])).exit, 3);
-  t.equal((await run(['pipe', 'TERM3', '--home', join(base, 'none')])).exit, 5);
-  t.equal((await run(['pipe'])).exit, 2);
-  t.equal((await run(['pipe', 'TERM3', '--keep'])).exit, 2);
-});
-
-t.test(
-  'the program: --keep takes one after the other; a reader that goes away ends it',
-  async (t) => {
-    const base = folder(t);
-    const [server, one, three] = ['s', '1', '3'].map((name) => join(base, name));
-    await serve(t, server);
-    await Promise.all([
-      terminal(t, { server, home: one, name: 'TERM1' }),
-      terminal(t, { server, home: three, name: 'TERM3' }),
-    ]);
-    await run(['allow', 'TERM1', '--service', 'pipe', '--home', three]);
-    const keep = piped(['pipe', '--accept', '--keep', 'TERM1', '--home', three]);
-    t.teardown(() => keep.kill());
-    let heard = '';
-    keep.stdout?.on('data', (chunk: Buffer) => (heard += chunk.toString()));
-    const words = ['one ', 'two ', 'three'];
-    for (const word of words) {
-      let exit: number | null = 1;
-      while (exit !== 0) {
-        const call = piped(['pipe', 'TERM3', '--home', one]);
-        call.stdin?.on('error', () => {});
-        call.stdin?.end(word);
-        [exit] = (await once(call, 'close')) as [number | null];
-      }
-    }
-    await until(() => heard === 'one two three', 'all three came');
-    t.equal(heard, 'one two three');
-    keep.stdout?.destroy();
-    const last = piped(['pipe', 'TERM3', '--home', one]);
-    last.stdin?.on('error', () => {});
-    last.stdin?.write('four');
-    const [exit] = (await once(keep, 'close')) as [number | null];
-    t.equal(exit, 0, 'quietly');
-    const said = await buffer(last.stderr ?? Readable.from([]));
-    t.match(said.toString(), /TERM3 closed its end/);
-    last.kill();
-  },
-);

@@ -13,7 +13,7 @@ import { errorCode } from '../../protocol/errors.ts';
 import { until, untilStill } from '../../protocol/test/until.ts';
 import { runOnce } from '../run.ts';
 import { CommandTalk, type TalkWish } from '../talk.ts';
-import { folder, run, serve, terminal } from './program.ts';
+import { folder } from './program.ts';
 import { servedPair } from './served-pair.ts';
 
 /** Writes programs of a device's owner; returns the agent.toml that makes hooks of them. */
@@ -213,40 +213,4 @@ t.test('whoever left the group and holds the output open is not waited for', asy
   process.kill(daemon, 'SIGKILL');
   t.strictSame(outcome, { kind: 'exited', code: 0 });
   t.ok(performance.now() - begun < 10_000, 'the run ended before the daemon');
-});
-
-t.test('the command: exit codes, content on its own descriptors, --json beside it', async (t) => {
-  const base = folder(t);
-  const [server, one, three] = ['s', '1', '3'].map((name) => join(base, name));
-  await serve(t, server);
-  mkdirSync(three, { recursive: true });
-  const settings = hooks(join(base, 'bin'), {
-    hello: 'echo hello; echo beside >&2; exit 7',
-    fine: 'echo fine',
-    endless: 'exec yes',
-  });
-  await Promise.all([
-    terminal(t, { server, home: one, name: 'TERM1' }),
-    terminal(t, { server, home: three, name: 'TERM3' }),
-  ]);
-  writeFileSync(join(three, 'agent.toml'), settings);
-  const say = (...args: readonly string[]): ReturnType<typeof run> =>
-    run(['run', 'TERM3', ...args, '--home', one]);
-  t.equal((await say('fine', '--wait', '500ms')).exit, 3, 'not allowed');
-  const services = ['run:hello', 'run:fine', 'run:endless'];
-  await run(['allow', 'TERM1', '--service', ...services, '--home', three]);
-  const fine = await say('fine');
-  t.strictSame([fine.exit, fine.stdout, fine.stderr], [0, 'fine\n', '']);
-  const failed = await say('hello');
-  t.equal(failed.exit, 1);
-  t.equal(failed.stdout, 'hello\n');
-  t.match(failed.stderr, /^beside\nnakodo: hello at TERM3 ended with exit code 7\nnext: /);
-  const passed = await say('hello', '--exit-code');
-  t.strictSame([passed.exit, passed.stderr], [7, 'beside\n']);
-  const json = await say('hello', '--json');
-  t.equal(json.stdout, 'hello\n');
-  t.match(JSON.parse(json.stderr.split('\n')[1]), { exitCode: 7, error: { code: 'hook-failed' } });
-  const cut = await say('endless', '--bytes', '100kB', '--no-extend');
-  t.equal(cut.exit, 4, cut.stderr);
-  t.equal((await say('Not a hook')).exit, 2);
 });

@@ -71,6 +71,8 @@ const port = v.pipe(
 );
 const seconds = (wanted: string) =>
   parsedBy((text) => Math.round(parseDuration(text) / MS_PER_SECOND), wanted);
+/** What only a shell understands, and would be passed on as it is. */
+const SHELL_WORDS = /["'`;|<>]|&&|\$\(/;
 const keepalive = v.pipe(
   seconds('wanted a time like "60s"'),
   v.minValue(IO_LIMITS.linkKeepAliveSecondsMin, 'wanted at least 10s'),
@@ -99,6 +101,7 @@ const command = v.pipe(
   v.string(),
   v.maxLength(COMMAND_MAX),
   v.check((text) => isAbsolute(text.trim()), 'wanted a command with an absolute path'),
+  v.check((text) => !SHELL_WORDS.test(text), 'no shell runs it: put quotes, | and && in a script'),
 );
 const atOnce = v.optional(
   v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(AT_ONCE_MAX)),
@@ -137,6 +140,10 @@ const table = v.strictObject({
         'wanted [[run]] in double brackets',
       ),
       v.maxLength(TABLES_MAX),
+      v.check(
+        (hooks) => new Set(hooks.map(({ name }) => name)).size === hooks.length,
+        'wanted each name once',
+      ),
     ),
     [],
   ),

@@ -20,6 +20,11 @@ folder = "/srv/share"
 [[run]]
 name = "temperature"
 command = "/usr/local/bin/temperature --json"
+[pipe]
+command = "/usr/bin/tee -a /srv/log"
+at_once = 1
+[live]
+command = "/usr/bin/rpicam-vid -t 0 -o -"
 [[port]]
 port = 8080
 to = "[::1]:80"
@@ -32,6 +37,8 @@ t.test('a whole file says what it says, an empty one the defaults', async (t) =>
       file: { folder: '/srv/inbox', file_max: 2e9, keep_free: 1e8, overwrite: 'refuse' },
       get: { folder: '/srv/share' },
       run: [{ name: 'temperature', at_once: 4 }],
+      pipe: { command: '/usr/bin/tee -a /srv/log', at_once: 1 },
+      live: { command: '/usr/bin/rpicam-vid -t 0 -o -', at_once: 4 },
       port: [{ port: 8080, to: '[::1]:80' }],
     },
   });
@@ -68,6 +75,11 @@ t.test('what is not right is told with its place', async (t) => {
     ['[[port]]\nport = 80\nto = "nowhere"', /port number 1 to: wanted HOST:PORT/],
     ['[[run]]\nname = "a b"\ncommand = "/x"', /run number 1 name/],
     ['[[run]]\nname = "a"\ncommand = "x"', /run number 1 command: .*absolute/],
+    ['[[run]]\nname = "a"\ncommand = "/x | y"', /run number 1 command: no shell/],
+    ['[[run]]\nname = "a"\ncommand = "/x"\nat_once = 0', /run number 1 at_once/],
+    [`${'[[run]]\nname = "a"\ncommand = "/x"\n'.repeat(2)}`, /run: wanted each name once/],
+    ['[pipe]\ncommand = "cat"', /pipe command: .*absolute/],
+    ['[live]\nat_once = 2', /live command/],
     ['[fiel]\n', /unknown key 'fiel'/],
     ['[file]\nfoldr = "/x"', /unknown key 'file foldr'/],
     ['[file', /line 1/],
