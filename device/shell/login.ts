@@ -9,6 +9,7 @@ import { openMembership } from '../../protocol/identity/membership.ts';
 import { TOKEN_NONCE_BYTES, makeToken } from '../../protocol/identity/token.ts';
 import type { CorrectedClock } from '../../protocol/io/clock.ts';
 import type { Log } from '../../protocol/io/log.ts';
+import { LIMITS } from '../../protocol/limits.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
 import { MICROS_PER_MS, MS_PER_SECOND } from '../../protocol/time.ts';
 import { renewMembership } from './enrol.ts';
@@ -35,11 +36,19 @@ interface Renewal {
   readonly serverKeys: Uint8Array | undefined;
 }
 
+/**
+ * Seconds by which a membership differs from the one on disk before it takes its place: one comes
+ * with every registration, a memory card wears out, and at a start three quarters of one will do.
+ */
+const WORTH_WRITING_SECONDS = LIMITS.membershipSeconds / 4;
+
 /** One terminal's right to connect, and its knowledge of where to. */
 export class Login {
   readonly #options: LoginOptions;
   readonly #trust: ServerTrust;
   #enrolment: Enrolment;
+  /** When the membership on disk ends, Unix seconds; 0: it is not in order. */
+  #storedUntil: number;
   #isRenewing = false;
   #isFollowing = false;
   /** Writes follow one another. */
@@ -49,6 +58,7 @@ export class Login {
     const { suite, enrolment } = options;
     this.#options = options;
     this.#enrolment = enrolment;
+    this.#storedUntil = this.expiresAt ?? 0;
     this.#trust = new ServerTrust({ suite, ...enrolment });
   }
 
@@ -78,14 +88,14 @@ export class Login {
   }
 
   /**
-   * Keeps what the manager sent, for this login and those after a restart, and takes its time. A
-   * membership or a statement that is not what it should be is left, the old one kept.
+   * Keeps what the manager sent, for this login and, where it is worth a write, for those after a
+   * restart, and takes its time. A membership or a statement that is not what it should be is left, the old one kept.
    */
   keep({ bytes, time, tookMs, serverKeys }: Renewal): void {
     const { clock, identity, log, suite } = this.#options;
     clock.correct(time, tookMs);
     const membership = openMembership(suite, this.#enrolment.managerKey, bytes);
-    if (membership?.device === identity.id) this.#keep({ membership: bytes });
+    if (membership?.device === identity.id) this.#keepMembership(bytes, membership.expiresAt);
     else log.warn('membership-not-ours');
     if (serverKeys !== undefined && this.#trust.learn(serverKeys)) this.#keepKeys();
   }
@@ -137,6 +147,12 @@ export class Login {
     return this.#saved;
   }
 
+  #keepMembership(bytes: Uint8Array, expiresAt: number): void {
+    const isNear = Math.abs(expiresAt - this.#storedUntil) < WORTH_WRITING_SECONDS;
+    if (isNear) this.#enrolment = { ...this.#enrolment, membership: bytes };
+    else this.#keep({ membership: bytes });
+  }
+
   #keepKeys(): void {
     this.#options.log.info('server-keys-followed');
     this.#keep({ serverKeys: this.#trust.statement });
@@ -146,10 +162,13 @@ export class Login {
     const { home, log } = this.#options;
     this.#enrolment = { ...this.#enrolment, ...changed };
     const kept = this.#enrolment;
+    this.#storedUntil = this.expiresAt ?? 0;
     this.#saved = this.#saved
       .then(() => saveEnrolment(home, kept))
       .catch((error: unknown) => {
         log.error('enrolment-not-saved', { why: errorMessage(error) });
+        // The next one is tried again.
+        this.#storedUntil = 0;
       });
   }
 }
