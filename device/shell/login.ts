@@ -89,7 +89,8 @@ export class Login {
 
   /**
    * Keeps what the manager sent, for this login and, where it is worth a write, for those after a
-   * restart, and takes its time. A membership or a statement that is not what it should be is left, the old one kept.
+   * restart, and takes its time. A membership or a statement that is not what it should be is left,
+   * the old one kept.
    */
   keep({ bytes, time, tookMs, serverKeys }: Renewal): void {
     const { clock, identity, log, suite } = this.#options;

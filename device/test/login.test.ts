@@ -23,9 +23,9 @@ async function enrolled(test: Test): Promise<{
   readonly login: Login;
   readonly path: string;
   /** The manager's answer to a registration, this many seconds after the enrolment. */
-  registered(seconds: number): Promise<void>;
+  readonly registered: (seconds: number) => Promise<void>;
   /** When the membership on disk ends, seconds after the enrolment. */
-  onDisk(): Promise<number>;
+  readonly onDisk: () => Promise<number>;
 }> {
   const folder = await mkdtemp(join(tmpdir(), 'nk-login-'));
   test.teardown(() => rm(folder, { recursive: true, force: true }));
