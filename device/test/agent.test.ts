@@ -4,7 +4,7 @@
 import { fork } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readFile, readdir, symlink } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import t from 'tap';
@@ -22,7 +22,7 @@ import { ALLOW_TERM1, RealWorld, pair, pieces, registeredPair } from './real-wor
 
 const sha256 = (content: Uint8Array): string => createHash('sha256').update(content).digest('hex');
 
-t.test('S1005: a file arrives with equal hash, through the local socket', async (t) => {
+t.test('S1005: files arrive with equal hashes, whose agent serves commands', async (t) => {
   const { caller, callee } = await registeredPair(t);
   const served = [
     await serveAgent(caller, { log: silentLog }),
@@ -30,35 +30,28 @@ t.test('S1005: a file arrives with equal hash, through the local socket', async 
   ];
   t.teardown(() => Promise.all(served.map((each) => each.close())));
   const content = randomBytes(5_000_000);
-  const events: Record<string, unknown>[] = [];
-  const request = {
-    op: 'send',
-    to: 'TERM3',
-    files: [
-      { name: 'a.bin', size: 4_000_000 },
-      { name: 'a.bin', size: 1_000_000 },
-    ],
-  };
-  const result = await callLocal(caller.home.socket, request, {
-    body: pieces(content),
-    onEvent: (event) => events.push(event),
-  });
-  t.match(result, { reason: 'done', bytes: 5_000_000, path: { host: '127.0.3.1' } });
-  t.match(result.files, [{ savedAs: 'a.bin' }, { savedAs: 'a.bin.1' }]);
+  const session = await caller.call({ to: 'TERM3', service: 'file' });
+  const files = [
+    { name: 'a.bin', size: 4_000_000 },
+    { name: 'a.bin', size: 1_000_000 },
+  ];
+  const delivered = await sendFiles(session, files, pieces(content));
+  t.match(delivered, [{ savedAs: 'a.bin' }, { savedAs: 'a.bin.1' }]);
+  session.finish('done');
+  t.match(await session.ended, { reason: 'done', path: { host: '127.0.3.1' } });
   const inbox = callee.home.inbox;
   t.strictSame((await readdir(inbox)).sort(), ['a.bin', 'a.bin.1']);
   const first = await readFile(join(inbox, 'a.bin'));
   t.equal(sha256(first), sha256(content.subarray(0, 4_000_000)));
   const second = await readFile(join(inbox, 'a.bin.1'));
   t.equal(sha256(second), sha256(content.subarray(4_000_000)));
-  t.strictSame(
-    [...new Set(events.map(({ event }) => event))],
-    ['waiting', 'introduced', 'established', 'progress', 'ended'],
-  );
   t.match(await callLocal(caller.home.socket, { op: 'status' }), { name: 'TERM1', talks: [] });
 });
 
 const nothing = (): void => {};
+
+/** The name of a partial file that nobody writes. */
+const isResting = (name: string): boolean => /^\.part-[0-9a-f]{32}$/.test(name);
 
 t.test('S4005: content flows back on the same stream, at the pace of its reader', async (t) => {
   const { caller, callee } = await pair(t);
@@ -134,8 +127,8 @@ t.test('claim 15: a byte quota ends the talk at exactly that many bytes', async 
   t.equal(theirs.reason, 'quota');
   t.equal(ours.counts.sentBytes + theirs.counts.sentBytes, quota);
   t.equal(ours.counts.sentBytes, theirs.counts.receivedBytes);
-  await until(async () => (await readdir(callee.home.inbox)).length === 0);
-  t.strictSame(await readdir(callee.home.inbox), [], 'nothing half-written is left');
+  await until(async () => (await readdir(callee.home.inbox)).every(isResting));
+  t.ok((await readdir(callee.home.inbox)).every(isResting), 'nothing under its final name');
 });
 
 t.test('claim 14: a talk ends when its time is up', async (t) => {
@@ -218,20 +211,11 @@ t.test('S4005: what a file must not do in an inbox is refused, with a reason', a
   const sending = (name: string, size: number, content: Uint8Array): Promise<unknown> =>
     sendFiles(session, [{ name, size }], pieces(content), nothing);
   const five = Buffer.from('12345');
-  for (const name of ['../x', '/etc/x', 'a\u0000b', '..', '.part-x', '']) {
-    await t.rejects(sending(name, 5, five), { code: 'bad-name' }, 'the sender refuses it');
-    // A sender of its own making: {0: name, 1: 5}; the receiver refuses it as well.
-    const bytes = Buffer.from(name);
-    const head = Buffer.from([0xa2, 0x00, 0x60 + bytes.length]);
-    const stream = session.openStream(
-      undefined,
-      Buffer.concat([head, bytes, Buffer.from([0x01, 0x05])]),
-    );
-    stream.end(five);
-    const answer = Buffer.concat((await stream.toArray()) as Buffer[]).toString('latin1');
-    t.ok(answer.includes('bad-name'), `the receiver refuses ${JSON.stringify(name)}`);
+  const bad = ['../x', '/etc/x', '..', '.part-x', 'a//b', './a', 'a/../b', 'a/.', 'a\\b', ''];
+  for (const name of [...bad, '\u202etxt.exe', 'x'.repeat(251), `${'d/'.repeat(64)}x`]) {
+    await t.rejects(sending(name, 5, five), { code: 'bad-name' }, JSON.stringify(name));
   }
-  await t.rejects(sending('short', 9, five), { code: 'source-short' });
+  await t.rejects(sending('short', 9, five), { code: 'file-changed' });
   await sending('empty', 0, new Uint8Array());
   await sending('five', 5, five);
   await until(async () => (await readdir(callee.home.inbox)).length === 2);
@@ -239,29 +223,6 @@ t.test('S4005: what a file must not do in an inbox is refused, with a reason', a
   session.finish('done');
   t.equal((await session.ended).reason, 'done');
 });
-
-t.test(
-  'S4005: a file that cannot be stored is told to the sender, and nothing is left of it',
-  async (t) => {
-    const { caller, callee } = await pair(t);
-    // The partial file's name is taken, by something that must not be followed.
-    callee.onIncoming((incoming) => {
-      const { session } = incoming.info;
-      const partial = join(callee.home.inbox, `.part-${session}-1`);
-      void symlink('/dev/full', partial);
-      takeFiles(incoming, callee);
-    });
-    const session = await caller.call({ to: 'TERM3', service: 'file' });
-    const content = randomBytes(2_000_000);
-    const files = [{ name: 'x', size: content.length }];
-    const sent = sendFiles(session, files, pieces(content), nothing);
-    await t.rejects(sent, { code: 'not-stored' });
-    await until(async () => (await readdir(callee.home.inbox)).length === 0);
-    t.strictSame(await readdir(callee.home.inbox), []);
-    session.finish('done');
-    t.equal((await session.ended).reason, 'done', 'the talk itself goes on to its end');
-  },
-);
 
 t.test(
   'claim 5: broker gone in mid-talk: the talk goes on, the notice waits on disk',

@@ -3,6 +3,7 @@
 // name, as the folder's owner wants it; the same file again is not saved twice.
 
 import { type Hash, createHash } from 'node:crypto';
+import type { Stats } from 'node:fs';
 import { type FileHandle, link, open, rename } from 'node:fs/promises';
 import { assert } from '../../../protocol/assert.ts';
 import { sameBytes } from '../../../protocol/bytes.ts';
@@ -11,7 +12,7 @@ import { MS_PER_SECOND } from '../../../protocol/time.ts';
 import type { JailedFolder } from './jailed-folder.ts';
 import { FILE_LIMITS } from './limits.ts';
 import { FileWriter } from './file-writer.ts';
-import { PartialFile, partialKey } from './partial-file.ts';
+import { PARTIAL_MODE, PartialFile, partialKey } from './partial-file.ts';
 import type { Promised, Room } from './room.ts';
 import { syncShared } from './shared-sync.ts';
 import { transferError } from './transfer-error.ts';
@@ -96,7 +97,8 @@ export class Arrival {
   /** Reads what is here, and leaves the hash open for what follows. */
   async hashOfHad(): Promise<Hash> {
     if (this.#partial !== undefined) return hashOf(this.#partial.handle, this.had);
-    const hash = await this.#hashOfSame();
+    assert(this.#same !== undefined, 'a partial file, or one that may be the same');
+    const hash = await this.#hashOfFile(this.#same);
     this.#sameSha256 = hash.copy().digest();
     return hash;
   }
@@ -119,7 +121,7 @@ export class Arrival {
   /** Everything is here, with this hash: gives the file its name, durably. */
   async place(sha256: Uint8Array): Promise<Placed> {
     const same = this.#same;
-    if (same !== undefined && (await this.#isTheSame(sha256))) {
+    if (same !== undefined && (await this.#isTheSame(same, sha256))) {
       await this.#partial?.remove();
       await this.#close();
       return { savedAs: this.#folderPath + same, wasThere: true };
@@ -129,15 +131,16 @@ export class Arrival {
     const { fileMode } = this.#place.rules;
     const seconds = modified / MS_PER_SECOND;
     await this.#writer?.flush();
-    await handle.chmod(isExecutable ? fileMode | ((fileMode & READABLE) >> 2) : fileMode);
+    const mode = isExecutable ? fileMode | ((fileMode & READABLE) >> 2) : fileMode;
+    if (mode !== PARTIAL_MODE) await handle.chmod(mode);
     await handle.utimes(seconds, seconds);
     await handle.sync();
-    const name = await this.#takeName();
+    const placed = await this.#takeName(sha256);
     await this.#open.placed();
     const { folder, rules } = this.#place;
     await syncShared(`${rules.folder}/${this.#folderPath}`, folder.handle);
     await this.#close();
-    return { savedAs: this.#folderPath + name, wasThere: false };
+    return placed;
   }
 
   /** The talk broke: leaves what has arrived for the next one, if that is worth it. */
@@ -176,14 +179,13 @@ export class Arrival {
 
   /** Finds a file that may be the same; refuses what the owner wants kept. */
   async #look(): Promise<void> {
-    const { size, modified, resumes, replaces, path } = this.#coming;
+    const { replaces, path } = this.#coming;
     const { folder, rules } = this.#place;
     const isNumbered = rules.overwrite === 'number' && !replaces;
     for (let copy = 0; copy <= FILE_LIMITS.sameNameMax; copy++) {
       const facts = await folder.facts(numbered(this.#name, copy));
       if (facts === undefined) return;
-      const isNear = Math.abs(facts.mtimeMs - modified) < FILE_LIMITS.modifiedToleranceMs;
-      if (resumes && facts.isFile() && facts.size === size && isNear) {
+      if (this.#mayBeSame(facts)) {
         this.#same = numbered(this.#name, copy);
         return;
       }
@@ -195,44 +197,56 @@ export class Arrival {
     throw transferError('name-taken', path);
   }
 
-  async #isTheSame(sha256: Uint8Array): Promise<boolean> {
+  async #isTheSame(name: string, sha256: Uint8Array): Promise<boolean> {
     try {
-      this.#sameSha256 ??= (await this.#hashOfSame()).digest();
-      return sameBytes(this.#sameSha256, sha256);
+      const known = name === this.#same ? this.#sameSha256 : undefined;
+      return sameBytes(known ?? (await this.#hashOfFile(name)).digest(), sha256);
     } catch {
       // It has gone meanwhile, or is something else now.
       return false;
     }
   }
 
-  async #hashOfSame(): Promise<Hash> {
-    assert(this.#same !== undefined, 'there is one');
-    const file = await this.#place.folder.file(this.#same);
+  async #hashOfFile(name: string): Promise<Hash> {
+    const { handle } = await this.#place.folder.file(name);
     try {
-      return await hashOf(file, this.#coming.size);
+      return await hashOf(handle, this.#coming.size);
     } finally {
-      await file.close();
+      await handle.close();
     }
   }
 
   /** Gives the partial file its name, in place of another file only if the owner wants that. */
-  async #takeName(): Promise<string> {
+  async #takeName(sha256: Uint8Array): Promise<Placed> {
     const { folder, rules } = this.#place;
     if (rules.overwrite === 'replace') {
       await rename(this.#open.path, folder.at(this.#name));
-      return this.#name;
+      return { savedAs: this.#coming.path, wasThere: false };
     }
     for (let copy = 0; copy <= FILE_LIMITS.sameNameMax; copy++) {
       const name = numbered(this.#name, copy);
+      const savedAs = this.#folderPath + name;
       try {
         await this.#linkAs(folder.at(name));
-        return name;
+        return { savedAs, wasThere: false };
       } catch (error) {
         if (errorCode(error) !== 'EEXIST') throw error;
+        // Of two who send the same file at once the second finds the first one's.
+        const isSame = this.#mayBeSame(await folder.facts(name));
+        if (isSame && (await this.#isTheSame(name, sha256))) {
+          await this.#open.remove();
+          return { savedAs, wasThere: true };
+        }
         if (rules.overwrite === 'refuse') throw transferError('exists', this.#coming.path);
       }
     }
     throw transferError('name-taken', this.#coming.path);
+  }
+
+  #mayBeSame(facts: Stats | undefined): boolean {
+    const { size, modified, resumes } = this.#coming;
+    if (!resumes || facts?.isFile() !== true || facts.size !== size) return false;
+    return Math.abs(facts.mtimeMs - modified) < FILE_LIMITS.modifiedToleranceMs;
   }
 
   async #linkAs(path: string): Promise<void> {
@@ -244,7 +258,7 @@ export class Arrival {
       const code = errorCode(error);
       if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'ENOSYS') throw error;
       // A file system without hard links (FAT on a memory card): claim the name, then take it.
-      const claim = await open(path, 'wx', FILE_MODE);
+      const claim = await open(path, 'wx', PARTIAL_MODE);
       await claim.close();
       await rename(partial.path, path);
     }
@@ -259,7 +273,6 @@ export class Arrival {
 
 /** Permission bits of reading; two bits to the right of each stands that of executing. */
 const READABLE = 0o444;
-const FILE_MODE = 0o600;
 
 const numbered = (name: string, copy: number): string => (copy === 0 ? name : `${name}.${copy}`);
 

@@ -42,8 +42,8 @@ export class DiskContent implements Content {
     try {
       const names = path.split('/');
       folder = await walkFrom(root, names.slice(0, -1));
-      const handle = await folder.file(names.at(-1) ?? '');
-      return new DiskContent(path, handle, await handle.stat({ bigint: true }));
+      const { handle, facts } = await folder.file(names.at(-1) ?? '');
+      return new DiskContent(path, handle, facts);
     } catch (error) {
       throw transferError(SOURCE_CODES[errorCode(error)] ?? 'not-readable', path);
     } finally {

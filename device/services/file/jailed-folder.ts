@@ -3,7 +3,7 @@
 // Node has no openat(2); Linux's /proc/self/fd/N is the folder itself, whatever its path is now.
 // Where there is none, each name is checked as it is opened, which leaves a moment in between.
 
-import { type Stats, constants, existsSync } from 'node:fs';
+import { type BigIntStats, type Stats, constants, existsSync } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { assert } from '../../../protocol/assert.ts';
@@ -13,6 +13,12 @@ const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
 const OPEN_FOLDER = O_RDONLY | O_DIRECTORY;
 const DESCRIPTORS = '/proc/self/fd';
 const hasDescriptors = existsSync(DESCRIPTORS);
+
+/** A file that was opened, as it was then. */
+interface OpenFile {
+  readonly handle: FileHandle;
+  readonly facts: BigIntStats;
+}
 
 /** An open folder, its opener's to close. */
 export class JailedFolder {
@@ -46,11 +52,15 @@ export class JailedFolder {
    */
   async folder(name: string, makeMode?: number): Promise<JailedFolder> {
     const path = this.at(name);
-    if (makeMode !== undefined) {
-      await mkdir(path, makeMode).catch((error: unknown) => {
-        if (errorCode(error) !== 'EEXIST') throw error;
-      });
+    try {
+      return new JailedFolder(await open(path, OPEN_FOLDER | O_NOFOLLOW), path);
+    } catch (error) {
+      if (makeMode === undefined || errorCode(error) !== 'ENOENT') throw error;
     }
+    await mkdir(path, makeMode).catch((error: unknown) => {
+      // Another file of the same folder was first.
+      if (errorCode(error) !== 'EEXIST') throw error;
+    });
     return new JailedFolder(await open(path, OPEN_FOLDER | O_NOFOLLOW), path);
   }
 
@@ -72,10 +82,10 @@ export class JailedFolder {
    * Opens a file in it for reading: a regular one, and no link; a FIFO does not block.
    * @throws `not-a-file`, or the system's codes.
    */
-  async file(name: string): Promise<FileHandle> {
+  async file(name: string): Promise<OpenFile> {
     const handle = await open(this.at(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    const facts = await handle.stat();
-    if (facts.isFile()) return handle;
+    const facts = await handle.stat({ bigint: true });
+    if (facts.isFile()) return { handle, facts };
     await handle.close();
     throw Object.assign(new Error('no regular file'), { code: 'not-a-file' });
   }

@@ -11,7 +11,8 @@ import type { JailedFolder } from './jailed-folder.ts';
 import { FILE_LIMITS } from './limits.ts';
 import { PARTIAL_PREFIX } from './names.ts';
 
-const FILE_MODE = 0o600;
+/** Permission bits of a file on its way: nobody else's business yet. */
+export const PARTIAL_MODE = 0o600;
 const KEY_DIGITS = 32;
 const PARTIAL = /^\.part-([0-9a-f]{32})(?:-(\d{1,10})-(\d{1,10}))?$/;
 const { O_NOFOLLOW, O_NONBLOCK, O_RDWR } = constants;
@@ -70,7 +71,7 @@ export class PartialFile {
     try {
       const left = resumes ? await claim(folder, key, { name, size }) : undefined;
       if (left !== undefined) return new PartialFile(folder, key, name, left);
-      const handle = await open(folder.at(name), 'wx+', FILE_MODE);
+      const handle = await open(folder.at(name), 'wx+', PARTIAL_MODE);
       return new PartialFile(folder, key, name, { handle, had: 0 });
     } catch (error) {
       inUse.delete(name);
