@@ -1,5 +1,5 @@
-// A talk joined with a command's own input and output: as a stream (`pipe`) or as messages (`live`).
-// Each direction goes at the pace of its slower end and ends by itself; a terminal that somebody
+// A talk joined with a command's own input and output: as a stream (`pipe`) or as messages
+// (`live`). Each direction goes at the pace of its slower end and ends by itself; a terminal that somebody
 // types into keeps no talk alive that the peer has ended.
 
 import type { Duplex, Readable, Writable } from 'node:stream';
@@ -148,7 +148,7 @@ function pipeError(error: unknown, { peer, service }: CommandTalk['open']): unkn
     return new NakodoError(
       'nobody-accepts',
       `${peer.name} agreed, but nobody there takes a ${service} now`,
-      `start there: nakodo pipe${live} --accept — or have its agent answer by [${service}] in agent.toml`,
+      `start there: nakodo pipe${live} --accept — or have its agent.toml answer: [${service}]`,
     );
   }
   return CLOSED.has(code) ? closedError(peer.name) : error;

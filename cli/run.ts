@@ -1,5 +1,5 @@
-// A hook of another terminal as if it ran here: our input goes there, its outputs come back, each to
-// its own descriptor, and how it ended (docs/services.md, "Run").
+// A hook of another terminal as if it ran here: our input goes there, its outputs come back, each
+// to its own descriptor, and how it ended (docs/services.md, "Run").
 
 import type { Readable, Writable } from 'node:stream';
 import { passOn, written } from '../device/services/pump.ts';

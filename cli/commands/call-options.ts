@@ -1,5 +1,5 @@
-// The options of every command that calls a peer: how long it may take to say yes, and what is asked
-// of it. One set of words and bounds, and one way from them to what the agent is asked.
+// The options of every command that calls a peer: how long it may take to say yes, and what is
+// asked of it. One set of words and bounds, and one way from them to what the agent is asked.
 
 import type { Command } from 'commander';
 import { LIMITS } from '../../protocol/limits.ts';

@@ -1,5 +1,5 @@
-// `ping`: whether a terminal takes our call, how long it takes to be introduced, and how far away it
-// is once both talk directly.
+// `ping`: whether a terminal takes our call, how long it takes to be introduced, and how far away
+// it is once both talk directly.
 
 import { Argument, type Command } from 'commander';
 import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
@@ -88,8 +88,9 @@ function described(open: OpenTalk): object {
 function openWords(open: OpenTalk): string {
   const { peer, path, setupSeconds } = open;
   const where = path === undefined ? '' : `, directly at ${path.host} port ${path.port}`;
+  const time = formatRtt((setupSeconds ?? 0) * 1000);
   return [
-    `${peer.name} (${peer.id}) agreed; introduced in ${formatRtt((setupSeconds ?? 0) * 1000)}${where}.`,
+    `${peer.name} (${peer.id}) agreed; introduced in ${time}${where}.`,
     `Granted: ${termsWords(open)}.`,
   ].join('\n');
 }

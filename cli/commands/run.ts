@@ -26,7 +26,7 @@ export function declareRun(program: Command): void {
       'here. It gets no words of ours on its command line. It ends with the talk: SIGTERM, and two',
       'seconds later SIGKILL, to it and to what it started.',
       '',
-      "There, in agent.toml (see the page 'services'), and then in the list:",
+      'There, in agent.toml (docs/services.md), and then in the list:',
       '  [[run]]',
       '  name = "temperature"',
       '  command = "/usr/local/bin/temperature --celsius"',

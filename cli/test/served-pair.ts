@@ -1,5 +1,5 @@
-// Two terminals in this process that serve commands: TERM1 calls, TERM3 allows it what is wanted and
-// has the settings (`agent.toml`) that a test gives it.
+// Two terminals in this process that serve commands: TERM1 calls, TERM3 allows it what is wanted
+// and has the settings (`agent.toml`) that a test gives it.
 
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -27,7 +27,8 @@ export async function servedPair(
   } = {},
 ): Promise<ServedPair> {
   const { services } = options;
-  const list = `${ALLOW_TERM1}${services === undefined ? '' : `services = ${JSON.stringify(services)}\n`}`;
+  const named = services === undefined ? '' : `services = ${JSON.stringify(services)}\n`;
+  const list = `${ALLOW_TERM1}${named}`;
   const { caller, callee } = await registeredPair(test, list);
   if (options.settings !== undefined) {
     await writeFile(join(callee.home.folder, 'agent.toml'), options.settings);

@@ -1,5 +1,5 @@
-// One end of a talk of the service `live`: what comes in is cut into messages that are sent once and
-// never again, and what the peer sends goes out in order, without what was lost. Both ends are
+// One end of a talk of the service `live`: what comes in is cut into messages that are sent once
+// and never again, and what the peer sends goes out in order, without what was lost. Both ends are
 // alike. A stream beside the messages tells how many there were, so that losses are known.
 //
 //   message   number (4, big endian, from 0) | 1 to N bytes of content

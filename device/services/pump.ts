@@ -15,8 +15,8 @@ export function written(to: Writable, bytes: Uint8Array): Promise<boolean> {
 
 /**
  * Passes on what comes until its end, or until nobody takes it; does not end `to`. Leaves `from`
- * open. `onBytes` hears how much was taken. True: all of it was passed on. Rejects with the error of
- * `from`.
+ * open. `onBytes` hears how much was taken. True: all of it was passed on. Rejects with the error
+ * of `from`.
  */
 export async function passOn(
   from: Readable,

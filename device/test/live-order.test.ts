@@ -106,7 +106,10 @@ t.test('any path: in order, once, and what is not handed on is counted', async (
       const arrivals = fates
         .slice(0, count)
         .flatMap(({ isLost, lateMs, copies }, number) =>
-          isLost ? [] : Array.from({ length: copies }, (_, copy) => [number + lateMs + copy, number]),
+          Array.from({ length: isLost ? 0 : copies }, (_, copy) => [
+            number + lateMs + copy,
+            number,
+          ]),
         )
         .sort(([a], [b]) => a - b);
       const taken: number[] = [];

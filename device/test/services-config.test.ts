@@ -1,4 +1,5 @@
-// `agent.toml`: what it says, what it refuses and where, and that it is read anew.
+// `agent.toml`: what it says, what it refuses and where, and that it is read anew. Settings of
+// every service are in it.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
