@@ -32,8 +32,13 @@ export function join(
   socket.setNoDelay(true);
   socket.on('data', (chunk: Buffer) => {
     // What the peer reads no more goes nowhere: TCP says so with a reset.
-    if (stream.isStopped) socket.resetAndDestroy();
-    else if (!stream.write(chunk)) socket.pause();
+    if (stream.isStopped) {
+      socket.resetAndDestroy();
+      return;
+    }
+    // write() says no to each chunk of a whole turn, even to one that is taken at once; but only
+    // after a no there will be a drain.
+    if (!stream.write(chunk) && stream.writableLength > 0) socket.pause();
   });
   stream.on('drain', () => socket.resume());
   socket.on('end', () => stream.end());
@@ -43,7 +48,9 @@ export function join(
     over();
   });
   stream.on('data', (chunk: Buffer) => {
-    if (!socket.write(chunk)) stream.pause();
+    if (!socket.write(chunk) && socket.writableLength > FORWARD_LIMITS.socketBytesMax) {
+      stream.pause();
+    }
   });
   socket.on('drain', () => stream.resume());
   stream.on('end', () => socket.end());

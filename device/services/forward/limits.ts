@@ -4,6 +4,8 @@
 export const FORWARD_LIMITS = {
   /** Connections that wait at a listening port for a stream of the talk; one more is reset. */
   waitingMax: 64,
+  /** Bytes that wait in Node for a connection whose other end reads slowly, and a chunk more. */
+  socketBytesMax: 128 * 1024,
   /** Milliseconds between two looks whether the talk takes another stream, while some wait. */
   streamRetryMs: 100,
   /** Milliseconds for a target to take a connection. */
