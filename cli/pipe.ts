@@ -1,6 +1,6 @@
 // A talk joined with a command's own input and output: as a stream (`pipe`) or as messages
-// (`live`). Each direction goes at the pace of its slower end and ends by itself; a terminal that somebody
-// types into keeps no talk alive that the peer has ended.
+// (`live`). Each direction goes at the pace of its slower end and ends by itself; a terminal that
+// somebody types into keeps no talk alive that the peer has ended.
 
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { LIVE_HEAD_BYTES, type LiveCounts, joinLive } from '../device/services/live-talk.ts';
