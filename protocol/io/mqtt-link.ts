@@ -6,12 +6,13 @@
 
 import { type Socket, createConnection } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type IStore, MqttClient, Store } from 'mqtt';
+import { MqttClient } from 'mqtt';
 import { EXIT, NakodoError, errorCode, errorMessage } from '../errors.ts';
 import { NO_PIN } from '../identity/token.ts';
 import { randomFraction } from '../random.ts';
 import { entropy } from './entropy.ts';
 import { IO_LIMITS } from './limits.ts';
+import { NO_STORE, boundIncoming } from './mqtt-bounds.ts';
 import { LinkPauses } from './link-pauses.ts';
 import { hostOf } from './loopback.ts';
 import { PinMismatch, connectPinned, refusePlain } from './pinned-tls.ts';
@@ -31,18 +32,6 @@ interface LinkTrouble {
 const SERVER_UNAVAILABLE = 3;
 const AT_MOST_ONCE = { qos: 0 } as const;
 
-/** Keeps nothing, for all links of a process: of QoS 0 there is nothing to keep. */
-class NoStore extends Store {
-  override put(...[, done]: Parameters<Store['put']>): this {
-    done?.();
-    return this;
-  }
-
-  override close(...[done]: Parameters<Store['close']>): void {
-    done?.();
-  }
-}
-const NO_STORE: IStore = new NoStore();
 /** In place of a `debug` for each client. */
 const unheard = (): void => {};
 const MQTT_PORT = 1_883;
@@ -72,6 +61,8 @@ export interface LinkOptions {
   readonly connect?: () => Duplex;
   /** Seconds between two pings of a quiet link, up to 65,535; IO_LIMITS.linkKeepAliveSeconds. */
   readonly keepaliveSeconds?: number | undefined;
+  /** Milliseconds for TCP and TLS, and again for MQTT; default IO_LIMITS.linkConnectMs. */
+  readonly connectMs?: number | undefined;
 }
 
 /** What a link is doing, for whoever has to tell whether it works; milliseconds. */
@@ -130,6 +121,10 @@ export class MqttLink {
   /** Seconds between two pings of a quiet link. */
   get keepaliveSeconds(): number {
     return this.#options.keepaliveSeconds ?? IO_LIMITS.linkKeepAliveSeconds;
+  }
+
+  get #connectMs(): number {
+    return this.#options.connectMs ?? IO_LIMITS.linkConnectMs;
   }
 
   /** What it is doing now. */
@@ -231,7 +226,7 @@ export class MqttLink {
   ): Promise<void> {
     const opening = new AbortController();
     this.#opening = opening;
-    const timeoutMs = IO_LIMITS.linkConnectMs;
+    const timeoutMs = this.#connectMs;
     const { signal } = opening;
     try {
       const { socket, pin } = await connectPinned({ host, port, isPinned, timeoutMs, signal });
@@ -262,7 +257,7 @@ export class MqttLink {
       username: this.#options.username,
       password: Buffer.from(this.#options.password(server)),
       keepalive: this.keepaliveSeconds,
-      connectTimeout: IO_LIMITS.linkConnectMs,
+      connectTimeout: this.#connectMs,
       reconnectPeriod: 0,
       resubscribe: false,
       queueQoSZero: false,
@@ -283,7 +278,13 @@ export class MqttLink {
     client.on('connect', () => {
       // It was for this connection, and is as long as all the rest.
       client.options.password = undefined;
-      this.#onConnect(client);
+      const late = setTimeout(() => {
+        const message = 'the broker does not confirm our subscriptions';
+        trouble ??= { refusedCode: undefined, code: 'timeout', message };
+        stream.destroy();
+      }, this.#connectMs);
+      stream.once('close', () => clearTimeout(late));
+      this.#onConnect(client, () => clearTimeout(late));
     });
     client.on('message', (topic, bytes) => {
       if (this.#client === client) this.#options.onMessage(topic, bytes);
@@ -300,10 +301,11 @@ export class MqttLink {
     });
   }
 
-  #onConnect(client: MqttClient): void {
+  #onConnect(client: MqttClient, onUp: () => void): void {
     if (this.#client !== client) return;
     const up = (): void => {
       if (this.#client !== client) return;
+      onUp();
       this.#isUp = true;
       this.#upSinceMs = performance.now();
       this.#options.onUp();
@@ -335,23 +337,6 @@ export class MqttLink {
     const lost = { refusedCode: undefined, code: 'lost', message: 'the connection was closed' };
     this.#options.onDown(trouble ?? lost, wasUp);
   }
-}
-
-/**
- * MQTT.js keeps what it is sent of a packet until it is whole, up to 256 MiB, and of QoS 2 until it
- * is released. Our brokers do neither (ADR 0006): one that does is left. `onPacket`: one was whole.
- */
-function boundIncoming(client: MqttClient, stream: Duplex, onPacket: () => void): void {
-  let unparsed = 0;
-  stream.on('data', (chunk: Uint8Array) => {
-    unparsed += chunk.length;
-    if (unparsed > IO_LIMITS.linkUnparsedBytesMax) stream.destroy();
-  });
-  client.on('packetreceive', (packet) => {
-    unparsed = 0;
-    onPacket();
-    if (packet.cmd === 'publish' && packet.qos !== 0) stream.destroy();
-  });
 }
 
 /**

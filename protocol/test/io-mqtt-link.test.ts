@@ -1,5 +1,6 @@
 // The MQTT link against a real broker over real TCP and TLS: up, messages, refusal, loss, down,
-// keys that change. Each test has a broker of its own on a free port.
+// keys that change. Each test has a broker of its own on a free port. Long because all share that
+// broker, and how a link of theirs is heard.
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { type Server, type Socket, createServer } from 'node:net';
@@ -251,6 +252,40 @@ t.test('a broker that waits for its revocation list is tried again soon', async 
   t.ok(times[2] - times[0] < 1_000, `twice more in ${times[2] - times[0]} ms`);
   broker.letIn = true;
   await heard.until('up');
+});
+
+t.test('a link says what it is doing; a broker that confirms nothing is left', async (t) => {
+  const broker = await startBroker(t);
+  const heard = new Heard();
+  let confirms = false;
+  broker.aedes.authorizeSubscribe = (_client, subscription, done) => {
+    if (confirms) done(null, subscription);
+  };
+  const troubles: string[] = [];
+  const opened = link(t, broker, heard, {
+    connectMs: 100,
+    keepaliveSeconds: 300,
+    onDown: ({ code, message }, wasUp) => {
+      troubles.push(`${code}: ${message}`);
+      heard.say(`down ${wasUp}`);
+    },
+  });
+  t.match(opened.health(), { state: 'opening', forMs: Number });
+  await heard.until('down false');
+  t.match(troubles[0], /^timeout: .*subscriptions/);
+  const waiting = opened.health();
+  t.match(waiting, { state: 'waiting', lateMs: 0 });
+  t.ok(waiting.state === 'waiting' && waiting.inMs > 0 && waiting.inMs <= 200);
+  confirms = true;
+  await heard.until('up');
+  t.match(opened.health(), {
+    state: 'up',
+    keepaliveSeconds: 300,
+    forMs: Number,
+    heardMsAgo: Number,
+  });
+  opened.down();
+  t.strictSame(opened.health(), { state: 'down' });
 });
 
 t.test("what is no broker's URL is said at once", async (t) => {
