@@ -32,7 +32,7 @@ export function declareDoctor(program: Command): void {
   doctor
     .option('--peer <name>', 'call this terminal for ping, to see that UDP passes both ways')
     .addOption(durationOption('--wait <time>', 'how long it may take to agree (5s)'))
-    .option('--config <file>', 'the settings that the agent is started with');
+    .option('--config <file>', 'the settings, where no agent runs that has them');
   runs<DoctorOptions>(doctor, runDoctor);
 }
 

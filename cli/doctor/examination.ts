@@ -58,6 +58,7 @@ async function patientOf(options: ExamineOptions): Promise<Patient> {
   });
   const { identity, enrolment } = read instanceof NakodoError ? {} : (read ?? {});
   const isService = folder === SYSTEM_HOME && existsSync(SYSTEM_CONFIG);
+  const usual = isService ? SYSTEM_CONFIG : join(folder, CONFIG_FILE);
   return {
     home,
     isOwn,
@@ -66,7 +67,7 @@ async function patientOf(options: ExamineOptions): Promise<Patient> {
     identity,
     enrolment,
     enrolmentError: read instanceof NakodoError ? read : undefined,
-    configPath: options.config ?? (isService ? SYSTEM_CONFIG : join(folder, CONFIG_FILE)),
+    configPath: options.config ?? status?.settings ?? usual,
     brokerUrl: status?.broker.url ?? enrolment?.brokerUrl,
     peer: options.peer === undefined ? undefined : terminalName(options.peer),
     waitMs: options.waitMs,

@@ -24,7 +24,7 @@ export interface Patient {
   /** May this user read and write in the home, as the agent does? */
   readonly isOwn: boolean;
   /** What the running agent says; undefined: none runs, or it is not for us (`agentError`). */
-  readonly status: (AgentStatus & { readonly troubles: Troubles }) | undefined;
+  readonly status: PatientStatus | undefined;
   readonly agentError: NakodoError | undefined;
   /** As far as the files are there, readable and whole. */
   readonly identity: Identity | undefined;
@@ -42,7 +42,13 @@ export interface Patient {
   /** `--home`, as it was typed. */
   readonly option: string | undefined;
 }
-type Troubles = AgentStatus['troubles'] & { readonly services?: string | undefined };
+
+/** A status as the agent's socket gives it. */
+interface PatientStatus extends AgentStatus {
+  /** The path of its settings. */
+  readonly settings?: string;
+  readonly troubles: AgentStatus['troubles'] & { readonly services?: string | undefined };
+}
 
 /** One check; its name stands at the beginning of its line. */
 export interface Check {

@@ -2,7 +2,7 @@
 // owner's word, trust, and talks that the commands hold themselves. The agent opens no path that a
 // user names: the command does, and speaks the service's protocol (ADR 0019).
 
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { EXIT, NakodoError } from '../../protocol/errors.ts';
 import {
@@ -97,6 +97,7 @@ interface Office {
   readonly agent: Agent;
   readonly waiters: Waiters;
   readonly config: ReturnType<typeof configReader>;
+  readonly configPath: string;
 }
 
 /**
@@ -106,8 +107,9 @@ interface Office {
  */
 export async function serveAgent(agent: Agent, options: ServeOptions): Promise<LocalServer> {
   const { log } = options;
-  const config = configReader(options.configPath ?? join(agent.home.folder, CONFIG_FILE));
-  const office: Office = { agent, waiters: new Waiters(), config };
+  const configPath = resolve(options.configPath ?? join(agent.home.folder, CONFIG_FILE));
+  const config = configReader(configPath);
+  const office: Office = { agent, waiters: new Waiters(), config, configPath };
   agent.onIncoming((session) => serveTalk(office, session, log));
   const access = await socketAccess(agent.home.folder, options.socketGroup);
   const server = await serveLocal(agent.home.socket, {
@@ -174,11 +176,11 @@ async function answer(office: Office, asked: Request, channel: ServedChannel): P
 }
 
 /** How the terminal is, and what is wrong with its owner's settings. */
-function status({ agent, config }: Office): object {
+function status({ agent, config, configPath }: Office): object {
   const now = agent.status();
   const read = config();
   const services = 'problem' in read ? read.problem : undefined;
-  return { ...now, troubles: { ...now.troubles, services } };
+  return { ...now, settings: configPath, troubles: { ...now.troubles, services } };
 }
 
 /** The owner accepts another key behind a name. */
