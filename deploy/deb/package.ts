@@ -103,6 +103,7 @@ async function packageTree(options: DebOptions, version: string): Promise<Tree> 
     [`${DOC}/copyright`, [copyrightFile(license), FILE]],
     [`${DOC}/LICENSES.gz`, [packed(await readFile(bundle.licenses)), FILE]],
     [`${DOC}/examples/hooks.conf`, [await part('hooks.conf'), FILE]],
+    [`${DOC}/examples/user-data`, [await part('user-data'), FILE]],
   ]);
 }
 

@@ -2,10 +2,11 @@
 // purge leave; as root enrols it, as its user runs it; and booted with its own systemd, from a card
 // whose boot partition holds a ticket. In make prove.
 
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { follow, run } from '../../cli/test/program.ts';
 import { repositoryRoot } from '../../protocol/test/house/sources.ts';
 import { type Town, openTown } from '../../sim/fleet/town.ts';
 import { buildBundle } from '../bundle/bundle.ts';
@@ -123,7 +124,7 @@ t.test(
       'dpkg -i /root/nakodo_1.0.0_all.deb && useradd member -G nakodo && useradd stranger',
     );
     const ticket = await ticketOf(opened, undefined, 2);
-    const settings = `ticket = "${ticket}"\nname = "{hostname}"\n[[allow]]\nname = "CALLER"\n`;
+    const settings = `ticket = "${ticket}"\nname = "{hostname}"\n[[allow]]\nname = "CALLER"\nservices = ["file", "run:who"]\n`;
     await card.write('etc/hostname', 'pi-in-the-shed\n');
     await card.write('boot/firmware/nakodo.toml', settings);
     await card.write('boot/firmware/user-data', `#cloud-config\n# ${ticket}\n`);
@@ -147,12 +148,21 @@ t.test(
     t.not(other.exit, 0);
     t.match(other.stderr, /adduser .* nakodo/);
 
-    // From outside, through the sandbox.
-    const home = await opened.enrol('CALLER', '');
-    const caller = await opened.start(home);
-    const session = await caller.call({ to: 'pi-in-the-shed', service: 'ping' });
-    t.equal(session.info.peer.name, 'pi-in-the-shed', 'introduced, and connected over UDP');
-    session.finish('done');
+    // From outside, through the sandbox: introduced, a file, and a hook of the owner's.
+    const caller = await opened.enrol('CALLER', '');
+    await follow(t, ['agent', '--home', caller, '--json']).line((line) => line.includes('"ready"'));
+    const photo = join(caller, 'photo.jpg');
+    await writeFile(photo, 'a photo');
+    const sent = await run(['send', 'pi-in-the-shed', photo, '--home', caller]);
+    t.equal(sent.exit, 0, sent.stderr);
+    const received = await pi.shell(
+      'cd /var/lib/nakodo/inbox; stat -c %U photo.jpg; cat photo.jpg',
+    );
+    t.equal(received.stdout, 'nakodo\na photo');
+    const hook = '[[run]]\nname = "who"\ncommand = "/usr/bin/id -un"\n';
+    await pi.shell(`printf '${hook.replaceAll('\n', '\\n')}' >>/etc/nakodo/agent.toml`);
+    const ran = await run(['run', 'pi-in-the-shed', 'who', '--home', caller]);
+    t.same([ran.exit, ran.stdout], [0, 'nakodo\n'], ran.stderr);
 
     const idBefore = (await pi.shell('nakodo status --json')).stdout;
     await pi.shell('systemctl kill --signal=KILL --kill-whom=main nakodo');
@@ -176,14 +186,60 @@ t.test(
     t.ok(await pi.until('nakodo status | grep "pi-again .*registered"'), 'a good one mends it');
     t.ok(await pi.until('[ ! -e /boot/firmware/nakodo.error.txt ]'), 'and the error is gone');
 
-    const exposure = await pi.shell(
-      'systemd-analyze security nakodo.service nakodo-provision.service',
-    );
-    t.comment(exposure.stdout);
+    for (const unit of ['nakodo', 'nakodo-provision']) {
+      const { stdout } = await pi.shell(`systemd-analyze security ${unit} | tail -n 1`);
+      const exposure = Number(/: ([\d.]+)/.exec(stdout)?.[1]);
+      t.ok(exposure <= 3, `exposure of ${unit} as it runs: ${exposure}`);
+    }
     await pi.shell('dpkg -P nakodo');
     t.equal(
       (await pi.shell('systemctl list-units --all --plain --no-legend "nakodo*"')).stdout,
       '',
     );
+  },
+);
+
+t.test(
+  'the server, by the words of docs/server.md',
+  { skip: noSystemd, timeout: 300_000 },
+  async (t) => {
+    const checkout = repositoryRoot();
+    const page = await readFile(join(checkout, 'docs/server.md'), 'utf8');
+    const [, install = ''] = page.split('A user, the settings');
+    const commands = install.split('sudoedit')[0].match(/(?<=^ {4}sudo ).*$/gm) ?? [];
+    t.equal(commands.length, 4);
+    const machine = await PiRoot.make(t, debs);
+    const host = await machine.boot(t, [`${checkout}:/opt/nakodo`]);
+    for (const command of commands) {
+      const done = await host.shell(command);
+      t.equal(done.exit, 0, `${command}: ${said(done)}`);
+    }
+    const edits = ['s/nakodo.example:8183/127.0.0.1:28183/', 's/0.0.0.0$/127.0.0.1/'];
+    const ports = 's/^MORE=/MORE=--http-port 28183 --mqtt-port 28883/';
+    for (const edit of [...edits, ports])
+      await host.shell(`sed -i '${edit}' /etc/nakodo-server.conf`);
+    await host.shell('systemctl enable --now nakodo-server');
+    t.ok(
+      await host.until('nakodo-server devices'),
+      said(await host.shell('journalctl -u nakodo-server -n 20')),
+    );
+    const made = await host.shell('nakodo-server ticket --name PI --json');
+    const { ticket } = JSON.parse(made.stdout) as { readonly ticket: string };
+    await host.shell('dpkg -i /root/nakodo_1.0.0_all.deb');
+    const enrolled = await host.shell(`nakodo enroll ${ticket}`);
+    t.equal(enrolled.exit, 0, said(enrolled));
+    t.ok(
+      await host.until('nakodo status | grep "PI .*registered"'),
+      'a terminal of the same machine',
+    );
+    t.match((await host.shell('nakodo-server devices')).stdout, /^PI /m);
+    t.equal((await host.shell('nakodo-server log verify')).exit, 0);
+    t.equal((await host.shell('find /var/lib/nakodo-server ! -user nakodo-server')).stdout, '');
+    const stopped = await host.shell(
+      'systemctl stop nakodo-server && systemctl is-failed nakodo-server',
+    );
+    t.match(stopped.stdout, /inactive/, 'it ends in order');
+    const { stdout } = await host.shell('systemd-analyze security nakodo-server | tail -n 1');
+    t.match(stdout, /: 1\.\d /, `docs/server.md says how exposed it is: ${stdout}`);
   },
 );

@@ -131,9 +131,10 @@ export class PiRoot {
     await writeFile(file, text, { mode });
   }
 
-  /** Boots it; shut down when the test is over. */
-  async boot(test: Teardown): Promise<BootedPi> {
-    const child = spawn('systemd-nspawn', [...nspawn(this.path), '--boot'], {
+  /** Boots it; shut down when the test is over. `binds`: folders of this machine, read-only. */
+  async boot(test: Teardown, binds: readonly string[] = []): Promise<BootedPi> {
+    const bound = binds.map((bind) => `--bind-ro=${bind}`);
+    const child = spawn('systemd-nspawn', [...nspawn(this.path), ...bound, '--boot'], {
       stdio: 'ignore',
       env: toolEnvironment(),
     });
@@ -174,7 +175,7 @@ class BootedPi {
 
   /** Runs a shell's words in it, as root. */
   shell(words: string): Promise<ToolResult> {
-    const path = 'PATH=/usr/sbin:/usr/bin:/sbin:/bin';
+    const path = 'PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
     const enter = ['-t', this.#leader, '-a', 'env', '-i', path, 'HOME=/root', 'LC_ALL=C.UTF-8'];
     return tryTool('nsenter', [...enter, 'sh', '-c', words]);
   }
