@@ -110,7 +110,8 @@ const MAIN = join(import.meta.dirname, '..', 'main.js');
 
 t.test('a login, a copy and a ProxyCommand go through a forward', skip, async (t) => {
   const { laptop, port, sshArgs } = await town(t, (port) => ['--service', `port:${port}`]);
-  const { ready, end } = await start(t, ['forward', '0', `PI:${port}`, '--home', laptop]);
+  const forward = await start(t, ['forward', '0', `PI:${port}`, '--home', laptop]);
+  const { ready } = forward;
   t.match(ready, { ready: true, host: '127.0.0.1', to: 'PI', service: `port:${port}` });
   const through = ['-p', String(ready.port), 'root@127.0.0.1'];
   const timesMs: number[] = [];
@@ -140,7 +141,7 @@ t.test('a login, a copy and a ProxyCommand go through a forward', skip, async (t
   const login = await system('ssh', [...sshArgs, '-o', proxy, 'root@PI', 'cat; echo by proxy']);
   t.equal(login.exit, 0, login.stderr);
   t.equal(login.stdout, 'by proxy\n');
-  t.equal(await end(), 0, 'Ctrl-C, or SIGTERM, ends a forward well');
+  t.equal(await forward.end(), 0, 'Ctrl-C, or SIGTERM, ends a forward well');
 });
 
 t.test('claims 14, 15: the vendor window, cut in the middle of a login', skip, async (t) => {
