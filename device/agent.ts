@@ -15,9 +15,10 @@ import { LIMITS } from '../protocol/limits.ts';
 import { MICROS_PER_MS, type Micros } from '../protocol/time.ts';
 import { terminalName } from '../protocol/typed-names.ts';
 import { type AgentParts, loadParts, terminalOf } from './shell/agent-parts.ts';
-import type { AgentOptions, AgentStatus, AgentTroubles, Wish } from './shell/agent-types.ts';
+import type { AgentOptions, AgentStatus, Wish } from './shell/agent-types.ts';
 import { callError } from './shell/call-error.ts';
 import { Conditions } from './shell/conditions.ts';
+import type { DiskTroubles } from './shell/disk-troubles.ts';
 import type { EndsStore } from './shell/ends-store.ts';
 import type { Home } from './shell/home.ts';
 import { Incoming } from './shell/incoming.ts';
@@ -94,7 +95,8 @@ export class Agent {
   #nextCall = 1;
   #isDraining = false;
   #isStopped = false;
-  #troubles: Pick<AgentTroubles, 'list' | 'disk'> = { list: undefined, disk: undefined };
+  readonly #disk: DiskTroubles;
+  #listProblem: string | undefined;
 
   private constructor(options: AgentOptions, parts: AgentParts, windows: WindowsStore) {
     const { home, identity, enrolment, suite, clock, log } = parts;
@@ -107,7 +109,9 @@ export class Agent {
     this.#log = log;
     this.#clock = clock;
     this.#terminal = terminalOf(parts, options.pollSeconds);
-    this.#login = new Login({ home, identity, enrolment, suite, rng: entropy, clock, log });
+    const { disk } = parts;
+    this.#disk = disk;
+    this.#login = new Login({ home, identity, enrolment, suite, rng: entropy, clock, log, disk });
     this.#readListFile = allowListReader(home.list, clock);
     this.#reading = this.#readListFile();
     this.#windows = windows;
@@ -120,6 +124,7 @@ export class Agent {
       suite,
       managerKey: enrolment.managerKey,
       log,
+      disk,
     });
     this.#owner = new Owner({
       approvals: parts.approvals,
@@ -235,8 +240,8 @@ export class Agent {
       clockOffsetMs: this.#clock.aheadMs,
       questions: this.#owner.questions(),
       troubles: {
-        ...this.#troubles,
-        list: this.#troubles.list ?? this.#windows.problem,
+        disk: this.#disk.words,
+        list: this.#listProblem ?? this.#windows.problem,
         link: this.#link.trouble,
         peer: peerTrouble(status.changedPeers, { list: reading.list, isKnown }),
       },
@@ -386,7 +391,7 @@ export class Agent {
     this.#reading = this.#readListFile();
     const { list, problem, at } = this.#reading;
     if (problem !== undefined) this.#log.warn('list-unreadable', { why: problem });
-    this.#troubles = { ...this.#troubles, list: problem };
+    this.#listProblem = problem;
     const left = list && this.#windows.adjusted(list, at, session);
     this.#input({ kind: 'list', ask, list: left, at });
   }
@@ -394,7 +399,7 @@ export class Agent {
   /** The file is another one: who is let in no more is ended. An unreadable one ends nobody. */
   #judgeAgain(): void {
     const { list, problem, at } = this.#readListFile();
-    this.#troubles = { ...this.#troubles, list: problem };
+    this.#listProblem = problem;
     if (list === undefined) return;
     for (const session of this.#sessions.values()) {
       const { role, service, peer } = session.info;
@@ -407,10 +412,9 @@ export class Agent {
 
   async #store({ session, record }: TerminalOutput & { kind: 'store' }): Promise<void> {
     try {
-      await this.#ends.keep(session, record);
-      this.#troubles = { ...this.#troubles, disk: undefined };
+      if (await this.#ends.keep(session, record)) this.#disk.written('ends');
     } catch (error) {
-      this.#troubles = { ...this.#troubles, disk: errorMessage(error) };
+      this.#disk.failed('ends', error);
       this.#log.error('end-not-stored', { code: errorCode(error), why: errorMessage(error) });
     }
   }

@@ -16,6 +16,7 @@ import type { Pin, TerminalInput } from '../terminal-types.ts';
 import { Terminal } from '../terminal.ts';
 import type { AgentOptions } from './agent-types.ts';
 import { Approvals } from './approvals.ts';
+import { DiskTroubles } from './disk-troubles.ts';
 import { EndsStore } from './ends-store.ts';
 import { type Enrolment, type Home, type Identity } from './home.ts';
 import { checkEnrolment, loadEnrolment, loadIdentity, openHome } from './home.ts';
@@ -33,6 +34,7 @@ export interface AgentParts {
   readonly pins: PinsStore;
   readonly approvals: Approvals;
   readonly ends: EndsStore;
+  readonly disk: DiskTroubles;
   readonly traces: TraceFolder | undefined;
   readonly restore: TerminalInput & { readonly kind: 'restore' };
 }
@@ -62,18 +64,21 @@ export async function loadParts(options: AgentOptions, log: Log): Promise<AgentP
   // Before anything begins: it throws for a URL that cannot be meant.
   brokerAddress(options.brokerUrl ?? enrolment.brokerUrl);
   const connection = options.connection ?? {};
-  const pins = new PinsStore(home.pins, (error) =>
-    log.error('pins-not-saved', { why: errorMessage(error) }),
-  );
+  const disk = new DiskTroubles();
+  const onError = (error: unknown): void => {
+    disk.failed('pins', error);
+    log.error('pins-not-saved', { why: errorMessage(error) });
+  };
+  const pins = new PinsStore(home.pins, onError, () => disk.written('pins'));
   const known: readonly Pin[] = await pins.load();
-  const approvals = new Approvals(home.approvals, clock, log);
+  const approvals = new Approvals(home.approvals, clock, log, disk);
   await approvals.load();
   const ends = new EndsStore(home.ends);
   const records = await ends.load(log);
   const restore = { kind: 'restore', records, pins: known } as const;
   const traces = await openTraces(options.traceFolder, log);
   const read = { home, identity, enrolment, connection, suite, clock, log };
-  return { ...read, pins, approvals, ends, traces, restore };
+  return { ...read, pins, approvals, ends, disk, traces, restore };
 }
 
 async function openTraces(folder: string | undefined, log: Log): Promise<TraceFolder | undefined> {

@@ -14,6 +14,7 @@ import { damagedFile, readJson } from '../../protocol/io/files.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { MS_PER_SECOND } from '../../protocol/time.ts';
+import { DiskTroubles } from './disk-troubles.ts';
 import { WholeFile } from './whole-file.ts';
 
 /** Bytes of an approval: ID, service, mark, moment and the JSON around them: less than 256. */
@@ -56,14 +57,18 @@ export class Approvals {
   readonly #approvals = new Map<string, Approval>();
   readonly #file: WholeFile;
 
-  constructor(path: string, clock: Clock, log: Log) {
+  constructor(path: string, clock: Clock, log: Log, disk = new DiskTroubles()) {
     this.#path = path;
     this.#clock = clock;
-    this.#file = new WholeFile(
+    this.#file = new WholeFile({
       path,
-      () => this.#text(),
-      (error) => log.error('approvals-not-saved', { why: errorMessage(error) }),
-    );
+      text: () => this.#text(),
+      onError: (error) => {
+        disk.failed('approvals', error);
+        log.error('approvals-not-saved', { why: errorMessage(error) });
+      },
+      onWritten: () => disk.written('approvals'),
+    });
   }
 
   /** Reads the file, once; one that is not there holds none. @throws NakodoError `file-damaged` */

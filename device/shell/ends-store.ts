@@ -38,8 +38,8 @@ interface Pending {
 interface Waiting {
   readonly timer: NodeJS.Timeout;
   write(): void;
-  /** For whoever asked to keep a record that a newer one overtook. */
-  resolve(): void;
+  /** For whoever asked to keep a record that a newer one overtook: it is not written. */
+  resolve(isWritten: false): void;
 }
 
 /** The ends of one home. */
@@ -78,21 +78,21 @@ export class EndsStore {
    * Keeps a record (or, undefined, forgets the session's) in a moment: nobody waits for the disk,
    * and opening a file takes time that a set-up has not. A record waits IO_LIMITS.endRecordWaitMs,
    * and is not written at all if it is overtaken: a short talk whose end is acknowledged at once
-   * writes nothing.
+   * writes nothing. Resolves with whether the disk was needed.
    * @throws NakodoError
    */
-  keep(session: SessionId, record: StoredEnd | undefined): Promise<void> {
+  keep(session: SessionId, record: StoredEnd | undefined): Promise<boolean> {
     const overtaken = this.#waiting.get(session);
     if (overtaken !== undefined) clearTimeout(overtaken.timer);
-    overtaken?.resolve();
+    overtaken?.resolve(false);
     if (record === undefined && !this.#onDisk.has(session) && !this.#pending.has(session)) {
       this.#waiting.delete(session);
-      return Promise.resolve();
+      return Promise.resolve(false);
     }
-    return new Promise((resolve, reject) => {
+    return new Promise<boolean>((resolve, reject) => {
       const write = (): void => {
         this.#waiting.delete(session);
-        this.store(session, record).then(resolve, reject);
+        this.store(session, record).then(() => resolve(true), reject);
       };
       const timer = setTimeout(write, record === undefined ? 0 : IO_LIMITS.endRecordWaitMs);
       this.#waiting.set(session, { timer, write, resolve });

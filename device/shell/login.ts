@@ -12,6 +12,7 @@ import type { Log } from '../../protocol/io/log.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { type Rng, randomBytes } from '../../protocol/random.ts';
 import { MICROS_PER_MS, MS_PER_SECOND } from '../../protocol/time.ts';
+import type { DiskTroubles } from './disk-troubles.ts';
 import { renewMembership } from './enrol.ts';
 import { type Enrolment, type Home, type Identity, saveEnrolment } from './home.ts';
 import { ServerTrust } from './server-trust.ts';
@@ -24,6 +25,8 @@ interface LoginOptions {
   readonly rng: Rng;
   readonly clock: CorrectedClock;
   readonly log: Log;
+  /** Told what could not be written. */
+  readonly disk?: DiskTroubles | undefined;
 }
 
 /** What the manager sends with a registration. */
@@ -160,13 +163,15 @@ export class Login {
   }
 
   #keep(changed: Partial<Pick<Enrolment, 'membership' | 'serverKeys'>>): void {
-    const { home, log } = this.#options;
+    const { home, log, disk } = this.#options;
     this.#enrolment = { ...this.#enrolment, ...changed };
     const kept = this.#enrolment;
     this.#storedUntil = this.expiresAt ?? 0;
     this.#saved = this.#saved
       .then(() => saveEnrolment(home, kept))
+      .then(() => disk?.written('enrolment'))
       .catch((error: unknown) => {
+        disk?.failed('enrolment', error);
         log.error('enrolment-not-saved', { why: errorMessage(error) });
         // The next one is tried again.
         this.#storedUntil = 0;

@@ -39,10 +39,10 @@ export class PinsStore {
   readonly #pins = new Map<Name, DeviceId>();
   readonly #file: WholeFile;
 
-  /** `onError` is told what could not be written. */
-  constructor(path: string, onError: (error: unknown) => void) {
+  /** `onError` is told what could not be written, `onWritten` of everything that was. */
+  constructor(path: string, onError: (error: unknown) => void, onWritten?: () => void) {
     this.#path = path;
-    this.#file = new WholeFile(path, () => this.#text(), onError);
+    this.#file = new WholeFile({ path, text: () => this.#text(), onError, onWritten });
   }
 
   /** Reads the file, once; one that is not there holds none. @throws NakodoError `file-damaged` */

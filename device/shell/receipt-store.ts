@@ -8,6 +8,7 @@ import { openReceipt } from '../../protocol/identity/receipt.ts';
 import { readFileNow, writeFileAtomic } from '../../protocol/io/files.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { LIMITS } from '../../protocol/limits.ts';
+import type { DiskTroubles } from './disk-troubles.ts';
 
 const FILE_MODE = 0o600;
 /** Milliseconds in which receipts are gathered: talks end in numbers. */
@@ -22,6 +23,8 @@ interface ReceiptStoreOptions {
   /** Ed25519, 32 bytes. */
   readonly managerKey: Uint8Array;
   readonly log: Log;
+  /** Told what could not be written. */
+  readonly disk?: DiskTroubles | undefined;
 }
 
 /** The newest receipt of one terminal. */
@@ -68,10 +71,12 @@ export class ReceiptStore {
     this.#waiting = undefined;
     if (bytes === undefined) return;
     this.#writtenAtMs = performance.now();
-    const { path, log } = this.#options;
+    const { path, log, disk } = this.#options;
     this.#writing = this.#writing
       .then(() => writeFileAtomic(path, bytes, FILE_MODE))
+      .then(() => disk?.written('receipt'))
       .catch((error: unknown) => {
+        disk?.failed('receipt', error);
         // The next one is newer: nothing is tried again for this one.
         log.warn('receipt-not-kept', { code: errorCode(error), message: errorMessage(error) });
       });

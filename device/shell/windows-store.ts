@@ -70,12 +70,12 @@ export class WindowsStore {
     this.#log = log;
     this.#problem = problem;
     this.#isUnread = problem !== undefined;
-    this.#file = new WholeFile(
+    this.#file = new WholeFile({
       path,
-      () => this.#text(),
-      (error) => this.#onError(error),
-      () => this.#onWritten(),
-    );
+      text: () => this.#text(),
+      onError: (error) => this.#onError(error),
+      onWritten: () => this.#onWritten(),
+    });
   }
 
   /**

@@ -242,7 +242,14 @@ export function fileError(error: unknown, path: string, action: string): NakodoE
       'free some space on that file system and try again',
     );
   }
-  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
+  if (code === 'EROFS') {
+    return new NakodoError(
+      'read-only',
+      `cannot ${action} ${path}: the file system is read-only`,
+      'a memory card that fails becomes read-only (dmesg says so): replace it, or use another --home',
+    );
+  }
+  if (code === 'EACCES' || code === 'EPERM') {
     return new NakodoError(
       'no-permission',
       `cannot ${action} ${path}: permission denied`,
