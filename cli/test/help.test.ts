@@ -39,7 +39,7 @@ t.test('wrong use: exit code 2, what was wrong, what to do next', async (t) => {
   const home = folder(t);
   const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     [['sned', 'TERM3', 'x'], /unknown command 'sned'\nnext: .*send/],
-    [['send', 'TERM3'], /missing required argument 'files'\nnext: see nakodo send --help/],
+    [['send', 'TERM3'], /missing required argument 'paths'\nnext: see nakodo send --help/],
     [['send', 'TERM3', 'x', '--bites', '1MB'], /unknown option '--bites'\nnext: .*--bytes/],
     [['send', 'TERM3', 'x', '--bytes', 'many'], /'many'.*size.*\nnext: /],
     [['send', 'TERM3', 'x', '--for', '15'], /'15'.*\nnext: /],
