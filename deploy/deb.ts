@@ -1,4 +1,5 @@
-// `make deb`: builds the bundle, and the package of a terminal from it, into out/deploy.
+// `make deb`: builds the bundle, and the package of a terminal from it, into out/deploy. Its files
+// show the date of the last commit, so that anybody can build the same bytes.
 
 import { stat } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';

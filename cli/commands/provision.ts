@@ -28,7 +28,7 @@ export function declareProvision(program: Command): void {
       'The file is kept in the home for the agent, which enrols with it as soon as it reaches the',
       'server, and is then removed from the boot partition; the ticket is overwritten there and in',
       'what cloud-init keeps of its user-data. What is wrong stands in nakodo.error.txt beside it,',
-      'in the journal, and in what `nakodo status` says. An allow-list that is there stays as it is.',
+      'in the journal, and in what `nakodo status` says. An allow-list that is there stays.',
     ].join('\n'),
     examples: ['sudo nakodo provision', 'nakodo provision --from ./nakodo.toml --home ./term1'],
   });

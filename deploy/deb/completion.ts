@@ -11,6 +11,7 @@ const PATH_ARGUMENT = /file|path|dest/i;
 /** The script, for /usr/share/bash-completion/completions/nakodo. */
 export function bashCompletion(program: Command): string {
   const names = program.commands.map((command) => command.name());
+  const first = [...names, '--help', '--version'].join(' ');
   return [
     '# Completion of nakodo for bash: made of its commands, not to be edited.',
     '_nakodo() {',
@@ -18,7 +19,7 @@ export function bashCompletion(program: Command): string {
     '  local command=${COMP_WORDS[1]} options= paths=',
     '  COMPREPLY=()',
     '  if [ "$COMP_CWORD" -eq 1 ]; then',
-    `    mapfile -t COMPREPLY < <(compgen -W '${[...names, '--help', '--version'].join(' ')}' -- "$word")`,
+    `    mapfile -t COMPREPLY < <(compgen -W '${first}' -- "$word")`,
     '    return',
     '  fi',
     '  case $command in',

@@ -1,4 +1,5 @@
-// The papers of the package: control fields, changelog in Debian's form, copyright.
+// The papers of the package: control fields, changelog in Debian's form (deb-changelog(5)), and the
+// machine-readable copyright (DEP-5).
 
 /** What the control file says beside what never changes. */
 interface ControlFacts {

@@ -108,7 +108,7 @@ t.test('installed, upgraded, removed, purged', { skip: noInstall, timeout: 300_0
   const purged = await pi.shell('dpkg -P nakodo');
   t.equal(purged.exit, 0, said(purged));
   const none = await pi.shell(
-    'find / -xdev -path /proc -prune -o -name "*nakodo*" -print | grep -v -e ^/root/ -e ^/var/cache/man/',
+    'find / -xdev -name "*nakodo*" -print | grep -v -e ^/root/ -e ^/proc/ -e ^/var/cache/man/',
   );
   t.equal(none.stdout, '', 'nothing is left');
   t.equal((await pi.shell('id -un nakodo')).stdout, 'nakodo\n', 'but the user');
@@ -124,7 +124,8 @@ t.test(
       'dpkg -i /root/nakodo_1.0.0_all.deb && useradd member -G nakodo && useradd stranger',
     );
     const ticket = await ticketOf(opened, undefined, 2);
-    const settings = `ticket = "${ticket}"\nname = "{hostname}"\n[[allow]]\nname = "CALLER"\nservices = ["file", "run:who"]\n`;
+    const list = '[[allow]]\nname = "CALLER"\nservices = ["file", "run:who"]\n';
+    const settings = `ticket = "${ticket}"\nname = "{hostname}"\n${list}`;
     await card.write('etc/hostname', 'pi-in-the-shed\n');
     await card.write('boot/firmware/nakodo.toml', settings);
     await card.write('boot/firmware/user-data', `#cloud-config\n# ${ticket}\n`);

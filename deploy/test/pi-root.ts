@@ -183,7 +183,7 @@ class BootedPi {
   /** Waits until a shell's words are true; false: that took too long. */
   async until(words: string): Promise<boolean> {
     const often = WAIT_SECONDS_MAX * 5;
-    const loop = `for _ in $(seq ${often}); do { ${words}; } >/dev/null 2>&1 && exit 0; sleep 0.2; done`;
-    return (await this.shell(`${loop}; exit 1`)).exit === 0;
+    const turn = `{ ${words}; } >/dev/null 2>&1 && exit 0; sleep 0.2`;
+    return (await this.shell(`for _ in $(seq ${often}); do ${turn}; done; exit 1`)).exit === 0;
   }
 }
