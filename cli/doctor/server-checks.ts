@@ -153,6 +153,7 @@ async function lookAtClock(patient: Patient): Promise<Finding> {
   const next = 'sudo timedatectl set-ntp true; nakodo itself goes by the server, your logs do not';
   if (Date.now() < CLOCK_MIN_MS) return warn('the clock of this machine was never set', next);
   if (known === undefined) return unchecked('no server said what time it is; it looks sensible');
+  if (Math.abs(known) < MS_PER_SECOND) return ok("the same as the server's");
   const ahead = known > 0 ? 'behind' : 'ahead of';
   const off = `${formatDuration(Math.abs(known))} ${ahead} the server's`;
   return Math.abs(known) <= CLOCK_OFF_MS ? ok(off) : warn(`the clock is ${off}`, next);
