@@ -6,6 +6,9 @@ import { join } from 'node:path';
 import t from 'tap';
 import { folder, run } from './program.ts';
 
+/** A time zone in which it is noon, or less than an hour later. */
+const AT_NOON = { TZ: `NOON${new Date().getUTCHours() - 12}` };
+
 t.test('claim 8: allow, deny and allowed keep one entry a name, deny included', async (t) => {
   const home = folder(t);
   const allowed = async (): Promise<unknown> =>
@@ -39,11 +42,32 @@ t.test('claim 8: allow, deny and allowed keep one entry a name, deny included', 
   t.strictSame(await allowed(), [entry, { action: 'deny', name: 'TERM9' }]);
   await run(['deny', 'TERM1', '--home', home]);
   t.match(await allowed(), [{ action: 'deny' }, { action: 'deny' }]);
-  await run(['allow', 'TERM1', '--until', '18:00', '--home', home]);
+  await run(['allow', 'TERM1', '--until', '18:00', '--home', home], AT_NOON);
   const { stdout } = await run(['allowed', '--home', home]);
   t.match(stdout, /allow +TERM1 .*18:00/);
   t.match(stdout, /deny +TERM9/);
   t.equal(statSync(join(home, 'allow-list.toml')).mode & 0o777, 0o600);
+});
+
+t.test('claims 14, 15: --until is a moment, not an hour of every day; what is left', async (t) => {
+  const home = folder(t);
+  const allow = (...args: readonly string[]): ReturnType<typeof run> =>
+    run(['allow', 'support', ...args, '--home', home, '--json'], AT_NOON);
+  const past = await allow('--until', '11:59');
+  t.equal(past.exit, 2);
+  t.match(past.said, { error: { code: 'until-past', message: /11:59 is past/ } });
+  t.equal((await allow('--until', '2001-01-31T18:00:00Z')).exit, 2);
+  t.equal(existsSync(join(home, 'allow-list.toml')), false, 'nothing was stored');
+  const stored = await allow('--until', '18:00', '--bytes', '200MB');
+  t.match(String(stored.said?.until), /^\d{4}-\d\d-\d\dT18:00:00[+-]\d\d:00$/);
+  const leftSeconds = (Date.parse(String(stored.said?.until)) - Date.now()) / 1_000;
+  t.ok(leftSeconds > 5 * 3_600 && leftSeconds <= 6 * 3_600, `${leftSeconds} s from noon to six`);
+  const shown = await run(['allowed', '--home', home, '--json']);
+  const [entry] = shown.said as unknown as { window: Record<string, number> }[];
+  t.match(entry.window, { usedBytes: 0, heldBytes: 0, leftBytes: 200_000_000 });
+  t.ok(Math.abs(entry.window.leftSeconds - leftSeconds) < 60);
+  const { stdout } = await run(['allowed', '--home', home]);
+  t.match(stdout, /UNTIL +LEFT .*\n.*200 MB, 5 h/);
 });
 
 t.test('what cannot be an entry is wrong use and changes nothing', async (t) => {
