@@ -1,4 +1,5 @@
-// One file of `send` over a talk: opened when its turn comes, offered, given, closed.
+// One file of `send` over a talk: opened when its turn comes, offered, given, closed. What the
+// source's end of the protocol is to a command (device/services/file/source.ts).
 
 import { DiskContent } from '../device/services/file/disk-content.ts';
 import { giveFile, offerFolder } from '../device/services/file/source.ts';

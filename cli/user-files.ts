@@ -1,6 +1,6 @@
-// The user's files, as one `send` takes them: everything that is named, and what is below it, looked
-// at with its user's rights before anybody is called, so that a file that is missing costs no talk.
-// A file is opened when its turn comes.
+// The user's files, as one `send` takes them: everything that is named, and what is below it,
+// looked at with its user's rights before anybody is called, so that a file that is missing costs
+// no talk. A file is opened when its turn comes.
 
 import { access, constants, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';

@@ -1,5 +1,5 @@
-// `get`: files and folders out of a terminal's outbox. The command speaks the file protocol and writes
-// as its user; the agent introduces and carries [S1002].
+// `get`: files and folders out of a terminal's outbox. The command speaks the file protocol and
+// writes as its user; the agent introduces and carries [S1002].
 
 import { Argument, type Command } from 'commander';
 import { EXIT, type ExitCode, UsageError } from '../../protocol/errors.ts';

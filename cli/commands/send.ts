@@ -1,5 +1,5 @@
-// `send`: files and folders to a terminal's inbox. The command opens them as its user and speaks the
-// file protocol; the agent introduces and carries [S1002].
+// `send`: files and folders to a terminal's inbox. The command opens them as its user and speaks
+// the file protocol; the agent introduces and carries [S1002].
 
 import { Argument, type Command } from 'commander';
 import { EXIT, type ExitCode } from '../../protocol/errors.ts';

@@ -120,7 +120,8 @@ function report(output: Output, all: Report): ExitCode {
   const passed = outcomes as readonly Passed[];
   const what = passed.length === 1 ? '1 file' : `${passed.length} files`;
   const time = formatDuration(seconds * MS);
-  const first = `${verb} ${wish.to}: ${what}, ${formatSize(bytes)} in ${time} (${formatSize(rate)}/s).`;
+  const speed = `${formatSize(bytes)} in ${time} (${formatSize(rate)}/s)`;
+  const first = `${verb} ${wish.to}: ${what}, ${speed}.`;
   output.result(fields, [first, ...remarks(passed)].join('\n'));
   return EXIT.done;
 }

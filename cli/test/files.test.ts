@@ -67,6 +67,8 @@ interface How {
   readonly resumes?: boolean;
   readonly bytesPerSecond?: number;
   readonly onAgain?: () => void;
+  /** A file begins to be sent. */
+  readonly onFile?: () => void;
 }
 
 /** What became of one file: what is there of either kind. */
@@ -85,16 +87,20 @@ interface Sent extends Omit<Transferred<object>, 'outcomes'> {
 async function send(
   { caller }: Town,
   paths: readonly string[],
-  { wish, resumes = true, bytesPerSecond, onAgain = () => {} }: How = {},
+  { wish, resumes = true, bytesPerSecond, onAgain = () => {}, onFile }: How = {},
 ): Promise<Sent> {
   const plan = await planFiles(paths, '');
+  const sendOne = fileSender({ resumes, replaces: false, bytesPerSecond });
   return transfer({
     home: caller.home.folder,
     wish: { to: 'TERM3', service: 'file', ...wish },
     words: QUIET,
     progress: new TransferProgress(new Output(true)),
     jobs: async () => plan.files,
-    pass: fileSender({ resumes, replaces: false, bytesPerSecond }),
+    pass: (talk, file, meter) => {
+      onFile?.();
+      return sendOne(talk, file, meter);
+    },
     onAgain,
   });
 }
@@ -310,10 +316,10 @@ t.test('many small files: side by side, with few descriptors, none open before',
   for (let at = 0; at < count; at++) writeFileSync(join(base, 'many', `f${at}`), `content ${at}`);
   const idle = readdirSync('/proc/self/fd').length;
   let most = 0;
-  const looking = setInterval(() => {
+  const onFile = (): void => {
     most = Math.max(most, readdirSync('/proc/self/fd').length);
-  }, 1);
-  const { outcomes } = await send(all, [join(base, 'many')]).finally(() => clearInterval(looking));
+  };
+  const { outcomes } = await send(all, [join(base, 'many')], { onFile });
   t.equal(outcomes.length, count);
   t.equal(readdirSync(join(inbox, 'many')).length, count);
   t.ok(most > idle && most - idle < FILE_LIMITS.streamsAtOnce * 12, `${most - idle} descriptors`);

@@ -1,5 +1,5 @@
-// The user's files as one `send` takes them: all looked at before anybody is called, and what is told
-// of those that cannot be sent. The rate that was asked for.
+// The user's files as one `send` takes them: all looked at before anybody is called, and what is
+// told of those that cannot be sent. The rate that was asked for.
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';

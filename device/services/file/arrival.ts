@@ -44,7 +44,7 @@ export interface ComingFile {
 }
 
 /** Where a file was saved. */
-export interface Placed {
+interface Placed {
   /** Its path in the folder. */
   readonly savedAs: string;
   /** The same file was there, and was not saved again. */

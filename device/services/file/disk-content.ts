@@ -1,5 +1,5 @@
-// A file on the disk as a source reads it: opened below a folder without following a link, read with
-// one piece ahead, and told from what it was when it was opened.
+// A file on the disk as a source reads it: opened below a folder without following a link, read
+// with one piece ahead, and told from what it was when it was opened.
 
 import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';

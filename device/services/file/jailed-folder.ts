@@ -64,7 +64,7 @@ export class JailedFolder {
     return new JailedFolder(await open(path, OPEN_FOLDER | O_NOFOLLOW), path);
   }
 
-  /** Opens the folder that `names` lead to, from here on; the caller closes it, and this one too. */
+  /** Opens the folder that `names` lead to from here; the caller closes it, and this one too. */
   async walk(names: readonly string[], makeMode?: number): Promise<JailedFolder> {
     let at: JailedFolder | undefined;
     for (const name of names) {

@@ -11,7 +11,8 @@ export const GET_SERVICE = 'get';
 /** How the name of every partial file begins; no file may be given such a name. */
 export const PARTIAL_PREFIX = '.part-';
 
-// Slashes of both kinds, control characters, lone surrogates, what turns text around or ends a line.
+// Slashes of both kinds, control characters, lone surrogates, what turns text around or ends
+// a line.
 const UNFIT = /[/\\\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/u;
 
 /** Whether a name may become a file or a folder: a plain base name that shows what it is. */

@@ -11,7 +11,7 @@ import { transferCode, transferError } from './transfer-error.ts';
 import { HASH_BYTES, type Reply, frame, isAskedFirst, reply, start } from './wire.ts';
 
 /** A file that has arrived, whole, verified and on the disk. */
-export interface TakenFile {
+interface TakenFile {
   readonly path: string;
   /** Its path in the folder. */
   readonly savedAs: string;

@@ -1,5 +1,5 @@
-// The end that has a file: sends its content on a stream, from where the other end stands, and hears
-// what became of it.
+// The end that has a file: sends its content on a stream, from where the other end stands, and
+// hears what became of it.
 
 import { type Hash, createHash } from 'node:crypto';
 import { once } from 'node:events';

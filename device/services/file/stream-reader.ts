@@ -1,5 +1,5 @@
-// Reads a file's stream piece by piece: frames of CBOR, then content. Leaving it does not destroy the
-// stream, whose other direction may have something to say.
+// Reads a file's stream piece by piece: frames of CBOR, then content. Leaving it does not destroy
+// the stream, whose other direction may have something to say.
 
 import type { Duplex } from 'node:stream';
 import { decodeCbor } from '../../../protocol/control/cbor.ts';
