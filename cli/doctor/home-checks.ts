@@ -2,6 +2,7 @@
 // allow-list, the settings, the agent that should be running there.
 
 import { type Stats, accessSync, constants, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { configReader } from '../../device/services/config.ts';
 import { readOwnList } from '../../device/shell/own-list-file.ts';
 import { provisioningTrouble } from '../../device/shell/pending.ts';
@@ -24,6 +25,7 @@ const NOT_OWNER = 0o077;
 const OTHERS = 0o007;
 const OTHERS_WRITE = 0o022;
 const PERMISSION_BITS = 0o777;
+const NOT_OURS = 'only its owner and the agent may read it';
 /** Names of a list that a line holds. */
 const NAMES_MAX = 8;
 const OCTAL = 8;
@@ -73,6 +75,7 @@ async function lookAtIdentity(patient: Patient): Promise<Finding> {
   if (!isOwn && status !== undefined) return ok(`${status.name} (${status.id}), says the agent`);
   if (enrolmentError !== undefined) return failed(enrolmentError);
   const trouble = await provisioningTrouble(home.folder).catch(() => undefined);
+  if (!isOwn && trouble === undefined) return unchecked(NOT_OURS);
   const enroll = `nakodo enroll TICKET${homeWords(patient.option)}`;
   const next = `ask the operator for a ticket, then: ${enroll}`;
   return fail(trouble ?? 'this terminal is not enrolled', next);
@@ -101,7 +104,7 @@ async function lookAtList({ home, isOwn, status }: Patient): Promise<Finding> {
   if (!isOwn) {
     const trouble = status?.troubles.list;
     if (trouble !== undefined) return fail(trouble, 'correct it; until then nobody is allowed');
-    if (status === undefined) return unchecked('only its owner and the agent may read it');
+    if (status === undefined) return unchecked(NOT_OURS);
     return ok(`${status.list.entries ?? 0} entries, says the agent: nakodo allowed`);
   }
   try {
@@ -130,10 +133,11 @@ function listWords({ entries }: AllowList): string {
 function lookAtSettings({ configPath, status, isOwn }: Patient): Finding {
   const trouble = status?.troubles.services;
   if (trouble !== undefined) return fail(trouble, 'correct it; until then no service is served');
+  if (!isOwn && !canDo(dirname(configPath), constants.X_OK)) return unchecked(NOT_OURS);
   if (factsOf(configPath) === undefined) return ok('none: what is usual holds');
   const read = configReader(configPath)();
   if ('problem' in read) {
-    if (!isOwn && !mayRead(configPath)) return unchecked(`${configPath} is not ours to read`);
+    if (!isOwn && !canDo(configPath, constants.R_OK)) return unchecked(NOT_OURS);
     return fail(read.problem, 'correct it; until then no service is served');
   }
   const { file, get, run } = read.config;
@@ -164,9 +168,9 @@ function canRun(program: string): boolean {
   }
 }
 
-function mayRead(path: string): boolean {
+function canDo(path: string, mode: number): boolean {
   try {
-    accessSync(path, constants.R_OK);
+    accessSync(path, mode);
     return true;
   } catch {
     return false;

@@ -227,6 +227,14 @@ t.test('a group commands, a stranger hears how to come in', { skip: others }, as
       stderr: /belongs to another user\nnext: .*sudo adduser \$USER 31100/,
     });
   }
+  const examined = await runAs(MEMBER, ['doctor', ...named, '--json']);
+  t.match(JSON.parse(examined.stdout), { ok: true }, 'the doctor sees a member nothing wrong');
+  const shut = JSON.parse((await runAs(STRANGER, ['doctor', ...named, '--json'])).stdout) as {
+    readonly checks: readonly { readonly check: string; readonly verdict: string }[];
+  };
+  const verdicts = shut.checks.map(({ check, verdict }) => `${check} ${verdict}`);
+  const wanted = ['home fail', 'identity unchecked', 'agent fail', 'list unchecked'];
+  t.strictSame(verdicts.slice(0, 5), [...wanted, 'settings unchecked'], 'and calls nothing fine');
   const own = await run(['deny', 'TERM8', ...named]);
   t.equal(own.exit, 0, 'root does it as the user of the home');
   t.equal(statSync(list).uid, AGENT.uid);
