@@ -29,11 +29,13 @@ const PACKAGES = [
   'iproute2',
   'fdisk',
   'zstd',
-  'linux-image-arm64',
-  'raspi-firmware',
+  'initramfs-tools',
+  'dosfstools',
   'nodejs',
   'ca-certificates',
 ];
+/** After all others: each of those would have its initramfs made anew, two minutes each time. */
+const KERNEL = ['linux-image-arm64', 'raspi-firmware'];
 const SOURCES = [
   `deb ${MIRROR} ${SUITE} main non-free-firmware`,
   `deb ${MIRROR} ${SUITE}-updates main non-free-firmware`,
@@ -61,7 +63,7 @@ export async function unpackSystemRoot(
   folder: string,
   tell: (line: string) => void,
 ): Promise<void> {
-  const ingredients = [RECIPE, PACKAGES, SOURCES, FIRMWARE, NETWORK];
+  const ingredients = [RECIPE, PACKAGES, KERNEL, SOURCES, FIRMWARE, NETWORK];
   const kept = join(await cacheFolder(), `${SUITE}-arm64-system-${cacheKey(ingredients)}`);
   await madeOnce(kept, async (temporary) => {
     tell(`Making a Debian ${SUITE} for arm64 under emulation, once: about six minutes …`);
@@ -103,7 +105,8 @@ async function makeSystem(root: string, tell: (line: string) => void): Promise<v
   await inRoot(root, ['apt-get', '-q', 'update'], tell);
   const install = ['apt-get', '-q', 'install', '-y', '--no-install-recommends'];
   const keep = ['-o', 'Dpkg::Options::=--force-confold'];
-  await inRoot(root, [...install, ...keep, ...PACKAGES], tell);
+  await inRoot(root, [...install, ...PACKAGES], tell);
+  await inRoot(root, [...install, ...keep, ...KERNEL], tell);
   await inRoot(root, ['apt-get', 'clean']);
   await writeFile(join(root, 'etc/systemd/network/10-wired.network'), NETWORK);
   await writeFile(join(root, 'etc/hostname'), 'nakodo\n');

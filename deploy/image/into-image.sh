@@ -12,7 +12,7 @@ here=$(dirname "$0")
 fail() { echo "$1" >&2 && exit 1; }
 
 root=$(mktemp -d)
-trap 'umount "$root" 2>/dev/null; rmdir "$root"' EXIT
+trap 'umount "$root" 2>/dev/null || true; rmdir "$root"' EXIT
 trap 'exit 143' TERM
 trap 'exit 130' INT
 mount --make-rprivate /

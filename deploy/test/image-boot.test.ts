@@ -25,6 +25,8 @@ t.setTimeout(TIMEOUT_MS);
 const BOOT_MS_MAX = 1_200_000;
 /** This machine's loopback, as qemu's own network shows it to its guests. */
 const HOST = '10.0.2.2';
+/** By the board's own bus: PCI would want a ROM that is in another package. */
+const NETWORK = ['-device', 'virtio-net-device,netdev=net'];
 const CARDS = ['card-one', 'card-two'];
 const LARGER = 256 * 1024 * 1024;
 
@@ -58,7 +60,13 @@ function board(t: Test, card: string, cmdline: string): Board {
   const image = at(`${card}.img`);
   const machine = ['-M', 'virt', '-cpu', 'cortex-a53', '-m', '1G', '-nographic', '-no-reboot'];
   const boot = ['-kernel', at('kernel'), '-initrd', at('initrd')];
-  const disk = ['-drive', `file=${image},if=virtio,format=raw`, '-nic', 'user,model=virtio'];
+  const disk = [
+    '-drive',
+    `file=${image},if=virtio,format=raw`,
+    '-netdev',
+    'user,id=net',
+    ...NETWORK,
+  ];
   const child = spawn(
     'qemu-system-aarch64',
     [...machine, ...boot, '-append', cmdline, ...disk, '-monitor', 'none', '-serial', 'stdio'],
