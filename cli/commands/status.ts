@@ -40,7 +40,7 @@ async function runStatus(output: Output, options: CommonOptions): Promise<ExitCo
   } catch (error) {
     throw (await whyNotEnrolled(error, options.home)) ?? error;
   }
-  output.result(answer, words(answer as unknown as AgentStatus));
+  output.result(answer, words(answer as unknown as Parameters<typeof words>[0]));
   return EXIT.done;
 }
 
@@ -59,8 +59,8 @@ async function whyNotEnrolled(
   return new NakodoError('not-enrolled-yet', trouble, next, EXIT.unreachable);
 }
 
-function words(status: AgentStatus): string {
-  const { name, id, questions, endNotices, talks, troubles } = status;
+function words(status: AgentStatus & { readonly talksNotShown: number }): string {
+  const { name, id, questions, endNotices, talks, talksNotShown, troubles } = status;
   return [
     `${name} (${id}): ${stateWords(status)}`,
     brokerWords(status),
@@ -73,6 +73,7 @@ function words(status: AgentStatus): string {
     ),
     ...(endNotices > 0 ? [`${endNotices} ends not yet told to the server`] : []),
     talks.length === 0 ? 'No talk is under way.' : table(talks.map(row)),
+    ...(talksNotShown > 0 ? [`and ${talksNotShown} older ones`] : []),
     ...talks.map(transportWords),
   ].join('\n');
 }

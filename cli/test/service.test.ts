@@ -109,7 +109,8 @@ t.test('a service comes up without its server, and says so', { skip: cannot }, a
   const server = await serve(t, at('s'));
   await enrol(at('s'), at('3'), 'TERM3');
   await server.end();
-  const agent = service(t, ['--home', at('3'), '--keepalive', '5m'], {
+  writeFileSync(at('settings'), '[agent]\nkeepalive = "5m"\n');
+  const agent = service(t, ['--home', at('3'), '--config', at('settings')], {
     NOTIFY_SOCKET: receiver.path,
     WATCHDOG_USEC: '400000',
     WATCHDOG_PID: undefined,
@@ -120,7 +121,8 @@ t.test('a service comes up without its server, and says so', { skip: cannot }, a
     message.startsWith('WATCHDOG=1|STATUS=TERM3 is not registered'),
   );
   const status = await run(['status', '--home', at('3'), '--json']);
-  t.match(status.said, { link: 'down', registered: false, broker: { keepaliveSeconds: 300 } });
+  const broker = { keepaliveSeconds: 300 };
+  t.match(status.said, { link: 'down', registered: false, broker, settings: at('settings') });
   const doubt = agent.line(/self-check-failed/).then(() => 'failed');
   t.equal(await agent.end(), 0);
   t.not(await Promise.race([doubt, Promise.resolve('sound')]), 'failed');

@@ -13,6 +13,7 @@ import {
   isName,
   isSessionId,
 } from '../../protocol/ids.ts';
+import { IO_LIMITS } from '../../protocol/io/limits.ts';
 import {
   type LocalServer,
   type ServedChannel,
@@ -37,6 +38,7 @@ import {
   talkRequest,
 } from './operations/talk.ts';
 import { Waiters } from './operations/waiters.ts';
+import { fitted } from './service/report.ts';
 import { socketAccess } from './service/socket-access.ts';
 import type { Session } from './session.ts';
 
@@ -180,7 +182,8 @@ function status({ agent, config, configPath }: Office): object {
   const now = agent.status();
   const read = config();
   const services = 'problem' in read ? read.problem : undefined;
-  return { ...now, settings: configPath, troubles: { ...now.troubles, services } };
+  const all = { ...now, settings: configPath, troubles: { ...now.troubles, services } };
+  return fitted(all, IO_LIMITS.frameBytesMax);
 }
 
 /** The owner accepts another key behind a name. */

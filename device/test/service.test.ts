@@ -14,6 +14,7 @@ import {
   type ServiceMessage,
   serviceManager,
 } from '../shell/service/notify.ts';
+import { fitted } from '../shell/service/report.ts';
 import { type AgentHealth, selfCheck } from '../shell/service/self-check.ts';
 import { socketAccess } from '../shell/service/socket-access.ts';
 import { TalkRates } from '../shell/service/talk-rates.ts';
@@ -199,6 +200,19 @@ t.test('the counts are looked at once a second at the most', (t) => {
     });
   }
   t.equal(looks, 3);
+  t.end();
+});
+
+t.test('a status of too many talks shows the newest, and counts the others', (t) => {
+  const talks = Array.from({ length: 400 }, (_, at) => ({ session: at, words: 'ü'.repeat(400) }));
+  const shown = fitted({ name: 'TERM1', talks }, 65_536);
+  t.ok(Buffer.byteLength(JSON.stringify(shown)) <= 65_536);
+  t.ok(shown.talks.length > 60, `${shown.talks.length} are shown`);
+  t.equal(shown.talks.at(-1)?.session, 399, 'the newest among them');
+  t.equal(shown.talks.length + shown.talksNotShown, 400);
+  const few = { name: 'TERM1', talks: talks.slice(0, 3) };
+  t.strictSame(fitted(few, 65_536), { ...few, talksNotShown: 0 });
+  t.strictSame(fitted({ talks }, 10).talks, [], 'at the worst none');
   t.end();
 });
 

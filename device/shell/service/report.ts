@@ -8,6 +8,9 @@ import { MS_PER_SECOND } from '../../../protocol/time.ts';
 import type { TerminalStatus } from '../../terminal-types.ts';
 import type { AgentStatus, BrokerStatus, Rates } from '../agent-types.ts';
 
+/** Of talks that do not fit, this part is left out at a time. */
+const DROP_PARTS = 8;
+
 /** What the shell adds. */
 interface ShellFacts extends Pick<
   AgentStatus,
@@ -29,6 +32,23 @@ export function agentStatus(status: TerminalStatus, facts: ShellFacts): AgentSta
     broker: brokerStatus(link),
     list: { entries: reading.list?.entries.length, changedAt: changedAt(listPath) },
   };
+}
+
+/**
+ * A status that one answer holds: of more talks than fit in `bytesMax` as JSON the newest are
+ * shown, and the others counted. A peer that we let in must not make us unable to say so.
+ */
+export function fitted<T extends { readonly talks: readonly unknown[] }>(
+  status: T,
+  bytesMax: number,
+): T & { readonly talksNotShown: number } {
+  const all = status.talks.length;
+  let shown = { ...status, talksNotShown: 0 };
+  while (shown.talks.length > 0 && Buffer.byteLength(JSON.stringify(shown)) > bytesMax) {
+    const talks = shown.talks.slice(Math.ceil(shown.talks.length / DROP_PARTS));
+    shown = { ...status, talks, talksNotShown: all - talks.length };
+  }
+  return shown;
 }
 
 function brokerStatus({ url, keepaliveSeconds, health }: ShellFacts['link']): BrokerStatus {
