@@ -3,7 +3,7 @@
 
 import type { Command } from 'commander';
 import { EXIT, type ExitCode } from '../../protocol/errors.ts';
-import { SYSTEM_HOME, terminalFolder } from '../home.ts';
+import { SYSTEM_HOME, makeTerminalHome, terminalFolder } from '../home.ts';
 import type { Output } from '../output.ts';
 import { type CommonOptions, declare, runs } from './command.ts';
 
@@ -38,7 +38,9 @@ export function declareProvision(program: Command): void {
 
 async function runProvision(output: Output, options: ProvisionOptions): Promise<ExitCode> {
   const { provision } = await import('../../device/shell/provision.ts');
-  const home = terminalFolder(options.home);
+  // Root would make a home that no agent can use; the package makes it.
+  const isRoot = process.getuid?.() === 0;
+  const home = isRoot ? terminalFolder(options.home) : makeTerminalHome(options.home);
   const done = await provision({ home, from: options.from });
   const { from, outcome, scrubbed, trouble } = done;
   const said = {
