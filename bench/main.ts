@@ -15,8 +15,9 @@ import { encodeOffer } from '../device/services/file/wire.ts';
 import { silentLog } from '../protocol/io/log.ts';
 import { aeads } from './aead.ts';
 import { congestionPlots } from './congestion.ts';
-import { footprintFigures } from './footprint.ts';
 import { type Figure, WARM_UP_CALLS, ascending, machine, quantile } from './figures.ts';
+import { footprintFigures } from './footprint.ts';
+import { forwardFigures } from './forward.ts';
 import { openServants } from './servants.ts';
 import { transportFigures } from './transport.ts';
 import { enrolments, seals, signatures } from './trust.ts';
@@ -61,6 +62,15 @@ const PARTS: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
       folder: join(folder, 'footprint'),
       root,
       idleSeconds: Number(options['idle-seconds']),
+    }),
+  forward: async () =>
+    forwardFigures({
+      children,
+      callerHome: (await opened()).callerHome,
+      calleeHome: (await opened()).calleeHome,
+      calleePid: (await opened()).running[1].pid,
+      folder: join(folder, 'forward'),
+      root,
     }),
 };
 
