@@ -15,6 +15,8 @@ const PAGES = [
   'docs/proof.md',
   'docs/log.md',
   'docs/sessions.md',
+  'docs/services.md',
+  'docs/troubleshooting.md',
   'docs/congestion.md',
   'docs/fleet.md',
   'docs/threat-model.md',
