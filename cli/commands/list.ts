@@ -88,30 +88,40 @@ export function declareList(program: Command): void {
 const whoArgument = (command: Command): Command =>
   command.addArgument(new Argument('<name>', 'a name, NAME#ID, or a pattern with *'));
 
+/** What is spent of vendor windows, and the moment at which somebody looks. */
+interface WindowsNow {
+  readonly windows: VendorWindows;
+  readonly at: LocalMoment;
+}
+
 /** What `--json` prints of an entry: the words of the file. */
 function fields(entry: AllowEntry): Readonly<Record<string, unknown>> {
   const { action, pattern, id, services, seconds, bytes, until, extend, ask, remember } = entry;
   return { action, name: pattern, id, services, bytes, seconds, until, extend, ask, remember };
 }
 
-/** A moment as its owner's clock shows it now. */
-function localMoment(): LocalMoment {
-  const now = new Date();
-  return { wallMs: wallMs(now.getTime()), offsetMinutes: -now.getTimezoneOffset() };
+/**
+ * What time it is for the owner's list: as the agent says, which follows the server's clock where
+ * this machine has none that is right (a Pi has no battery); without an agent as the system says.
+ */
+async function localMoment(home: string | undefined): Promise<LocalMoment> {
+  const status = await askAgent(home, { op: 'status' }).catch(() => undefined);
+  const ahead = status?.clockOffsetMs;
+  const now = Date.now() + (typeof ahead === 'number' ? ahead : 0);
+  return { wallMs: wallMs(now), offsetMinutes: -new Date(now).getTimezoneOffset() };
 }
 
 /**
  * The moment that `--until` means, as it is stored: a time of day is that of today.
  * @throws UsageError `bad-until`, `until-past`
  */
-function untilOf(text: string | undefined): string | undefined {
-  if (text === undefined) return undefined;
-  if (parseUntil(text, localMoment()) === 0) {
+function untilOf(text: string, at: LocalMoment): string {
+  if (parseUntil(text, at) === 0) {
     throw new UsageError('until-past', `until: ${text} is past; a moment of tomorrow has a date`);
   }
   if (!isTimeOfDay(text)) return text;
   const [hours, minutes] = text.split(':').map(Number);
-  const moment = new Date();
+  const moment = new Date(at.wallMs);
   moment.setHours(hours, minutes, 0, 0);
   // With the offset of that moment, which need not be the one of now.
   const offset = -moment.getTimezoneOffset();
@@ -120,7 +130,7 @@ function untilOf(text: string | undefined): string | undefined {
   return `${local}${offset < 0 ? '-' : '+'}${two(offset / 60)}:${two(offset % 60)}`;
 }
 
-function words(entry: AllowEntry, windows?: VendorWindows): Record<string, string> {
+function words(entry: AllowEntry, windows?: WindowsNow): Record<string, string> {
   const { action, pattern, id, services, seconds, bytes, until, extend } = entry;
   return {
     action,
@@ -135,7 +145,7 @@ function words(entry: AllowEntry, windows?: VendorWindows): Record<string, strin
   };
 }
 
-function leftWords(entry: AllowEntry, windows: VendorWindows): string {
+function leftWords(entry: AllowEntry, windows: WindowsNow): string {
   const left = leftOf(entry, windows);
   if (left === undefined) return '-';
   if (left.leftSeconds === 0) return 'closed: its time is up';
@@ -145,10 +155,10 @@ function leftWords(entry: AllowEntry, windows: VendorWindows): string {
 }
 
 /** What is left of an entry that is a window. */
-function leftOf(entry: AllowEntry, windows: VendorWindows): WindowLeft | undefined {
+function leftOf(entry: AllowEntry, { windows, at }: WindowsNow): WindowLeft | undefined {
   const { action, until, bytes } = entry;
   if (action === 'deny' || until === undefined || bytes === undefined) return undefined;
-  return windows.leftOf({ ...entry, until, bytes }, localMoment());
+  return windows.leftOf({ ...entry, until, bytes }, at);
 }
 
 function askWords({ ask, remember }: AllowEntry): string {
@@ -168,7 +178,9 @@ async function store(
   },
 ): Promise<ExitCode> {
   const { parseEntryOptions } = await import('../../device/list-file.ts');
-  const until = wanted.action === 'allow' ? untilOf(wanted.options.until) : undefined;
+  const { until: wish } = wanted.options;
+  const isLimited = wanted.action === 'allow' && wish !== undefined;
+  const until = isLimited ? untilOf(wish, await localMoment(wanted.home)) : undefined;
   const entry = parseEntryOptions(wanted.action, wanted.who, { ...wanted.options, until });
   const kept = await (isOwnHome(terminalFolder(wanted.home))
     ? storeHere(wanted.home, entry)
@@ -198,7 +210,8 @@ async function storeThere(
 }
 
 async function show(output: Output, home: string | undefined): Promise<ExitCode> {
-  const { list, windows } = await readAll(home);
+  const { list, windows: spent } = await readAll(home);
+  const windows: WindowsNow = { windows: spent, at: await localMoment(home) };
   const { entries } = list;
   const nobody = 'Nobody is allowed. To let somebody in: nakodo allow NAME';
   const shown = entries.map((entry) => ({ ...fields(entry), window: leftOf(entry, windows) }));

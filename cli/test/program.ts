@@ -132,7 +132,8 @@ export async function terminal(
   return start(t, ['agent', '--home', where.home, ...options]);
 }
 
-function json(text: string): Record<string, unknown> | undefined {
+/** What a line of JSON says; undefined if it is none. */
+export function json(text: string): Record<string, unknown> | undefined {
   try {
     return JSON.parse(text) as Record<string, unknown>;
   } catch {
