@@ -1,6 +1,7 @@
-// The proof on a Pi's processor, the long way, in `make prove`: a whole Debian trixie for arm64 under
-// emulation, the package installed by its apt with what it depends on, set up by a file on the boot
-// partition, run as its own user; a file, a power cut, another file. The short way is arm64.test.ts.
+// The proof on a Pi's processor, the long way, in `make prove`: a whole Debian trixie for arm64
+// under emulation, the package installed by its apt with what it depends on, set up by a file on
+// the boot partition, run as its own user; a file, a power cut, another file. The short way is
+// arm64.test.ts.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';

@@ -1,6 +1,6 @@
-// Many cards from one image, in `make prove`: the image of Debian is started twice by qemu's virtual
-// board for arm64, with its own kernel, systemd and network, until the server knows both terminals.
-// What a Pi's firmware does before the kernel is not shown by it; no Pi was there.
+// Many cards from one image, in `make prove`: the image of Debian is started twice by qemu's
+// virtual board for arm64, with its own kernel, systemd and network, until the server knows both
+// terminals. What a Pi's firmware does before the kernel is not shown by it; no Pi was there.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

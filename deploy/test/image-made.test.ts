@@ -1,8 +1,9 @@
-// Whole images, in `make prove`: Debian's for arm64, and a copy of an image like Raspberry Pi OS with
-// the package in it. Looked into as a Pi would: the table, FAT by mtools, root by mount. No Pi was
-// there to start from them.
+// Whole images, in `make prove`: Debian's for arm64, and a copy of an image like Raspberry Pi OS
+// with the package in it. Looked into as a Pi would: the table, FAT by mtools, root by mount. No Pi
+// was there to start from them.
 
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -66,6 +67,9 @@ async function mounted(
 
 /** What has to hold in the root of every image that we make. */
 async function isReady(t: Test, image: string): Promise<string> {
+  const { startByte } = (await imagePartitions(image)).at(-1) ?? { startByte: 0 };
+  const checked = await tryTool('e2fsck', ['-f', '-n', `${image}?offset=${startByte}`]);
+  t.equal(checked.exit, 0, 'its root file system is sound');
   const root = await mounted(t, image);
   const text = (path: string): string => readFileSync(join(root, path), 'utf8');
   t.equal(text('etc/machine-id').replace('uninitialized\n', ''), '', 'no machine-id');
@@ -79,9 +83,6 @@ async function isReady(t: Test, image: string): Promise<string> {
   for (const left of ['usr/sbin/policy-rc.d', 'var/cache/nakodo.deb', 'etc/resolv.conf.of-image']) {
     t.notOk(existsSync(join(root, left)), `nothing is left over: ${left}`);
   }
-  const { startByte } = (await imagePartitions(image)).at(-1) ?? { startByte: 0 };
-  const checked = await tryTool('e2fsck', ['-f', '-n', `${image}?offset=${startByte}`]);
-  t.equal(checked.exit, 0, checked.stdout);
   return root;
 }
 
@@ -97,7 +98,9 @@ t.test('an image of Debian for a Pi', { skip, timeout: TIMEOUT_MS }, async (t) =
   const boot = await findBootPartition(out);
   t.equal(await readBootFile(boot, 'nakodo.toml'), settings);
   const sector = new Uint8Array(SECTOR);
-  readSync(openSync(out, 'r'), sector);
+  const file = openSync(out, 'r');
+  readSync(file, sector);
+  closeSync(file);
   const disk = decodeSignature(sector);
   t.match(await readBootFile(boot, 'cmdline.txt'), `root=PARTUUID=${disk}-02 rw`);
   t.match(readFileSync(join(root, 'etc/fstab'), 'utf8'), `PARTUUID=${disk}-01 /boot/firmware`);
