@@ -42,12 +42,14 @@ until_is NRestarts 1; until_is ActiveState active; say again
 systemctl --user stop nk.service; say stopped
 `;
 
+/** Without capabilities no process speaks in another one's name: the message is the child's own. */
 const unit = (home: string): string => `[Unit]
 DefaultDependencies=no
 [Service]
 Type=notify
 NotifyAccess=all
 WatchdogSec=3s
+CapabilityBoundingSet=
 Restart=on-watchdog
 RestartSec=100ms
 ExecStart="${process.execPath}" "${MAIN}" agent --home "${home}"

@@ -1,4 +1,5 @@
-// Names of users and groups as /etc/group and /etc/passwd have them.
+// Names of users and groups as /etc/group and /etc/passwd have them: root is in both everywhere,
+// and what is in neither is its number.
 
 import t from 'tap';
 import { groupName, groupNumber, userName } from '../io/accounts.ts';
