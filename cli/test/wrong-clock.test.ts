@@ -1,6 +1,6 @@
-// A Pi has no clock of its own: after a start it may say 1970, what it was when it was switched off,
-// or, with a bad battery, a year to come. Programs of a machine like that enrol, join, and mean by
-// 18:00 the 18:00 of the server's day.
+// A Pi has no clock of its own: after a start it may say 1970, or, with a bad battery, a year to
+// come. Programs of a machine like that enrol, join, and mean by 18:00 the 18:00 of the server's
+// day.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -22,7 +22,10 @@ const SHIFTED = `
 const Real = Date;
 const shiftMs = Number(process.env.SHIFT_MS);
 globalThis.Date = class extends Real {
-  constructor(...given) { if (given.length === 0) super(Real.now() + shiftMs); else super(...given); }
+  constructor(...given) {
+    if (given.length === 0) super(Real.now() + shiftMs);
+    else super(...given);
+  }
   static now() { return Real.now() + shiftMs; }
 };
 `;

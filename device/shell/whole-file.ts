@@ -1,6 +1,6 @@
 // A small file of a home that is always written as a whole: changes that come close together are
-// written once, and writes follow one another. What a full disk refuses is tried again: a start must
-// not find less than was known before.
+// written once, and writes follow one another. What a full disk refuses is tried again: a start
+// must not find less than was known before.
 
 import { writeFileAtomic } from '../../protocol/io/files.ts';
 

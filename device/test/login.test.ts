@@ -1,5 +1,5 @@
-// What a login keeps, and how often it writes that down: a membership comes with every registration,
-// and a terminal on a bad link registers all day.
+// What a login keeps, and how often it writes that down: a membership comes with every
+// registration, and a terminal on a bad link registers all day.
 
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,5 @@
-// A small file of a home: written once for many changes, tried again when the disk refuses.
+// A small file of a home: written once for many changes that come together, and tried again when
+// the disk refuses, so that a start does not find less than was known.
 
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

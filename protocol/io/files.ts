@@ -246,7 +246,7 @@ export function fileError(error: unknown, path: string, action: string): NakodoE
     return new NakodoError(
       'read-only',
       `cannot ${action} ${path}: the file system is read-only`,
-      'a memory card that fails becomes read-only (dmesg says so): replace it, or use another --home',
+      'a memory card that fails becomes read-only (see dmesg): replace it, or use another --home',
     );
   }
   if (code === 'EACCES' || code === 'EPERM') {

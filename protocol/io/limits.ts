@@ -52,8 +52,8 @@ export const IO_LIMITS = {
   /** Bytes of a small file (keys, enrolment, JSON) that is read whole. */
   smallFileBytesMax: 64 * 1024,
   /**
-   * Milliseconds that the record of a talk, or of its end, waits before it is written: longer than a
-   * set-up, or an end's acknowledgement, takes even on a busy machine, and shorter than anybody
+   * Milliseconds that the record of a talk, or of its end, waits before it is written: longer than
+   * a set-up, or an end's acknowledgement, takes even on a busy machine, and shorter than anybody
    * talks. A process that crashes within them reports an end as `restarted`, or leaves it to the
    * other end.
    */

@@ -1,4 +1,5 @@
-// How long a link waits before it is tried again: jittered, doubling, bounded.
+// How long a link waits before it is tried again: jittered, doubling, bounded; and how often it is
+// tried in a day without a broker.
 
 import fc from 'fast-check';
 import t from 'tap';

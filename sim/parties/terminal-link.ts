@@ -1,6 +1,6 @@
 // The MQTT link of one terminal in virtual time (device/shell/server-link.ts and
-// protocol/io/mqtt-link.ts): whether the core wants it, and when it is tried again after it is gone.
-// What is said through it is its terminal's.
+// protocol/io/mqtt-link.ts): whether the core wants it, and when it is tried again after it is
+// gone. What is said through it is its terminal's.
 
 import { LinkPauses } from '../../protocol/io/link-pauses.ts';
 import { type Rng, randomFraction } from '../../protocol/random.ts';

@@ -1,6 +1,6 @@
-// The broker is away for a day: terminals go on calling every minute, talks run out, ends wait to be
-// told. Nothing grows beyond its bound, and when the broker is back everything comes right. The real
-// cores, in virtual time.
+// The broker is away for a day: terminals go on calling every minute, talks run out, ends wait to
+// be told. Nothing grows beyond its bound, and when the broker is back everything comes right. The
+// real cores, in virtual time.
 
 import t from 'tap';
 import { LIMITS } from '../../protocol/limits.ts';
