@@ -57,6 +57,8 @@ const TIME_SECONDS = 2;
 /** The extended talk: this much is granted at first, and the file holds LONG_BYTES. */
 const FIRST_BYTES = 8_000_000;
 /** Slow enough to be ended in the middle, and for 2 s to end it. */
+/** What one scene has sent of the long file is no head start for the next. */
+const EACH_ANEW = ['--no-resume'];
 const SLOW_RATE = '1MB';
 const STEADY_RATE = '5MB';
 /** How far from the granted time an end may be: two timers and two processes on a busy machine. */
@@ -127,7 +129,7 @@ async function watched(
   args: readonly string[],
 ): Promise<ReturnType<RecordingProxy['since']> & { readonly finished: Finished }> {
   const from = performance.now();
-  const command = ['send', to, play.longFile, ...args, '--home', who.home, '--json'];
+  const command = ['send', to, play.longFile, ...args, ...EACH_ANEW, '--home', who.home, '--json'];
   const finished = await play.stage.children.run(command);
   return { ...who.proxy.since(from), finished };
 }
@@ -303,7 +305,7 @@ function send(
   args: readonly string[],
   how: Parameters<Children['run']>[1] = {},
 ): Promise<Finished> {
-  const command = ['send', 'TERM3', ...args, '--home', home, '--json'];
+  const command = ['send', 'TERM3', ...args, ...EACH_ANEW, '--home', home, '--json'];
   return play.stage.children.run(command, how);
 }
 

@@ -9,11 +9,11 @@ import { assert } from '../../../protocol/assert.ts';
 import { sameBytes } from '../../../protocol/bytes.ts';
 import { errorCode } from '../../../protocol/errors.ts';
 import { MS_PER_SECOND } from '../../../protocol/time.ts';
-import type { JailedFolder } from './jailed-folder.ts';
 import { FILE_LIMITS } from './limits.ts';
 import { FileWriter } from './file-writer.ts';
 import { PARTIAL_MODE, PartialFile, partialKey } from './partial-file.ts';
 import type { Promised, Room } from './room.ts';
+import type { SharedFolder } from './shared-folders.ts';
 import { syncShared } from './shared-sync.ts';
 import { transferError } from './transfer-error.ts';
 import { isAskedFirst } from './wire.ts';
@@ -51,11 +51,11 @@ interface Placed {
   readonly wasThere: boolean;
 }
 
-/** Where an arrival takes place; both folders are the arrival's to close. */
+/** Where an arrival takes place; both folders are the arrival's to release. */
 interface Place {
   /** Where partial files lie. */
-  readonly root: JailedFolder;
-  readonly folder: JailedFolder;
+  readonly root: SharedFolder;
+  readonly folder: SharedFolder;
   readonly rules: LandingRules;
   readonly room: Room;
 }
@@ -73,6 +73,7 @@ export class Arrival {
   #same: string | undefined;
   #sameSha256: Uint8Array | undefined;
   #writer: FileWriter | undefined;
+  #isClosed = false;
 
   constructor(place: Place, coming: ComingFile) {
     const { path } = coming;
@@ -137,7 +138,8 @@ export class Arrival {
     await handle.sync();
     const placed = await this.#takeName(sha256);
     await this.#open.placed();
-    const { folder, rules } = this.#place;
+    const { folder } = this.#place.folder;
+    const { rules } = this.#place;
     await syncShared(`${rules.folder}/${this.#folderPath}`, folder.handle);
     await this.#close();
     return placed;
@@ -155,8 +157,11 @@ export class Arrival {
 
   /** What has arrived is worth nothing. */
   async giveUp(): Promise<void> {
-    await this.#partial?.remove();
-    await this.#close();
+    try {
+      await this.#partial?.remove();
+    } finally {
+      await this.#close(true);
+    }
   }
 
   get #open(): PartialFile {
@@ -168,19 +173,20 @@ export class Arrival {
     const { size } = this.#coming;
     const isWorthIt = resumes && size >= FILE_LIMITS.resumeBytesLeast;
     const how = { resumes: isWorthIt, size };
-    this.#partial = await PartialFile.open(this.#place.root, partialKey(this.#coming), how);
+    this.#partial = await PartialFile.open(this.#place.root.folder, partialKey(this.#coming), how);
     const { handle, had } = this.#partial;
     const left = size - had;
     this.#writer = new FileWriter(handle, { at: had, left });
-    const { folder, rules, room } = this.#place;
+    const { rules, room } = this.#place;
     if (size < FILE_LIMITS.resumeBytesLeast && rules.keepFree === undefined) return;
-    this.#room = await room.promise(folder.path, left, rules.keepFree);
+    this.#room = await room.promise(this.#place.folder.folder.path, left, rules.keepFree);
   }
 
   /** Finds a file that may be the same; refuses what the owner wants kept. */
   async #look(): Promise<void> {
     const { replaces, path } = this.#coming;
-    const { folder, rules } = this.#place;
+    const { folder } = this.#place.folder;
+    const { rules } = this.#place;
     const isNumbered = rules.overwrite === 'number' && !replaces;
     for (let copy = 0; copy <= FILE_LIMITS.sameNameMax; copy++) {
       const facts = await folder.facts(numbered(this.#name, copy));
@@ -208,7 +214,7 @@ export class Arrival {
   }
 
   async #hashOfFile(name: string): Promise<Hash> {
-    const { handle } = await this.#place.folder.file(name);
+    const { handle } = await this.#place.folder.folder.file(name);
     try {
       return await hashOf(handle, this.#coming.size);
     } finally {
@@ -218,7 +224,8 @@ export class Arrival {
 
   /** Gives the partial file its name, in place of another file only if the owner wants that. */
   async #takeName(sha256: Uint8Array): Promise<Placed> {
-    const { folder, rules } = this.#place;
+    const { folder } = this.#place.folder;
+    const { rules } = this.#place;
     if (rules.overwrite === 'replace') {
       await rename(this.#open.path, folder.at(this.#name));
       return { savedAs: this.#coming.path, wasThere: false };
@@ -264,10 +271,12 @@ export class Arrival {
     }
   }
 
-  async #close(): Promise<void> {
+  async #close(isDoubtful = false): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#room?.spend(this.#coming.size);
-    await this.#place.folder.close();
-    await this.#place.root.close();
+    await this.#place.folder.release(isDoubtful);
+    await this.#place.root.release(isDoubtful);
   }
 }
 

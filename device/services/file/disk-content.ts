@@ -4,12 +4,13 @@
 import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { errorCode } from '../../../protocol/errors.ts';
-import { type JailedFolder, walkFrom } from './jailed-folder.ts';
 import { FILE_LIMITS } from './limits.ts';
+import { type SharedFolder, SharedFolders } from './shared-folders.ts';
 import type { Content } from './source.ts';
 import { transferError } from './transfer-error.ts';
 
 const OWNER_EXECUTES = 0o100;
+const folders = new SharedFolders();
 
 /** A file that is open for reading; its opener closes it. */
 export class DiskContent implements Content {
@@ -22,8 +23,11 @@ export class DiskContent implements Content {
   readonly #path: string;
   readonly #handle: FileHandle;
   readonly #facts: BigIntStats;
+  /** In use as long as the file is: the next one is often beside it. */
+  readonly #folder: SharedFolder;
 
-  private constructor(path: string, handle: FileHandle, facts: BigIntStats) {
+  private constructor(path: string, handle: FileHandle, facts: BigIntStats, folder: SharedFolder) {
+    this.#folder = folder;
     this.#path = path;
     this.#handle = handle;
     this.#facts = facts;
@@ -38,16 +42,15 @@ export class DiskContent implements Content {
    *   `not-readable`.
    */
   static async open(root: string, path: string): Promise<DiskContent> {
-    let folder: JailedFolder | undefined;
+    let shared: SharedFolder | undefined;
     try {
       const names = path.split('/');
-      folder = await walkFrom(root, names.slice(0, -1));
-      const { handle, facts } = await folder.file(names.at(-1) ?? '');
-      return new DiskContent(path, handle, facts);
+      shared = await folders.use(root, names.slice(0, -1));
+      const { handle, facts } = await shared.folder.file(names.at(-1) ?? '');
+      return new DiskContent(path, handle, facts, shared);
     } catch (error) {
+      await shared?.release(true);
       throw transferError(SOURCE_CODES[errorCode(error)] ?? 'not-readable', path);
-    } finally {
-      await folder?.close();
     }
   }
 
@@ -71,6 +74,7 @@ export class DiskContent implements Content {
 
   async close(): Promise<void> {
     await this.#handle.close();
+    await this.#folder.release();
   }
 
   async #read(at: number, end: number): Promise<Uint8Array> {

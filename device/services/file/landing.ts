@@ -7,17 +7,20 @@ import { JailedFolder, walkFrom } from './jailed-folder.ts';
 import { isFilePath } from './names.ts';
 import { prunePartials } from './partial-file.ts';
 import type { Room } from './room.ts';
+import { type SharedFolder, SharedFolders } from './shared-folders.ts';
 import { transferCode, transferError } from './transfer-error.ts';
 
 /** A folder where files arrive. */
 export class Landing {
   readonly #rules: LandingRules;
   readonly #room: Room;
+  readonly #folders: SharedFolders;
 
   /** `room`: of this process. */
   constructor(rules: LandingRules, room: Room) {
     this.#rules = rules;
     this.#room = room;
+    this.#folders = new SharedFolders(rules.folderMode);
   }
 
   /** Makes the folder if it is missing, and takes away what is left of transfers long ago. */
@@ -52,17 +55,17 @@ export class Landing {
     if (!isFilePath(path)) throw transferError('bad-name', path);
     if (size > (rules.fileMax ?? Infinity)) throw transferError('too-large', path);
     const names = path.split('/').slice(0, -1);
-    let root: JailedFolder | undefined;
+    let root: SharedFolder | undefined;
     let arrival: Arrival | undefined;
     try {
-      root = await JailedFolder.open(rules.folder);
-      const folder = await root.walk(names, rules.folderMode);
+      root = await this.#folders.use(rules.folder, []);
+      const folder = await this.#folders.use(rules.folder, names);
       arrival = new Arrival({ root, folder, rules, room: this.#room }, coming);
       await arrival.open();
       return arrival;
     } catch (error) {
       if (arrival !== undefined) await arrival.giveUp();
-      else await root?.close();
+      else await root?.release(true);
       throw transferError(transferCode(error, 'not-stored'), path);
     }
   }
