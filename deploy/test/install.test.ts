@@ -2,7 +2,7 @@
 // purge leave; as root enrols it, as its user runs it; and booted with its own systemd, from a card
 // whose boot partition holds a ticket. In make prove.
 
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -127,6 +127,8 @@ t.test(
     const list = '[[allow]]\nname = "CALLER"\nservices = ["file", "run:who"]\n';
     const settings = `ticket = "${ticket}"\nname = "{hostname}"\n${list}`;
     await card.write('etc/hostname', 'pi-in-the-shed\n');
+    const quick = '[Service]\nWatchdogSec=6s\nTimeoutAbortSec=1s\n';
+    await card.write('etc/systemd/system/nakodo.service.d/quick.conf', quick);
     await card.write('boot/firmware/nakodo.toml', settings);
     await card.write('boot/firmware/user-data', `#cloud-config\n# ${ticket}\n`);
     const pi = await card.boot(t);
@@ -167,7 +169,10 @@ t.test(
 
     const idBefore = (await pi.shell('nakodo status --json')).stdout;
     await pi.shell('systemctl kill --signal=KILL --kill-whom=main nakodo');
-    t.ok(await pi.until(`systemctl show -P NRestarts nakodo | grep 1 && ${registered}`), 'SIGKILL');
+    const restarts = 'systemctl show -P NRestarts nakodo';
+    t.ok(await pi.until(`${restarts} | grep 1 && ${registered}`), 'SIGKILL');
+    await pi.shell('systemctl kill --signal=STOP --kill-whom=main nakodo');
+    t.ok(await pi.until(`${restarts} | grep 2 && ${registered}`), 'the watchdog wakes it');
     const upgraded = await pi.shell('dpkg -i /root/nakodo_1.0.1_all.deb');
     t.equal(upgraded.exit, 0, said(upgraded));
     t.ok(await pi.until(registered), 'upgraded and started again');
@@ -201,6 +206,27 @@ t.test(
 );
 
 t.test(
+  'a root that is read-only, and one small folder that is not',
+  { skip: noSystemd, timeout: 300_000 },
+  async (t) => {
+    const opened = await town();
+    const card = await PiRoot.make(t, debs);
+    await card.shell('dpkg -i /root/nakodo_1.0.0_all.deb');
+    await card.run('nakodo', 'enroll', await ticketOf(opened, 'PI'));
+    const state = join(card.path, '../state');
+    await rename(join(card.path, 'var/lib/nakodo'), state);
+    await mkdir(join(card.path, 'var/lib/nakodo'));
+    const pi = await card.boot(t, ['--read-only', `--bind=${state}:/var/lib/nakodo`]);
+    t.equal((await pi.shell('touch /var/lib/x')).exit, 1, 'nothing else can be written');
+    const up = await pi.until('nakodo status | grep "PI .*registered"');
+    t.ok(up, said(await pi.shell('journalctl -u "nakodo*" --no-pager -n 30')));
+    t.equal((await pi.shell('nakodo allow TERM1 --service ping')).exit, 0);
+    t.equal((await pi.shell('systemctl restart nakodo')).exit, 0);
+    t.ok(await pi.until('nakodo status | grep "PI .*registered"'));
+  },
+);
+
+t.test(
   'the server, by the words of docs/server.md',
   { skip: noSystemd, timeout: 300_000 },
   async (t) => {
@@ -210,7 +236,7 @@ t.test(
     const commands = install.split('sudoedit')[0].match(/(?<=^ {4}sudo ).*$/gm) ?? [];
     t.equal(commands.length, 4);
     const machine = await PiRoot.make(t, debs);
-    const host = await machine.boot(t, [`${checkout}:/opt/nakodo`]);
+    const host = await machine.boot(t, [`--bind-ro=${checkout}:/opt/nakodo`]);
     for (const command of commands) {
       const done = await host.shell(command);
       t.equal(done.exit, 0, `${command}: ${said(done)}`);

@@ -131,10 +131,9 @@ export class PiRoot {
     await writeFile(file, text, { mode });
   }
 
-  /** Boots it; shut down when the test is over. `binds`: folders of this machine, read-only. */
-  async boot(test: Teardown, binds: readonly string[] = []): Promise<BootedPi> {
-    const bound = binds.map((bind) => `--bind-ro=${bind}`);
-    const child = spawn('systemd-nspawn', [...nspawn(this.path), ...bound, '--boot'], {
+  /** Boots it; shut down when the test is over. `words`: more for systemd-nspawn(1). */
+  async boot(test: Teardown, words: readonly string[] = []): Promise<BootedPi> {
+    const child = spawn('systemd-nspawn', [...nspawn(this.path), ...words, '--boot'], {
       stdio: 'ignore',
       env: toolEnvironment(),
     });
