@@ -73,7 +73,7 @@ wire: out/.built
 	node out/protocol/test/wire-doc.js
 
 # Our own figures, with what each means, and the plots of congestion control in bench/plots: all, or
-# make bench ONLY=footprint (set-up, trust, transport, aead, congestion, footprint).
+# make bench ONLY=footprint (set-up, trust, transport, aead, congestion, footprint, forward).
 bench: out/.built
 	node out/bench/main.js --only "$(ONLY)" $(if $(JSON),--json)
 
