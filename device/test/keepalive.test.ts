@@ -26,7 +26,7 @@ async function cuttableWay(test: Test, port: number) {
     server.close();
   });
   return {
-    url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `mqtts://127.0.0.1:${(server.address() as AddressInfo).port}`,
     pairs,
     /** Nothing passes any more, either way; resolves when the broker lets go of its end. */
     async cut(): Promise<void> {
@@ -40,8 +40,15 @@ async function cuttableWay(test: Test, port: number) {
   };
 }
 
-t.test('a broker goes by the keepalive of the terminal: no sooner, no later', async (t) => {
-  const town = await openTown({ plain: true, apart: true });
+/** A TLS record of two bytes of MQTT: head, type, tag (RFC 8446 §5.2); PINGREQ or PINGRESP. */
+const PING_RECORD_BYTES = 5 + 2 + 1 + 16;
+/** IPv4 and TCP with time stamps (RFC 7323 §3.2), for the ping, its answer, and the last ACK. */
+const PACKET_BYTES = 20 + 32;
+const PACKETS_PER_PING = 3;
+const SECONDS_PER_DAY = 86_400;
+
+t.test('a broker goes by the keepalive of the terminal, which costs little', async (t) => {
+  const town = await openTown({ apart: true });
   t.teardown(() => town.close());
   const home = await town.enrol('TERM1', '');
   const way = await cuttableWay(t, brokerAddress(town.broker.url).port);
@@ -49,10 +56,20 @@ t.test('a broker goes by the keepalive of the terminal: no sooner, no later', as
   const { broker, link } = agent.status();
   t.strictSame([link, broker.keepaliveSeconds, broker.url], ['up', 1, way.url]);
   const [[near, far]] = way.pairs;
-  let pings = 0;
-  // PINGREQ and PINGRESP (§3.12, §3.13): two bytes each.
-  near.on('data', (bytes) => (pings += bytes.equals(Buffer.from([0xc0, 0])) ? 1 : 0));
-  while (pings < 2) await once(far, 'data');
+  const sizes: { readonly up: number[]; readonly down: number[] } = { up: [], down: [] };
+  near.on('data', (bytes) => sizes.up.push(bytes.length));
+  far.on('data', (bytes) => sizes.down.push(bytes.length));
+  // Whatever registering still says comes before the first ping.
+  const sincePing = (all: readonly number[]): readonly number[] =>
+    all.includes(PING_RECORD_BYTES) ? all.slice(all.indexOf(PING_RECORD_BYTES)) : [];
+  while (sincePing(sizes.down).length < 2) await once(far, 'data');
+  t.strictSame(sincePing(sizes.up), [PING_RECORD_BYTES, PING_RECORD_BYTES]);
+  t.strictSame(sincePing(sizes.down), [PING_RECORD_BYTES, PING_RECORD_BYTES]);
+  const pingBytes = 2 * PING_RECORD_BYTES + PACKETS_PER_PING * PACKET_BYTES;
+  const bytesADay = (keepaliveSeconds: number): number =>
+    (SECONDS_PER_DAY / keepaliveSeconds) * pingBytes;
+  t.ok(bytesADay(60) <= 500_000, `${bytesADay(60)} bytes a day at 60 s`);
+  t.ok(bytesADay(300) <= 100_000, `${bytesADay(300)} bytes a day at 5 min`);
   t.equal(way.pairs.length, 1, 'the link held meanwhile');
   t.ok((agent.status().broker.heardSecondsAgo ?? 9) < 1.5, 'an answer to a ping is heard');
   const before = performance.now();
