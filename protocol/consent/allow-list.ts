@@ -148,7 +148,7 @@ export function matchingEntries<E extends Matchable>(
  * Whether an entry is about this service. Who is let in "for every service" is let in to leave
  * files and to be listened to; the ports and the commands of a device are opened by name only.
  */
-export function coversService(
+function coversService(
   { action, services }: Pick<Matchable, 'action' | 'services'>,
   service: string,
 ): boolean {

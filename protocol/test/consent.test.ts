@@ -163,23 +163,6 @@ t.test('S2004: a stated ID and a stated service must fit', async (t) => {
   t.equal(isAllowed([allow('TERM1', { services: [] })]), false, 'no service at all');
 });
 
-t.test(
-  'S2004: a port or a command is allowed by name only, and denied with the rest',
-  async (t) => {
-    const denied = { action: 'deny' as const, pattern: 'TERM1' };
-    for (const service of ['port:22', 'udp:5004', 'listen:80', 'run:update', 'x:y']) {
-      const ask = connect({}, { service });
-      t.equal(isAllowed([allow('TERM1')], ask), false, `${service}, nothing named`);
-      t.equal(isAllowed([allow('TERM1', { services: [service] })], ask), true, `${service} named`);
-      t.equal(isAllowed([allow('TERM1', { services: ['*'] })], ask), true, `${service}, all named`);
-      t.equal(isAllowed([allow('TERM1', { services: ['*'] }), denied], ask), false);
-    }
-    const ports = [allow('TERM1', { services: ['port:*'] })];
-    t.equal(isAllowed(ports, connect({}, { service: 'port:22' })), true);
-    t.equal(isAllowed(ports, connect({}, { service: 'run:update' })), false);
-  },
-);
-
 t.test('S2005: of several entries that allow, the first decides', async (t) => {
   const list = [allow('TERM1', { seconds: 10 }), allow('*', { seconds: 1_000 })];
   t.same(judge(list, connect({ seconds: 500 })), { allowed: true, seconds: 10, bytes: undefined });
