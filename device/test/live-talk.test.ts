@@ -3,7 +3,6 @@
 
 import { Duplex, PassThrough, Readable, duplexPair } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import { errorCode } from '../../protocol/errors.ts';
 import { LIVE_HELD_MAX } from '../live-order.ts';
@@ -11,10 +10,11 @@ import { LIVE_HEAD_BYTES, joinLive } from '../services/live-talk.ts';
 
 const FRAME_BYTES = 16;
 
-/** Messages on their way; `fate` says when each arrives, in milliseconds, or that it is lost. */
+/** Messages on their way; `fate` says how many overtake each of them, or that it is lost. */
 class Way {
   readonly #fate: (number: number) => number | 'lost';
   readonly #arrived = new PassThrough({ objectMode: true, highWaterMark: 10_000 });
+  readonly #onTheWay: { readonly message: Uint8Array; readonly overtakenBy: number }[] = [];
   #sent = 0;
 
   constructor(fate: (number: number) => number | 'lost') {
@@ -24,10 +24,11 @@ class Way {
   readonly send = (message: Uint8Array): void => {
     const fate = this.#fate(this.#sent);
     this.#sent += 1;
-    if (fate === 'lost') return;
-    const arrive = (): void => void this.#arrived.write(message);
-    if (fate === 0) arrive();
-    else void delay(fate).then(arrive);
+    if (fate !== 'lost') this.#onTheWay.push({ message, overtakenBy: fate });
+    for (const each of this.#onTheWay.splice(0)) {
+      if (each.overtakenBy === 0) this.#arrived.write(each.message);
+      else this.#onTheWay.push({ ...each, overtakenBy: each.overtakenBy - 1 });
+    }
   };
 
   get arriving(): AsyncIterable<Uint8Array> {
@@ -56,7 +57,7 @@ async function over(
 ): Promise<{ counts: Awaited<ReturnType<typeof joinLive>>; out: Buffer }> {
   const [here, there] = duplexPair() as [Duplex, Duplex];
   const silent = new Way(() => 'lost');
-  const shared = { frameBytes: FRAME_BYTES, jitterMs: 1_000 };
+  const shared = { frameBytes: FRAME_BYTES, jitterMs: 40 };
   const out = buffer(sink);
   const [, counts] = await Promise.all([
     joinLive(
@@ -73,7 +74,7 @@ async function over(
 }
 
 t.test('what is overtaken is put in order, what is lost is counted', async (t) => {
-  const way = new Way((number) => (number % 7 === 3 ? 'lost' : number % 5 === 0 ? 10 : 0));
+  const way = new Way((number) => (number % 7 === 3 ? 'lost' : number % 5 === 0 ? 3 : 0));
   const { counts, out } = await over(way, 200);
   const numbers = numbersOf(out);
   const lost = Array.from({ length: 200 }, (_, number) => number).filter((n) => n % 7 === 3);
