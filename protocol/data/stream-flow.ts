@@ -67,7 +67,7 @@ export class StreamFlow {
 
   /**
    * A stream of the peer's is over: it may open another. Announced by the quarter, and at once to
-   * a peer that has all but used up what it knows of (`opened`: the streams it ever opened).
+   * a peer that has all but used up what it knows of. `opened`: the streams that it ever opened.
    */
   onPeerStreamClosed(opened: number): void {
     const quarter = DATA_LIMITS.streamsMax / 4;

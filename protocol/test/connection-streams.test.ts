@@ -79,6 +79,27 @@ t.test('streams: at most 64 at once, and a new one for each that is over', async
   t.not(connection.openStream(), undefined);
 });
 
+t.test('streams: long ones leave room for all the others, one after another', async (t) => {
+  const pair = new Pair().open();
+  new Sink(pair.callee);
+  new Sink(pair.caller);
+  const { caller, callee } = pair;
+  const held = DATA_LIMITS.streamsMax - 1;
+  for (let at = 0; at < held; at++) {
+    const stream = caller.connection.openStream();
+    t.ok(stream !== undefined && caller.connection.write(stream, new Uint8Array(1)) === 1);
+  }
+  // Fewer than a quarter of them are ever over: the peer has to hear of each.
+  for (let at = 0; at < 3; at++) {
+    const stream = send(pair, caller, new Uint8Array(10));
+    pair.pass(100);
+    callee.connection.finish(stream);
+    pair.pass(100);
+  }
+  t.not(caller.connection.openStream(), undefined);
+  t.equal(caller.connection.openStream(), undefined, 'as many as there may be');
+});
+
 t.test('streams: reset tells the peer, drops the rest and counts what was sent', async (t) => {
   const pair = new Pair().open();
   const stream = send(pair, pair.caller, new Uint8Array(500_000), false);
