@@ -16,42 +16,65 @@ import type { Service, ServiceContext } from './service.ts';
 export const runService: Service = {
   matches: (name) => name.startsWith(RUN_PREFIX),
   serve(session, context) {
-    const name = session.info.service.slice(RUN_PREFIX.length);
-    const hook = context.config.run.find((each) => each.name === name);
-    session.onStream = (stream) => {
-      if (hook === undefined) notRun(stream, 'no-hook', context);
-      else void run(stream, session, hook, context);
-    };
+    const runs = new TalkRuns(session, context);
+    session.onStream = (stream) => void runs.begin(stream);
   },
 };
 
 type Hook = ServicesConfig['run'][number];
 
-/** One run; never rejects. */
-async function run(
-  stream: TalkStream,
-  session: Session,
-  hook: Hook,
-  context: ServiceContext,
-): Promise<void> {
-  const giveBack = takePlace(context.home.folder, session.info.service, hook.at_once);
-  if (giveBack === undefined) return notRun(stream, 'hook-busy', context);
-  const started = startHook(hook.command, session.info, context.log);
-  if (started === undefined) {
-    giveBack();
-    return notRun(stream, 'hook-not-started', context);
-  }
-  // Its talk's end, or its stream's, is its own.
-  void session.ended.then(() => started.stop());
-  stream.once('close', () => started.stop());
-  await join(stream, started);
-  giveBack();
-}
+/** The runs of one talk: each stream is one. */
+class TalkRuns {
+  readonly #session: Session;
+  readonly #context: ServiceContext;
+  readonly #hook: Hook | undefined;
+  /** At most `at_once`. */
+  readonly #running = new Set<HookProcess>();
+  /** What the owner has heard already: a caller may ask again and again. */
+  readonly #told = new Set<NotRun>();
 
-function notRun(stream: TalkStream, why: NotRun, { log }: ServiceContext): void {
-  log.warn('hook-not-run', { why });
-  stream.stopReading();
-  stream.end(encodeOutcome({ kind: 'notRun', why }));
+  constructor(session: Session, context: ServiceContext) {
+    this.#session = session;
+    this.#context = context;
+    const name = session.info.service.slice(RUN_PREFIX.length);
+    this.#hook = context.config.run.find((each) => each.name === name);
+    void session.ended.then(() => {
+      for (const hook of this.#running) hook.stop();
+    });
+  }
+
+  /** One run; never rejects. */
+  async begin(stream: TalkStream): Promise<void> {
+    const { home, log } = this.#context;
+    const { info } = this.#session;
+    const hook = this.#hook;
+    if (hook === undefined) return this.#notRun(stream, 'no-hook');
+    // What could not be started is not tried again in this talk.
+    if (this.#told.has('hook-not-started')) return this.#notRun(stream, 'hook-not-started');
+    const giveBack = takePlace(home.folder, info.service, hook.at_once);
+    if (giveBack === undefined) return this.#notRun(stream, 'hook-busy');
+    const started = startHook(hook.command, info, log);
+    if (started === undefined) {
+      giveBack();
+      return this.#notRun(stream, 'hook-not-started');
+    }
+    this.#running.add(started);
+    // The end of its stream is its own.
+    stream.once('close', () => started.stop());
+    await join(stream, started);
+    this.#running.delete(started);
+    giveBack();
+  }
+
+  #notRun(stream: TalkStream, why: NotRun): void {
+    const { service, peer } = this.#session.info;
+    if (!this.#told.has(why)) {
+      this.#context.log.warn('hook-not-run', { service, peer: peer.name, why });
+    }
+    this.#told.add(why);
+    stream.stopReading();
+    stream.end(encodeOutcome({ kind: 'notRun', why }));
+  }
 }
 
 /** Input, both outputs and the end of a run. */
