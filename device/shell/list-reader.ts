@@ -1,5 +1,6 @@
 // Reads the owner's allow-list at that very moment [¶0018, S4003]: the file is read at every
-// question, so that an edit counts from the next call on.
+// question, so that an edit counts from the next call on. (Who is let in no more in the middle of a
+// talk: list-watch.ts.)
 
 import { sameBytes } from '../../protocol/bytes.ts';
 import type { AllowList } from '../../protocol/consent/allow-list.ts';
