@@ -312,7 +312,7 @@ t.test('many small files: side by side, with few descriptors, none open before',
   const all = await town(t);
   const { base, inbox } = all;
   mkdirSync(join(base, 'many'));
-  const count = 300;
+  const count = 120;
   for (let at = 0; at < count; at++) writeFileSync(join(base, 'many', `f${at}`), `content ${at}`);
   const idle = readdirSync('/proc/self/fd').length;
   let most = 0;

@@ -23,6 +23,9 @@ import { frame, offer, reply } from './wire.ts';
 /** What an agent's inbox is for others on the same machine. */
 const FILE_MODE = 0o600;
 const FOLDER_MODE = 0o700;
+/** The same where a group may use the commands: what was sent to them they may read. */
+const SHARED_FILE_MODE = 0o640;
+const SHARED_FOLDER_MODE = 0o750;
 const INBOX = 'inbox';
 
 const room = new Room();
@@ -47,14 +50,15 @@ export async function openInbox(home: string, config: ServicesConfig, log: Log):
 }
 
 /** The rules of an inbox: `inbox/` of the home, unless its owner says otherwise. */
-export function inboxRules(home: string, { file }: ServicesConfig): LandingRules {
+export function inboxRules(home: string, { agent, file }: ServicesConfig): LandingRules {
+  const isShared = agent.socket_group !== undefined;
   return {
     folder: file.folder ?? join(home, INBOX),
     overwrite: file.overwrite,
     fileMax: file.file_max,
     keepFree: file.keep_free,
-    fileMode: FILE_MODE,
-    folderMode: FOLDER_MODE,
+    fileMode: isShared ? SHARED_FILE_MODE : FILE_MODE,
+    folderMode: isShared ? SHARED_FOLDER_MODE : FOLDER_MODE,
   };
 }
 
@@ -62,8 +66,9 @@ export function inboxRules(home: string, { file }: ServicesConfig): LandingRules
 export function receiveFiles(session: Session, rules: LandingRules, log: Log): void {
   const landing = new Landing(rules, room);
   const peer = session.info.peer;
+  const ofTalk = new Turns(FILE_LIMITS.streamsAtOnce);
   session.on('stream', (stream) => {
-    const arrived = turns.run(1, () => receiveOne(stream, landing, peer.id));
+    const arrived = ofTalk.run(1, () => turns.run(1, () => receiveOne(stream, landing, peer.id)));
     arrived.catch((error: unknown) => {
       log.warn('file-not-received', { code: errorCode(error), peer: peer.name });
     });

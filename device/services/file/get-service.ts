@@ -1,7 +1,6 @@
 // The service `get` at the callee [S4005]: peers read what the owner has put into one folder
 // (`[get]` of agent.toml; docs/services.md), and see nothing else.
 
-import { once } from 'node:events';
 import { join } from 'node:path';
 import { decodeCbor } from '../../../protocol/control/cbor.ts';
 import { errorCode } from '../../../protocol/errors.ts';
@@ -12,7 +11,7 @@ import { DiskContent } from './disk-content.ts';
 import { JailedFolder } from './jailed-folder.ts';
 import { FILE_LIMITS } from './limits.ts';
 import { GET_SERVICE, isFilePath } from './names.ts';
-import { giveFile } from './source.ts';
+import { giveFile, roomIn } from './source.ts';
 import { StreamReader } from './stream-reader.ts';
 import { transferCode } from './transfer-error.ts';
 import { type TreeEntry, namesIn, walkTree } from './tree.ts';
@@ -27,8 +26,10 @@ export const getService: Service = {
   matches: (name) => name === GET_SERVICE,
   serve: (session, { home, log, config }) => {
     const folder = config.get.folder ?? join(home.folder, OUTBOX);
+    // A listing stands beside the files.
+    const ofTalk = new Turns(FILE_LIMITS.streamsAtOnce + 1);
     session.on('stream', (stream) => {
-      const given = turns.run(1, () => giveOne(stream, folder));
+      const given = ofTalk.run(1, () => turns.run(1, () => giveOne(stream, folder)));
       given.catch((error: unknown) => {
         const peer = session.info.peer.name;
         log.warn('file-not-given', { code: errorCode(error), peer });
@@ -83,7 +84,7 @@ async function list(stream: TalkStream, folder: string, path: string): Promise<v
     const hasRoom = stream.write(Buffer.concat(waiting));
     waiting = [];
     bytes = 0;
-    if (!hasRoom) await Promise.race([once(stream, 'drain'), once(stream, 'close')]);
+    if (!hasRoom) await roomIn(stream);
   };
   for await (const each of everythingAt(folder, path)) {
     code = 'ok';

@@ -20,11 +20,14 @@ export const FILE_LIMITS = {
   resumeBytesLeast: 256 * 1024,
   /** Bytes of one CBOR frame beside the content; the longest holds a path. Wire. */
   frameBytesMax: 1_024,
-  /** Streams of one command at the same time, and what a large file counts for among them. */
+  /**
+   * Streams of one command at the same time, and what a large file counts for among them. The agent
+   * serves no more of one talk: a peer that lets its streams lie keeps nobody else waiting.
+   */
   streamsAtOnce: 16,
   largeFileShare: 8,
   /** Files that one agent writes or reads at the same time, in all talks; further ones wait. */
-  filesAtOnce: 64,
+  filesAtOnce: 256,
   /** Files and folders of one command, or of one listing. */
   entriesMax: 100_000,
   /** Bytes of one read, and of a listing that are written at once. */

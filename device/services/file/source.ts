@@ -153,7 +153,7 @@ async function sendContent(
 }
 
 /** Resolves when the stream takes more; rejects when it is gone. */
-async function roomIn(stream: Duplex): Promise<void> {
+export async function roomIn(stream: Duplex): Promise<void> {
   if (!stream.writableNeedDrain && !stream.destroyed) return;
   const gone = new AbortController();
   const onClose = (): void => gone.abort();

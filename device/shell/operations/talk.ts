@@ -14,6 +14,7 @@ import type { ServedChannel } from '../../../protocol/io/local-socket.ts';
 import { LIMITS } from '../../../protocol/limits.ts';
 import { MICROS_PER_SECOND } from '../../../protocol/time.ts';
 import type { Agent } from '../../agent.ts';
+import { written } from '../../services/pump.ts';
 import { endError } from '../call-error.ts';
 import type { SessionEvents } from '../session-types.ts';
 import type { Session } from '../session.ts';
@@ -209,17 +210,16 @@ async function outward(carried: TalkStream, channel: ServedChannel): Promise<voi
       else reject(carried.errored ?? endError('peer-gone'));
     });
   });
-  const written = (async () => {
+  const all = (async () => {
     for await (const bytes of channel.incoming) {
-      if (carried.destroyed) break;
-      if (carried.isStopped || carried.write(bytes)) continue;
-      await Promise.race([once(carried, 'drain'), delivered]);
+      // No race against `delivered`: it would keep a trace of every turn until the very end.
+      if (!(await written(carried, bytes))) break;
     }
     carried.end();
   })();
-  written.catch(() => {});
+  all.catch(() => {});
   // A stream that breaks while its command has nothing to write is told all the same.
-  await Promise.race([written, delivered]);
+  await Promise.race([all, delivered]);
   await delivered;
   channel.event({ event: 'delivered' });
 }
