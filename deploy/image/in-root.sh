@@ -6,7 +6,20 @@
 set -eu
 
 if [ "${NAKODO_UNSHARED:-}" != yes ]; then
-  NAKODO_UNSHARED=yes exec unshare --mount --pid --fork --kill-child=TERM sh "$0" "$@"
+  export NAKODO_UNSHARED=yes
+  unshare --mount --pid --fork --kill-child=TERM sh "$0" "$@" &
+  outer=$!
+  # unshare itself hears no signal while its child runs; the child ends as it does here.
+  end() {
+    signalled=yes
+    kill -TERM $(cat "/proc/$outer/task/$outer/children") 2>/dev/null || kill -KILL $outer
+  }
+  trap end TERM INT
+  status=0 signalled=
+  wait $outer || status=$?
+  # A signal interrupts the first wait, not the second.
+  [ -z "$signalled" ] || wait $outer || status=$?
+  exit $status
 fi
 root=$1 processor=$2
 shift 2

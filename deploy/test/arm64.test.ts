@@ -13,7 +13,9 @@ import { freshPackage } from '../fresh-package.ts';
 import { EmulatedTerminal, holds } from './emulated-agent.ts';
 
 /** About 20 s on two idle cores, and as much again where the root has to be made. */
-const TIMEOUT_MS = 300_000;
+const TIMEOUT_MS = 600_000;
+/** How long the callee has to say yes: under emulation, on a machine that does much else. */
+const WAIT = '5m';
 t.setTimeout(TIMEOUT_MS);
 
 const skip = noEmulation('arm64');
@@ -50,7 +52,7 @@ t.test(
 
     const send = async (name: string, bytes: number): Promise<void> => {
       writeFileSync(at(name), randomBytes(bytes));
-      const sent = await run(['send', 'PI', at(name), '--wait', '1m', '--home', at('desk')]);
+      const sent = await run(['send', 'PI', at(name), '--wait', WAIT, '--home', at('desk')]);
       t.equal(sent.exit, 0, sent.stderr);
       t.ok(holds(join(pi.home, 'inbox'), name, at(name)), `${name} is there, whole`);
     };
