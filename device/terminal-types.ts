@@ -121,8 +121,8 @@ export type TerminalOutput =
   | { readonly kind: 'openSocket'; readonly socket: SocketId }
   | { readonly kind: 'closeSocket'; readonly socket: SocketId }
   /**
-   * Read the allow-list file now, "at that very moment", and answer with `list`. `session`: the talk
-   * that wants more, if it is about one.
+   * Read the allow-list file now, "at that very moment", and answer with `list`. `session`: the
+   * talk that wants more, if it is about one.
    */
   | { readonly kind: 'readList'; readonly ask: number; readonly session?: SessionId | undefined }
   /** Keep (or, with `record` undefined, forget) this under `ends/`. */

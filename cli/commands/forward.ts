@@ -143,7 +143,7 @@ async function runPort(
   let isReady = false;
   const onEvent = (told: TalkTold): void => {
     words.hear(told);
-    tell(output, route.name, told);
+    tell(output, route.name, options.extend, told);
     if (told.event !== 'open' || isReady) return;
     isReady = true;
     ready(output, route, told, isReverse);
@@ -196,7 +196,7 @@ function ready(output: Output, route: Route, told: TalkTold, isReverse: boolean)
 }
 
 /** What happens while it lasts, to a person. */
-function tell(output: Output, name: string, told: TalkTold): void {
+function tell(output: Output, name: string, extend: boolean, told: TalkTold): void {
   if (output.json) return;
   const { event } = told;
   if (event === 'connectionRefused') output.warn(refusedWords(name, String(told.code)));
@@ -208,7 +208,10 @@ function tell(output: Output, name: string, told: TalkTold): void {
     const { seconds, bytes } = told;
     output.warn(`${name} gives more: ${termsWords({ seconds, bytes })} in all.`);
   }
-  if (event === 'expiryNear') output.warn(`70 % of the granted ${String(told.by)} is used.`);
+  // Where no more is asked for, talkWords says it.
+  if (event === 'expiryNear' && extend) {
+    output.warn(`70 % of the granted ${String(told.by)} is used; more is asked for.`);
+  }
   if (event === 'progress') output.progress(standing(told));
 }
 
@@ -231,7 +234,8 @@ function standing(told: TalkTold): string {
     ...(secondsLeft === undefined ? [] : [formatDuration(Number(secondsLeft) * 1000)]),
     ...(bytesLeft === undefined ? [] : [formatSize(Number(bytesLeft))]),
   ];
-  return `${Number(told.open)} open of ${Number(told.total)}, ${both(told)}; ${left.join(', ')} left`;
+  const [open, total] = [Number(told.open), Number(told.total)];
+  return `${open} open of ${total}, ${both(told)}; ${left.join(', ')} left`;
 }
 
 function summary(result: Readonly<Record<string, unknown>>): string {

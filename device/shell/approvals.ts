@@ -14,6 +14,7 @@ import { damagedFile, readJson } from '../../protocol/io/files.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { MS_PER_SECOND } from '../../protocol/time.ts';
+import { isWindow } from '../vendor-windows.ts';
 import { DiskTroubles } from './disk-troubles.ts';
 import { WholeFile } from './whole-file.ts';
 
@@ -125,9 +126,13 @@ export class Approvals {
 /** No ID holds a blank. */
 const keyOf = ({ id, service }: Pick<Approval, 'id' | 'service'>): string => `${id} ${service}`;
 
-/** Tells an entry from what its owner may make of it later: any change is another mark. */
+/**
+ * Tells an entry from what its owner may make of it later: any change is another mark. The bytes of
+ * a vendor window are what is left of it, and change with every talk.
+ */
 function markOf(entry: AllowEntry): string {
-  const { action, pattern, id, services, seconds, bytes, until, extend, ask, remember } = entry;
+  const { action, pattern, id, services, seconds, until, extend, ask, remember } = entry;
+  const bytes = isWindow(entry) ? undefined : entry.bytes;
   const all = [action, pattern, id, services, seconds, bytes, until, extend, ask, remember];
   const digest = createHash('sha256').update(JSON.stringify(all)).digest('hex');
   return digest.slice(0, MARK_DIGITS);

@@ -142,7 +142,7 @@ export class TalkStream extends Duplex {
     this.#host.drain();
   }
 
-  /** Gives the stream up with another code: nobody here takes it, or what it leads to is not there. */
+  /** Gives the stream up with another code: nobody takes it here, or its target is not there. */
   refuse(code: number = STREAM_CODE.refused): void {
     this.#code = code;
     this.destroy();

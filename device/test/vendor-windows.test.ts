@@ -193,6 +193,20 @@ t.test('claim 15: a window is used up over two talks, the third is refused', asy
   t.strictSame([used.length, used[0].usedBytes, talks], [1, 300_000, []]);
 });
 
+t.test('claim 8: a yes that is remembered counts for the whole window', async (t) => {
+  const entry = `${SUPPORT}bytes = "300kB"\nask = true\nremember = "1h"\n`;
+  const { caller, callee } = await registeredPair(t, entry);
+  callee.onIncoming((session) => {
+    session.onStream = (stream) => stream.resume().end();
+  });
+  const first = move(caller, 100_000);
+  await until(() => callee.status().questions.length === 1);
+  callee.owner.decide({ name: 'TERM1' as Name, approved: true });
+  await first;
+  await move(caller, 100_000);
+  t.strictSame(callee.status().questions, [], 'nobody was asked again');
+});
+
 t.test('S6002: an extension is within what is left of the window', async (t) => {
   const entry = `${SUPPORT}bytes = "300kB"\nextend = true\n`;
   const { caller, callee } = await registeredPair(t, entry);
