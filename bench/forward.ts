@@ -14,9 +14,10 @@ import {
 } from 'node:net';
 import { join } from 'node:path';
 import type { Children } from '../cli/demo/children.ts';
+import { AGENT_NODE_FLAGS } from '../deploy/node-flags.ts';
 import { type Figure, median } from './figures.ts';
+import { IdleProcess } from './idle-process.ts';
 import { atExit } from './lab/clean-up.ts';
-import { fineCpuSeconds } from './lab/drivers.ts';
 import { steady } from './lab/flow.ts';
 import { OurSystem } from './lab/ours.ts';
 import { has, loopback } from './lab/places.ts';
@@ -34,12 +35,11 @@ const GB = 1e9;
 const MS_PER_SECOND = 1_000;
 const SSHD = '/usr/sbin/sshd';
 
-/** Where things are: a server that runs, a callee that runs, a caller that does not. */
+/** Where things are. */
 export interface ForwardPlace {
   readonly children: Children;
-  readonly callerHome: string;
-  readonly calleeHome: string;
-  readonly calleePid: number | undefined;
+  /** The home of a server that runs. */
+  readonly server: string;
   /** A folder that is made. */
   readonly folder: string;
   /** Where the version that is measured is built. */
@@ -48,16 +48,17 @@ export interface ForwardPlace {
 
 /** Login, connections, bulk. */
 export async function forwardFigures(place: ForwardPlace): Promise<readonly Figure[]> {
-  const { children, callerHome, calleeHome, folder } = place;
+  const { children, server, folder, root } = place;
   mkdirSync(folder, { recursive: true });
   const sink = new Sink();
   const ports = { sink: await listening(sink.server), echo: await listening(echo()) };
   const ssh = await startSshd(folder);
+  const [desk, pi] = await enrolled(children, { server, folder, names: ['DESK', 'PI'] });
   const services = [ports.sink, ports.echo, ...(ssh ? [ssh.port] : [])].map((at) => `port:${at}`);
-  await children.run(['allow', 'CALLER', '--home', calleeHome, '--service', ...services]);
-  const caller = await children.serve(['agent', '--home', callerHome, '--json']);
+  await children.run(['allow', 'DESK', '--home', pi, '--service', ...services]);
+  const [callee, caller] = [await agentOf(root, pi), await agentOf(root, desk)];
   const forward = async (port: number): Promise<{ readonly at: number; end(): Promise<void> }> => {
-    const args = ['forward', '0', `CALLEE:${port}`, '--home', callerHome, '--json'];
+    const args = ['forward', '0', `PI:${port}`, '--home', desk, '--json'];
     const running = await children.serve(args);
     return { at: Number(running.ready.port), end: () => running.end() };
   };
@@ -72,15 +73,42 @@ export async function forwardFigures(place: ForwardPlace): Promise<readonly Figu
     figures.push(await manyConnections(echoes.at));
     await echoes.end();
     const bulk = await forward(ports.sink);
-    const agents = [caller.pid, place.calleePid].map((pid) => pid ?? 0);
-    figures.push(...(await bulkBeside(place.root, { sink, port: bulk.at, agents })));
+    figures.push(...(await bulkBeside(root, { sink, port: bulk.at, agents: [caller, callee] })));
     await bulk.end();
     return figures;
   } finally {
     await caller.end();
+    await callee.end();
     ssh?.end();
     sink.server.close();
   }
+}
+
+/** The homes of terminals that have these names from now on. */
+function enrolled(
+  children: Children,
+  where: { readonly server: string; readonly folder: string; readonly names: readonly string[] },
+): Promise<readonly string[]> {
+  const { server, folder, names } = where;
+  return Promise.all(
+    names.map(async (name) => {
+      const home = join(folder, name);
+      const { said } = await children.run(['ticket', '--name', name, '--home', server, '--json']);
+      const { ticket } = said as { readonly ticket: string };
+      await children.run(['enroll', ticket, '--home', home, '--json']);
+      return home;
+    }),
+  );
+}
+
+/** An agent with the flags of the service. */
+function agentOf(root: string, home: string): Promise<IdleProcess> {
+  const program = join(root, 'out', 'cli', 'main.js');
+  return IdleProcess.start({
+    program: process.execPath,
+    args: [...AGENT_NODE_FLAGS, program, 'agent', '--home', home, '--json'],
+    ready: /"ready":true/,
+  });
 }
 
 /** Takes what comes, and counts it. */
@@ -110,8 +138,8 @@ async function listening(server: Server): Promise<number> {
 interface Bulk {
   readonly sink: Sink;
   readonly port: number;
-  /** The processes of caller and callee. */
-  readonly agents: readonly number[];
+  /** Caller and callee. */
+  readonly agents: readonly IdleProcess[];
 }
 
 /** What was moved, and what both ends of the talk worked for it. */
@@ -177,7 +205,7 @@ async function pushed({ sink, port, agents }: Bulk): Promise<Moved> {
   socket.on('drain', fill);
   fill();
   await pause(WARM_UP_MS);
-  const worked = (): number => agents.reduce((sum, pid) => sum + fineCpuSeconds(pid), 0);
+  const worked = (): number => agents.reduce((sum, agent) => sum + agent.cpuSeconds, 0);
   const [from, workedBefore, begun] = [sink.bytes, worked(), performance.now()];
   await pause(BULK_MS);
   const bytes = sink.bytes - from;

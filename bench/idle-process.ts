@@ -81,11 +81,16 @@ export class IdleProcess {
     return Number(kib ?? 0) * KIB;
   }
 
+  /** Of all its threads that live. */
+  get cpuSeconds(): number {
+    return fineCpuSeconds(this.#child.pid ?? 0);
+  }
+
   /** Since its start. */
   spent(): Spent {
-    const pid = this.#child.pid ?? 0;
     const diskBytes = Number(/^write_bytes: (\d+)/m.exec(this.#proc('io'))?.[1] ?? 0);
-    return { cpuSeconds: fineCpuSeconds(pid), diskBytes, wireBytes: wireBytesOf(pid) };
+    const wireBytes = wireBytesOf(this.#child.pid ?? 0);
+    return { cpuSeconds: this.cpuSeconds, diskBytes, wireBytes };
   }
 
   /** SIGTERM, and SIGKILL for one that does not end. */

@@ -66,9 +66,7 @@ const PARTS: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
   forward: async () =>
     forwardFigures({
       children,
-      callerHome: (await opened()).callerHome,
-      calleeHome: (await opened()).calleeHome,
-      calleePid: (await opened()).running[1].pid,
+      server: await server(),
       folder: join(folder, 'forward'),
       root,
     }),

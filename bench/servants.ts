@@ -4,11 +4,10 @@
 import { join } from 'node:path';
 import type { Children, Running } from '../cli/demo/children.ts';
 
-/** What was started, and the homes of both; who may call is enrolled, not started. */
+/** What was started, and the home of who may call: enrolled, not started. */
 interface Servants {
   readonly running: readonly Running[];
   readonly callerHome: string;
-  readonly calleeHome: string;
 }
 
 /** Starts both and enrols both terminals; `folder`: an empty one for the homes. */
@@ -24,5 +23,5 @@ export async function openServants(children: Children, folder: string): Promise<
   }
   await children.run(['allow', 'CALLER', '--home', homes.CALLEE]);
   const callee = await children.serve(['agent', '--home', homes.CALLEE, '--json']);
-  return { running: [serving, callee], callerHome: homes.CALLER, calleeHome: homes.CALLEE };
+  return { running: [serving, callee], callerHome: homes.CALLER };
 }
