@@ -19,7 +19,13 @@ import { RECORD, type RevokedRecord, encodeRevoked, revokedRecord } from './reco
 const LIST_KEY = 'revocation-list';
 /** How far the sequence may run before the next row is written: ten minutes, in milliseconds. */
 const SEQUENCE_STEP = 600_000;
-const KEPT_SECONDS = 2 * LIMITS.clockSkewSeconds;
+/**
+ * The same where it is ahead of the wall time: half an hour of lists. Less, since each start goes
+ * on from the ceiling: a server that is started a thousand times a day must not be days ahead.
+ */
+const AHEAD_STEP = 1_000;
+/** Clocks differ, and what the ceiling tells of the time may be older by a step. */
+const KEPT_SECONDS = 2 * LIMITS.clockSkewSeconds + SEQUENCE_STEP / MS_PER_SECOND;
 const HELD_SECONDS = LIMITS.membershipSeconds + KEPT_SECONDS;
 
 /** `ceiling`: no list has a higher sequence; `notBefore`: Unix seconds. */
@@ -159,8 +165,8 @@ export class Revocations {
   #row(now: Micros, name: Name, issuedAt: number): RevokedRecord {
     const revoked = Math.max(0, this.#context.wall.at(now));
     // A clock that was set back knows of no membership that was made before the start. But the
-    // number that the ceiling was raised for last was the wall time of that moment, or a higher one
-    // where numbers rise by ones or go on from an older ceiling: nothing made until then is later.
+    // ceiling follows the wall time: less its step it is a time that has been, at most a step
+    // (which KEPT_SECONDS allows for) before the latest, or seconds later where numbers ran ahead.
     const latest = Math.floor((this.#ceiling - SEQUENCE_STEP) / MS_PER_SECOND);
     const from = Math.min(LIMITS.unixSecondsMax, Math.max(issuedAt, this.#seconds(now), latest));
     return { ...RECORD, name, revoked, membershipsUntil: from + LIMITS.membershipSeconds };
@@ -205,7 +211,8 @@ export class Revocations {
   }
 
   #raise(now: Micros, wanted: number): void {
-    const ceiling = wanted + SEQUENCE_STEP;
+    const isAhead = wanted > this.#context.wall.at(now);
+    const ceiling = wanted + (isAhead ? AHEAD_STEP : SEQUENCE_STEP);
     this.#raisingTo = ceiling;
     this.#context.ledger.add(now, {
       entries: [],
