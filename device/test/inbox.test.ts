@@ -20,6 +20,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { until } from '../../protocol/test/until.ts';
+import { DEFAULT_CONFIG } from '../services/config.ts';
+import { inboxRules } from '../services/file/file-service.ts';
 import { pair, registeredPair } from './real-world.ts';
 import { MODIFIED, offering, sendOne, takeFiles } from './sending.ts';
 
@@ -237,4 +239,13 @@ t.test('S4005: a file that is too large, or leaves too little room, never begins
     await session.ended;
   }
   t.strictSame(codes, ['too-large', 'no-room', 'ok']);
+});
+
+t.test('where a group may use the commands, its members may read what arrives', (t) => {
+  const own = inboxRules('/home', DEFAULT_CONFIG);
+  t.match(own, { fileMode: 0o600, folderMode: 0o700 });
+  const agent = { socket_group: 'nakodo' };
+  const shared = inboxRules('/home', { ...DEFAULT_CONFIG, agent });
+  t.match(shared, { fileMode: 0o640, folderMode: 0o750 });
+  t.end();
 });
