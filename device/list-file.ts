@@ -8,7 +8,7 @@
 //   services = ["file", "port:22"]
 //   bytes = "200MB"
 //   for = "1h"
-//   until = "18:00"          # of every day; with bytes: a vendor window, bytes in all
+//   until = "18:00"             # of every day; with bytes: a vendor window, bytes in all
 //   extend = true
 //   ask = true                  # ask me at every call; or a command: ask = "/usr/local/bin/ask"
 //   remember = "8h"             # a yes counts for this caller's next calls as well
