@@ -31,6 +31,7 @@ import { enrol } from '../shell/enrol.ts';
 import { openHome, ownIdentity } from '../shell/home.ts';
 import { readOwnList, storeEntry } from '../shell/own-list-file.ts';
 import { ReceiptStore } from '../shell/receipt-store.ts';
+import { WindowsStore } from '../shell/windows-store.ts';
 import { type DiskCall, type DiskRecord, recordDisk } from './disk-record.ts';
 import { type Cut, cuts, faultIn } from './power-cut.ts';
 
@@ -67,7 +68,8 @@ async function live(test: Test, town: Town, home: string, record: DiskRecord): P
   const list = join(home, 'allow-list.toml');
   await storeEntry(list, entry({ services: ['file'] }));
   record.promise();
-  await storeEntry(list, entry({ ask: true, remember: 3_600 }));
+  const window = { until: '2099-12-31T18:00:00Z', bytes: 1_000_000 };
+  await storeEntry(list, entry({ ask: true, remember: 3_600, ...window }));
   await storeEntry(list, entry({ action: 'deny', pattern: 'TERM9' }));
   record.promise();
   const callee = await Agent.start({ home, udpBind: '127.0.3.1', log: silentLog });
@@ -97,7 +99,9 @@ async function openedAs(home: string, said: string[]): Promise<string> {
   const log: Log = { ...silentLog, warn: complain, error: complain };
   await readOwnList(join(home, 'allow-list.toml'));
   try {
-    const { identity, enrolment } = await loadParts({ home }, log);
+    const { identity, enrolment, restore } = await loadParts({ home }, log);
+    const path = join(home, 'windows.json');
+    await (await WindowsStore.load(path, restore.records, log)).settled();
     const { managerKey } = enrolment;
     new ReceiptStore({ path: join(home, 'receipt'), suite: nodeSuite, managerKey, log });
     return identity.id;
@@ -133,7 +137,7 @@ t.test('a cut at every write leaves a home in its old state or its new one', asy
     record.calls.flatMap((call) => ('to' in call ? [relative(home, call.to)] : [])),
   );
   const known = ['identity.json', 'enrolment.json', 'allow-list.toml', 'pins.json', 'receipt'];
-  for (const name of [...known, 'approvals.json']) t.ok(written.has(name), name);
+  for (const name of [...known, 'approvals.json', 'windows.json']) t.ok(written.has(name), name);
   t.ok(
     [...written].some((name) => name.startsWith('ends/')),
     'a record of a talk',
