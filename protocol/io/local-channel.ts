@@ -85,8 +85,10 @@ export class LocalChannel {
       if (this.closed.aborted || !this.#socket.writable) {
         throw new NakodoError('command-gone', 'the other end has gone', 'start the command again');
       }
-      const length = Math.min(bytes.length - at, this.#credit, IO_LIMITS.frameBytesMax);
-      if (length === 0 || this.#socket.writableNeedDrain) {
+      const length = Math.min(bytes.length - at, IO_LIMITS.frameBytesMax);
+      // Whole frames only: a little credit spent at once comes back as little, for good
+      // (RFC 9293 §3.8.6.2). The window holds two frames, so a whole one always comes.
+      if (length > this.#credit || this.#socket.writableNeedDrain) {
         await this.#change();
         continue;
       }
