@@ -88,7 +88,7 @@ async function packageTree(options: DebOptions, version: string): Promise<Tree> 
   const changelog = await readFile(join(root, 'CHANGELOG.md'), 'utf8');
   const license = await readFile(join(root, 'LICENSE'), 'utf8');
   return new Map<string, readonly [string | Buffer, number]>([
-    ['usr/lib/nakodo/nakodo.cjs', [await readFile(bundle.program), FILE]],
+    ['usr/lib/nakodo/nakodo.cjs', [await readFile(bundle.program), PROGRAM]],
     ['usr/lib/nakodo/start.cjs', [await readFile(bundle.start), FILE]],
     ['usr/bin/nakodo', [await part('nakodo.sh'), PROGRAM]],
     [`${UNITS}/nakodo.service`, [await part('nakodo.service'), FILE]],

@@ -124,7 +124,7 @@ t.test(
       'dpkg -i /root/nakodo_1.0.0_all.deb && useradd member -G nakodo && useradd stranger',
     );
     const ticket = await ticketOf(opened, undefined, 2);
-    const list = '[[allow]]\nname = "CALLER"\nservices = ["file", "run:who"]\n';
+    const list = '[[allow]]\nname = "CALLER"\nservices = ["file", "get", "run:who"]\n';
     const settings = `ticket = "${ticket}"\nname = "{hostname}"\n${list}`;
     await card.write('etc/hostname', 'pi-in-the-shed\n');
     const quick = '[Service]\nWatchdogSec=6s\nTimeoutAbortSec=1s\n';
@@ -158,10 +158,13 @@ t.test(
     await writeFile(photo, 'a photo');
     const sent = await run(['send', 'pi-in-the-shed', photo, '--home', caller]);
     t.equal(sent.exit, 0, sent.stderr);
-    const received = await pi.shell(
-      'cd /var/lib/nakodo/inbox; stat -c %U photo.jpg; cat photo.jpg',
-    );
-    t.equal(received.stdout, 'nakodo\na photo');
+    const received = await as('member', 'cd /var/lib/nakodo/inbox; stat -c %U:%a *; cat *');
+    t.equal(received.stdout, 'nakodo:640\na photo', 'a member reads it');
+    t.equal((await as('stranger', 'cat /var/lib/nakodo/inbox/*')).stdout, '', 'nobody else');
+    await as('member', 'echo today >/var/lib/nakodo/outbox/log');
+    const got = await run(['get', 'pi-in-the-shed', 'log', join(caller, 'log'), '--home', caller]);
+    t.equal(got.exit, 0, got.stderr);
+    t.equal(await readFile(join(caller, 'log'), 'utf8'), 'today\n', 'and gives what others get');
     const hook = '[[run]]\nname = "who"\ncommand = "/usr/bin/id -un"\n';
     await pi.shell(`printf '${hook.replaceAll('\n', '\\n')}' >>/etc/nakodo/agent.toml`);
     const ran = await run(['run', 'pi-in-the-shed', 'who', '--home', caller]);
