@@ -12,8 +12,9 @@ import { until } from '../../protocol/test/until.ts';
 import { type Result, folder, run, serve, start, terminal } from './program.ts';
 
 const SSHD = '/usr/sbin/sshd';
+/** Milliseconds that a forward may add to a login. */
 const LOGIN_MS_MAX = 1_000;
-/** Long enough to enrol, call and log in on a busy machine. */
+/** Long enough to call and to log in on a busy machine. */
 const WINDOW_MS = 9_000;
 const why = reasonNotTo();
 const skip = why === undefined ? {} : { skip: why };
@@ -68,11 +69,9 @@ async function ended(child: ChildProcess): Promise<void> {
   await once(child, 'close');
 }
 
-/** A server, an sshd behind PI, and LAPTOP; PI allows what `entry` says. */
-async function town(
-  test: Test,
-  entry: (port: number) => readonly string[],
-): Promise<{
+/** A server, an sshd behind PI, and LAPTOP, whom PI allows nothing yet. */
+async function town(test: Test): Promise<{
+  readonly allow: (...limits: readonly string[]) => Promise<void>;
   readonly laptop: string;
   readonly pi: string;
   readonly port: number;
@@ -84,13 +83,16 @@ async function town(
   await serve(test, server);
   await terminal(test, { server, home: laptop, name: 'LAPTOP' });
   await terminal(test, { server, home: pi, name: 'PI' });
-  const allowed = await run(['allow', 'LAPTOP', ...entry(port), '--home', pi]);
-  test.equal(allowed.exit, 0, allowed.stderr);
   const known = join(at, 'known_hosts');
   writeFileSync(known, `PI ${readFileSync(join(at, 'host_key.pub'), 'utf8')}`);
   const options = ['BatchMode=yes', 'HostKeyAlias=PI', `UserKnownHostsFile=${known}`];
   const sshArgs = ['-F', 'none', '-i', key, ...options.flatMap((option) => ['-o', option])];
-  return { laptop, pi, port, sshArgs };
+  const allow = async (...limits: readonly string[]): Promise<void> => {
+    const entry = ['LAPTOP', '--service', `port:${port}`, ...limits];
+    const { exit, stderr } = await run(['allow', ...entry, '--home', pi]);
+    test.equal(exit, 0, stderr);
+  };
+  return { allow, laptop, pi, port, sshArgs };
 }
 
 /** Runs a program of the system to its end. */
@@ -109,22 +111,28 @@ async function system(program: string, args: readonly string[]): Promise<Result>
 const MAIN = join(import.meta.dirname, '..', 'main.js');
 
 t.test('a login, a copy and a ProxyCommand go through a forward', skip, async (t) => {
-  const { laptop, port, sshArgs } = await town(t, (port) => ['--service', `port:${port}`]);
+  const { allow, laptop, port, sshArgs } = await town(t);
+  await allow();
   const forward = await start(t, ['forward', '0', `PI:${port}`, '--home', laptop]);
   const { ready } = forward;
   t.match(ready, { ready: true, host: '127.0.0.1', to: 'PI', service: `port:${port}` });
   const through = ['-p', String(ready.port), 'root@127.0.0.1'];
-  const timesMs: number[] = [];
+  const direct = ['-p', String(port), 'root@127.0.0.1'];
+  const bestMs = { direct: Infinity, through: Infinity };
   for (let at = 0; at < 3; at++) {
-    const begun = performance.now();
-    const login = await system('ssh', [...sshArgs, ...through, 'echo over; exit 7']);
-    timesMs.push(performance.now() - begun);
-    t.equal(login.exit, 7, login.stderr);
-    t.equal(login.stdout, 'over\n');
+    for (const [way, where] of Object.entries({ direct, through })) {
+      const begun = performance.now();
+      const login = await system('ssh', [...sshArgs, ...where, 'echo over; exit 7']);
+      const key = way as keyof typeof bestMs;
+      bestMs[key] = Math.min(bestMs[key], performance.now() - begun);
+      t.equal(login.exit, 7, login.stderr);
+      t.equal(login.stdout, 'over\n');
+    }
   }
-  const bestMs = Math.min(...timesMs);
-  t.comment(`logins took ${timesMs.map((ms) => Math.round(ms)).join(', ')} ms`);
-  t.ok(bestMs < LOGIN_MS_MAX, `a login takes ${Math.round(bestMs)} ms`);
+  const words = `a login takes ${Math.round(bestMs.through)} ms, ${Math.round(bestMs.direct)} direct`;
+  t.comment(words);
+  // What it takes on a quiet machine is for `make bench` to say; here others are at work.
+  t.ok(bestMs.through - bestMs.direct < LOGIN_MS_MAX, words);
 
   const content = randomBytes(5_000_000);
   const [from, back] = ['from', 'back'].map((name) => join(laptop, name));
@@ -145,10 +153,9 @@ t.test('a login, a copy and a ProxyCommand go through a forward', skip, async (t
 });
 
 t.test('claims 14, 15: the vendor window, cut in the middle of a login', skip, async (t) => {
+  const { allow, laptop, pi, port, sshArgs } = await town(t);
   const until = new Date(Date.now() + WINDOW_MS).toISOString();
-  const { laptop, pi, port, sshArgs } = await town(t, (port) => {
-    return ['--service', `port:${port}`, '--until', until, '--bytes', '200MB'];
-  });
+  await allow('--until', until, '--bytes', '200MB');
   const route = ['0', `PI:${port}`, '--home', laptop];
   const { ready, child } = await start(t, ['forward', ...route]);
   t.equal(ready.bytes, 200_000_000);
