@@ -31,15 +31,15 @@ export const EMULATOR: Readonly<Record<PiArchitecture, string>> = {
   armhf: 'qemu-arm-static',
 };
 /** What it is made with: programs, and Debian's packages of them. */
-const TOOLS = { debootstrap: 'debootstrap', 'dpkg-deb': 'dpkg', flock: 'util-linux' } as const;
+const TOOLS = { debootstrap: 'debootstrap', flock: 'util-linux' } as const;
 
 /** Why no foreign Node can be run here; false if it can. */
 export function noEmulation(architecture: PiArchitecture): string | false {
-  const tools = { ...TOOLS, [EMULATOR[architecture]]: 'qemu-user-static' };
-  const missing = missingPackages(tools);
+  const isMade = existsSync(rootPath(architecture));
+  const emulator = { [EMULATOR[architecture]]: 'qemu-user-static', 'dpkg-deb': 'dpkg' };
+  const missing = missingPackages(isMade ? emulator : { ...TOOLS, ...emulator });
   if (missing.length > 0) return `needs ${missing.join(', ')}`;
-  if (existsSync(rootPath(architecture)) || process.getuid?.() === 0) return false;
-  return 'needs root, for debootstrap';
+  return isMade || process.getuid?.() === 0 ? false : 'needs root, for debootstrap';
 }
 
 /** The folder of what is made once and kept; it is made if it is not there. */
