@@ -1,6 +1,6 @@
-// What `nakodo forward` costs a connection: the time of a login by ssh, fifty connections at once, and
-// bulk beside what a talk itself carries, in the same rounds. Both agents, the forward, sshd and ssh
-// are processes of their own; this one writes and reads at the two TCP ends.
+// What `nakodo forward` costs a connection: the time of a login by ssh, fifty connections at once,
+// and bulk beside what a talk itself carries, in the same rounds. Both agents, the forward, sshd
+// and ssh are processes of their own; this one writes and reads at the two TCP ends.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -36,7 +36,7 @@ const MS_PER_SECOND = 1_000;
 const SSHD = '/usr/sbin/sshd';
 
 /** Where things are. */
-export interface ForwardPlace {
+interface ForwardPlace {
   readonly children: Children;
   /** The home of a server that runs. */
   readonly server: string;

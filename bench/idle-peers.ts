@@ -1,5 +1,5 @@
-// What an idle terminal stands beside: Node by itself, mosquitto_sub at a broker that is the same as
-// ours without our door, and nebula by itself, on loopback. Each is there if the
+// What an idle terminal stands beside: Node by itself, mosquitto_sub at a broker that is the same
+// as ours without our door, and nebula by itself, on loopback. Each is there if the
 // machine has it.
 
 import { execFileSync } from 'node:child_process';

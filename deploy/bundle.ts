@@ -1,4 +1,5 @@
-// `make bundle`: builds what terminals are given into out/deploy and says how large it is.
+// `make bundle`: builds what terminals are given into out/deploy (bundle/bundle.ts) and says how
+// large each file of it is.
 
 import { stat } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';

@@ -8,7 +8,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { OnLoadResult, Plugin } from 'esbuild';
 
-/** Written in place of a package; a part of one that is left out says so if it is used after all. */
+/** In place of a package; what is left out of one says so if it is used after all. */
 const REPLACED: Readonly<Record<string, string>> = {
   // The client of MQTT.js, and nothing of how it would connect: WebSocket, SOCKS, TLS by name.
   mqtt: `

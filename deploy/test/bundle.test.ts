@@ -1,6 +1,6 @@
-// The bundle that terminals are given: what is in it and what is not, whose terms come with it, that
-// it is the same each time, and that it does a terminal's work against a real server, also with a
-// code cache that is torn or another program's.
+// The bundle that terminals are given: what is in it and what is not, whose terms come with it,
+// that it is the same each time, and that it does a terminal's work against a real server, also
+// with a code cache that is torn or another program's.
 
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 // ChaCha20-Poly1305 by whichever is faster for a message's length (ADR 0012): our WebAssembly
-// kernel for datagrams, node:crypto for what is longer, and for the first messages of a process. The
-// kernel is used only once it has shown, in this process, that it gives the RFC's bytes and
+// kernel for datagrams, node:crypto for what is longer, and for the first messages of a process.
+// The kernel is used only once it has shown, in this process, that it gives the RFC's bytes and
 // node:crypto's; else node:crypto does all.
 
 import { asciiBytes, sameBytes } from '../bytes.ts';
