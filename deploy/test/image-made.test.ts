@@ -73,7 +73,8 @@ async function isReady(t: Test, image: string): Promise<string> {
   const root = await mounted(t, image);
   const text = (path: string): string => readFileSync(join(root, path), 'utf8');
   t.equal(text('etc/machine-id').replace('uninitialized\n', ''), '', 'no machine-id');
-  t.strictSame(readdirSync(join(root, 'var/lib/nakodo')), [], 'no identity');
+  const state = readdirSync(join(root, 'var/lib/nakodo'), { recursive: true, encoding: 'utf8' });
+  t.strictSame(state.sort(), ['inbox', 'outbox'], 'no identity, and no file');
   t.equal(statSync(join(root, 'usr/lib/nakodo/nakodo.cjs')).uid, 0);
   t.match(text('var/lib/dpkg/status'), /Package: nakodo\nStatus: install ok installed\n/);
   t.match(text('var/lib/dpkg/status'), /Package: nodejs\nStatus: install ok installed\n/);
