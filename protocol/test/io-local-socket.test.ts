@@ -289,3 +289,17 @@ t.test('nobody else gets in, not even in the moment in which the socket is made'
     await rm(folder, { recursive: true, force: true });
   }
 });
+
+t.test('credit is spent in whole frames: a small one leaves no small ones behind', async (t) => {
+  const lengths: number[] = [];
+  const path = await served(t, async (_, channel) => {
+    for await (const chunk of channel.incoming) lengths.push(chunk.length);
+    return {};
+  });
+  async function* content(): AsyncGenerator<Uint8Array> {
+    yield new Uint8Array(5);
+    for (let at = 0; at < 40; at++) yield new Uint8Array(IO_LIMITS.frameBytesMax);
+  }
+  await callLocal(path, {}, { body: content() });
+  t.strictSame(lengths, [5, ...Array.from({ length: 40 }, () => IO_LIMITS.frameBytesMax)]);
+});
