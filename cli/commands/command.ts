@@ -65,11 +65,7 @@ export function declare(program: Command, face: CommandFace): Command {
 /** Binds what a command does; its exit code, or one that it passes on, becomes the program's. */
 export function runs<O>(
   command: Command,
-  run: (
-    output: Output,
-    options: O & CommonOptions,
-    args: readonly string[],
-  ) => Promise<number>,
+  run: (output: Output, options: O & CommonOptions, args: readonly string[]) => Promise<number>,
 ): void {
   command.action(async () => {
     const options = command.opts<O & CommonOptions>();

@@ -1,4 +1,5 @@
-// Ports and commands of a device are allowed by name only (ADR 0018).
+// Ports and commands of a device are allowed by name only (ADR 0018): what an entry without
+// services covers, and what it does not.
 
 import t from 'tap';
 import { judge } from '../consent/allow-list.ts';
