@@ -114,12 +114,12 @@ t.test('a login, a copy and a ProxyCommand go through a forward', skip, async (t
   const forward = await start(t, ['forward', '0', `PI:${port}`, '--home', laptop]);
   const { ready } = forward;
   t.match(ready, { ready: true, host: '127.0.0.1', to: 'PI', service: `port:${port}` });
-  const login = await system('ssh', [
+  const over = await system('ssh', [
     ...sshArgs,
     ...['-p', String(ready.port), 'root@127.0.0.1', 'echo over; exit 7'],
   ]);
-  t.equal(login.exit, 7, login.stderr);
-  t.equal(login.stdout, 'over\n');
+  t.equal(over.exit, 7, over.stderr);
+  t.equal(over.stdout, 'over\n');
 
   const content = randomBytes(5_000_000);
   const [from, back] = ['from', 'back'].map((name) => join(laptop, name));
