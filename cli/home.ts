@@ -31,10 +31,13 @@ export function makeHome(option: string | undefined): string {
 
 /**
  * A terminal's home folder to write in, made (0700) if it is not there. Root's command goes on as
- * the user that it belongs to: what root wrote there the agent could not read.
+ * the user that it belongs to: what root wrote there the agent could not read. Where a package has
+ * a terminal, a user outside its group gets no second one by mistake: a ticket would be used up by
+ * it, a list read by nobody.
  * @throws NakodoError `home`, `home-of-another`
  */
 export function makeTerminalHome(option: string | undefined): string {
+  refuseSecond(option);
   const home = made(terminalFolder(option));
   const facts = factsOf(home);
   if (facts === undefined || isOurs(facts)) return home;
@@ -44,6 +47,7 @@ export function makeTerminalHome(option: string | undefined): string {
 
 /** The same for an agent, which runs long and as itself: root is told who has to start it. */
 export function makeAgentHome(option: string | undefined): string {
+  refuseSecond(option);
   const home = made(terminalFolder(option));
   const facts = factsOf(home);
   if (facts === undefined || isOurs(facts)) return home;
@@ -77,6 +81,14 @@ export function agentNotForUs(option: string | undefined): NakodoError | undefin
   if (named(option) !== undefined || mayUse(SYSTEM_HOME)) return undefined;
   const isThere = factsOf(SYSTEM_HOME)?.isDirectory() === true;
   return isThere && factsOf(ownFolder()) === undefined ? homeOfAnother(SYSTEM_HOME) : undefined;
+}
+
+/** A home of one's own beside a packaged terminal is one that is there, or that is named. */
+function refuseSecond(option: string | undefined): void {
+  const error = agentNotForUs(option);
+  if (error === undefined) return;
+  const next = `sudo nakodo … for this machine's terminal; for one of yours --home ${ownFolder()}`;
+  throw new NakodoError(error.code, error.message, next);
 }
 
 const ownFolder = (): string => join(homedir(), '.nakodo');

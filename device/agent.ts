@@ -177,7 +177,7 @@ export class Agent {
   async call(wish: Wish): Promise<Session> {
     const { service, signal } = wish;
     const to = terminalName(wish.to);
-    if (this.#isStopped || signal?.aborted === true) throw callError('cancelled', to);
+    if (this.#isStopped || signal?.aborted === true) throw callError('cancelled', wish);
     const call = this.#nextCall++;
     const cancel = (): void => this.#input({ kind: 'cancel', call });
     signal?.addEventListener('abort', cancel, { once: true });
@@ -437,7 +437,7 @@ export class Agent {
       }
       case 'callFailed': {
         const calling = this.#calls.get(event.call);
-        calling?.reject(callError(event.why, calling.wish.to, event.reason));
+        calling?.reject(callError(event.why, calling.wish, event.reason));
         break;
       }
       case 'introduced':

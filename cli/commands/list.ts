@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { Argument, type Command } from 'commander';
 import type { AllowEntry, AllowList } from '../../protocol/consent/allow-list.ts';
-import { EXIT, type ExitCode, UsageError } from '../../protocol/errors.ts';
+import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
 import type { Name } from '../../protocol/ids.ts';
 import { wallMs } from '../../protocol/time.ts';
 import {
@@ -28,7 +28,9 @@ const MS_PER_MINUTE = 60_000;
 
 const ALLOW_DETAILS = `
 Without --service a terminal is let in for every service but those with a colon: ports (port:22,
-udp:53, listen:8080) and commands (run:NAME) are named, each, or not allowed.
+udp:53, listen:8080) and hooks (run:NAME) are named, each, or not allowed.
+
+--for is how long each talk may last, not how long the entry stands: that is --until, or deny.
 
 The vendor window: with both --until and --bytes the entry is open until then, for so many bytes
 in all, over all talks that it lets in; 'nakodo allowed' shows what is left. At the moment that
@@ -113,11 +115,12 @@ async function localMoment(home: string | undefined): Promise<LocalMoment> {
 
 /**
  * The moment that `--until` means, as it is stored: a time of day is that of today.
- * @throws UsageError `bad-until`, `until-past`
+ * @throws UsageError `bad-until`; NakodoError `until-past` (exit 2)
  */
 function untilOf(text: string, at: LocalMoment): string {
   if (parseUntil(text, at) === 0) {
-    throw new UsageError('until-past', `until: ${text} is past; a moment of tomorrow has a date`);
+    const next = 'a moment of another day has its date: --until 2030-01-31T18:00:00Z';
+    throw new NakodoError('until-past', `until: ${text} is past`, next, EXIT.usage);
   }
   if (!isTimeOfDay(text)) return text;
   const [hours, minutes] = text.split(':').map(Number);
@@ -135,7 +138,7 @@ function words(entry: AllowEntry, windows?: WindowsNow): Record<string, string> 
   return {
     action,
     name: id === undefined ? pattern : `${pattern}#${id}`,
-    services: services?.join(' ') ?? 'all',
+    services: services?.join(' ') ?? (action === 'deny' ? 'all' : 'all but ports, hooks'),
     bytes: bytes === undefined ? '-' : formatSize(bytes),
     time: seconds === undefined ? '-' : formatDuration(seconds * 1000),
     until: until ?? '-',

@@ -150,6 +150,9 @@ t.test(
     const other = await as('stranger', 'nakodo status');
     t.not(other.exit, 0);
     t.match(other.stderr, /adduser .* nakodo/);
+    const second = await as('stranger', 'nakodo allow EVE');
+    t.equal(second.exit, 1, 'and gets no list of his own that no agent reads');
+    t.match(second.stderr, /sudo nakodo .*--home/);
 
     // From outside, through the sandbox: introduced, a file, and a hook of the owner's.
     const caller = await opened.enrol('CALLER', '');

@@ -10,7 +10,7 @@ import { STREAM_CODE } from './stream-opening.ts';
 const WORDS: Readonly<Record<CallFailure, readonly [string, string, ExitCode]>> = {
   refused: [
     'does not take this call (refused, unknown, asleep or away: the answer is one)',
-    'ask its owner to allow you, or wait longer with --wait',
+    'ask its owner for: nakodo allow YOU --service SERVICE — or wait longer with --wait',
     EXIT.refused,
   ],
   'no-link': [
@@ -44,25 +44,30 @@ const WORDS: Readonly<Record<CallFailure, readonly [string, string, ExitCode]>> 
 
 /** Where the operator lets reasons out (`--explain`). */
 const REASONS: Readonly<Record<RefusalReason, readonly [string, string]>> = {
-  denied: ['does not allow this call', 'ask its owner to allow you'],
+  denied: ['does not allow this call', 'ask its owner for: nakodo allow YOU --service SERVICE'],
   unknown: ['is not known to the server', 'check the name'],
   away: ['cannot be reached now', 'call again later, or wait longer with --wait'],
   limited: ['was not asked: there were too many calls of late', 'call again in a minute'],
   server: ['could not be introduced by the server', 'try again, and tell the operator'],
 };
 
-/** The error for a call to `to` that failed; `reason`: where the server said more. */
-export function callError(why: CallFailure, to: string, reason?: RefusalReason): NakodoError {
+/** The error for a call that failed; `reason`: where the server said more. */
+export function callError(
+  why: CallFailure,
+  { to, service }: { readonly to: string; readonly service: string },
+  reason?: RefusalReason,
+): NakodoError {
   const [message, next, exit] = WORDS[why];
   const [said, todo] = reason === undefined ? [message, next] : REASONS[reason];
-  return new NakodoError(why, `${to} ${said}`, todo.replace('NAME', to), exit);
+  const step = todo.replace('NAME', to).replace('SERVICE', service);
+  return new NakodoError(why, `${to} ${said}`, step, exit);
 }
 
 /** What to do after an end that is not as wanted; a type keeps the table whole. */
 const NEXT_STEPS: Readonly<Record<EndReason, string>> = {
   done: 'call again for more',
-  time: 'call again, ask for more time (--for), or let the callee allow extensions',
-  quota: 'call again, ask for more bytes (--bytes), or let the callee allow extensions',
+  time: 'call again, ask for more time (--for), or ask its owner for longer',
+  quota: 'call again, ask for more bytes (--bytes), or ask its owner for more',
   operator: 'ask the operator',
   revoked: 'ask the operator',
   'peer-gone': 'check the other terminal, then call again',

@@ -55,7 +55,9 @@ t.test('docs/sessions.md names every error with its exit code, and no other', as
   const shown = new Map(rows.map(([, code, exit]) => [code, Number(exit)]));
   t.equal(rows.length, shown.size, 'each once');
   const errors: NakodoError[] = [
-    ...(Object.keys(CALL_FAILURES) as CallFailure[]).map((why) => callError(why, 'TERM3')),
+    ...(Object.keys(CALL_FAILURES) as CallFailure[]).map((why) =>
+      callError(why, { to: 'TERM3', service: 'echo' }),
+    ),
     ...END_REASONS.map(({ reason }) => endError(reason)),
     ...(['not-established', 'too-many-streams', 'other-service'] as const).map(streamError),
     streamError('parameters-too-long'),

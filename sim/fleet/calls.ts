@@ -36,7 +36,7 @@ function moment(): LocalMoment {
 const REASONS: readonly RefusalReason[] = ['denied', 'unknown', 'away', 'limited', 'server'];
 /** A refusal says why in words only (the servers run with `--explain`): here they are again. */
 const REASON_OF = new Map<string, RefusalReason>(
-  REASONS.map((reason) => [callError('refused', '', reason).message, reason]),
+  REASONS.map((reason) => [callError('refused', { to: '', service: '' }, reason).message, reason]),
 );
 
 /** A call under way. */
