@@ -181,14 +181,17 @@ t.test('S5007: what ignores SIGTERM is killed when its talk ends, with its child
 });
 
 t.test('who writes without end is held by a peer that never reads, and ends with it', async (t) => {
-  const { begin } = await hooked(t, { endless: 'echo $$ >&2; exec yes' });
+  const { begin } = await hooked(t, { endless: 'echo $$ >&2; sleep 0.2; exec yes' });
   const talk = await begin('endless');
   const stdout = new PassThrough();
   const stderr = new PassThrough();
   const over = runOnce(talk, { stdin: new PassThrough(), stdout, stderr });
-  const [said] = (await once(stderr, 'data')) as [Buffer];
-  const pid = Number(said.toString());
-  const stands = await untilStill(() => stdout.writableLength + stdout.readableLength);
+  const [said] = (await once(stdout, 'data')) as [Buffer];
+  stdout.pause();
+  const pid = Number(said.toString().split('\n')[0]);
+  const waiting = (): number => stdout.writableLength + stdout.readableLength;
+  await until(() => waiting() > 0, 'its output comes');
+  const stands = await untilStill(waiting);
   t.ok(stands > 0 && stands < 1_000_000, `${stands} bytes wait here`);
   t.ok(isAlive(pid), 'it waits');
   talk.giveUp();
