@@ -80,12 +80,15 @@ t.test('room is promised once', async (t) => {
   const { bavail, bsize } = await statfs(path);
   const most = Math.floor(bavail * bsize * 0.6);
   const room = new Room();
-  const first = await room.promise(path, most, undefined);
-  await t.rejects(room.promise(path, most, undefined), { code: 'disk-full' });
-  await t.rejects(room.promise(path, 1, bavail * bsize), { code: 'no-room' });
+  const mine = { peer: 'one', keepFree: undefined };
+  const first = await room.promise(path, most, mine);
+  await t.rejects(room.promise(path, most, mine), { code: 'disk-full' });
+  await t.rejects(room.promise(path, 1, { ...mine, keepFree: bavail * bsize }), {
+    code: 'no-room',
+  });
   first.spend(most);
   first.spend(most);
-  (await room.promise(path, most, undefined)).spend(most);
+  (await room.promise(path, most, mine)).spend(most);
 });
 
 t.test(

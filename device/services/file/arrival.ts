@@ -12,7 +12,7 @@ import { MS_PER_SECOND } from '../../../protocol/time.ts';
 import { FILE_LIMITS } from './limits.ts';
 import { FileWriter } from './file-writer.ts';
 import { PARTIAL_MODE, PartialFile, partialKey } from './partial-file.ts';
-import type { Promised, Room } from './room.ts';
+import { type Promised, type Room, refuseIfFull } from './room.ts';
 import type { SharedFolder } from './shared-folders.ts';
 import { syncShared } from './shared-sync.ts';
 import { transferError } from './transfer-error.ts';
@@ -73,6 +73,8 @@ export class Arrival {
   #same: string | undefined;
   #sameSha256: Uint8Array | undefined;
   #writer: FileWriter | undefined;
+  /** Bytes written since the last look at the room that is left. */
+  #unlooked = 0;
   #isClosed = false;
 
   constructor(place: Place, coming: ComingFile) {
@@ -95,11 +97,14 @@ export class Arrival {
     return this.#writer?.end ?? this.#coming.size;
   }
 
-  /** Reads what is here, and leaves the hash open for what follows. */
-  async hashOfHad(): Promise<Hash> {
-    if (this.#partial !== undefined) return hashOf(this.#partial.handle, this.had);
+  /**
+   * Reads what is here, and leaves the hash open for what follows. `isWanted`: asked again and
+   * again; rejects when nobody does any more.
+   */
+  async hashOfHad(isWanted: () => boolean): Promise<Hash> {
+    if (this.#partial !== undefined) return hashOf(this.#partial.handle, this.had, isWanted);
     assert(this.#same !== undefined, 'a partial file, or one that may be the same');
-    const hash = await this.#hashOfFile(this.#same);
+    const hash = await this.#hashOfFile(this.#same, isWanted);
     this.#sameSha256 = hash.copy().digest();
     return hash;
   }
@@ -116,7 +121,13 @@ export class Arrival {
   write(content: Uint8Array): Promise<void> | undefined {
     assert(this.#writer !== undefined, 'it was opened, or begun anew');
     this.#room?.spend(content.length);
-    return this.#writer.write(content);
+    const written = this.#writer.write(content);
+    this.#unlooked += content.length;
+    if (this.#unlooked < FILE_LIMITS.roomCheckBytes) return written;
+    this.#unlooked = 0;
+    const { folder, rules } = this.#place;
+    const look = refuseIfFull(folder.folder.path, 0, rules.keepFree);
+    return Promise.all([written, look]).then(() => {});
   }
 
   /** Everything is here, with this hash: gives the file its name, durably. */
@@ -179,7 +190,9 @@ export class Arrival {
     this.#writer = new FileWriter(handle, { at: had, left });
     const { rules, room } = this.#place;
     if (size < FILE_LIMITS.resumeBytesLeast && rules.keepFree === undefined) return;
-    this.#room = await room.promise(this.#place.folder.folder.path, left, rules.keepFree);
+    const { peer } = this.#coming;
+    const { keepFree } = rules;
+    this.#room = await room.promise(this.#place.folder.folder.path, left, { peer, keepFree });
   }
 
   /** Finds a file that may be the same; refuses what the owner wants kept. */
@@ -213,10 +226,10 @@ export class Arrival {
     }
   }
 
-  async #hashOfFile(name: string): Promise<Hash> {
+  async #hashOfFile(name: string, isWanted?: () => boolean): Promise<Hash> {
     const { handle } = await this.#place.folder.folder.file(name);
     try {
-      return await hashOf(handle, this.#coming.size);
+      return await hashOf(handle, this.#coming.size, isWanted);
     } finally {
       await handle.close();
     }
@@ -285,13 +298,18 @@ const READABLE = 0o444;
 
 const numbered = (name: string, copy: number): string => (copy === 0 ? name : `${name}.${copy}`);
 
-/** Hashes the first bytes of a file. */
-async function hashOf(file: FileHandle, bytes: number): Promise<Hash> {
+/** Hashes the first bytes of a file; rejects when it is not wanted any more. */
+async function hashOf(
+  file: FileHandle,
+  bytes: number,
+  isWanted: () => boolean = () => true,
+): Promise<Hash> {
   const hash = createHash('sha256');
   const buffer = Buffer.allocUnsafe(Math.min(bytes, FILE_LIMITS.chunkBytes));
   for (let at = 0; at < bytes;) {
     const length = Math.min(buffer.length, bytes - at);
     const { bytesRead } = await file.read(buffer, 0, length, at);
+    if (!isWanted()) throw new Error('nobody waits for it');
     // Shorter than it was: another hash, and so another file.
     if (bytesRead === 0) break;
     hash.update(buffer.subarray(0, bytesRead));

@@ -11,13 +11,13 @@ import type { TalkStream } from '../../shell/talk-stream.ts';
 import type { ServicesConfig } from '../config.ts';
 import type { Service } from '../service.ts';
 import type { LandingRules } from './arrival.ts';
+import { FairTurns } from './fair-turns.ts';
 import { Landing } from './landing.ts';
 import { FILE_LIMITS } from './limits.ts';
 import { FILE_SERVICE } from './names.ts';
 import { Room } from './room.ts';
 import { refuse, takeFile } from './sink.ts';
 import { StreamReader } from './stream-reader.ts';
-import { Turns } from './turns.ts';
 import { frame, offer, reply } from './wire.ts';
 
 /** What an agent's inbox is for others on the same machine. */
@@ -29,7 +29,7 @@ const SHARED_FOLDER_MODE = 0o750;
 const INBOX = 'inbox';
 
 const room = new Room();
-const turns = new Turns(FILE_LIMITS.filesAtOnce);
+const turns = new FairTurns();
 
 /** Files for this terminal's inbox. */
 export const fileService: Service = {
@@ -65,13 +65,12 @@ export function inboxRules(home: string, { agent, file }: ServicesConfig): Landi
 /** Takes the files that a peer sends in one talk [S4005]: all streams of it. */
 export function receiveFiles(session: Session, rules: LandingRules, log: Log): void {
   const landing = new Landing(rules, room);
-  const peer = session.info.peer;
-  const ofTalk = new Turns(FILE_LIMITS.streamsAtOnce);
-  session.on('stream', (stream) => {
-    const arrived = ofTalk.run(1, () => turns.run(1, () => receiveOne(stream, landing, peer.id)));
-    arrived.catch((error: unknown) => {
-      log.warn('file-not-received', { code: errorCode(error), peer: peer.name });
-    });
+  const { id } = session.info.peer;
+  turns.serve(session, {
+    streams: FILE_LIMITS.streamsAtOnce,
+    work: (stream) => receiveOne(stream, landing, id),
+    log,
+    trouble: 'file-not-received',
   });
 }
 

@@ -3,11 +3,11 @@
 
 import { join } from 'node:path';
 import { decodeCbor } from '../../../protocol/control/cbor.ts';
-import { errorCode } from '../../../protocol/errors.ts';
 import { makeFolder } from '../../../protocol/io/files.ts';
 import type { TalkStream } from '../../shell/talk-stream.ts';
 import type { Service } from '../service.ts';
 import { DiskContent } from './disk-content.ts';
+import { FairTurns } from './fair-turns.ts';
 import { JailedFolder } from './jailed-folder.ts';
 import { FILE_LIMITS } from './limits.ts';
 import { GET_SERVICE, isFilePath } from './names.ts';
@@ -15,26 +15,22 @@ import { giveFile, roomIn } from './source.ts';
 import { StreamReader } from './stream-reader.ts';
 import { transferCode } from './transfer-error.ts';
 import { type TreeEntry, namesIn, walkTree } from './tree.ts';
-import { Turns } from './turns.ts';
 import { type Entry, ask, entry, found, frame } from './wire.ts';
 
 const OUTBOX = 'outbox';
-const turns = new Turns(FILE_LIMITS.filesAtOnce);
+const turns = new FairTurns();
 
 /** Files out of this terminal's outbox. */
 export const getService: Service = {
   matches: (name) => name === GET_SERVICE,
   serve: (session, { home, log, config }) => {
     const folder = config.get.folder ?? join(home.folder, OUTBOX);
-    // A listing stands beside the files.
-    const ofTalk = new Turns(FILE_LIMITS.streamsAtOnce + 1);
-    session.on('stream', (stream) => {
-      const given = ofTalk.run(1, () => turns.run(1, () => giveOne(stream, folder)));
-      given.catch((error: unknown) => {
-        const peer = session.info.peer.name;
-        log.warn('file-not-given', { code: errorCode(error), peer });
-        stream.destroy();
-      });
+    turns.serve(session, {
+      // A listing stands beside the files.
+      streams: FILE_LIMITS.streamsAtOnce + 1,
+      work: (stream) => giveOne(stream, folder),
+      log,
+      trouble: 'file-not-given',
     });
   },
 };

@@ -6,7 +6,7 @@ import { Arrival, type ComingFile, type LandingRules } from './arrival.ts';
 import { JailedFolder, walkFrom } from './jailed-folder.ts';
 import { isFilePath } from './names.ts';
 import { prunePartials } from './partial-file.ts';
-import type { Room } from './room.ts';
+import { type Room, refuseIfFull } from './room.ts';
 import { type SharedFolder, SharedFolders } from './shared-folders.ts';
 import { transferCode, transferError } from './transfer-error.ts';
 
@@ -38,6 +38,7 @@ export class Landing {
   async folder(path: string): Promise<void> {
     if (!isFilePath(path)) throw transferError('bad-name', path);
     try {
+      await refuseIfFull(this.#rules.folder, 0, this.#rules.keepFree);
       const made = await walkFrom(this.#rules.folder, path.split('/'), this.#rules.folderMode);
       await made.close();
     } catch (error) {
@@ -59,6 +60,8 @@ export class Landing {
     let arrival: Arrival | undefined;
     try {
       root = await this.#folders.use(rules.folder, []);
+      // Before its folders are made: they cost room as well.
+      if (names.length > 0) await refuseIfFull(rules.folder, size, rules.keepFree);
       const folder = await this.#folders.use(rules.folder, names);
       arrival = new Arrival({ root, folder, rules, room: this.#room }, coming);
       await arrival.open();

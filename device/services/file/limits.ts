@@ -26,8 +26,11 @@ export const FILE_LIMITS = {
    */
   streamsAtOnce: 16,
   largeFileShare: 8,
-  /** Files that one agent writes or reads at the same time, in all talks; further ones wait. */
+  /** Files that one agent writes or reads at once: in all talks, of one peer; others wait. */
   filesAtOnce: 256,
+  filesAtOnceOfPeer: 64,
+  /** Bytes written between two looks whether the room that an owner wants kept is there. */
+  roomCheckBytes: 1024 * 1024,
   /** Files and folders of one command, or of one listing. */
   entriesMax: 100_000,
   /** Bytes of one read, and of a listing that are written at once. */

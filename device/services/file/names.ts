@@ -8,7 +8,10 @@ export const FILE_SERVICE = 'file';
 /** Reads the callee's outbox; the name in grants and allow-lists. */
 export const GET_SERVICE = 'get';
 
-/** How the name of every partial file begins; no file may be given such a name. */
+/**
+ * How the name of every partial file begins; no file may be given such a name, nor one that a card
+ * which knows no capitals (FAT) takes for it.
+ */
 export const PARTIAL_PREFIX = '.part-';
 
 // Slashes of both kinds, control characters, lone surrogates, what turns text around or ends
@@ -17,7 +20,8 @@ const UNFIT = /[/\\\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/u;
 
 /** Whether a name may become a file or a folder: a plain base name that shows what it is. */
 export function isFileName(name: string): boolean {
-  if (name === '' || name === '.' || name === '..' || name.startsWith(PARTIAL_PREFIX)) return false;
+  if (name === '' || name === '.' || name === '..') return false;
+  if (name.slice(0, PARTIAL_PREFIX.length).toLowerCase() === PARTIAL_PREFIX) return false;
   if (name.length > FILE_LIMITS.nameBytesMax) return false;
   return Buffer.byteLength(name) <= FILE_LIMITS.nameBytesMax && !UNFIT.test(name);
 }

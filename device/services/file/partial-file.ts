@@ -14,6 +14,8 @@ import { PARTIAL_PREFIX } from './names.ts';
 /** Permission bits of a file on its way: nobody else's business yet. */
 export const PARTIAL_MODE = 0o600;
 const KEY_DIGITS = 32;
+/** Of these the first say whose it is, so that of many partial files each peer keeps its share. */
+const PEER_DIGITS = 8;
 const PARTIAL = /^\.part-([0-9a-f]{32})(?:-(\d{1,10})-(\d{1,10}))?$/;
 const { O_NOFOLLOW, O_NONBLOCK, O_RDWR } = constants;
 
@@ -33,11 +35,14 @@ interface Identity {
   readonly modified: number;
 }
 
-/** The key of a file on its way, 32 hex digits. */
+/** The key of a file on its way, 32 hex digits: of the peer, and of peer and file. */
 export function partialKey({ peer, path, size, modified }: Identity): string {
   const text = [peer, path, size, modified].join('\n');
-  return createHash('sha256').update(text).digest('hex').slice(0, KEY_DIGITS);
+  return digits(peer, PEER_DIGITS) + digits(text, KEY_DIGITS - PEER_DIGITS);
 }
+
+const digits = (text: string, count: number): string =>
+  createHash('sha256').update(text).digest('hex').slice(0, count);
 
 /** One file on its way, open for writing; its user ends it by `place`, `keep` or `remove`. */
 export class PartialFile {
@@ -164,7 +169,8 @@ function isForsaken(name: string): boolean {
 
 /**
  * Removes the partial files of a folder that nobody writes and that are too small, too old or too
- * many; the newest stay. What cannot be removed stays as well.
+ * many; the newest stay, of each peer as many as of any other: whoever leaves many pushes out its
+ * own. What cannot be removed stays as well.
  */
 export async function prunePartials(folder: JailedFolder): Promise<void> {
   const names = (await readdir(folder.path)).filter((name) => isPartial(name) && isForsaken(name));
@@ -173,9 +179,18 @@ export async function prunePartials(folder: JailedFolder): Promise<void> {
   );
   const files = known.flatMap(({ name, facts }) => (facts === undefined ? [] : [{ name, facts }]));
   files.sort((one, other) => other.facts.mtimeMs - one.facts.mtimeMs);
+  const ranks = new Map<string, number>();
+  const ranked = files.map((file) => {
+    const peer = file.name.slice(PARTIAL_PREFIX.length, PARTIAL_PREFIX.length + PEER_DIGITS);
+    const rank = ranks.get(peer) ?? 0;
+    ranks.set(peer, rank + 1);
+    return { ...file, rank };
+  });
+  // Stable: of one rank the newest first.
+  ranked.sort((one, other) => one.rank - other.rank);
   let kept = 0;
   let bytes = 0;
-  for (const { name, facts } of files) {
+  for (const { name, facts } of ranked) {
     const isWorthIt =
       facts.isFile() &&
       facts.size >= FILE_LIMITS.resumeBytesLeast &&

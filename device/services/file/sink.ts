@@ -96,7 +96,7 @@ async function receive(
     say({});
     if (had > 0) {
       // The other end hashes at the same time.
-      hash = await arrival.hashOfHad();
+      hash = await arrival.hashOfHad(() => !stream.destroyed);
       say({ sha256: hash.copy().digest() });
     }
     const begins = await reader.frame(start);

@@ -119,7 +119,11 @@ async function agree(
   let hash = createHash('sha256');
   let at = 0;
   if (had > 0 && had <= content.size) {
-    for await (const chunk of content.chunks(0, had)) hash.update(chunk);
+    for await (const chunk of content.chunks(0, had)) {
+      // As large as the file: not for somebody who has gone.
+      if (stream.destroyed) throw stream.errored ?? new Error('the stream was given up');
+      hash.update(chunk);
+    }
     const { sha256 } = await heard(reader, path);
     if (sha256 !== undefined && sameBytes(sha256, hash.copy().digest())) at = had;
     else hash = createHash('sha256');

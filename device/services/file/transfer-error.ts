@@ -75,8 +75,12 @@ const SYSTEM_CODES: Readonly<Record<string, string>> = {
   ENAMETOOLONG: 'bad-name',
 };
 
+/** What a terminal would act upon. */
+const ACTS = /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
+
 /** A path as it may stand in a line: in quotes where it holds what a terminal would act upon. */
 export const shown = (path: string): string =>
-  /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/u.test(path)
-    ? JSON.stringify(path).replace(/[^ -~]/gu, '�')
-    : path;
+  path === harmless(path) ? path : JSON.stringify(path).replace(/[^ -~]/gu, '�');
+
+/** A peer's words without what a terminal would act upon. */
+export const harmless = (words: string): string => words.replace(ACTS, '�');

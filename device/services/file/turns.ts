@@ -1,6 +1,7 @@
 // Turns for work of different weight: so much at the same time, the rest in the order in which it
 // came. Nobody is overtaken, so that a large file gets its turn among small ones.
 
+import type { Duplex } from 'node:stream';
 import { assert } from '../../../protocol/assert.ts';
 
 interface Waiting {
@@ -18,25 +19,49 @@ export class Turns {
     this.#whole = whole;
   }
 
-  /** Waits for a turn of this share, works, and gives it back, whatever became of the work. */
-  async run<T>(share: number, work: () => Promise<T>): Promise<T> {
-    await this.take(share);
-    return work().finally(() => this.give(share));
+  /**
+   * Waits for a turn of this share, works, and gives it back, whatever became of the work. `stream`:
+   * what the work is for, if anything; if it closes before, nothing is done, and nothing of it is kept: a peer
+   * that opens and resets streams would else have us remember them all.
+   */
+  async run(share: number, work: () => Promise<unknown>, stream?: Duplex): Promise<void> {
+    if (stream?.destroyed === true) return;
+    const waiting = this.#wait(share);
+    stream?.once('close', waiting.leave);
+    const isMine = await waiting.came;
+    stream?.off('close', waiting.leave);
+    if (isMine) await work().finally(() => this.give(share));
   }
 
   /** Waits for a turn of this share; `give` has to follow. */
-  take(share: number): Promise<void> {
-    assert(share <= this.#whole, 'nobody asks for more than there is');
-    return new Promise((go) => {
-      this.#waiting.push({ share, go });
-      this.#next();
-    });
+  async take(share: number): Promise<void> {
+    await this.#wait(share).came;
   }
 
   /** Gives a share back. */
   give(share: number): void {
     this.#taken -= share;
     this.#next();
+  }
+
+  /** `came`: whether the turn came; not if whoever waited for it was told to `leave`. */
+  #wait(share: number): { readonly came: Promise<boolean>; readonly leave: () => void } {
+    assert(share <= this.#whole, 'nobody asks for more than there is');
+    let settle: (isMine: boolean) => void = () => {};
+    const came = new Promise<boolean>((resolve) => {
+      settle = resolve;
+    });
+    const waiting: Waiting = { share, go: () => settle(true) };
+    const leave = (): void => {
+      const at = this.#waiting.indexOf(waiting);
+      if (at < 0) return;
+      this.#waiting.splice(at, 1);
+      settle(false);
+      this.#next();
+    };
+    this.#waiting.push(waiting);
+    this.#next();
+    return { came, leave };
   }
 
   #next(): void {
