@@ -9,7 +9,7 @@ import { isFileName, isFilePath } from '../device/services/file/names.ts';
 import { Room } from '../device/services/file/room.ts';
 import { takeFile } from '../device/services/file/sink.ts';
 import { StreamReader } from '../device/services/file/stream-reader.ts';
-import { shown, transferError } from '../device/services/file/transfer-error.ts';
+import { harmless, shown, transferError } from '../device/services/file/transfer-error.ts';
 import { type Entry, encodeAsk, entry, found } from '../device/services/file/wire.ts';
 import { EXIT, NakodoError } from '../protocol/errors.ts';
 import { fileError } from '../protocol/io/files.ts';
@@ -108,7 +108,7 @@ export async function listThere(talk: CommandTalk, path: string): Promise<Listin
         return { entries, skipped };
       }
       if (said.kind === 'skipped')
-        skipped.push({ path: said.path, why: WHY[said.code ?? ''] ?? '' });
+        skipped.push({ path: harmless(said.path), why: WHY[said.code ?? ''] ?? '' });
       else if (isBelow(said.path, path)) entries.push(said);
       else throw transferError('bad-answer', path);
       if (skipped.length > FILE_LIMITS.entriesMax) throw transferError('bad-answer', path);
@@ -118,7 +118,10 @@ export async function listThere(talk: CommandTalk, path: string): Promise<Listin
   }
 }
 
-/** What of a listing is to be fetched; `path`: what was asked for. */
+/**
+ * What of a listing is to be fetched; `path`: what was asked for. Who asks for everything does not
+ * get what is hidden at its top: where that is a home, a peer would settle what its shell does.
+ */
 export function filesOf(
   { entries }: Listing,
   path: string,
@@ -131,9 +134,18 @@ export function filesOf(
     const { kind, path: remote, size = 0 } = each;
     // Of folders only the empty ones: the others are made along with what is in them.
     const isWanted = kind === 'file' || !entries.at(at + 1)?.path.startsWith(`${remote}/`);
+    if (path === EVERYTHING && remote.startsWith('.')) return [];
     if (!isWanted || (kind !== 'file' && kind !== 'folder')) return [];
     return [{ kind, remote, path: local(remote), size }];
   });
+}
+
+/** What `filesOf` leaves out. */
+export function hiddenOf({ entries }: Listing, path: string): Listing['skipped'] {
+  if (path !== EVERYTHING) return [];
+  const tops = entries.filter(({ path: remote }) => remote.startsWith('.'));
+  const names = new Set(tops.map(({ path: remote }) => remote.split('/')[0]));
+  return [...names].map((name) => ({ path: name, why: 'a hidden name; say it to fetch it' }));
 }
 
 /** How files are fetched. */

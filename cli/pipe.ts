@@ -25,29 +25,19 @@ export interface OpenPipe {
 
 /**
  * Waits for a talk of `pipe` or `live`, of one peer or of anybody, and takes its first stream.
- * Further ones are given up.
+ * Further ones lie until the talk ends: to take each, if only to give it up, would let a peer fill
+ * the agent's socket with our connections.
  * @throws NakodoError `agent-not-running`, `peer-left`, why the talk ended.
  */
 export async function acceptPipe(
   wish: { readonly service: string; readonly from?: string | undefined },
   options: Parameters<typeof CommandTalk.accept>[1],
 ): Promise<OpenPipe> {
-  const takes: number[] = [];
-  let onTake = (take: number): unknown => takes.push(take);
-  const talk = await CommandTalk.accept(wish, { ...options, onStream: (take) => onTake(take) });
+  let onStream: (take: number) => void = () => {};
   const first = new Promise<number>((resolve) => {
-    let isTaken = false;
-    onTake = (take) => {
-      if (!isTaken) resolve(take);
-      else
-        talk
-          .takeStream(take)
-          .then((stream) => stream.destroy())
-          .catch(() => {});
-      isTaken = true;
-    };
-    for (const take of takes) onTake(take);
+    onStream = resolve;
   });
+  const talk = await CommandTalk.accept(wish, { ...options, onStream: (take) => onStream(take) });
   const left = talk.ended.then((): never => {
     throw new NakodoError(
       'peer-left',

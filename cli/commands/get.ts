@@ -19,7 +19,7 @@ interface GetOptions extends CallOptions {
 
 const DETAILS = `
 Without a path, or with --list, it says what there is. Paths are those of that list; a folder is
-fetched with everything below it, and . is everything. As with cp, the last of several words is
+fetched with everything below it, and . is everything that is not hidden (.name). As with cp, the last of several words is
 where it goes: a folder that is there or ends with a slash takes what is fetched, else it becomes
 the name of the one that is. A single path goes to where you are; with --to all words are paths.
 
@@ -87,7 +87,10 @@ async function runGet(
       for (const path of wanted) listings.push(await files.listThere(talk, path));
       return {
         files: listings.flatMap((each, at) => files.filesOf(each, wanted[at], place.name)),
-        skipped: listings.flatMap(({ skipped }) => skipped),
+        skipped: listings.flatMap((each, at) => [
+          ...each.skipped,
+          ...files.hiddenOf(each, wanted[at]),
+        ]),
       };
     },
     pass: await files.fileFetcher({

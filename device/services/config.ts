@@ -27,7 +27,8 @@
 //   to = "192.168.1.20:80"
 
 import { isIP } from 'node:net';
-import { isAbsolute } from 'node:path';
+import { realpathSync } from 'node:fs';
+import { isAbsolute, relative } from 'node:path';
 import { TomlError, parse } from 'smol-toml';
 import * as v from 'valibot';
 import { sameBytes } from '../../protocol/bytes.ts';
@@ -187,9 +188,9 @@ export function parseConfig(text: string): ParsedConfig {
 
 /**
  * Makes a reader of one `agent.toml`, which looks at the file each time it is called, and parses
- * what has changed. Never throws.
+ * what has changed. `home`: the agent's, which no folder of a service may hold. Never throws.
  */
-export function configReader(path: string): () => ParsedConfig {
+export function configReader(path: string, home?: string): () => ParsedConfig {
   let known: Uint8Array | undefined;
   let parsed: ParsedConfig = { config: DEFAULT_CONFIG };
   return () => {
@@ -201,12 +202,35 @@ export function configReader(path: string): () => ParsedConfig {
         parsed = parseConfig(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
         known = bytes;
       }
-      return 'config' in parsed ? parsed : { problem: `${path}: ${parsed.problem}` };
+      if ('problem' in parsed) return { problem: `${path}: ${parsed.problem}` };
+      const table = home === undefined ? undefined : tableWith(home, parsed.config);
+      if (table === undefined) return parsed;
+      return { problem: `${path}: ${table} folder: it holds this terminal's keys and its list` };
     } catch (error) {
       const why = error instanceof TypeError ? `${path} is not UTF-8 text` : errorMessage(error);
       return { problem: why };
     }
   };
+}
+
+/** The table whose folder holds the home, wherever links lead; undefined: none does. */
+function tableWith(home: string, { file, get }: ServicesConfig): string | undefined {
+  const holds = (folder: string | undefined): boolean => {
+    if (folder === undefined) return false;
+    const way = relative(realPath(folder), realPath(home));
+    return way !== '..' && !way.startsWith('../');
+  };
+  if (holds(file.folder)) return 'file';
+  return holds(get.folder) ? 'get' : undefined;
+}
+
+/** What is not there yet holds nothing. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
 }
 
 /** Splits `HOST:PORT` or `[IPv6]:PORT`; undefined for anything else. */

@@ -110,7 +110,7 @@ interface Office {
 export async function serveAgent(agent: Agent, options: ServeOptions): Promise<LocalServer> {
   const { log } = options;
   const configPath = resolve(options.configPath ?? join(agent.home.folder, CONFIG_FILE));
-  const config = configReader(configPath);
+  const config = configReader(configPath, agent.home.folder);
   const office: Office = { agent, waiters: new Waiters(), config, configPath };
   agent.onIncoming((session) => serveTalk(office, session, log));
   const access = await socketAccess(agent.home.folder, options.socketGroup);

@@ -2,7 +2,7 @@
 // on. A power cut leaves the old file or the new one (rename(2) after fsync(2), then the folder).
 
 import { randomUUID } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { constants, readFileSync, statSync } from 'node:fs';
 import {
   type FileHandle,
   link,
@@ -23,6 +23,8 @@ export interface FileOwner {
   readonly uid: number;
   readonly gid: number;
 }
+
+const { O_NONBLOCK, O_RDONLY } = constants;
 
 /** How a file's name begins while it is written. */
 const TEMPORARY = '.tmp-';
@@ -209,16 +211,35 @@ function noneOrThrow(error: unknown, path: string): undefined {
 }
 
 /**
- * Reads a JSON file, or undefined if there is none. `bytesMax`: as in `readFileIfAny`.
+ * Reads a JSON file of a home, or undefined if there is none. `bytesMax`: as in `readFileIfAny`.
+ * Root reads some in homes of others: what is no regular file neither holds it up nor fills it.
  * @throws NakodoError `file-damaged` if it is not JSON, and what `readFileIfAny` throws.
  */
-export async function readJson(path: string, bytesMax?: number): Promise<unknown> {
-  const bytes = await readFileIfAny(path, bytesMax);
+export async function readJson(
+  path: string,
+  bytesMax: number = IO_LIMITS.smallFileBytesMax,
+): Promise<unknown> {
+  const bytes = await readRegular(path, bytesMax);
   if (bytes === undefined) return undefined;
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as unknown;
   } catch {
     throw damagedFile(path, 'it is not JSON');
+  }
+}
+
+async function readRegular(path: string, bytesMax: number): Promise<Uint8Array | undefined> {
+  let file: FileHandle | undefined;
+  try {
+    file = await open(path, O_RDONLY | O_NONBLOCK);
+    const facts = await file.stat();
+    if (!facts.isFile()) throw damagedFile(path, 'it is no regular file');
+    if (facts.size > bytesMax) throw tooLong(path, facts.size, bytesMax);
+    return await file.readFile();
+  } catch (error) {
+    return noneOrThrow(error, path);
+  } finally {
+    await file?.close();
   }
 }
 

@@ -347,18 +347,15 @@ export async function refuseIfAnswered(path: string): Promise<void> {
 function listen(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    // Made here, before this returns: nobody else's from the first moment, whatever is inherited.
+    // It is made in this call: nobody else's from the first moment, whatever mask is inherited.
     const inherited = process.umask(0o177);
-    // It is made in this call: others must not get in before its mode is set.
-    const umask = process.umask(0o177);
     try {
       server.listen(path, () => {
         server.off('error', reject);
         resolve();
       });
     } finally {
-      process.umask(umask);
+      process.umask(inherited);
     }
-    process.umask(inherited);
   });
 }

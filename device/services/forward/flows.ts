@@ -39,7 +39,12 @@ class Flows<T> {
     return this.#byNumber.size;
   }
 
-  /** What a number stands for, and that it is in use. The map is in the order of use. */
+  /** What a number stands for; keeps nothing in use. */
+  known(number: number): T | undefined {
+    return this.#byNumber.get(number)?.value;
+  }
+
+  /** The same, and that it is in use. The map is in the order of use. */
   use(number: number): T | undefined {
     const flow = this.#byNumber.get(number);
     if (flow === undefined) return undefined;
@@ -159,7 +164,9 @@ export class UdpListener {
 
   #onPeer(message: Uint8Array): void {
     if (message.length < FLOW_BYTES) return;
-    const sender = this.#flows.use((message[0] << 8) | message[1]);
+    // Only what is sent from here keeps a flow (RFC 4787 §4.3): its sender may have gone, and the
+    // peer would have the next program at that port hear it for as long as it likes.
+    const sender = this.#flows.known((message[0] << 8) | message[1]);
     if (sender === undefined) return;
     this.#socket.send(message.subarray(FLOW_BYTES), sender.port, sender.host, () => {});
   }

@@ -32,10 +32,13 @@ export const forwardService: Service = {
 function servePort(session: Session, { port }: ForwardScope, context: ServiceContext): void {
   const target = ledTo(context, port);
   const connections = new Connections();
+  const told = new Set<string>();
   session.onStream = (stream) => {
-    dial(session, stream, target, connections, (code) =>
-      context.log.info('forward-no-target', { port, code }),
-    );
+    dial(session, stream, target, connections, (code) => {
+      // Once a talk: a peer that tries again and again would else fill the log.
+      if (!told.has(code)) context.log.info('forward-no-target', { port, code });
+      told.add(code);
+    });
   };
 }
 
