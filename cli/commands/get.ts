@@ -19,9 +19,10 @@ interface GetOptions extends CallOptions {
 
 const DETAILS = `
 Without a path, or with --list, it says what there is. Paths are those of that list; a folder is
-fetched with everything below it, and . is everything that is not hidden (.name). As with cp, the last of several words is
-where it goes: a folder that is there or ends with a slash takes what is fetched, else it becomes
-the name of the one that is. A single path goes to where you are; with --to all words are paths.
+fetched with everything below it, and . is everything that is not hidden (.name): name that. As with
+cp, the last of several words is where it goes: a folder that is there or ends with a slash takes
+what is fetched, else it becomes the name of the one that is. A single path goes to where you are;
+with --to all words are paths.
 
 Each file appears whole or not at all: it is written beside its place under a partial name, checked
 against the SHA-256 that was computed there, flushed to the disk, and only then given its name. A
