@@ -117,7 +117,8 @@ export async function savePending(
 
 /**
  * What keeps this terminal from being enrolled, for a person; undefined: nothing. Root reads it as
- * well, and shows it to everybody: a link to what is not for everybody is not followed.
+ * well, and shows it to everybody: a link to what is not for everybody is not followed, and nothing
+ * of it acts upon root's terminal.
  */
 export async function provisioningTrouble(home: string): Promise<string | undefined> {
   try {
@@ -126,7 +127,7 @@ export async function provisioningTrouble(home: string): Promise<string | undefi
     try {
       const { size, nlink } = await file.stat();
       if (size > TROUBLE_BYTES_MAX || nlink > 1) return undefined;
-      return (await file.readFile('utf8')).trimEnd();
+      return (await file.readFile('utf8')).replace(/[^\P{C}\n]/gu, '?').trimEnd();
     } finally {
       await file.close();
     }

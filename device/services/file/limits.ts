@@ -11,8 +11,8 @@ export const FILE_LIMITS = {
   pathBytesMax: 900,
   /** Names in a path: each folder on the way is open while its files are. Wire. */
   depthMax: 64,
-  /** Files of one name in a folder: `name`, `name.1` … */
-  sameNameMax: 9_999,
+  /** Files of one name in a folder: `name`, `name.1` … Each offer of the name looks at them all. */
+  sameNameMax: 999,
   /**
    * Bytes from which a sender asks first how much is there: below it the question costs more than
    * sending again. Nothing smaller is kept of a transfer that broke. Wire.

@@ -21,8 +21,8 @@ export class Turns {
 
   /**
    * Waits for a turn of this share, works, and gives it back, whatever became of the work.
-   * `stream`: what the work is for, if anything; if it closes before, nothing is done, and nothing of
-   * it is kept: a peer that opens and resets streams would else have us remember them all.
+   * `stream`: what the work is for, if anything; if it closes before, nothing is done, and nothing
+   * of it is kept: a peer that opens and resets streams would else have us remember them all.
    */
   async run(share: number, work: () => Promise<unknown>, stream?: Duplex): Promise<void> {
     if (stream?.destroyed === true) return;
