@@ -1,6 +1,7 @@
 // How a command asks the agent or the server of its home: over the Unix socket there, never a TCP
 // port (design §7). An agent or a server that does not run is said in the words of its side.
 
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { EXIT, NakodoError, errorCode } from '../protocol/errors.ts';
 import { type LocalCallOptions, callLocal } from '../protocol/io/local-socket.ts';
@@ -83,10 +84,23 @@ export async function askServerRows<Row>(
 function agentNotRunning(home: string): NakodoError {
   const isService = home === SYSTEM_HOME;
   const how = isService ? 'sudo systemctl start nakodo' : `nakodo agent --home ${shellWord(home)}`;
+  const next = isUnnamed(home)
+    ? `a ticket of the operator's gives this terminal its name: nakodo enroll TICKET; then ${how}`
+    : `start it: ${how}`;
   return new NakodoError(
     'agent-not-running',
     `no agent is running in ${home}`,
-    `start it: ${how} — or name another home with --home DIR`,
+    `${next} — or name another home with --home DIR`,
     EXIT.unreachable,
   );
+}
+
+/** Nothing enrolled here, and its agent would not start; false where we may not look. */
+function isUnnamed(home: string): boolean {
+  try {
+    readdirSync(home);
+  } catch (error) {
+    return errorCode(error) === 'ENOENT';
+  }
+  return !existsSync(join(home, 'enrolment.json'));
 }

@@ -131,7 +131,7 @@ t.test('a service comes up without its server, and says so', { skip: cannot }, a
 t.test('what keeps a terminal from being enrolled is said where its agent is asked', async (t) => {
   const home = folder(t);
   const nothing = await run(['status', '--home', home]);
-  t.match(nothing, { exit: 5, stderr: /no agent is running.*\nnext: start it/ });
+  t.match(nothing, { exit: 5, stderr: /no agent is running.*\nnext: .*nakodo enroll TICKET/ });
   writeFileSync(join(home, 'provisioning-trouble.txt'), 'the ticket was used before\n');
   const status = await run(['status', '--home', home]);
   t.match(status, { exit: 5, stderr: /the ticket was used before\nnext: .*nakodo enroll/ });

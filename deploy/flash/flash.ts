@@ -49,7 +49,8 @@ export async function flash(options: FlashOptions): Promise<Flashed> {
   const image = await surveyImage(options.image, (done) => onProgress('checking', done, 0));
   const device = examineDevice(options.device);
   refuseUnfit(device, image.bytes);
-  if ((await options.ask(device, image)).trim() !== device.name) {
+  const typed = (await options.ask(device, image)).trim();
+  if (typed !== device.name && typed !== device.path) {
     const next = `type ${device.name} to agree`;
     throw new NakodoError('not-agreed', 'nothing was written', next, EXIT.refused);
   }
