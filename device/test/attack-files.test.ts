@@ -2,18 +2,22 @@
 // nothing to ask for, streams that it opens and resets, files of others that are on their way, work
 // that goes on for nobody. On real sockets.
 
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
   readdirSync,
   readlinkSync,
+  rmdirSync,
   truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { statfs } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Duplex, PassThrough } from 'node:stream';
 import t, { type Test } from 'tap';
@@ -27,6 +31,7 @@ import { JailedFolder } from '../services/file/jailed-folder.ts';
 import { FILE_LIMITS } from '../services/file/limits.ts';
 import { isFileName } from '../services/file/names.ts';
 import { partialKey, prunePartials } from '../services/file/partial-file.ts';
+import { refuseIfFull } from '../services/file/room.ts';
 import { StreamReader } from '../services/file/stream-reader.ts';
 import { Turns } from '../services/file/turns.ts';
 import { encodeAsk, encodeOffer, found, frame, reply } from '../services/file/wire.ts';
@@ -96,6 +101,50 @@ t.test('folders are no way round keep_free, and a refused file leaves none', asy
   t.equal(await firstWord(stream), 'no-room');
   await t.rejects(sendOne(session, 'e/f/g/x', randomBytes(3)), { code: 'no-room' });
   t.strictSame(readdirSync(inbox), []);
+});
+
+const MIB = 1024 * 1024;
+
+/** Puts a small file system in place of a folder; false if this user may not. */
+function mountSmall(test: Test, folder: string, options: string): boolean {
+  try {
+    const how = ['-t', 'tmpfs', '-o', options, 'nakodo-test', folder];
+    execFileSync('mount', how, { stdio: 'pipe' });
+  } catch {
+    return false;
+  }
+  test.teardown(() => execFileSync('umount', ['-l', folder]));
+  return true;
+}
+
+t.test('room that an owner wants kept is kept, whatever was promised', async (t) => {
+  const { one, two, callee } = await three(t);
+  const { inbox } = callee.home;
+  if (!mountSmall(t, inbox, `size=${8 * MIB}`)) return t.pass('this user may not mount');
+  callee.onIncoming((session) => takeFiles(session, callee, { keep_free: 2 * MIB }));
+  const first = await one.call({ to: 'TERM3', service: 'file' });
+  let go = (): void => {};
+  const gate = new Promise<void>((resolve) => (go = resolve));
+  const large = sendOne(first, 'large', Buffer.alloc(5.5 * MIB), {
+    onChunk: (at) => (at > 0 ? gate : undefined),
+  });
+  large.catch(() => {});
+  await until(() => readdirSync(inbox).length === 1);
+  const second = await two.call({ to: 'TERM3', service: 'file' });
+  await sendOne(second, 'small', Buffer.alloc(1.5 * MIB));
+  go();
+  await t.rejects(large, { code: 'no-room' });
+  t.strictSame(readdirSync(inbox), ['small']);
+});
+
+t.test('files without content are no way round keep_free', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'nk-inodes-'));
+  t.teardown(() => rmdirSync(folder));
+  if (!mountSmall(t, folder, 'size=1m,nr_inodes=128')) return t.pass('this user may not mount');
+  await refuseIfFull(folder, 0, 1);
+  for (let at = 0; at < 126; at++) writeFileSync(join(folder, `e${at}`), '');
+  await t.rejects(refuseIfFull(folder, 0, 1), { code: 'no-room' });
+  await refuseIfFull(folder, 0, undefined);
 });
 
 t.test('streams that are reset while they wait are forgotten', async (t) => {
