@@ -1,4 +1,5 @@
-// The agent's own user against root: what it puts into its home while root sets the terminal up.
+// The agent's own user against root: what somebody who has become it puts into its home while root
+// sets the terminal up there, or shows what is wrong with it.
 
 import { execFileSync } from 'node:child_process';
 import { linkSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
