@@ -114,10 +114,8 @@ t.test('a login, a copy and a ProxyCommand go through a forward', skip, async (t
   const forward = await start(t, ['forward', '0', `PI:${port}`, '--home', laptop]);
   const { ready } = forward;
   t.match(ready, { ready: true, host: '127.0.0.1', to: 'PI', service: `port:${port}` });
-  const over = await system('ssh', [
-    ...sshArgs,
-    ...['-p', String(ready.port), 'root@127.0.0.1', 'echo over; exit 7'],
-  ]);
+  const door = ['-p', String(ready.port), 'root@127.0.0.1'];
+  const over = await system('ssh', [...sshArgs, ...door, 'echo over; exit 7']);
   t.equal(over.exit, 7, over.stderr);
   t.equal(over.stdout, 'over\n');
 
