@@ -130,7 +130,7 @@ function listWords({ entries }: AllowList): string {
     : `allows ${shown(allowed)}${refuses}`;
 }
 
-function lookAtSettings({ configPath, status, isOwn }: Patient): Finding {
+function lookAtSettings({ configPath, home, status, isOwn }: Patient): Finding {
   const trouble = status?.troubles.services;
   if (trouble !== undefined) return fail(trouble, 'correct it; until then no service is served');
   if (!isOwn && !canDo(dirname(configPath), constants.X_OK)) return unchecked(NOT_OURS);
@@ -150,11 +150,21 @@ function lookAtSettings({ configPath, status, isOwn }: Patient): Finding {
     );
   }
   for (const [table, folder] of Object.entries({ file: file.folder, get: get.folder })) {
-    if (folder === undefined || factsOf(folder)?.isDirectory() === true) continue;
-    return fail(`the folder of [${table}] is not there: ${folder}`, `mkdir, or mend ${configPath}`);
+    if (folder === undefined) continue;
+    const next = `${folderMaker(home.folder)} ${shellWord(folder)}, or mend ${configPath}`;
+    if (factsOf(folder)?.isDirectory() !== true) {
+      return fail(`the folder of [${table}] is not there: ${folder}`, next);
+    }
+    if (isOwn && table === 'file' && !canDo(folder, constants.W_OK)) {
+      return fail(`the agent may not write in the folder of [file]: ${folder}`, next);
+    }
   }
   return ok(configPath);
 }
+
+/** What makes a folder the agent's, in front of its name. */
+const folderMaker = (home: string): string =>
+  home === SYSTEM_HOME ? 'sudo install -d -o nakodo -g nakodo' : 'mkdir -p';
 
 function canRun(program: string): boolean {
   try {

@@ -99,7 +99,7 @@ export function resetError(code: number): NakodoError {
     return new NakodoError(
       'stream-refused',
       'nothing at the other terminal takes streams of this service',
-      'check that its program serves this service, then try again',
+      'its owner finds why with nakodo status there: a broken agent.toml, or nobody serves it',
     );
   }
   if (code === STREAM_CODE.noTarget) {
