@@ -130,7 +130,8 @@ t.test('a login, a copy and a ProxyCommand go through a forward', skip, async (t
   t.equal(down.exit, 0, down.stderr);
   t.ok(readFileSync(back).equals(content));
 
-  const proxy = `ProxyCommand=${process.execPath} ${MAIN} forward - %n:${port} --home ${laptop}`;
+  const program = [process.execPath, MAIN].map((path) => `'${path}'`).join(' ');
+  const proxy = `ProxyCommand=${program} forward - %n:${port} --home '${laptop}'`;
   const login = await system('ssh', [...sshArgs, '-o', proxy, 'root@PI', 'cat; echo by proxy']);
   t.equal(login.exit, 0, login.stderr);
   t.equal(login.stdout, 'by proxy\n');

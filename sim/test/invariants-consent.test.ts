@@ -134,7 +134,7 @@ const CONSENT: Readonly<Record<string, readonly [Tampering, RegExp]>> = {
     /twice/,
   ],
   'an extension beyond what was granted': [
-    { alter: eventOf('extended', { seconds: 1_000 }), options: EXTENDING, seed: 4 },
+    { alter: eventOf('extended', { seconds: 1_000 }), options: EXTENDING, seed: 5 },
     /to what was never granted/,
   ],
   'an extension beyond the list': [
@@ -145,7 +145,7 @@ const CONSENT: Readonly<Record<string, readonly [Tampering, RegExp]>> = {
           : undefined,
       ),
       options: EXTENDING,
-      seed: 4,
+      seed: 5,
     },
     /extended/,
   ],
@@ -276,7 +276,7 @@ t.test(
   'S2005: in sound worlds consent, addresses and refusals are as they should be',
   async (t) => {
     t.equal(judged({}), undefined);
-    t.equal(judged({ options: EXTENDING, seed: 4 }), undefined);
+    t.equal(judged({ options: EXTENDING, seed: 5 }), undefined);
     for (let seed = 1; seed <= 6; seed++)
       t.equal(judged({ options: drawOptions(seededRng(seed)), seed }), undefined, `seed ${seed}`);
   },

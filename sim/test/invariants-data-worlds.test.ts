@@ -37,16 +37,17 @@ function run(seed: number): World {
 }
 
 t.test('S1006, S4006: in worlds with faults talks deliver, end and fall silent', async (t) => {
+  const wanted = ['a talk ended by done', 'datagrams grew', 'a talk ended by time'];
   const marks = new Set<string>();
-  for (let seed = 0; seed < SEEDS; seed++) {
+  // Otherwise nothing was shown: some more worlds, if the first ones had none of it.
+  const isShown = (): boolean => wanted.every((mark) => marks.has(mark));
+  for (let seed = 0; seed < SEEDS || (seed < SEEDS_MAX && !isShown()); seed++) {
     const says = foundIn(() => {
       for (const mark of run(seed).marks.keys()) marks.add(mark);
     });
     t.equal(says, undefined, `seed ${seed}`);
   }
-  // Otherwise nothing was shown.
-  for (const mark of ['a talk ended by done', 'datagrams grew', 'a talk ended by time'])
-    t.ok(marks.has(mark), mark);
+  for (const mark of wanted) t.ok(marks.has(mark), mark);
 });
 
 /** What is found first while a method of a prototype is another one. */
