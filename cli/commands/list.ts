@@ -191,8 +191,20 @@ async function store(
   if (kept !== undefined) {
     output.warn(`The list as it was written by hand is kept in ${kept}`);
   }
+  const foreign = (entry.services ?? []).filter((service) => !isOfNakodo(service));
+  if (foreign.length > 0) {
+    const ours = 'file get pipe live ping port:N udp:N listen:N run:NAME';
+    output.warn(`${foreign.join(' ')}: for programs of your own only; nakodo itself has ${ours}`);
+  }
   output.result(fields(entry), table([words(entry)]));
   return EXIT.done;
+}
+
+/** Whether a service is one that this agent may serve: else it is a program's, or mistyped. */
+function isOfNakodo(service: string): boolean {
+  const [, port] = /^(?:port|udp|listen):(\d{1,5}|\*)$/.exec(service) ?? [];
+  if (port !== undefined) return port === '*' || (Number(port) >= 1 && Number(port) <= 65_535);
+  return /^(?:\*|file|get|pipe|live|ping|run:.+)$/.test(service);
 }
 
 /** In a home of ours. Resolves with the path of a copy, if one was made. */

@@ -88,6 +88,16 @@ t.test('what cannot be an entry is wrong use and changes nothing', async (t) => 
   t.equal(readFileSync(join(home, 'allow-list.toml'), 'utf8'), before);
 });
 
+t.test('a service that nakodo has not may be a program’s, or mistyped: it is said', async (t) => {
+  const home = folder(t);
+  const allow = (...services: readonly string[]): ReturnType<typeof run> =>
+    run(['allow', 'TERM1', '--service', ...services, '--home', home]);
+  t.equal((await allow('file', 'ping', 'port:22', 'udp:53', 'listen:*', 'run:x', '*')).stderr, '');
+  const mistyped = await allow('file', 'port22', 'port:65536');
+  t.equal(mistyped.exit, 0);
+  t.match(mistyped.stderr, /^port22 port:65536: for programs of your own only/);
+});
+
 t.test('a list that cannot be read says where, and is not overwritten', async (t) => {
   const home = folder(t);
   const path = join(home, 'allow-list.toml');
