@@ -2,7 +2,6 @@
 // services that join a stream of a talk with a command or with a program's own input and output.
 
 import type { Readable, Writable } from 'node:stream';
-import { finished } from 'node:stream/promises';
 import type { TalkStream } from '../shell/talk-stream.ts';
 
 /** Writes, and waits until more may follow; false: nobody takes it any more. */
@@ -31,10 +30,25 @@ export async function passOn(
   return true;
 }
 
-/** Ends a direction; resolves when the other end has all of it, rejects if it never will. */
+/**
+ * Ends a direction; resolves when the other end has all of it, rejects if it never will. Not by
+ * Node's `finished(to, { readable: false })`: of a Duplex that can still be read it says so as soon
+ * as end() was called.
+ */
 export function ended(to: Writable): Promise<void> {
-  to.end();
-  return finished(to, { readable: false });
+  return new Promise((resolve, reject) => {
+    const over = (): void => {
+      if (to.writableFinished) resolve();
+      else reject(to.errored ?? new Error('closed before everything was through'));
+    };
+    if (to.writableFinished || to.closed) {
+      over();
+      return;
+    }
+    to.once('finish', resolve);
+    to.once('close', over);
+    to.end();
+  });
 }
 
 /**

@@ -141,7 +141,7 @@ t.test('S4005: a loop that is left refuses what waits and what comes', async (t)
   t.strictSame(await Promise.all(fates.slice(1)), ['stream-refused', 'stream-refused']);
   t.strictSame(await loop.next(), { done: true, value: undefined });
   const [error] = (await once(caller.openStream(), 'error')) as [{ next: string }];
-  t.match(error.next, /serves this service/);
+  t.match(error.next, /nobody serves it/);
   t.notOk(streams[0].destroyed, 'the one that was taken lives');
 });
 
