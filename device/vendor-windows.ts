@@ -2,7 +2,7 @@
 // then, for so many bytes in all, over all talks that it let in. Here stands how much of each is
 // used, and what that leaves of a list before anybody judges by it: an entry with fewer bytes, or
 // none. A talk under way counts with all that it was granted, one that ended with what it moved; so
-// the sum never exceeds the window, whatever happens in between (ADR 0017).
+// the sum does not exceed the window; what a crash can hide of it, ADR 0017 says.
 
 import { blake2s } from '@noble/hashes/blake2.js';
 import { utf8ToBytes } from '@noble/hashes/utils.js';
