@@ -25,7 +25,7 @@ import {
 } from './finding.ts';
 
 /** Of package.json, `engines`. */
-const NODE_MAJOR_MIN = 20;
+const NODE_MIN = [20, 19] as const;
 /** Bytes of disk under which records of talks may fail, and under which files will. */
 const DISK_BYTES_MIN = 1_000_000;
 const DISK_BYTES_LOW = 100_000_000;
@@ -147,7 +147,9 @@ function lookAtMemory(): Finding {
 }
 
 function lookAtNode(): Finding {
-  const major = Number(process.versions.node.split('.')[0]);
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  const [majorMin, minorMin] = NODE_MIN;
+  const isNew = major > majorMin || (major === majorMin && minor >= minorMin);
   const is = `Node ${process.versions.node}, ${process.platform} ${process.arch}`;
-  return major >= NODE_MAJOR_MIN ? ok(is) : fail(`${is} is too old`, 'install nodejs 20 or later');
+  return isNew ? ok(is) : fail(`${is} is too old`, 'install nodejs 20.19 or later');
 }

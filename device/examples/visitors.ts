@@ -3,7 +3,7 @@
 //   node out/device/examples/visitors.js receive ~/term3
 //   node out/device/examples/visitors.js visit ~/term1 TERM3 3
 
-import { finished } from 'node:stream/promises';
+import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, type Session } from 'nakodo';
 
@@ -41,7 +41,7 @@ async function visit(home: string, to: string, count: number): Promise<void> {
     const stream = session.openStream('visits');
     stream.end(Buffer.alloc(number * 100_000));
     // Every byte is acknowledged then.
-    await finished(stream, { readable: false });
+    await once(stream, 'finish');
     console.log(`delivered ${number}`);
   }
   await session.close();

@@ -24,7 +24,7 @@ import { Listener } from '../../services/forward/listener.ts';
 import { type ForwardScope, scopeOf } from '../../services/forward/scope.ts';
 import { endError } from '../call-error.ts';
 import type { Session } from '../session.ts';
-import { tellOf } from './talk.ts';
+import { tellOf, untilDone } from './talk.ts';
 
 /** Talks that are tried in a row after one that was lost, before it is given up. */
 const TRIES_MAX = 10;
@@ -206,11 +206,6 @@ async function hold(
     channel.event({ event: 'again', inMs, tries });
     await pause(inMs, undefined, { signal: done.signal }).catch(() => {});
   }
-}
-
-/** The command sends nothing; when it ends that, it has had enough. */
-async function untilDone(channel: ServedChannel): Promise<void> {
-  for await (const _ of channel.incoming);
 }
 
 /** Calls; a peer that was there before is waited for longer. */

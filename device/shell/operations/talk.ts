@@ -134,7 +134,7 @@ async function hold(held: Session, channel: ServedChannel, more: object): Promis
 }
 
 /** Resolves when the command says that it is done; it sends nothing else here. */
-async function untilDone(channel: ServedChannel): Promise<void> {
+export async function untilDone(channel: ServedChannel): Promise<void> {
   for await (const _ of channel.incoming);
 }
 
