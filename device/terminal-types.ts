@@ -2,6 +2,7 @@
 // into MQTT, UDP and files, and those back into inputs; the simulator does the same in virtual
 // time.
 
+import type { PathClass } from '../protocol/address.ts';
 import type { AllowEntry, AllowList } from '../protocol/consent/allow-list.ts';
 import type { Candidate, MessageOf, Terms } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
@@ -23,8 +24,11 @@ export type SocketId = number;
 
 /** What the shell, the owner and the servers tell the terminal's core. */
 export type TerminalInput =
-  /** The MQTT connection is up and both subscriptions are acknowledged. */
-  | { readonly kind: 'linkUp' }
+  /**
+   * The MQTT connection is up and both subscriptions are acknowledged. `server`: the broker's
+   * address as this machine reaches it, where its STUN server is too.
+   */
+  | { readonly kind: 'linkUp'; readonly server?: string | undefined }
   | { readonly kind: 'linkDown' }
   /** A control message arrived on this terminal's `call` or `down` topic; bytes not yet decoded. */
   | { readonly kind: 'message'; readonly via: 'call' | 'down'; readonly bytes: Uint8Array }
@@ -43,15 +47,27 @@ export type TerminalInput =
   /** The user, or a service that is done, ends a talk. `done` delivers what is in flight first. */
   | { readonly kind: 'end'; readonly session: SessionId; readonly reason: 'done' | 'local' }
   /**
-   * Answer to `openSocket`; candidates are where this socket can be reached. `link`: what a talk
-   * through it may use, overridden by `TerminalOptions.connection`.
+   * Answer to `openSocket`; candidates are this machine's own addresses with this socket's ports.
+   * `stun`: further STUN servers to ask, the owner's. `isOnLoopback`: it reaches nothing else.
+   * `link`: what a talk through it may use, overridden by `TerminalOptions.connection`.
    */
   | {
       readonly kind: 'socketOpen';
       readonly socket: SocketId;
       readonly candidates: readonly Candidate[];
+      readonly stun?: readonly Path[];
+      readonly isOnLoopback?: boolean;
       readonly link?: Partial<ConnectionConfig>;
     }
+  /** Answer to `gather`: the same of a socket that is open already. */
+  | {
+      readonly kind: 'gathered';
+      readonly socket: SocketId;
+      readonly candidates: readonly Candidate[];
+      readonly stun?: readonly Path[];
+    }
+  /** This machine's addresses or routes are others: every talk looks for its way anew. */
+  | { readonly kind: 'networkChanged' }
   | { readonly kind: 'socketFailed'; readonly socket: SocketId; readonly code: string }
   /**
    * Answer to `readList`: the owner's list as it stands now, or undefined if it cannot be read.
@@ -107,6 +123,28 @@ export interface StoredEnd {
   readonly session: SessionId;
   readonly reason: EndReason | undefined;
   readonly counts: Counts;
+  /** Which way it took at its end. */
+  readonly path?: PathClass | undefined;
+  /** Packets of its many-socket search. */
+  readonly probes?: number | undefined;
+}
+
+/** What became of the search for a path, for whoever explains that there is none. */
+export interface MeetingReport {
+  /** A STUN server answered: UDP leaves this network and comes back. Undefined: none was asked. */
+  readonly isMapped: boolean | undefined;
+  /** Our NAT shows each destination another port. */
+  readonly varies: boolean;
+  /** Candidates of the peer that were tried. */
+  readonly tried: number;
+  /** Anything that only the peer can have sent has come. */
+  readonly hasHeard: boolean;
+  /** Packets of the many-socket search. */
+  readonly probes: number;
+  /** `off`: by this terminal's setting; `none`: the server offers none; `failed`: see `relaySays`. */
+  readonly relay: 'off' | 'none' | 'unused' | 'asked' | 'ready' | 'failed';
+  /** Why the relay failed, in words. */
+  readonly relaySays: string | undefined;
 }
 
 /** What the terminal's core wants done; carried out in this order. */
@@ -118,7 +156,13 @@ export type TerminalOutput =
       readonly topic: 'address' | 'up' | 'allow-list';
       readonly bytes: Uint8Array;
     }
-  | { readonly kind: 'openSocket'; readonly socket: SocketId }
+  /**
+   * Opens a socket: IPv4 and IPv6 under one number. `to`: it is only ever used to send to this
+   * host (a relay, a search): one family, answered without candidates.
+   */
+  | { readonly kind: 'openSocket'; readonly socket: SocketId; readonly to?: string | undefined }
+  /** Look at this machine's addresses again, and answer with `gathered`. */
+  | { readonly kind: 'gather'; readonly socket: SocketId }
   | { readonly kind: 'closeSocket'; readonly socket: SocketId }
   /**
    * Read the allow-list file now, "at that very moment", and answer with `list`. `session`: the
@@ -213,6 +257,17 @@ export type TerminalEvent =
       readonly bytes: number | undefined;
     }
   | { readonly kind: 'extensionRefused'; readonly session: SessionId }
+  /** The talk's way to the peer is this one from now on. */
+  | {
+      readonly kind: 'way';
+      readonly session: SessionId;
+      readonly path: Path;
+      readonly class: PathClass;
+    }
+  /** The peer has told us where it is now, or we have told it: the talk looks for its way anew. */
+  | { readonly kind: 'reintroduced'; readonly session: SessionId; readonly by: 'us' | 'peer' }
+  /** The many-socket search begins: `sockets` of ours, or packets to many ports of the peer. */
+  | { readonly kind: 'searching'; readonly session: SessionId; readonly address: string }
   /**
    * The talk is over, the end notice is on its way. What arrived can still be read, now; the socket
    * closes when the peer knows of the end.
@@ -223,6 +278,9 @@ export type TerminalEvent =
       readonly reason: EndReason;
       readonly counts: Counts;
       readonly path: Path | undefined;
+      /** Of `path`; undefined: there never was one. */
+      readonly class?: PathClass | undefined;
+      readonly meeting?: MeetingReport | undefined;
     };
 
 /** What a terminal counts; shown by `nakodo status`, never a reason to stop. */
@@ -249,6 +307,10 @@ export const TERMINAL_COUNTERS = [
   'endNoticesDropped',
   /** A receipt for the log that is not the manager's. */
   'badReceipt',
+  /** Messages of STUN or TURN that nobody asked for, or that are forged. */
+  'badStun',
+  /** Probes that the peer cannot have made. */
+  'badProbes',
 ] as const;
 export type TerminalCounter = (typeof TERMINAL_COUNTERS)[number];
 
@@ -275,6 +337,9 @@ export interface TerminalStatus {
     readonly terms: { readonly seconds: number; readonly bytes: number | undefined };
     /** How often the expiry was extended. */
     readonly revision: number;
+    /** Which way it takes; undefined: none yet. */
+    readonly class: PathClass | undefined;
+    readonly meeting: MeetingReport;
     readonly talk: TalkState;
   }[];
   /** Peers that were refused since they show another ID than the pinned one; newest last. */

@@ -14,6 +14,13 @@ export interface Path {
   /** IPv4 dotted or IPv6 text, as `node:dgram` prints it. */
   readonly host: string;
   readonly port: number;
+  /** Which endpoint of ours, where a talk has more than its first one. */
+  readonly via?: number | undefined;
+}
+
+/** Same endpoints, whoever made the object. */
+export function samePath(a: Path, b: Path): boolean {
+  return a === b || (a.port === b.port && a.host === b.host && a.via === b.via);
 }
 
 /** One datagram to send; its bytes lie at the start of the buffer lent to `pollTransmit`. */

@@ -66,6 +66,18 @@ export const LIMITS = {
   approvalSecondsMax: 30 * 86_400,
   /** Candidates of one terminal in one record. */
   candidatesMax: 16,
+  /** Milliseconds of one way between a terminal and the manager that are believed. */
+  delayMsMax: 1_000,
+  /** Milliseconds that the nearer of two terminals waits for the other's go, at most. */
+  startMsMax: 500,
+  /** Servers of one kind (STUN, TURN) that a terminal is told of. */
+  meetingServersMax: 4,
+  /** Characters of a relay's credentials: an expiry and a session ID; base64 of 20 bytes. */
+  relayTextMax: 64,
+  /** Times that the candidates of one end of a talk may be told anew. */
+  generationsMax: 1_000_000,
+  /** Probes of one talk that are reported. */
+  probesMax: 1_000_000,
   /** UDP and TCP ports are 16 bits. */
   portMax: 65_535,
   /** Characters of a service name (`file`, `port:22`). */

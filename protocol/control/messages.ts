@@ -2,6 +2,7 @@
 // Key 0 is the wire version, key 1 the kind; a message's own fields start at 2. `request` ties an
 // answer to its question: an application reply, as PUBACK means nothing to us (design §4).
 
+import { PATH_CLASSES, RELAY_POLICIES } from '../address.ts';
 import { KEY_BYTES, SIGNATURE_BYTES, TAG_BYTES } from '../crypto.ts';
 import { END_REASONS, type EndReason } from '../ends.ts';
 import { LIMITS } from '../limits.ts';
@@ -83,6 +84,29 @@ export const publicKeys = record({
 });
 export type PublicKeys = Infer<typeof publicKeys>;
 
+/** A STUN server; without an address: where the broker is reached. */
+const stunServer = record({
+  address: optional(0, ipAddress),
+  port: field(1, uint(LIMITS.portMax)),
+  /** A second port of the same server, which shows whether a NAT maps by destination. */
+  otherPort: optional(2, uint(LIMITS.portMax)),
+});
+export type StunServer = Infer<typeof stunServer>;
+
+/** A TURN server's transport address. */
+const relayServer = record({ address: field(0, ipAddress), port: field(1, uint(LIMITS.portMax)) });
+
+/** How one end of one session may use a relay (draft-uberti-behave-turn-rest-00). */
+const relayTerms = record({
+  servers: field(0, list(relayServer, LIMITS.meetingServersMax)),
+  username: field(1, ascii(LIMITS.relayTextMax)),
+  password: field(2, ascii(LIMITS.relayTextMax)),
+});
+export type RelayTerms = Infer<typeof relayTerms>;
+
+const delayMs = uint(LIMITS.delayMsMax);
+const relayPolicy = oneOf(...RELAY_POLICIES);
+
 /** One address record of one terminal, as a query names it [S2006]. */
 export const wantedAddress = record({ device: field(0, deviceId), record: field(1, recordId) });
 
@@ -91,7 +115,14 @@ export const foundAddress = record({
   device: field(0, deviceId),
   record: field(1, recordId),
   candidates: field(2, list(candidate, LIMITS.candidatesMax)),
+  /** Where the terminal's MQTT connection comes from, as the broker sees it. */
+  seenAt: optional(3, ipAddress),
+  /** Our own STUN server saw it at that address too: nobody else can have made it up. */
+  proven: optional(4, bool),
+  /** Its NAT shows each destination another port (RFC 4787 §4.1), as our STUN server saw. */
+  varies: optional(5, bool),
 });
+export type FoundAddress = Infer<typeof foundAddress>;
 
 const FIELDS = {
   // --- terminal → broker ------------------------------------------------------------------------
@@ -102,6 +133,8 @@ const FIELDS = {
     pollSeconds: optional(4, uint(SECONDS_MAX)),
     /** The newest membership, so that the connection outlives the one that it began with. */
     membership: optional(5, bytes(1, LIMITS.membershipBytesMax)),
+    /** STUN servers are still being asked: ours adds what it sees, or the record comes again. */
+    gathering: optional(6, bool),
   },
   // --- terminal ↔ manager, the seal (`control/seal.ts`) ------------------------------------------
   /** terminal → manager: first message of the Noise handshake that makes a sealed channel. */
@@ -150,6 +183,9 @@ const FIELDS = {
     record: field(8, recordId),
     /** The caller's, over `requestStatement` of these fields (consent/statements.ts). */
     signature: field(9, bytes(SIGNATURE_BYTES)),
+    /** One way to the manager, as the caller measured it; only ever a reason to begin later. */
+    delayMs: optional(10, delayMs),
+    relay: optional(11, relayPolicy),
   },
   /** [S4003, S2003]: the allow-list or the verdict, in answer to a communication request. */
   allowList: {
@@ -165,6 +201,9 @@ const FIELDS = {
     approved: field(9, bool),
     /** The callee's, over `verdictStatement` of these fields (consent/statements.ts). */
     signature: field(10, bytes(SIGNATURE_BYTES)),
+    /** As in `connect`. */
+    delayMs: optional(11, delayMs),
+    relay: optional(12, relayPolicy),
   },
   /** [S5004, claim 4]: ask for a later expiry; `want` holds cumulative totals. */
   extend: {
@@ -185,6 +224,21 @@ const FIELDS = {
     lostBytes: field(7, uint(Number.MAX_SAFE_INTEGER)),
     wireBytes: field(8, uint(Number.MAX_SAFE_INTEGER)),
     durationMs: field(9, uint(Number.MAX_SAFE_INTEGER)),
+    /** Which way the talk took at its end; absent: it never found one. */
+    path: optional(10, oneOf(...PATH_CLASSES)),
+    /** Packets of the many-socket search; absent: there was none. */
+    probes: optional(11, uint(LIMITS.probesMax)),
+  },
+  /**
+   * Where this end of a running talk can be reached now: another socket, another network, a relay.
+   * For the peer, within the same grant; `generation` grows with each.
+   */
+  candidates: {
+    request: field(2, requestId),
+    session: field(3, sessionId),
+    generation: field(4, uint(LIMITS.generationsMax)),
+    candidates: field(5, list(candidate, LIMITS.candidatesMax)),
+    varies: optional(6, bool),
   },
   // --- manager → broker -------------------------------------------------------------------------
   /**
@@ -272,6 +326,8 @@ const FIELDS = {
     time: field(5, uint(LIMITS.unixSecondsMax * MS_PER_SECOND)),
     /** The server's TLS keys, signed (identity/server-keys.ts); absent where there is no TLS. */
     serverKeys: optional(6, bytes(1, LIMITS.serverKeysBytesMax)),
+    /** Who shows a terminal its own address (RFC 8489). */
+    stun: optional(7, list(stunServer, LIMITS.meetingServersMax)),
   },
   /** A request that was refused or failed [S2010]; for `connect` the code is always `refused`. */
   refusal: {
@@ -298,6 +354,13 @@ const FIELDS = {
     /** To the caller: what the callee signed (`verdictStatement`); its hash stands in the grant. */
     verdict: optional(8, bytes(1, LIMITS.statementBytesMax)),
     verdictSignature: optional(9, bytes(SIGNATURE_BYTES)),
+    /** The peer's NAT shows each destination another port. */
+    peerVaries: optional(10, bool),
+    /** The go: milliseconds from here to the common start, the shorter way's share. */
+    startMs: optional(11, uint(LIMITS.startMsMax)),
+    /** The many-socket search may be used on this address of the peer, which is proven. */
+    searchAt: optional(12, ipAddress),
+    relay: optional(13, relayTerms),
   },
   /** [S6003, S5005, claim 11]: a new expiry, told to both ends; `expiry` is signed as it stands. */
   newExpiry: {
@@ -311,6 +374,15 @@ const FIELDS = {
     session: field(3, sessionId),
     /** Where the log stood then, signed (identity/receipt.ts): shows a tail that is cut later. */
     receipt: optional(4, bytes(1, LIMITS.receiptBytesMax)),
+  },
+  /** Answer to `candidates`: told to the peer, or held back. */
+  candidatesTold: { request: field(2, requestId) },
+  /** What `candidates` of the peer said, as far as this end is told. */
+  peerCandidates: {
+    session: field(2, sessionId),
+    generation: field(3, uint(LIMITS.generationsMax)),
+    candidates: field(4, list(candidate, LIMITS.candidatesMax)),
+    varies: optional(5, bool),
   },
 } as const;
 
@@ -351,6 +423,9 @@ export const KIND_NUMBERS: Readonly<Record<Kind, number>> = {
   sealed: 24,
   reseal: 25,
   revoked: 26,
+  candidates: 27,
+  candidatesTold: 28,
+  peerCandidates: 29,
 };
 
 /** Kind → how it is read and written. */

@@ -8,7 +8,7 @@
 //   packet with the highest number from a new address → asked, and so is the present one
 //   the present one answers → all stays as it is      the new one alone answers → it is the path
 
-import type { Path } from '../core.ts';
+import { type Path, samePath } from '../core.ts';
 import type { Rng } from '../random.ts';
 import { randomBytes } from '../random.ts';
 import type { Micros } from '../time.ts';
@@ -50,11 +50,6 @@ export interface Move {
   readonly to: Path;
   /** Microseconds from the challenge to its response. */
   readonly rttMicros: number;
-}
-
-/** Same address, whoever made the object. */
-export function samePath(a: Path, b: Path): boolean {
-  return a === b || (a.port === b.port && a.host === b.host);
 }
 
 /** The challenges sent to one address, and when the next one is due. */
