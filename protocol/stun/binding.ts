@@ -4,12 +4,12 @@
 // server carries the record ID, so that the broker hears of the address from the server itself.
 
 import { assert } from '../assert.ts';
-import { asciiBytes } from '../bytes.ts';
+import { asciiBytes, sameBytes } from '../bytes.ts';
 import { type Path, type Transmit, samePath } from '../core.ts';
+import { UsageError } from '../errors.ts';
 import type { RecordId } from '../ids.ts';
 import { type Rng, randomBytes } from '../random.ts';
 import { type Micros, NEVER, after, micros, ms } from '../time.ts';
-import { UsageError } from '../errors.ts';
 import { ATTRIBUTE, decodeXorAddress } from './attributes.ts';
 import { STUN_LIMITS } from './limits.ts';
 import {
@@ -20,7 +20,6 @@ import {
   decodeMessage,
   encodeMessage,
 } from './message.ts';
-import { sameBytes } from '../bytes.ts';
 
 /** What is asked, and where. */
 export interface BindingConfig {
@@ -61,7 +60,7 @@ export class BindingRequests {
   /** @throws UsageError for more servers than STUN_LIMITS.serversMax. */
   constructor({ rng, servers, foreignServers = [], record }: BindingConfig) {
     if (servers.length + foreignServers.length > STUN_LIMITS.serversMax)
-      throw new UsageError(`more than ${STUN_LIMITS.serversMax} STUN servers`);
+      throw new UsageError('too-many-servers', `more than ${STUN_LIMITS.serversMax} STUN servers`);
     const ask = (server: Path, toldRecord: RecordId | undefined): Asked => {
       const transaction = randomBytes(rng, TRANSACTION_BYTES);
       const request = bindingRequest(transaction, toldRecord);
@@ -103,8 +102,8 @@ export class BindingRequests {
 
   /**
    * Takes an answer; false: the datagram is none to a request of ours, whoever sent it. An answer
-   * from another source than the server, a second one, or one without an address changes nothing.
-   * Any error means that this server will not tell.
+   * from another source than the server, or a second one, changes nothing. An error, or an answer
+   * without an address, means that this server will not tell.
    */
   handleDatagram(now: Micros, path: Path, bytes: Uint8Array): boolean {
     this.#now = now;
@@ -115,12 +114,10 @@ export class BindingRequests {
     const asked = this.#asked.find((one) => sameBytes(one.transaction, transaction));
     if (asked === undefined) return false;
     if (asked.sent === 0 || asked.at === NEVER || !samePath(path, asked.server)) return true;
-    if (stunClass === 'error') asked.at = NEVER;
+    asked.at = NEVER;
     if (stunClass === 'error' || message.unknownRequired.length > 0) return true;
     const mapped = decodeXorAddress(attributes.get(ATTRIBUTE.xorMappedAddress), transaction);
-    if (mapped === undefined || mapped.port === 0) return true;
-    asked.mapped = mapped;
-    asked.at = NEVER;
+    if (mapped !== undefined && mapped.port > 0) asked.mapped = mapped;
     return true;
   }
 

@@ -45,7 +45,7 @@ export function hmacSha1(key: Uint8Array, bytes: Uint8Array): Uint8Array {
 export function fingerprint(bytes: Uint8Array, length: number): number {
   let crc = 0xffffffff;
   for (let at = 0; at < length; at++) crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ bytes[at]) & 0xff];
-  return ((crc ^ 0xffffffff) ^ FINGERPRINT_XOR) >>> 0;
+  return (crc ^ 0xffffffff ^ FINGERPRINT_XOR) >>> 0;
 }
 
 /** Whether two authenticators are the same, in a time that tells nothing about where they differ. */
