@@ -48,6 +48,11 @@ const text = (bytes: Uint8Array | undefined): string | undefined =>
   bytes && new TextDecoder().decode(bytes);
 const utf8 = (words: string): Uint8Array => new TextEncoder().encode(words);
 
+const hexOf = ([type, value]: readonly [number, Uint8Array]): readonly [number, string] => [
+  type,
+  hex(value),
+];
+
 t.test('RFC 5769: the sample messages are read, and their authenticators agree', { skip }, (t) => {
   const { vectors } = readVectors<Vectors>('rfc5769_stun.json');
   t.equal(vectors.length, 4);
@@ -153,11 +158,6 @@ t.test('whatever is written is read again, with its authenticators', (t) => {
   );
   t.end();
 });
-
-const hexOf = ([type, value]: readonly [number, Uint8Array]): readonly [number, string] => [
-  type,
-  hex(value),
-];
 
 t.test('addresses, codes and seconds are read as they were written', (t) => {
   const hosts = fc.oneof(fc.ipV4(), fc.ipV6());
