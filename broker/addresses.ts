@@ -1,20 +1,40 @@
 // The address record (patent means 51 and 54, Fig. 9): which terminal can be reached where, told
 // only to the session manager that asks, and only for the record that a verdict names. Records are
-// young by design: gathered fresh for each talk (design §5), forgotten after two minutes.
+// young by design: gathered fresh for each talk (design §5), forgotten after two minutes. Where NATs
+// show a terminal it hears from STUN servers; what ours sees is added here, so that a record is
+// complete half a round trip earlier than the terminal could say it.
 
-import type { Candidate, MessageOf } from '../protocol/control/messages.ts';
+import { foldedAddress } from '../protocol/address.ts';
+import type { Candidate, FoundAddress, MessageOf } from '../protocol/control/messages.ts';
 import { answerTopic, topic } from '../protocol/control/topics.ts';
 import { DeadlineHeap, type Due, notArmed } from '../protocol/deadlines.ts';
 import type { DeviceId, RecordId, RequestId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
+import { sameBytes } from '../protocol/bytes.ts';
 import { type Micros, after, earlier, ms, seconds } from '../protocol/time.ts';
 import { BROKER_LIMITS } from './limits.ts';
 import type { Outbox } from './outbox.ts';
+import {
+  EarlySightings,
+  type Sighting,
+  isAllSeen,
+  isVarying,
+  parseSighting,
+  withSeen,
+  withSighting,
+} from './sightings.ts';
 
 interface AddressRecord {
   readonly device: DeviceId;
   readonly record: RecordId;
+  /** What the terminal knows itself. */
   readonly candidates: readonly Candidate[];
+  /** It still asks STUN servers. */
+  readonly gathering: boolean;
+  /** Where its MQTT connection came from when it said so. */
+  readonly seenAt: Uint8Array | undefined;
+  /** What our STUN server saw. */
+  seen: readonly Sighting[];
   readonly recordedAt: Micros;
 }
 
@@ -27,6 +47,28 @@ interface Query extends Due {
 
 const recordKey = (device: DeviceId, record: RecordId): string => `${device}/${record}`;
 
+/** Whether each of a terminal's own candidates is an address that datagrams can be sent to. */
+export const areCandidates = (candidates: readonly Candidate[]): boolean =>
+  candidates.every(({ port }) => port > 0);
+
+function folded(candidate: Candidate): Candidate {
+  const address = foldedAddress(candidate.address) ?? candidate.address;
+  return address === candidate.address ? candidate : { ...candidate, address };
+}
+
+/** What a manager is told of a record [S3004]. */
+function foundOf({ device, record, candidates, seen, seenAt }: AddressRecord): FoundAddress {
+  const isProven = seenAt !== undefined && seen.some((one) => sameBytes(one.address, seenAt));
+  return {
+    device,
+    record,
+    candidates: withSeen(candidates, seen),
+    ...(seenAt !== undefined && { seenAt }),
+    ...(isProven && { proven: true }),
+    ...(isVarying(seen) && { varies: true }),
+  };
+}
+
 /** Addresses by terminal and record, and the queries that wait for one [51, 54]. */
 export class Addresses {
   readonly #outbox: Outbox;
@@ -37,9 +79,15 @@ export class Addresses {
   readonly #queries = new Map<string, Query>();
   readonly #waiting = new Map<string, Set<Query>>();
   readonly #deadlines = new DeadlineHeap<Query>();
+  /** The record of an ID, which is all that a STUN request names: the first that came with it. */
+  readonly #byRecord = new Map<RecordId, AddressRecord>();
+  readonly #early = new EarlySightings();
+  readonly #stunPorts: number;
 
-  constructor(outbox: Outbox) {
+  /** `stunPorts`: how many ports our STUN server has; 0 (default): there is none. */
+  constructor(outbox: Outbox, stunPorts = 0) {
     this.#outbox = outbox;
+    this.#stunPorts = stunPorts;
   }
 
   /** Terminals that have registered here and are not forgotten. */
@@ -55,23 +103,61 @@ export class Addresses {
     return this.#queries.size;
   }
 
+  /** Records that our STUN server saw something of and that have not come. */
+  get early(): number {
+    return this.#early.size;
+  }
+
   /**
    * Records device ID ↔ address [S3000, claim 17] and says so to the terminal. A record without
-   * candidates registers the terminal's presence. Answers the queries that waited for this record.
+   * candidates registers the terminal's presence. Answers the queries that waited for this record,
+   * unless the terminal is still `gathering` and our STUN server has not seen it everywhere.
+   * `seenAt`: where its MQTT connection comes from.
    */
-  record(now: Micros, device: DeviceId, message: MessageOf<'address'>): void {
+  record(
+    now: Micros,
+    device: DeviceId,
+    message: MessageOf<'address'>,
+    seenAt?: Uint8Array | undefined,
+  ): void {
     const key = recordKey(device, message.record);
     const own = this.#devices.get(device) ?? new Set<RecordId>();
     this.#devices.delete(device);
     this.#devices.set(device, own);
+    const seen = this.#records.get(key)?.seen;
     this.#forget(key);
-    const { record, candidates } = message;
+    const { record, gathering = false } = message;
     own.add(record);
-    this.#records.set(key, { device, record, candidates, recordedAt: now });
+    const held: AddressRecord = {
+      device,
+      record,
+      candidates: message.candidates.map(folded),
+      gathering,
+      seenAt,
+      seen: seen ?? this.#early.take(record),
+      recordedAt: now,
+    };
+    this.#records.set(key, held);
+    if (!this.#byRecord.has(record)) this.#byRecord.set(record, held);
     this.#trim(device, own);
     this.#outbox.push(topic('call', device), { kind: 'addressRecorded', record });
-    for (const query of this.#waiting.get(key) ?? [])
-      if (this.#isComplete(query)) this.#answer(query);
+    this.#answerWaiting(key);
+  }
+
+  /**
+   * Our STUN server saw a request that names a record [S1000, S3000]: a reflexive candidate of it
+   * (RFC 8489), without a round trip to the terminal. Kept for a while if the record is yet to come.
+   */
+  sight(now: Micros, record: RecordId, told: Sighting): void {
+    const sighting = parseSighting(told);
+    if (sighting === undefined) return;
+    const held = this.#byRecord.get(record);
+    if (held === undefined) {
+      this.#early.add(now, record, sighting);
+      return;
+    }
+    held.seen = withSighting(held.seen, sighting);
+    this.#answerWaiting(recordKey(held.device, record));
   }
 
   /**
@@ -109,10 +195,11 @@ export class Addresses {
       if (this.#expiry(recordedAt) > now) break;
       this.#forget(key);
     }
+    this.#early.handleTimeout(now);
   }
 
   nextTimeout(): Micros {
-    let next = this.#deadlines.next();
+    let next = earlier(this.#deadlines.next(), this.#early.nextTimeout());
     for (const { recordedAt } of this.#records.values()) {
       next = earlier(next, this.#expiry(recordedAt));
       break;
@@ -124,8 +211,17 @@ export class Addresses {
     return after(recordedAt, seconds(LIMITS.recordSecondsMax));
   }
 
+  #answerWaiting(key: string): void {
+    for (const query of this.#waiting.get(key) ?? [])
+      if (this.#isComplete(query)) this.#answer(query);
+  }
+
   #isComplete(query: Query): boolean {
-    return query.wanted.every(({ device, record }) => this.#records.has(recordKey(device, record)));
+    return query.wanted.every(({ device, record }) => {
+      const held = this.#records.get(recordKey(device, record));
+      if (held === undefined) return false;
+      return !held.gathering || isAllSeen(held.seen, this.#stunPorts, held.seenAt);
+    });
   }
 
   /** Tells the asking manager, and nobody else, what was found [S3004, S3005]. */
@@ -133,7 +229,7 @@ export class Addresses {
     if (this.#queries.delete(query.key)) this.#stopWaiting(query);
     const found = query.wanted.flatMap(({ device, record }) => {
       const held = this.#records.get(recordKey(device, record));
-      return held === undefined ? [] : [{ device, record, candidates: held.candidates }];
+      return held === undefined ? [] : [foundOf(held)];
     });
     const { request } = query;
     this.#outbox.push(answerTopic(query.manager), { kind: 'addressAnswer', request, found });
@@ -174,5 +270,6 @@ export class Addresses {
     if (held === undefined) return;
     this.#records.delete(key);
     this.#devices.get(held.device)?.delete(held.record);
+    if (this.#byRecord.get(held.record) === held) this.#byRecord.delete(held.record);
   }
 }

@@ -9,6 +9,26 @@ export const BROKER_LIMITS = {
   recordsMax: 200_000,
   /** Address queries that wait for a record; at the bound a query is answered at once. */
   queriesMax: 20_000,
+  /**
+   * What our STUN server saw of one record: two ports of ours, IPv4 and IPv6; a fifth stays out.
+   */
+  sightingsPerRecordMax: 4,
+  /** Seconds that a sighting waits for its record: UDP overtakes MQTT by a lost packet or two. */
+  sightingSeconds: 5,
+  /** Records of which something was seen too early; at the bound the oldest goes. About 30 MB. */
+  sightingsMax: 65_536,
+  /**
+   * STUN requests a second that are looked into, and how many at once; more are dropped. A tenth
+   * of a core; a terminal sends two for a call, and repeats them.
+   */
+  stunRequestsPerSecond: 10_000,
+  stunBurst: 2_000,
+  /** Bytes of a STUN request that is looked into: those of our terminals have 128. */
+  stunRequestBytesMax: 1_024,
+  /** Bytes of requests that the kernel is asked to keep for us: a burst, with its bookkeeping. */
+  stunReceiveBufferBytes: 1024 * 1024,
+  /** Times that a free port is looked for that both families can have. */
+  stunPortTriesMax: 16,
   /** Payload bytes of the triggers that wait in all; at the bound a trigger expires at once. */
   triggerBytesMax: 32 * 1024 * 1024,
   /** Login tokens that are remembered until they run out, of one party and in all: each is taken
@@ -67,3 +87,8 @@ assert(
   'no forwarded message ever waits for a slow reader, and so nobody behind it',
 );
 assert(BROKER_LIMITS.recordsMax >= LIMITS.devicesMax, 'every terminal can have an address');
+assert(
+  BROKER_LIMITS.sightingsMax >
+    BROKER_LIMITS.stunRequestsPerSecond * BROKER_LIMITS.sightingSeconds + BROKER_LIMITS.stunBurst,
+  'a flood of made-up records pushes out no sighting before its time',
+);

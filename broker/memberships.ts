@@ -3,6 +3,7 @@
 // the membership runs out or is revoked. Unix time is asked only where a statement names it; from
 // then on the monotonic clock decides.
 
+import { foldedAddress } from '../protocol/address.ts';
 import { decodeCbor } from '../protocol/control/cbor.ts';
 import type { MessageOf } from '../protocol/control/messages.ts';
 import { DeadlineHeap, type Due, notArmed } from '../protocol/deadlines.ts';
@@ -48,6 +49,8 @@ interface Seated extends Due {
   /** More than one while a new connection takes over from an old one. */
   connections: number;
   held: Held;
+  /** Where its newest connection comes from: 4 or 16 bytes; undefined: the shell did not say. */
+  seenAt: Uint8Array | undefined;
   /** Until when no other membership of it is looked at: the last one was false. */
   pauseUntil: Micros;
 }
@@ -108,20 +111,30 @@ export class Memberships {
     return this.#nonces.take(now, login.clientId, nonce) ? proven : 'replayed';
   }
 
-  /** A terminal has a connection by this membership, which may have been voided since its login. */
-  connect(now: Micros, wall: WallMs, held: Held): void {
+  /**
+   * A terminal has a connection by this membership, which may have been voided since its login;
+   * `seenAt`: from where.
+   */
+  connect(now: Micros, wall: WallMs, held: Held, seenAt?: Uint8Array | undefined): void {
     const { device } = held;
     const seated = this.#seated.get(device) ?? {
       device,
       connections: 0,
       held,
+      seenAt,
       pauseUntil: now,
       ...notArmed(),
     };
     this.#seated.set(device, seated);
     seated.connections += 1;
+    seated.seenAt = seenAt === undefined ? undefined : foldedAddress(seenAt);
     this.#hold(now, wall, seated, held);
     if (this.#revocations.isVoid(held)) this.#end(seated, 'revoked');
+  }
+
+  /** Where a terminal's connection comes from; undefined if that, or the terminal, is unknown. */
+  seenAt(device: DeviceId): Uint8Array | undefined {
+    return this.#seated.get(device)?.seenAt;
   }
 
   /** One connection of a terminal ended. */

@@ -7,24 +7,33 @@
 import { decodeMessage } from '../protocol/control/codec.ts';
 import type { ParsedTopic } from '../protocol/control/topics.ts';
 import type { ControlCore } from '../protocol/core.ts';
-import { type DeviceId, isManagerId } from '../protocol/ids.ts';
+import { type DeviceId, type RecordId, isManagerId } from '../protocol/ids.ts';
 import { type Micros, type WallMs, earlier, micros } from '../protocol/time.ts';
-import { Addresses } from './addresses.ts';
+import { Addresses, areCandidates } from './addresses.ts';
 import type { Held, Login, Proven, Trust } from './login.ts';
 import { type Ending, type LoginFault, Memberships } from './memberships.ts';
 import { Outbox, type Publication } from './outbox.ts';
+import type { Sighting } from './sightings.ts';
 import { Triggers } from './triggers.ts';
 
 /** What the shell tells the broker's core; whom a message is from is proven by the login. */
 export type BrokerInput =
   /** A terminal that proved its ID has a connection; once per connection; `held`: by its login. */
-  | { readonly kind: 'connected'; readonly held: Held; readonly wall: WallMs }
+  | {
+      readonly kind: 'connected';
+      readonly held: Held;
+      readonly wall: WallMs;
+      /** The address that it comes from, 4 or 16 bytes; the port says nothing about UDP. */
+      readonly seenAt?: Uint8Array | undefined;
+    }
   /** One of its connections ended. */
   | { readonly kind: 'disconnected'; readonly device: DeviceId }
   /** It subscribed to its call topic: that is the poll [53]. */
   | { readonly kind: 'polled'; readonly device: DeviceId }
   /** It unsubscribed from it. */
   | { readonly kind: 'stopped'; readonly device: DeviceId }
+  /** Our STUN server answered a request that names an address record; anybody can have sent it. */
+  | ({ readonly kind: 'sighted'; readonly record: RecordId } & Sighting)
   /** A message to the broker; `from` is the proven device ID or the manager's client ID. */
   | {
       readonly kind: 'message';
@@ -45,6 +54,8 @@ export interface BrokerCounters {
   readonly connected: number;
   readonly registered: number;
   readonly records: number;
+  /** Records that our STUN server saw something of and that have not come. */
+  readonly earlySightings: number;
   /** Address queries and triggers that wait now. */
   readonly queriesWaiting: number;
   readonly triggersWaiting: number;
@@ -69,15 +80,17 @@ export interface BrokerCounters {
 /** The trigger server of the patent as a state machine [claim 17, claim 18, claim 21]. */
 export class TriggerBroker implements ControlCore<BrokerInput, BrokerOutput> {
   readonly #outbox = new Outbox();
-  readonly #addresses = new Addresses(this.#outbox);
+  readonly #addresses: Addresses;
   readonly #triggers = new Triggers(this.#outbox);
   readonly #memberships: Memberships;
   #now = micros(0);
   #malformed = 0;
   #outOfPlace = 0;
 
-  constructor(trust: Trust) {
+  /** `stunPorts`: how many ports the STUN server beside it has (default 0: there is none). */
+  constructor(trust: Trust, stunPorts = 0) {
     this.#memberships = new Memberships(trust);
+    this.#addresses = new Addresses(this.#outbox, stunPorts);
   }
 
   /**
@@ -94,7 +107,7 @@ export class TriggerBroker implements ControlCore<BrokerInput, BrokerOutput> {
     switch (input.kind) {
       case 'connected':
         this.#triggers.connect(input.held.device);
-        this.#memberships.connect(this.#now, input.wall, input.held);
+        this.#memberships.connect(this.#now, input.wall, input.held, input.seenAt);
         return;
       case 'disconnected':
         this.#triggers.disconnect(input.device);
@@ -105,6 +118,9 @@ export class TriggerBroker implements ControlCore<BrokerInput, BrokerOutput> {
         return;
       case 'stopped':
         this.#triggers.stopPolling(input.device);
+        return;
+      case 'sighted':
+        this.#addresses.sight(this.#now, input.record, input);
         return;
       case 'message':
         this.#message(input);
@@ -137,6 +153,7 @@ export class TriggerBroker implements ControlCore<BrokerInput, BrokerOutput> {
       connected: this.#triggers.connected,
       registered: this.#addresses.devices,
       records: this.#addresses.records,
+      earlySightings: this.#addresses.early,
       queriesWaiting: this.#addresses.waiting,
       triggersWaiting: this.#triggers.waiting,
       handed: this.#triggers.handedTotal,
@@ -159,7 +176,12 @@ export class TriggerBroker implements ControlCore<BrokerInput, BrokerOutput> {
       return;
     }
     if (place.of === 'address' && message.kind === 'address' && from === place.device) {
-      this.#addresses.record(this.#now, place.device, message);
+      if (!areCandidates(message.candidates)) {
+        this.#malformed += 1;
+        return;
+      }
+      const seenAt = this.#memberships.seenAt(place.device);
+      this.#addresses.record(this.#now, place.device, message, seenAt);
       if (message.membership !== undefined)
         this.#memberships.renew(this.#now, wall, place.device, message.membership);
       return;
