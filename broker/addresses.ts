@@ -118,7 +118,7 @@ export class Addresses {
     now: Micros,
     device: DeviceId,
     message: MessageOf<'address'>,
-    seenAt?: Uint8Array | undefined,
+    seenAt?: Uint8Array,
   ): void {
     const key = recordKey(device, message.record);
     const own = this.#devices.get(device) ?? new Set<RecordId>();

@@ -115,7 +115,7 @@ export class Memberships {
    * A terminal has a connection by this membership, which may have been voided since its login;
    * `seenAt`: from where.
    */
-  connect(now: Micros, wall: WallMs, held: Held, seenAt?: Uint8Array | undefined): void {
+  connect(now: Micros, wall: WallMs, held: Held, seenAt?: Uint8Array): void {
     const { device } = held;
     const seated = this.#seated.get(device) ?? {
       device,

@@ -6,6 +6,7 @@
 
 import { type Duplex, duplexPair } from 'node:stream';
 import { Aedes, type Client, type PublishPacket, type Subscription } from 'aedes';
+import { addressBytes } from '../../protocol/address.ts';
 import { topic } from '../../protocol/control/topics.ts';
 import type { CryptoSuite } from '../../protocol/crypto.ts';
 import type { DeviceId } from '../../protocol/ids.ts';
@@ -20,9 +21,16 @@ import type { Publication } from '../outbox.ts';
 import { Paces } from '../pace.ts';
 import { forBroker, mayPublish, mayReceive, maySubscribe } from '../rights.ts';
 import { type BrokerCounters, type BrokerInput, TriggerBroker } from '../trigger-broker.ts';
-import { Door, type DoorCounters } from './door.ts';
+import { Door, type DoorCounters, type Guest } from './door.ts';
 import { GuardedConnection } from './guard.ts';
 import { type Listener, type TlsOptions, openListener } from './listener.ts';
+import {
+  STUN_PORTS,
+  type StunCounters,
+  type StunListener,
+  type StunPorts,
+  openStun,
+} from './stun-listener.ts';
 
 /** SUBACK: this filter was refused (MQTT 3.1.1 §3.9.3). */
 const SUBSCRIBE_FAILURE: number = 128;
@@ -34,6 +42,8 @@ export interface BrokerOptions {
   readonly port?: number;
   /** TLS 1.3 and nothing else; without it the address must be a loopback literal. */
   readonly tls?: TlsOptions;
+  /** UDP ports of a STUN server on the same address; absent: there is none. */
+  readonly stun?: StunPorts | undefined;
   /** Ed25519 public keys of the session managers whose statements count, 32 bytes each. */
   readonly managerKeys: readonly Uint8Array[];
   readonly suite: CryptoSuite;
@@ -44,7 +54,7 @@ export interface BrokerOptions {
 }
 
 /** What the core counts, what the door turned away, and what happened in between. */
-export interface BrokerStats extends BrokerCounters, DoorCounters {
+export interface BrokerStats extends BrokerCounters, DoorCounters, StunCounters {
   /** Connections now, those without a proven login included; and these alone, of the network. */
   readonly connections: number;
   readonly strangers: number;
@@ -58,28 +68,42 @@ export interface BrokerStats extends BrokerCounters, DoorCounters {
 }
 
 type Gauge = 'connections' | 'strangers';
-type ShellCounter = Exclude<keyof BrokerStats, keyof BrokerCounters | keyof DoorCounters | Gauge>;
+type Others = keyof BrokerCounters | keyof DoorCounters | keyof StunCounters;
+type ShellCounter = Exclude<keyof BrokerStats, Others | Gauge>;
 
 /** One connection whose login is proven, until it is gone. */
 interface Seat {
   readonly connection: GuardedConnection;
   readonly proven: Proven;
+  /** The address that it comes from; undefined within this process. */
+  readonly seenAt: Uint8Array | undefined;
   /** Told to the core as a connection of its terminal. */
   seated: boolean;
   gone: boolean;
 }
+
+/** What is open to the network. */
+interface Ports {
+  readonly listener: Listener;
+  readonly stun: StunListener | undefined;
+}
+
+const NO_STUN: StunCounters = { stunAnswered: 0, stunMalformed: 0, stunOverRate: 0 };
 
 /** A running trigger broker; made by `startBroker` [claim 21]. */
 export class BrokerShell {
   readonly port: number;
   /** `mqtt://127.0.0.1:port`, or `mqtts://` with TLS. */
   readonly url: string;
+  /** The ports of its STUN server, if there is one. */
+  readonly stunPorts: StunPorts | undefined;
   readonly #options: BrokerOptions;
   readonly #aedes: Aedes;
   readonly #listener: Listener;
   readonly #core: TriggerBroker;
   readonly #wake: WakeUp;
   readonly #door: Door;
+  readonly #stun: StunListener | undefined;
   /** Each that proved an ID has one seat at most. */
   readonly #seats = new Set<Seat>();
   readonly #seatOf = new WeakMap<Client, Seat>();
@@ -98,12 +122,15 @@ export class BrokerShell {
     managerBehind: 0,
   };
 
-  constructor(options: BrokerOptions, aedes: Aedes, listener: Listener) {
+  constructor(options: BrokerOptions, aedes: Aedes, { listener, stun }: Ports) {
     this.#options = options;
+    this.#stun = stun;
+    this.stunPorts = stun?.ports;
     this.#aedes = aedes;
     this.#listener = listener;
     const { suite, managerKeys, tls, clock, log, loginMs = BROKER_LIMITS.loginMs } = options;
-    this.#core = new TriggerBroker({ suite, managerKeys, server: tls?.pin ?? NO_PIN });
+    const trust = { suite, managerKeys, server: tls?.pin ?? NO_PIN };
+    this.#core = new TriggerBroker(trust, stun === undefined ? 0 : STUN_PORTS);
     // It hears the time: from here on it remembers which tokens were used.
     this.#core.handleTimeout(clock.now());
     this.port = listener.port;
@@ -117,7 +144,7 @@ export class BrokerShell {
         this.#drain();
         return judged;
       },
-      onProven: (stream, first, proven) => this.#onProven(stream, first, proven),
+      onProven: (guest) => this.#onProven(guest),
     });
     this.#wake = new WakeUp(clock, () => this.#onWake(), { unref: true });
     aedes.authenticate = (client, _username, _password, done) => done(null, this.#isProven(client));
@@ -132,6 +159,7 @@ export class BrokerShell {
     aedes.on('unsubscribe', (filters, client) => this.#onUnsubscribe(filters, client));
     aedes.on('clientError', (_client, error) => log.debug('client-error', { error }));
     aedes.on('connectionError', (_client, error) => log.debug('connection-error', { error }));
+    stun?.onSighting((record, sighting) => this.#feed({ kind: 'sighted', record, ...sighting }));
     listener.onConnection((socket) => this.#door.accept(socket, socket.remoteAddress ?? ''));
   }
 
@@ -151,6 +179,7 @@ export class BrokerShell {
     return {
       ...this.#core.counters(),
       ...this.#door.counters(),
+      ...(this.#stun?.counters() ?? NO_STUN),
       ...this.#counts,
       connections: this.#door.waiting + this.#seats.size,
       strangers: this.#door.strangers,
@@ -159,7 +188,7 @@ export class BrokerShell {
 
   /** Ends every connection and frees the port. Repeated calls are harmless. */
   async close(): Promise<void> {
-    const stopped = this.#listener.close();
+    const stopped = Promise.all([this.#listener.close(), this.#stun?.close()]);
     this.#door.close();
     for (const { connection } of this.#seats) connection.destroy();
     this.#wake.stop();
@@ -168,7 +197,7 @@ export class BrokerShell {
   }
 
   /** Somebody is let in: from here on Aedes speaks MQTT with it, behind the guard. */
-  #onProven(stream: Duplex, first: Uint8Array, proven: Proven): void {
+  #onProven({ stream, first, proven, address }: Guest): void {
     const { clock, log } = this.#options;
     const { party } = proven;
     const connection: GuardedConnection = new GuardedConnection(stream, {
@@ -180,7 +209,8 @@ export class BrokerShell {
       },
       onGone: () => this.#onGone(seat),
     });
-    const seat: Seat = { connection, proven, seated: false, gone: false };
+    const seenAt = address === undefined ? undefined : addressBytes(address);
+    const seat: Seat = { connection, proven, seenAt, seated: false, gone: false };
     this.#seats.add(seat);
     this.#seatOf.set(this.#aedes.handle(connection), seat);
     connection.start(first);
@@ -248,9 +278,10 @@ export class BrokerShell {
     this.#byClientId.get(client.id)?.connection.destroy();
     this.#byClientId.set(client.id, seat);
     seat.seated = true;
-    const { held } = seat.proven;
+    const { seenAt, proven } = seat;
+    const { held } = proven;
     const wall = this.#options.clock.wall();
-    if (held !== undefined) this.#feed({ kind: 'connected', held, wall });
+    if (held !== undefined) this.#feed({ kind: 'connected', held, wall, seenAt });
   }
 
   #onGone(seat: Seat): void {
@@ -340,6 +371,14 @@ export async function startBroker(options: BrokerOptions): Promise<BrokerShell> 
     handshakeMs: loginMs,
     onTrouble: (error) => log.warn('accept-failed', { error }),
   });
+  let stun: StunListener | undefined;
+  try {
+    if (options.stun !== undefined)
+      stun = await openStun({ host: listen, ports: options.stun, clock: options.clock, log });
+  } catch (error) {
+    await listener.close();
+    throw error;
+  }
   const aedes = await Aedes.createBroker({
     connectTimeout: loginMs,
     drainTimeout: BROKER_LIMITS.drainMs,
@@ -347,5 +386,5 @@ export async function startBroker(options: BrokerOptions): Promise<BrokerShell> 
     // Who says nothing for one and a half of its own keepalives is gone, so everybody has one.
     keepaliveLimit: IO_LIMITS.linkKeepAliveSecondsMax,
   });
-  return new BrokerShell(options, aedes, listener);
+  return new BrokerShell(options, aedes, { listener, stun });
 }

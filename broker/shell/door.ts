@@ -34,8 +34,17 @@ interface DoorOptions {
   readonly loginMs: number;
   readonly log: Log;
   readonly login: (login: Login) => Proven | LoginFault;
-  /** Somebody is let in: the stream, paused, and the bytes read of it from CONNECT on. */
-  readonly onProven: (stream: Duplex, first: Uint8Array, proven: Proven) => void;
+  /** Somebody is let in. */
+  readonly onProven: (guest: Guest) => void;
+}
+
+/** Who is let in: the stream, paused, and the bytes read of it from CONNECT on. */
+export interface Guest {
+  readonly stream: Duplex;
+  readonly first: Uint8Array;
+  readonly proven: Proven;
+  /** Where it comes from, as the system prints it; undefined within this process. */
+  readonly address: string | undefined;
 }
 
 /**
@@ -100,7 +109,7 @@ export class Door {
         this.#counts.badFirstBytes += 1;
         this.#options.log.debug('connection-ended', { fault });
       },
-      onConnect: (first) => this.#onConnect(arrival, first),
+      onConnect: (first) => this.#onConnect(arrival, first, address),
       onGone: () => this.#forget(arrival),
     });
     const deadline = setTimeout(() => this.#onLate(arrival), loginMs);
@@ -123,7 +132,7 @@ export class Door {
   }
 
   /** A whole CONNECT has come: it is judged here, and only who is let in goes further. */
-  #onConnect(arrival: Arrival, first: Uint8Array): void {
+  #onConnect(arrival: Arrival, first: Uint8Array, address: string | undefined): void {
     const login = parseConnect(first);
     if (login === undefined) {
       this.#counts.connectsRefused += 1;
@@ -138,7 +147,7 @@ export class Door {
       return;
     }
     this.#forget(arrival);
-    this.#options.onProven(arrival.handOver(), first, proven);
+    this.#options.onProven({ stream: arrival.handOver(), first, proven, address });
   }
 
   #forget(arrival: Arrival): void {

@@ -1,0 +1,204 @@
+// The STUN server beside the broker (RFC 8489): a terminal that calls or is called asks it where its
+// NAT shows it. Two UDP ports, so that a NAT is seen to show each destination another one; of both
+// families where the broker listens on all addresses. Nothing is kept of who asks, an answer is never
+// longer than its request (`protocol/stun/server.ts`), and only what was read whole is answered.
+
+import { type RemoteInfo, type Socket, createSocket } from 'node:dgram';
+import { isIPv6 } from 'node:net';
+import { addressBytes } from '../../protocol/address.ts';
+import { NakodoError, errorCode, errorMessage } from '../../protocol/errors.ts';
+import type { RecordId } from '../../protocol/ids.ts';
+import type { Clock } from '../../protocol/io/clock.ts';
+import type { Log } from '../../protocol/io/log.ts';
+import { answerBinding } from '../../protocol/stun/server.ts';
+import { BROKER_LIMITS } from '../limits.ts';
+import type { Sighting } from '../sightings.ts';
+import { StunGate } from '../stun-gate.ts';
+
+/** The two UDP ports of a STUN server; 0: any free one. */
+export interface StunPorts {
+  readonly port: number;
+  readonly otherPort: number;
+}
+
+/** What became of datagrams since the start. */
+export interface StunCounters {
+  readonly stunAnswered: number;
+  /** No Binding request: other bytes, or another message; an answer would not fit. */
+  readonly stunMalformed: number;
+  /** Over the rate, or nobody's turn to be answered as the kernel takes no more. */
+  readonly stunOverRate: number;
+}
+
+interface StunOptions {
+  /** A literal address of this host. */
+  readonly host: string;
+  readonly ports: StunPorts;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Hears that a request named an address record. */
+type OnSighting = (record: RecordId, sighting: Sighting) => void;
+
+/** How many ports a STUN server has. */
+export const STUN_PORTS = 2;
+/** Answers that Node keeps while the kernel takes no more; then requests are dropped. */
+const QUEUED_MAX = 64;
+const ANY_IPV4 = '0.0.0.0';
+const ANY_IPV6 = '::';
+
+/** A STUN server that listens; made by `openStun`. */
+export class StunListener {
+  readonly ports: StunPorts;
+  readonly #sockets: readonly Socket[];
+  readonly #clock: Clock;
+  readonly #gate = new StunGate();
+  readonly #counts = { stunAnswered: 0, stunMalformed: 0, stunOverRate: 0 };
+  #onSighting: OnSighting = () => {};
+  #isClosed = false;
+
+  /** `sockets`: bound, handed over. */
+  constructor({ clock, log }: StunOptions, ports: StunPorts, sockets: readonly Socket[]) {
+    this.#clock = clock;
+    this.ports = ports;
+    this.#sockets = sockets;
+    for (const socket of sockets) {
+      const { port } = socket.address();
+      socket.on('message', (bytes, from) => this.#onDatagram(socket, port, bytes, from));
+      socket.on('error', (error) => log.warn('stun-error', { error }));
+    }
+  }
+
+  /** From here on `take` hears of each request that names an address record. */
+  onSighting(take: OnSighting): void {
+    this.#onSighting = take;
+  }
+
+  counters(): StunCounters {
+    return { ...this.#counts };
+  }
+
+  /** Frees the ports. Repeated calls are harmless. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await closeAll(this.#sockets);
+  }
+
+  /** One request: judged, answered to where it came from, and its record told [S3000]. */
+  #onDatagram(socket: Socket, serverPort: number, bytes: Uint8Array, from: RemoteInfo): void {
+    if (this.#isClosed) return;
+    const verdict = this.#gate.judge(this.#clock.now(), bytes, from.port);
+    if (verdict === 'over-rate' || socket.getSendQueueCount() >= QUEUED_MAX) {
+      this.#counts.stunOverRate += 1;
+      return;
+    }
+    const { address: host, port } = from;
+    const reply = verdict === 'ok' ? answerBinding(bytes, { host, port }) : undefined;
+    if (reply?.answer === undefined) {
+      this.#counts.stunMalformed += 1;
+      return;
+    }
+    this.#counts.stunAnswered += 1;
+    // An answer that is lost, or cannot be sent, is asked for again.
+    socket.send(reply.answer, port, host);
+    const address = addressBytes(host);
+    if (reply.record === undefined || address === undefined) return;
+    this.#onSighting(reply.record, { address, port, serverPort });
+  }
+}
+
+/**
+ * Opens both ports: on `host`, or on all addresses of both families where that is what `host` says;
+ * a host without IPv6 does without.
+ * @throws NakodoError `port-taken`, `no-permission` or `address-unusable`.
+ */
+export async function openStun(options: StunOptions): Promise<StunListener> {
+  const { host, ports } = options;
+  const first = await openPort(host, ports.port, '--stun-port');
+  try {
+    const second = await openPort(host, ports.otherPort, '--stun-other-port');
+    const [port, otherPort] = [first, second].map(([socket]) => socket.address().port);
+    return new StunListener(options, { port, otherPort }, [...first, ...second]);
+  } catch (error) {
+    await closeAll(first);
+    throw error;
+  }
+}
+
+/** The sockets of one port, one for each family; a free port has to be free for both. */
+async function openPort(host: string, port: number, option: string): Promise<readonly Socket[]> {
+  const isAny = host === ANY_IPV4 || host === ANY_IPV6;
+  for (let tries = 1; ; tries++) {
+    const socket = await bind(isAny ? ANY_IPV4 : host, port, option);
+    if (!isAny) return [socket];
+    try {
+      return [socket, await bind(ANY_IPV6, socket.address().port, option)];
+    } catch (error) {
+      const code = error instanceof NakodoError ? error.code : '';
+      // A kernel without IPv6.
+      if (code === 'address-unusable') return [socket];
+      await closeAll([socket]);
+      if (code !== 'port-taken' || port !== 0 || tries >= BROKER_LIMITS.stunPortTriesMax)
+        throw error;
+    }
+  }
+}
+
+function bind(host: string, port: number, option: string): Promise<Socket> {
+  const family = isIPv6(host) ? 6 : 4;
+  const socket = createSocket({
+    type: family === 6 ? 'udp6' : 'udp4',
+    ipv6Only: family === 6,
+    // Whoever is answered is a literal address: nothing is ever asked of DNS.
+    lookup: (address, _options, done) => done(null, address, family),
+  });
+  return new Promise((resolve, reject) => {
+    const onBindError = (error: Error): void => {
+      socket.close();
+      reject(bindError(error, { host, port, option }));
+    };
+    socket.once('error', onBindError);
+    socket.bind({ address: host, port, exclusive: true }, () => {
+      socket.off('error', onBindError);
+      socket.setRecvBufferSize(BROKER_LIMITS.stunReceiveBufferBytes);
+      resolve(socket);
+    });
+  });
+}
+
+async function closeAll(sockets: readonly Socket[]): Promise<void> {
+  await Promise.all(
+    sockets.map((socket) => new Promise<void>((resolve) => socket.close(() => resolve()))),
+  );
+}
+
+interface Wanted {
+  readonly host: string;
+  readonly port: number;
+  readonly option: string;
+}
+
+function bindError(error: Error, { host, port, option }: Wanted): NakodoError {
+  const code = errorCode(error);
+  if (code === 'EADDRINUSE') {
+    return new NakodoError(
+      'port-taken',
+      `another program uses UDP port ${port}`,
+      `choose another port with ${option}, 0 for any free one, or do without: --no-stun`,
+    );
+  }
+  if (code === 'EACCES') {
+    return new NakodoError(
+      'no-permission',
+      `this user may not open UDP port ${port}`,
+      `choose a port above 1023 with ${option}`,
+    );
+  }
+  return new NakodoError(
+    'address-unusable',
+    `cannot listen for UDP on ${host}: ${errorMessage(error)}`,
+    'give an address of this host, such as 127.0.0.1',
+  );
+}

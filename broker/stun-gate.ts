@@ -1,0 +1,29 @@
+// Which datagrams at our STUN ports are looked into (RFC 8489 §6.3.1). They come from anybody under
+// any address, so nothing is kept of a sender: one bucket of tokens for all. What is no STUN message
+// by its frame is dropped before it costs a token; what is over the rate, before it is read.
+
+import { type Micros, MICROS_PER_SECOND } from '../protocol/time.ts';
+import { isStun } from '../protocol/stun/message.ts';
+import { BROKER_LIMITS } from './limits.ts';
+
+/** What is done with a datagram. */
+export type StunVerdict = 'ok' | 'malformed' | 'over-rate';
+
+/** The gate of all ports of one process. */
+export class StunGate {
+  #tokens: number = BROKER_LIMITS.stunBurst;
+  #at: Micros | undefined;
+
+  /** Judges a datagram by its frame, by its sender's port (nobody can be answered at 0), by rate. */
+  judge(now: Micros, bytes: Uint8Array, fromPort: number): StunVerdict {
+    const isShort = bytes.length <= BROKER_LIMITS.stunRequestBytesMax;
+    if (!isShort || fromPort === 0 || !isStun(bytes)) return 'malformed';
+    const elapsed = this.#at === undefined ? 0 : Math.max(0, now - this.#at);
+    const refill = (elapsed * BROKER_LIMITS.stunRequestsPerSecond) / MICROS_PER_SECOND;
+    this.#tokens = Math.min(BROKER_LIMITS.stunBurst, this.#tokens + refill);
+    this.#at = now;
+    if (this.#tokens < 1) return 'over-rate';
+    this.#tokens -= 1;
+    return 'ok';
+  }
+}
