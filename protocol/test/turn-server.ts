@@ -1,0 +1,144 @@
+// A relay in virtual time that a test makes lie: it answers the requests of a TURN client as RFC
+// 8656 has it, but for what the test changes. What a relay really does is seen in turn-coturn.test.
+
+import type { Path } from '../core.ts';
+import { seededRng } from '../random.ts';
+import { ATTRIBUTE, encodeErrorCode, encodeXorAddress, lifetimeValue } from '../stun/attributes.ts';
+import { longTermKey } from '../stun/integrity.ts';
+import {
+  type Attribute,
+  METHOD,
+  type StunMessage,
+  decodeMessage,
+  encodeMessage,
+  hasIntegrity,
+} from '../stun/message.ts';
+import { TurnClient } from '../stun/turn-client.ts';
+import { type Micros, micros } from '../time.ts';
+
+const utf8 = (words: string): Uint8Array => new TextEncoder().encode(words);
+export const SERVER: Path = { host: '192.0.2.1', port: 3478 };
+export const RELAYED: Path = { host: '192.0.2.1', port: 50_000 };
+const MAPPED: Path = { host: '203.0.113.9', port: 40_000 };
+const REALM = utf8('example.org');
+
+/** A client with the right password. */
+export const client = (over: { readonly password?: string; readonly via?: number } = {}) =>
+  new TurnClient({
+    server: SERVER,
+    username: 'someone',
+    password: 'secret',
+    rng: seededRng(1),
+    ...over,
+  });
+
+/** What a test has changed. */
+export interface Lies {
+  /** Answers nothing. */
+  isGone?: boolean;
+  /** The nonce that is not stale. */
+  nonce?: string;
+  /** Error code for requests of a method, once they are signed; after `from` of them. */
+  refuse?: ReadonlyMap<number, number>;
+  lifetime?: number;
+  /** Attributes of a successful Allocate in place of the right ones. */
+  allocated?: readonly Attribute[];
+}
+
+/** One signed answer. */
+export function signed(
+  stunClass: 'success' | 'error',
+  request: StunMessage,
+  attributes: readonly Attribute[],
+): Uint8Array {
+  const { method, transaction } = request;
+  const key = longTermKey('someone', REALM, 'secret');
+  return encodeMessage({ stunClass, method, transaction, attributes, key, hasFingerprint: true });
+}
+
+/** The answer to one packet of the client, as the lies have it. */
+export function answerOf(bytes: Uint8Array, lies: Lies = {}): Uint8Array | undefined {
+  const request = decodeMessage(bytes);
+  if (request?.stunClass !== 'request' || lies.isGone === true) return undefined;
+  const { method, transaction, attributes } = request;
+  const nonce = utf8(lies.nonce ?? 'nonce one');
+  const challenge = (code: number): Uint8Array =>
+    encodeMessage({
+      stunClass: 'error',
+      method,
+      transaction,
+      attributes: [
+        [ATTRIBUTE.errorCode, encodeErrorCode(code, 'challenge')],
+        [ATTRIBUTE.realm, REALM],
+        [ATTRIBUTE.nonce, nonce],
+      ],
+    });
+  if (!attributes.has(ATTRIBUTE.messageIntegrity)) return challenge(401);
+  if (!hasIntegrity(bytes, request, longTermKey('someone', REALM, 'secret'))) return challenge(401);
+  if (attributes.get(ATTRIBUTE.nonce)?.join() !== nonce.join()) return challenge(438);
+  const code = lies.refuse?.get(method);
+  if (code !== undefined)
+    return signed('error', request, [[ATTRIBUTE.errorCode, encodeErrorCode(code, 'refused')]]);
+  const lifetime: Attribute = [ATTRIBUTE.lifetime, lifetimeValue(lies.lifetime ?? 600)];
+  if (method === METHOD.refresh) return signed('success', request, [lifetime]);
+  if (method !== METHOD.allocate) return signed('success', request, []);
+  const right: readonly Attribute[] = [
+    [ATTRIBUTE.xorRelayedAddress, encodeXorAddress(RELAYED, transaction) ?? transaction],
+    [ATTRIBUTE.xorMappedAddress, encodeXorAddress(MAPPED, transaction) ?? transaction],
+    lifetime,
+  ];
+  return signed('success', request, lies.allocated ?? right);
+}
+
+/** One packet of the client. */
+export interface Packet {
+  readonly at: Micros;
+  readonly bytes: Uint8Array;
+}
+
+/** A client and its relay on a link without delay; `lies` may be changed at any time. */
+export class TurnWorld {
+  readonly client: TurnClient;
+  readonly lies: Lies = {};
+  /** Everything that the client sent. */
+  readonly sent: Packet[] = [];
+  now = micros(0);
+
+  constructor(made: TurnClient = client()) {
+    this.client = made;
+  }
+
+  /** What is due leaves, and is answered. */
+  drain(): void {
+    const into = new Uint8Array(2_000);
+    for (let turn = 0; turn < 1_000; turn++) {
+      const transmit = this.client.pollTransmit(this.now, into);
+      if (transmit === undefined) return;
+      const bytes = into.slice(0, transmit.size);
+      this.sent.push({ at: this.now, bytes });
+      const answer = answerOf(bytes, this.lies);
+      if (answer !== undefined) this.client.handleDatagram(this.now, SERVER, answer);
+    }
+    throw new Error('it sends without end');
+  }
+
+  /** Time passes until `until`; what falls due is done. */
+  run(until: Micros): void {
+    for (let turn = 0; turn < 10_000; turn++) {
+      this.drain();
+      const next = this.client.nextTimeout();
+      if (next > until) {
+        this.now = until;
+        return;
+      }
+      this.now = micros(Math.max(next, this.now));
+      this.client.handleTimeout(this.now);
+    }
+    throw new Error('it is busy without end');
+  }
+
+  /** The methods of what was sent, from packet number `from` on. */
+  methods(from = 0): readonly number[] {
+    return this.sent.slice(from).map(({ bytes }) => decodeMessage(bytes)?.method ?? -1);
+  }
+}
