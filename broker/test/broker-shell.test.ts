@@ -22,7 +22,7 @@ import {
   nowSeconds,
   start,
 } from './real-broker.ts';
-import { recordOf, requestOf } from './virtual-broker.ts';
+import { asRead, recordOf, requestOf } from './virtual-broker.ts';
 
 const TERM1 = makeTerminal(manager, 11);
 const TERM3 = makeTerminal(manager, 13);
@@ -68,7 +68,8 @@ t.test(
     term1.say(name, { kind: 'address', record: recordOf(1), candidates: [HERE] });
     t.equal((await term1.next('addressRecorded')).record, recordOf(1));
     const answer = await operator.next('addressAnswer');
-    t.strictSame(answer.found, [{ device: TERM1.device, record: recordOf(1), candidates: [HERE] }]);
+    const record = { device: TERM1.device, record: recordOf(1), candidates: [HERE] };
+    t.strictSame(answer.found, [asRead({ ...record, seenAt: Uint8Array.of(127, 0, 0, 1) })]);
     // What is forwarded after the address would have arrived after it.
     operator.say(topic('down', TERM3.device), { kind: 'polled', handed: 3 });
     await term3.next('polled');

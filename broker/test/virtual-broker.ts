@@ -2,7 +2,12 @@
 // that go in and come out: for the table tests.
 
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
-import type { Candidate, Message, MessageOf } from '../../protocol/control/messages.ts';
+import type {
+  Candidate,
+  FoundAddress,
+  Message,
+  MessageOf,
+} from '../../protocol/control/messages.ts';
 import {
   type ParsedTopic,
   answerTopic,
@@ -40,7 +45,11 @@ export const deviceOf = (number: number): DeviceId => numbered(number, 32) as De
 /** An input as the table tests write it: the membership behind a connection goes without saying. */
 type Told =
   | Exclude<BrokerInput, { readonly kind: 'connected' | 'message' }>
-  | { readonly kind: 'connected'; readonly device: DeviceId }
+  | {
+      readonly kind: 'connected';
+      readonly device: DeviceId;
+      readonly seenAt?: Uint8Array;
+    }
   | Omit<BrokerInput & { readonly kind: 'message' }, 'wall'>;
 
 /** When virtual time begins: Unix milliseconds. */
@@ -66,8 +75,10 @@ export class VirtualBroker {
   /** Connections that the core had ended. */
   readonly ended: Omit<Ending, 'kind'>[] = [];
 
-  constructor(trust: Partial<Trust> = {}) {
-    this.core = new TriggerBroker({ suite: nodeSuite, managerKeys: [], server: NO_PIN, ...trust });
+  /** `stunPorts`: of the STUN server beside it. */
+  constructor(trust: Partial<Trust> = {}, stunPorts = 0) {
+    const whole = { suite: nodeSuite, managerKeys: [], server: NO_PIN, ...trust };
+    this.core = new TriggerBroker(whole, stunPorts);
   }
 
   get wall(): WallMs {
@@ -77,7 +88,10 @@ export class VirtualBroker {
   /** An input as the core takes it, at this moment. */
   input(told: Told): BrokerInput {
     const { wall } = this;
-    if (told.kind === 'connected') return { kind: 'connected', held: lasting(told.device), wall };
+    if (told.kind === 'connected') {
+      const { device, seenAt } = told;
+      return { kind: 'connected', held: lasting(device), wall, seenAt };
+    }
     return told.kind === 'message' ? { ...told, wall } : told;
   }
 
@@ -169,4 +183,15 @@ export const answer = (
   request: RequestId,
   found: MessageOf<'addressAnswer'>['found'],
   manager: string = MANAGER,
-): Published => ({ to: answerTopic(manager), message: { kind: 'addressAnswer', request, found } });
+): Published => ({
+  to: answerTopic(manager),
+  message: { kind: 'addressAnswer', request, found: found.map(asRead) },
+});
+
+/** A record as it is read: what was not said is there, undefined. */
+export const asRead = (found: FoundAddress): FoundAddress => ({
+  seenAt: undefined,
+  proven: undefined,
+  varies: undefined,
+  ...found,
+});

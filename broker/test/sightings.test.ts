@@ -1,0 +1,464 @@
+// What our STUN server sees, in virtual time: records that it completes, in every order in which
+// UDP and MQTT can bring things; what it sees too early, too often or of nobody; where a terminal's
+// connection comes from, and what both together prove.
+
+import fc from 'fast-check';
+import t from 'tap';
+import type { Candidate, FoundAddress, Message } from '../../protocol/control/messages.ts';
+import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
+import { QUERY_TOPIC, topic } from '../../protocol/control/topics.ts';
+import type { RecordId } from '../../protocol/ids.ts';
+import { LIMITS } from '../../protocol/limits.ts';
+import { dose } from '../../protocol/test/dose.ts';
+import { BROKER_LIMITS } from '../limits.ts';
+import { type Sighting, withSeen } from '../sightings.ts';
+import {
+  CALLEE,
+  CALLER,
+  HERE,
+  MANAGER,
+  type Published,
+  VirtualBroker,
+  answer,
+  deviceOf,
+  query,
+  recordOf,
+  requestOf,
+} from './virtual-broker.ts';
+
+const HOME = Uint8Array.of(203, 0, 113, 7);
+const HOME6 = Uint8Array.of(0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7);
+const VICTIM = Uint8Array.of(198, 51, 100, 66);
+const [STUN, OTHER] = [3478, 3479];
+const RECORD = recordOf(1);
+const REQUEST = requestOf(1);
+const NO_IP = new Uint8Array(16);
+
+const gathering = (
+  record: RecordId = RECORD,
+  candidates: readonly Candidate[] = [HERE],
+): Message => ({
+  kind: 'address',
+  record,
+  candidates,
+  gathering: true,
+});
+const gathered = (...candidates: Candidate[]): Message => ({
+  kind: 'address',
+  record: RECORD,
+  candidates,
+  gathering: false,
+});
+const reflexive = (address: Uint8Array, port: number): Candidate => ({
+  address,
+  port,
+  type: 'reflexive',
+});
+
+/** A broker with a STUN server of two ports, and a caller whose connection comes from `seenAt`. */
+class Scene {
+  readonly broker = new VirtualBroker({}, 2);
+
+  constructor(seenAt: Uint8Array | undefined = HOME) {
+    this.broker.give({
+      kind: 'connected',
+      device: CALLER,
+      ...(seenAt === undefined ? {} : { seenAt }),
+    });
+  }
+
+  ask(waitMs?: number): Published[] {
+    return this.broker.tell(MANAGER, QUERY_TOPIC, query(REQUEST, [[CALLER, RECORD]], waitMs));
+  }
+
+  record(message: Message = gathering()): Published[] {
+    return this.broker.tell(CALLER, topic('address', CALLER), message);
+  }
+
+  see(serverPort: number, sighting: Partial<Sighting> = {}, record = RECORD): Published[] {
+    return this.broker.give({
+      kind: 'sighted',
+      record,
+      address: HOME,
+      port: 40_000,
+      serverPort,
+      ...sighting,
+    });
+  }
+
+  /** What a query finds now, at once. */
+  found(): FoundAddress | undefined {
+    const request = requestOf(99);
+    const asked = query(request, [[CALLER, RECORD]], 0);
+    const [said] = this.broker.tell(MANAGER, QUERY_TOPIC, asked);
+    return said.message?.kind === 'addressAnswer' ? said.message.found[0] : undefined;
+  }
+}
+
+const COMPLETE: FoundAddress = {
+  device: CALLER,
+  record: RECORD,
+  candidates: [HERE, reflexive(HOME, 40_000)],
+  seenAt: HOME,
+  proven: true,
+};
+
+t.test('S3000: S3003: in every order, both ports seen complete a record, once', async (t) => {
+  const steps = ['query', 'record', 'first', 'second'] as const;
+  for (const order of permutations(steps)) {
+    const scene = new Scene();
+    const take = {
+      query: () => scene.ask(),
+      record: () => scene.record(),
+      first: () => scene.see(STUN),
+      second: () => scene.see(OTHER),
+    };
+    const answers = order.map((step) => {
+      const said = take[step]();
+      scene.broker.pass(1);
+      return said.filter(({ message }) => message?.kind === 'addressAnswer');
+    });
+    t.strictSame(answers.slice(0, -1), [[], [], []], `${order.join(' ')}: not before`);
+    t.strictSame(answers[3], [answer(REQUEST, [COMPLETE])], order.join(' '));
+    t.strictSame(scene.broker.pass(LIMITS.recordWaitMs), [], 'once');
+  }
+});
+
+t.test('S3000: the record again, gathered, completes it with what both know', async (t) => {
+  const scene = new Scene();
+  scene.ask();
+  scene.record();
+  t.strictSame(scene.see(STUN), [], 'one port of two');
+  const relayed: Candidate = { address: VICTIM, port: 9, type: 'relayed' };
+  const [, said] = scene.record(gathered(HERE, relayed));
+  const candidates = [HERE, relayed, reflexive(HOME, 40_000)];
+  t.strictSame(said, answer(REQUEST, [{ ...COMPLETE, candidates }]));
+});
+
+t.test('S3003: a record that nobody completes is told when the wait is over', async (t) => {
+  for (const waitMs of [200, LIMITS.recordWaitMs, 60_000]) {
+    const scene = new Scene();
+    scene.record();
+    scene.see(STUN);
+    t.strictSame(scene.ask(waitMs), []);
+    t.strictSame(scene.record(), [
+      { to: topic('call', CALLER), message: { kind: 'addressRecorded', record: RECORD } },
+    ]);
+    t.strictSame(scene.broker.pass(Math.min(waitMs, LIMITS.recordWaitMs) - 1), []);
+    t.strictSame(scene.broker.pass(1), [answer(REQUEST, [COMPLETE])]);
+  }
+});
+
+t.test('S3003: without a STUN server a record waits for the terminal alone', async (t) => {
+  const broker = new VirtualBroker();
+  broker.tell(CALLER, topic('address', CALLER), gathering());
+  t.strictSame(broker.tell(MANAGER, QUERY_TOPIC, query(REQUEST, [[CALLER, RECORD]])), []);
+  const [, said] = broker.tell(CALLER, topic('address', CALLER), gathered(HERE));
+  t.match(said, { message: { kind: 'addressAnswer', found: [{ candidates: [HERE] }] } });
+});
+
+t.test('S3000: one port is enough where one is offered', async (t) => {
+  const broker = new VirtualBroker({}, 1);
+  broker.tell(CALLER, topic('address', CALLER), gathering());
+  t.strictSame(broker.tell(MANAGER, QUERY_TOPIC, query(REQUEST, [[CALLER, RECORD]])), []);
+  const seen = {
+    kind: 'sighted',
+    record: RECORD,
+    address: HOME,
+    port: 7,
+    serverPort: STUN,
+  } as const;
+  t.match(broker.give(seen), [{ message: { kind: 'addressAnswer' } }]);
+});
+
+t.test('S3000: every family that comes is waited for, the connection’s at least', async (t) => {
+  const scene = new Scene();
+  scene.record();
+  scene.ask();
+  const six = { address: HOME6, port: 5 };
+  t.strictSame(scene.see(STUN, six), []);
+  t.strictSame(scene.see(OTHER, six), [], 'the IPv4 of its connection is still missing');
+  t.strictSame(scene.see(STUN), []);
+  t.match(scene.see(OTHER), [
+    {
+      message: {
+        found: [{ candidates: [HERE, reflexive(HOME6, 5), reflexive(HOME, 40_000)] }],
+      },
+    },
+  ]);
+  const half = new Scene();
+  half.record();
+  half.ask();
+  half.see(STUN);
+  half.see(STUN, six);
+  t.strictSame(half.see(OTHER), [], 'its IPv6 came to one port only');
+  t.match(half.see(OTHER, six), [{ message: { kind: 'addressAnswer' } }]);
+});
+
+t.test('S3000: a NAT that shows each port of ours another one varies', async (t) => {
+  const varies = (...seen: readonly [number, Partial<Sighting>][]): boolean | undefined => {
+    const scene = new Scene();
+    scene.record();
+    for (const [serverPort, sighting] of seen) scene.see(serverPort, sighting);
+    return scene.found()?.varies;
+  };
+  t.equal(varies([STUN, { port: 1 }], [OTHER, { port: 2 }]), true);
+  t.equal(varies([STUN, { port: 1 }], [OTHER, { port: 1 }]), undefined);
+  t.equal(varies([STUN, { port: 1 }], [OTHER, { port: 1, address: VICTIM }]), true, 'a pool');
+  t.equal(varies([STUN, { port: 1 }], [STUN, { port: 2 }]), undefined, 'it was bound anew');
+  t.equal(varies([STUN, { port: 1 }], [OTHER, { port: 2, address: HOME6 }]), undefined);
+  t.equal(varies([STUN, { port: 1 }]), undefined);
+});
+
+t.test('S3000: seenAt is told as it is: IPv4, IPv6, mapped, unknown, the newest', async (t) => {
+  const mapped = Uint8Array.of(...new Uint8Array(10), 0xff, 0xff, ...HOME);
+  for (const [seenAt, told] of [
+    [HOME, HOME],
+    [HOME6, HOME6],
+    [mapped, HOME],
+    [undefined, undefined],
+  ] as const) {
+    const scene = new Scene(seenAt);
+    if (seenAt === undefined) {
+      scene.broker.give({ kind: 'disconnected', device: CALLER });
+      scene.broker.give({ kind: 'connected', device: CALLER });
+    }
+    scene.record();
+    t.strictSame(scene.found()?.seenAt, told);
+  }
+  const scene = new Scene(HOME);
+  scene.broker.give({ kind: 'connected', device: CALLER, seenAt: HOME6 });
+  scene.broker.give({ kind: 'disconnected', device: CALLER });
+  scene.record();
+  t.strictSame(scene.found()?.seenAt, HOME6, 'the old connection ended after the new one began');
+  scene.broker.give({ kind: 'disconnected', device: CALLER });
+  t.strictSame(scene.found()?.seenAt, HOME6, 'a record keeps it');
+  const absent = new Scene();
+  absent.broker.give({ kind: 'disconnected', device: CALLER });
+  absent.record();
+  t.equal(absent.found()?.seenAt, undefined, 'nobody is connected any more');
+});
+
+t.test('S3000: proven is what both our STUN server and the connection showed', async (t) => {
+  const proven = (seenAt: Uint8Array, ...addresses: readonly Uint8Array[]) => {
+    const scene = new Scene(seenAt);
+    // Its own word counts for nothing here.
+    scene.record(gathering(RECORD, [reflexive(HOME, 40_000)]));
+    for (const address of addresses) scene.see(STUN, { address });
+    return scene.found()?.proven;
+  };
+  t.equal(proven(HOME, HOME), true);
+  t.equal(proven(HOME, VICTIM), undefined);
+  t.equal(proven(HOME), undefined);
+  t.equal(proven(HOME6, HOME), undefined);
+  t.equal(proven(HOME, VICTIM, HOME), true);
+});
+
+t.test('a spoofed sighting with another record’s ID changes nothing of this one', async (t) => {
+  const scene = new Scene();
+  scene.record();
+  scene.ask();
+  for (let at = 2; at < 50; at++) {
+    t.strictSame(scene.see(STUN, { address: VICTIM }, recordOf(at)), []);
+    t.strictSame(scene.see(OTHER, { address: VICTIM }, recordOf(at)), []);
+  }
+  t.equal(scene.broker.core.counters().queriesWaiting, 1);
+  scene.see(STUN);
+  t.strictSame(scene.see(OTHER), [answer(REQUEST, [COMPLETE])]);
+  // Nor does another terminal's record of the same ID take anything away from it.
+  scene.broker.tell(CALLEE, topic('address', CALLEE), gathering());
+  scene.see(STUN, { address: VICTIM });
+  t.strictSame(scene.found()?.candidates.at(-1), reflexive(VICTIM, 40_000));
+  const asked = query(requestOf(5), [[CALLEE, RECORD]], 0);
+  t.match(scene.broker.tell(MANAGER, QUERY_TOPIC, asked), [
+    { message: { found: [{ device: CALLEE, candidates: [HERE] }] } },
+  ]);
+});
+
+t.test('sightings of one record are bounded, the first ones stay', async (t) => {
+  for (const isEarly of [true, false]) {
+    const scene = new Scene();
+    if (!isEarly) scene.record();
+    for (let port = 1; port <= 500; port++) scene.see(STUN, { port });
+    if (isEarly) scene.record();
+    const ports = scene.found()?.candidates.map(({ port }) => port);
+    t.strictSame(ports, [HERE.port, 1, 2, 3, 4].slice(0, BROKER_LIMITS.sightingsPerRecordMax + 1));
+  }
+});
+
+t.test(
+  'early sightings are forgotten after seconds, and at the bound the oldest goes',
+  async (t) => {
+    const scene = new Scene();
+    const { core } = scene.broker;
+    scene.see(STUN);
+    scene.broker.pass(BROKER_LIMITS.sightingSeconds * 500);
+    scene.see(OTHER);
+    scene.broker.pass(BROKER_LIMITS.sightingSeconds * 500 - 1);
+    t.equal(core.counters().earlySightings, 1);
+    scene.broker.pass(1);
+    t.equal(core.counters().earlySightings, 0, 'counted from the first');
+    scene.record();
+    t.strictSame(scene.found()?.candidates, [HERE]);
+
+    const crowd = new Scene();
+    crowd.see(STUN);
+    for (let at = 0; at < BROKER_LIMITS.sightingsMax; at++) crowd.see(STUN, {}, recordOf(at + 2));
+    t.equal(crowd.broker.core.counters().earlySightings, BROKER_LIMITS.sightingsMax);
+    crowd.record();
+    t.strictSame(crowd.found()?.candidates, [HERE], 'the oldest went');
+    crowd.broker.pass(LIMITS.recordSecondsMax * 1000);
+    t.match(crowd.broker.core.counters(), { earlySightings: 0, records: 0 });
+  },
+);
+
+t.test('what was seen of a record is forgotten with it', async (t) => {
+  const scene = new Scene();
+  scene.record();
+  scene.see(STUN);
+  scene.broker.pass(LIMITS.recordSecondsMax * 1000);
+  scene.record();
+  t.strictSame(scene.found()?.candidates, [HERE]);
+});
+
+t.test('nobody can be reached at port 0, at :: or by multicast: such are not kept', async (t) => {
+  const scene = new Scene();
+  scene.record();
+  for (const sighting of [
+    { port: 0 },
+    { port: 65_536 },
+    { address: NO_IP },
+    { address: Uint8Array.of(0, 0, 0, 0) },
+    { address: Uint8Array.of(224, 0, 0, 1) },
+    { address: Uint8Array.of(255, 255, 255, 255) },
+    { address: Uint8Array.of(1, 2, 3) },
+  ])
+    scene.see(STUN, sighting);
+  t.strictSame(scene.found()?.candidates, [HERE]);
+  scene.see(STUN, { address: Uint8Array.of(...new Uint8Array(10), 0xff, 0xff, ...HOME) });
+  t.strictSame(scene.found()?.candidates, [HERE, reflexive(HOME, 40_000)], 'mapped is folded');
+});
+
+t.test('S3000: malformed candidates refuse a record whole; mapped ones are folded', async (t) => {
+  const scene = new Scene();
+  const refused = [
+    encodeMessage(gathered(HERE, { ...HERE, port: 0 })),
+    forged((item) => [0x81, ...item.slice(0, 2), 0x45, 0, ...item.slice(3)]),
+    forged((item) => [0x80 + LIMITS.candidatesMax + 1, ...repeated(item, 17)]),
+    forged((item) => [0x99, 300 >> 8, 300 & 0xff, ...repeated(item, 300)]),
+  ];
+  t.match(decodeMessage(forged((item) => [0x81, ...item])), gathered(HERE), 'the control is read');
+  t.match(decodeMessage(forged((item) => [0x90, ...repeated(item, 16)])), { kind: 'address' });
+  for (const bytes of refused)
+    t.strictSame(scene.broker.tell(CALLER, topic('address', CALLER), bytes), []);
+  t.match(scene.broker.core.counters(), { malformed: refused.length, records: 0 });
+  const mapped = Uint8Array.of(...new Uint8Array(10), 0xff, 0xff, ...HERE.address);
+  scene.record(gathered({ ...HERE, address: mapped }));
+  t.strictSame(scene.found()?.candidates, [HERE]);
+});
+
+t.test(
+  'what was seen is told whatever else a terminal names; nothing twice, 16 in all',
+  async (t) => {
+    const address = fc.constantFrom(HOME, HOME6, HERE.address);
+    const endpoint = { address, port: fc.integer({ min: 1, max: 20 }) };
+    const own = fc.uniqueArray(fc.record({ ...endpoint, type: fc.constant('host' as const) }), {
+      maxLength: LIMITS.candidatesMax,
+      selector: keyOf,
+    });
+    const seen = fc.array(fc.record({ ...endpoint, serverPort: fc.constantFrom(STUN, OTHER) }), {
+      maxLength: BROKER_LIMITS.sightingsPerRecordMax,
+    });
+    const holds = fc.property(own, seen, (candidates, sightings) => {
+      const told = withSeen(candidates, sightings);
+      const keys = told.map(keyOf);
+      const all = new Set([...candidates, ...sightings].map(keyOf));
+      const isHost = new Set(candidates.map(keyOf));
+      return (
+        told.length === Math.min(all.size, LIMITS.candidatesMax) &&
+        new Set(keys).size === keys.length &&
+        sightings.every((each) => keys.includes(keyOf(each))) &&
+        told.every((each) => (each.type === 'host') === isHost.has(keyOf(each)))
+      );
+    });
+    t.doesNotThrow(() => fc.assert(holds, { numRuns: dose(2_000) }));
+  },
+);
+
+t.test('any inputs in any order: bounds are kept and every query is answered once', async (t) => {
+  const step = fc.oneof(
+    fc.record({ does: fc.constant('see' as const), record: fc.nat(5), port: fc.nat(6) }),
+    fc.record({ does: fc.constant('record' as const), record: fc.nat(5), done: fc.boolean() }),
+    fc.record({ does: fc.constant('ask' as const), record: fc.nat(5), waitMs: fc.nat(1_500) }),
+    fc.record({ does: fc.constant('pass' as const), ms: fc.nat(7_000) }),
+  );
+  const holds = fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+    const broker = new VirtualBroker({}, 2);
+    let asked = 0;
+    const said: Published[] = [];
+    for (const one of steps) {
+      if (one.does === 'pass') said.push(...broker.pass(one.ms));
+      else if (one.does === 'see') {
+        const { record, port } = one;
+        const at = { address: HOME, port, serverPort: port % 2 === 0 ? STUN : OTHER };
+        said.push(...broker.give({ kind: 'sighted', record: recordOf(record), ...at }));
+      } else if (one.does === 'record') {
+        const message = { ...gathering(recordOf(one.record)), gathering: !one.done };
+        said.push(...broker.tell(CALLER, topic('address', CALLER), message as Message));
+      } else {
+        const wanted = [[CALLER, recordOf(one.record)]] as const;
+        const message = query(requestOf(++asked), wanted, one.waitMs);
+        said.push(...broker.tell(MANAGER, QUERY_TOPIC, message));
+      }
+      if (broker.core.counters().earlySightings > 6) return false;
+    }
+    said.push(...broker.pass(LIMITS.recordWaitMs));
+    const answers = said.flatMap(({ message }) =>
+      message?.kind === 'addressAnswer' ? [message] : [],
+    );
+    const requests = new Set(answers.map(({ request }) => request));
+    const isSmall = answers.every(({ found }) =>
+      found.every(({ candidates }) => candidates.length <= 1 + BROKER_LIMITS.sightingsPerRecordMax),
+    );
+    return answers.length === asked && requests.size === asked && isSmall;
+  });
+  t.doesNotThrow(() => fc.assert(holds, { numRuns: dose(300) }));
+});
+
+t.test('an answer with 16 candidates of two terminals can be said', async (t) => {
+  const scene = new Scene(HOME6);
+  const sixteen = Array.from({ length: LIMITS.candidatesMax }, (_, at) => ({
+    address: Uint8Array.from(HOME6, (byte, place) => (place === 15 ? at : byte)),
+    port: LIMITS.portMax,
+    type: 'host' as const,
+  }));
+  scene.record(gathered(...sixteen));
+  scene.see(STUN, { address: HOME6, port: 9 });
+  const found = scene.found();
+  t.equal(found?.candidates.length, LIMITS.candidatesMax);
+  const both = [found, { ...found, device: deviceOf(3) }] as FoundAddress[];
+  const bytes = encodeMessage({ kind: 'addressAnswer', request: REQUEST, found: both });
+  t.match(decodeMessage(bytes), { found: [{ seenAt: HOME6 }, { device: deviceOf(3) }] });
+});
+
+const repeated = (item: readonly number[], times: number): readonly number[] =>
+  Array.from({ length: times }, () => item).flat();
+
+/** An address message whose list of one candidate (CBOR) is another: `list` gets that candidate. */
+function forged(list: (item: readonly number[]) => readonly number[]): Uint8Array {
+  const one = [...encodeMessage(gathered(HERE))];
+  const length = encodeMessage(gathered(HERE, HERE)).length - one.length;
+  const at = one.findIndex((byte, place) => byte === 0x81 && one[place + 1] === 0xa3);
+  const item = one.slice(at + 1, at + 1 + length);
+  return Uint8Array.from([...one.slice(0, at), ...list(item), ...one.slice(at + 1 + length)]);
+}
+
+const keyOf = ({ address, port }: { readonly address: Uint8Array; readonly port: number }) =>
+  `${address.join('.')} ${port}`;
+
+function permutations<T>(of: readonly T[]): (readonly T[])[] {
+  if (of.length <= 1) return [of];
+  return of.flatMap((first, at) =>
+    permutations([...of.slice(0, at), ...of.slice(at + 1)]).map((rest) => [first, ...rest]),
+  );
+}
