@@ -31,6 +31,7 @@ export class Context {
     badSignature: 0,
     limited: 0,
     unknownSession: 0,
+    candidatesHeld: 0,
     triggersHanded: 0,
     triggersWaiting: 0,
     triggersExpired: 0,

@@ -5,33 +5,32 @@
 // Request and verdict are signed by the terminals themselves (design §3); both go into the log.
 // Over 400 lines: one state machine, whose steps are best read after one another.
 
-import { type ListVerdict, grantFor, judge } from '../protocol/consent/allow-list.ts';
+import { type ListVerdict, judge } from '../protocol/consent/allow-list.ts';
 import { encodeMessage } from '../protocol/control/codec.ts';
-import type { Candidate, MessageOf } from '../protocol/control/messages.ts';
-import { KEY_BYTES } from '../protocol/crypto.ts';
-import { encodeGrant } from '../protocol/grant.ts';
-import { signed } from '../protocol/identity/signed.ts';
+import type { FoundAddress, MessageOf } from '../protocol/control/messages.ts';
 import {
   type DeviceId,
   type RecordId,
   type RequestId,
   type SessionId,
   randomRequestId,
-  randomSessionId,
 } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
-import { randomBytes } from '../protocol/random.ts';
 import { MICROS_PER_MS, type Micros, after, ms } from '../protocol/time.ts';
-import { type Signed, consentProof, isSignedBy, signedRequest, verdictOf } from './consent.ts';
+import { type Notice, type NoticeEnd, addressNotice } from './address-notices.ts';
+import { type Signed, isSignedBy, signedRequest, verdictOf } from './consent.ts';
 import type { Context } from './context.ts';
 import type { Deadline } from './deadlines.ts';
 import { Budgets, Friends } from './friends.ts';
 import { KeptAnswers, callKey } from './kept-answers.ts';
 import type { Device, Names } from './names.ts';
+import { makeSession } from './new-session.ts';
 import { Rates } from './rates.ts';
-import { LIVE_PREFIX, RECORD, type SessionRecord, encodeSession, sessionKey } from './records.ts';
+import { LIVE_PREFIX, type SessionRecord, encodeSession, sessionKey } from './records.ts';
 import type { Refusals } from './refusals.ts';
+import type { Reintroductions } from './reintroductions.ts';
 import type { Sessions } from './sessions.ts';
+import { placeOf } from './told-candidates.ts';
 
 /**
  * `waiting`: nobody is asked, or the answer was no; only the deadline is left. `queued`: the callee
@@ -75,6 +74,8 @@ interface Answer {
   /** What this boot of the callee put into its answer: its notice echoes it. */
   readonly nonce: RequestId;
   readonly record: RecordId;
+  /** What it says about meeting. */
+  readonly meeting: Pick<MessageOf<'allowList'>, 'delayMs' | 'relay'>;
 }
 
 /** All introductions under way. */
@@ -83,6 +84,7 @@ export class Introductions {
   readonly #names: Names;
   readonly #sessions: Sessions;
   readonly #refusals: Refusals;
+  readonly #reintroductions: Reintroductions;
   readonly #rates: Rates;
   readonly #friends = new Friends();
   readonly #budgets = new Budgets<Introduction>();
@@ -94,11 +96,20 @@ export class Introductions {
   readonly #kept = new KeptAnswers();
 
   /** @throws UsageError for rates that are none (`Rates`). */
-  constructor(context: Context, names: Names, sessions: Sessions, refusals: Refusals) {
+  constructor(
+    context: Context,
+    parts: {
+      readonly names: Names;
+      readonly sessions: Sessions;
+      readonly refusals: Refusals;
+      readonly reintroductions: Reintroductions;
+    },
+  ) {
     this.#context = context;
-    this.#names = names;
-    this.#sessions = sessions;
-    this.#refusals = refusals;
+    this.#names = parts.names;
+    this.#sessions = parts.sessions;
+    this.#refusals = parts.refusals;
+    this.#reintroductions = parts.reintroductions;
     this.#rates = new Rates(context.options.rates);
   }
 
@@ -187,8 +198,8 @@ export class Introductions {
       return;
     }
     const { parties, answer, connect } = introduction;
-    const of = (device: DeviceId, record: RecordId): readonly Candidate[] | undefined =>
-      message.found.find((one) => one.device === device && one.record === record)?.candidates;
+    const of = (device: DeviceId, record: RecordId): FoundAddress | undefined =>
+      message.found.find((one) => one.device === device && one.record === record);
     const callerAt = of(parties.caller.id, connect.record);
     const calleeAt = answer && of(parties.callee.id, answer.record);
     if (answer === undefined || callerAt === undefined || calleeAt === undefined) {
@@ -367,9 +378,9 @@ export class Introductions {
       kind: 'connect',
       approved: message.approved,
     });
-    const { record, nonce } = message;
+    const { record, nonce, delayMs, relay } = message;
     if (!terms.allowed || record === undefined) return undefined;
-    return { terms, request, verdict, nonce, record };
+    return { terms, request, verdict, nonce, record, meeting: { delayMs, relay } };
   }
 
   /** The address query names both records; it exists only behind a yes [S2006]. */
@@ -388,12 +399,10 @@ export class Introductions {
   }
 
   /**
-   * Makes session ID, key [claim 16] and expiry [S2007, claim 10]: in time [claim 14], in bytes
-   * [claim 15] or both, the least of what caller, callee and operator say. The grant is signed once
-   * and on disk, with what caller and callee signed, before anybody is told.
+   * Makes the session [S2007] (new-session.ts). It is on disk, with what caller and callee signed,
+   * before anybody is told.
    */
   #begin(now: Micros, introduction: Introduction, found: Found): void {
-    const { rng, key, policy, suite } = this.#context.options;
     const { caller, callee, answer } = found;
     if (!this.#sessions.hasRoom(caller.id, callee.id)) {
       introduction.state = 'waiting';
@@ -401,44 +410,19 @@ export class Introductions {
       return;
     }
     const { service, want } = introduction.connect;
-    const terms = grantFor(want, answer.terms, policy);
-    const facts = {
-      session: randomSessionId(rng),
-      callerId: caller.id,
-      calleeId: callee.id,
-      callerName: caller.name,
-      calleeName: callee.name,
-      service,
-      seconds: terms.seconds,
-      bytes: terms.bytes,
-    };
-    const verdict = suite.blake2s(answer.verdict.statement);
-    const grant = encodeGrant({ version: 1, ...facts, verdict });
-    const notice = {
-      grant,
-      signature: signed(key, 'grant', grant),
-      key: randomBytes(rng, KEY_BYTES),
-    };
-    const begun = this.#context.wall.at(now);
-    const row: SessionRecord = {
-      ...RECORD,
-      ...facts,
-      begun,
-      revision: 0,
-      forced: false,
-      closed: false,
-    };
+    const agreed = { caller, callee, service, want, answer };
+    const { row, entry, notice } = makeSession(this.#context, now, agreed);
     introduction.state = 'writing';
     const release = this.#sessions.reserve(row);
     this.#context.ledger.add(now, {
-      entries: [{ kind: 'introduced', ...facts, ...consentProof(answer.request, answer.verdict) }],
+      entries: [entry],
       writes: () => [
         { table: 'sessions', key: sessionKey(LIVE_PREFIX, row), value: encodeSession(row) },
       ],
       persisted: (then) => {
         release();
         this.#sessions.begin(then, row);
-        this.#onBegun(then, introduction, { ...found, session: row.session }, notice);
+        this.#onBegun(then, introduction, { ...found, row }, notice);
       },
       failed: (then) => {
         release();
@@ -471,28 +455,21 @@ export class Introductions {
    * what the callee signed. From now on it is no stranger there, and its request was not in vain.
    */
   #notify(now: Micros, introduction: Introduction, begun: Begun, notice: Notice): void {
-    const { caller, callee, answer, session } = begun;
+    const { caller, callee, answer, row } = begun;
     const { connect } = introduction;
     this.#context.counts.introduced += 1;
     this.#friends.add({ callerId: caller.id, calleeId: callee.id });
     this.#rates.giveBack(now, caller.id, connect.calleeName);
-    const toCaller = encodeMessage({
-      kind: 'addressNotice',
-      request: connect.request,
-      ...notice,
-      peerKeys: callee.keys,
-      peerCandidates: begun.calleeAt,
-      verdict: answer.verdict.statement,
-      verdictSignature: answer.verdict.signature,
-    });
-    this.#answer(now, introduction, toCaller, session);
-    this.#context.sendDown(callee.id, {
-      kind: 'addressNotice',
-      request: answer.nonce,
-      ...notice,
-      peerKeys: caller.keys,
-      peerCandidates: begun.callerAt,
-    });
+    const ends = endsOf(introduction, begun);
+    const places = { caller: ends.caller.place, callee: ends.callee.place };
+    this.#reintroductions.begin(now, row.session, places);
+    const [own, peer] = [ends.caller, ends.callee];
+    const toCaller = addressNotice(this.#context, now, { row, notice, side: 'caller', own, peer });
+    const { statement: verdict, signature: verdictSignature } = answer.verdict;
+    const bytes = encodeMessage({ ...toCaller, verdict, verdictSignature });
+    this.#answer(now, introduction, bytes, row.session);
+    const toCallee = { row, notice, side: 'callee', own: peer, peer: own } as const;
+    this.#context.sendDown(callee.id, addressNotice(this.#context, now, toCallee));
     this.#close(now, introduction);
   }
 
@@ -555,18 +532,35 @@ const leftMs = (now: Micros, until: Micros): number =>
 /** Everything that a session is made of. */
 interface Found extends Parties {
   readonly answer: Answer;
-  readonly callerAt: readonly Candidate[];
-  readonly calleeAt: readonly Candidate[];
+  readonly callerAt: FoundAddress;
+  readonly calleeAt: FoundAddress;
 }
 
 /** Its grant is on disk. */
 interface Begun extends Found {
-  readonly session: SessionId;
+  readonly row: SessionRecord;
 }
 
-/** What both notices have in common [Fig. 4]; the key lives only until they are sent. */
-interface Notice {
-  readonly grant: Uint8Array;
-  readonly signature: Uint8Array;
-  readonly key: Uint8Array;
+/** Both ends as their notices are made: what the broker found, and what each said itself. */
+function endsOf(
+  { connect }: Introduction,
+  { caller, callee, answer, callerAt, calleeAt }: Begun,
+): { readonly caller: NoticeEnd; readonly callee: NoticeEnd } {
+  const { meeting, nonce } = answer;
+  return {
+    caller: {
+      device: caller,
+      nonce: connect.request,
+      candidates: callerAt.candidates,
+      place: placeOf(callerAt, connect.relay),
+      delayMs: connect.delayMs,
+    },
+    callee: {
+      device: callee,
+      nonce,
+      candidates: calleeAt.candidates,
+      place: placeOf(calleeAt, meeting.relay),
+      delayMs: meeting.delayMs,
+    },
+  };
 }

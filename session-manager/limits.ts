@@ -49,6 +49,17 @@ export const MANAGER_LIMITS = {
   friendsMax: 100_000,
   /** Log entries between two checkpoints. */
   checkpointEntries: 256,
+  /** Seconds that a relay's credentials are good for, however long the grant: a day. */
+  relaySecondsMax: 86_400,
+  /**
+   * Candidates that one end of a session may tell the other at once, and milliseconds until it may
+   * again. Chosen by us: a meeting takes under ten, and a phone on a train moves once in a while.
+   */
+  candidatesBurst: 32,
+  candidatesEveryMs: 200,
+  /** Re-introductions of one session that are logged, and milliseconds between two of them. */
+  reintroducedEntriesMax: 64,
+  reintroducedPauseMs: 60_000,
   /** Tickets that wait to be used. */
   ticketsMax: 10_000,
   /** Uses of one ticket. */

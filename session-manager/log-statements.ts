@@ -43,6 +43,8 @@ export class LogStatements {
   readonly #suite: CryptoSuite;
   readonly #parties = new Map<DeviceId, Party>();
   readonly #sessions = new Map<SessionId, Ends>();
+  /** Every talk that has begun in this log and not ended is in `#sessions`. */
+  #knowsAll = true;
   #checked = 0;
   #unknown = 0;
 
@@ -82,6 +84,8 @@ export class LogStatements {
       case 'ended':
         this.#sessions.delete(entry.session);
         return undefined;
+      case 'reintroduced':
+        return this.#judgeReintroduction(entry, isWhole);
       default:
         return undefined;
     }
@@ -111,7 +115,7 @@ export class LogStatements {
     if (!isAnswered) return `the verdict of ${calleeName} is about something else`;
     if (this.#sessions.size < LIMITS.sessionsMax) {
       this.#sessions.set(entry.session, { callerId, calleeId });
-    }
+    } else this.#knowsAll = false;
     return (
       this.#judgeStatement({ id: callerId, name: callerName, isWhole }, 'request', entry) ??
       this.#judgeVerdict({ id: calleeId, name: calleeName, isWhole }, entry)
@@ -142,6 +146,16 @@ export class LogStatements {
       this.#judgeStatement({ id: askerId, isWhole }, 'extension', entry) ??
       this.#judgeVerdict({ id: verdict.calleeId, isWhole }, entry)
     );
+  }
+
+  /** Only in a talk that has begun and not ended; the terminals sign nothing about it. */
+  #judgeReintroduction(
+    { session, by }: EntryOf<'reintroduced'>,
+    isWhole: boolean,
+  ): string | undefined {
+    if (by !== 'caller' && by !== 'callee') return 'this re-introduction is of neither terminal';
+    if (this.#sessions.has(session) || !isWhole || !this.#knowsAll) return undefined;
+    return 'this re-introduction is of a talk that was not under way';
   }
 
   #judgeStatement(

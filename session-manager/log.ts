@@ -3,6 +3,7 @@
 // are the chain, 8 and up the facts. No entry holds an address or a session key. Who signs where
 // the chain ends: log-head.ts; who finds what was changed: log-verify.ts; all of it: docs/log.md.
 
+import { PATH_CLASSES } from '../protocol/address.ts';
 import { decodeCbor, encodeCbor } from '../protocol/control/cbor.ts';
 import {
   type Shape,
@@ -95,6 +96,10 @@ const FIELDS = {
     wireBytes: field(14, count),
     durationMs: field(15, count),
     differenceBytes: optional(16, count),
+    /** Which way its talk took at its end; absent: none, or it did not say. */
+    path: optional(17, oneOf(...PATH_CLASSES)),
+    /** Packets of its many-socket search. */
+    probes: optional(18, uint(LIMITS.probesMax)),
   },
   /** Exactly one of a session. */
   ended: {
@@ -110,6 +115,16 @@ const FIELDS = {
   checkpoint: { signature: field(8, signature) },
   /** Everything up to `through` was moved into a file, and is no longer in the store. */
   archived: { through: field(8, count) },
+  /**
+   * One end of a running talk was told anew where the other is, within the same grant. Bounded: the
+   * first, then one a minute (MANAGER_LIMITS.reintroducedEntriesMax).
+   */
+  reintroduced: {
+    session: field(8, sessionId),
+    /** The end that moved. */
+    by: field(9, by),
+    generation: field(10, uint(LIMITS.generationsMax)),
+  },
 } as const;
 
 type Kinds = typeof FIELDS;
@@ -142,6 +157,7 @@ const KINDS: readonly LogKind[] = [
   'cloned',
   'checkpoint',
   'archived',
+  'reintroduced',
 ];
 
 const chain = {

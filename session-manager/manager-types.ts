@@ -2,6 +2,7 @@
 // LMDB and HTTP, and those back into inputs; the simulator does the same in virtual time.
 
 import type { OperatorLimits } from '../protocol/consent/allow-list.ts';
+import type { RelayTerms, StunServer } from '../protocol/control/messages.ts';
 import type { CryptoSuite, DhKey, SigningKey } from '../protocol/crypto.ts';
 import type { EndReason } from '../protocol/ends.ts';
 import type { DeviceId, ManagerId, Name, SessionId } from '../protocol/ids.ts';
@@ -60,6 +61,17 @@ export interface RateLimits {
   readonly perName: Rate;
 }
 
+/** A relay that terminals may meet through [RFC 8656], as a manager's core knows it. */
+export interface RelayService {
+  /** Where it is reached now; none: it is not to be used. Of more than 4 the first are told. */
+  servers(): RelayTerms['servers'];
+  /**
+   * The password of a user name of at most 64 printable ASCII characters (`EXPIRY:NAME`,
+   * draft-uberti-behave-turn-rest-00); printable ASCII of at most 64 characters too.
+   */
+  credentials(username: string): string;
+}
+
 /** What a manager's core is made with. */
 export interface ManagerOptions {
   /** This manager's MQTT client ID. */
@@ -83,6 +95,10 @@ export interface ManagerOptions {
   readonly enrolUrl: string;
   /** The broker as terminals reach it; told at enrolment. */
   readonly brokerUrl: string;
+  /** Who shows terminals their own addresses; of more than 4 the first are told. Default none. */
+  readonly stun?: readonly StunServer[] | undefined;
+  /** Absent: terminals meet directly or not at all. */
+  readonly relay?: RelayService | undefined;
 }
 
 /** What the operator asks; answered by one `reply`. */
@@ -296,6 +312,8 @@ export interface ManagerCounts {
   /** Connect requests over a caller's rate. */
   limited: number;
   unknownSession: number;
+  /** Candidates over the rate of one end of a session: answered, and not told. */
+  candidatesHeld: number;
   triggersHanded: number;
   triggersWaiting: number;
   triggersExpired: number;

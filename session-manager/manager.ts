@@ -27,6 +27,7 @@ import type {
 import { type Device, Names } from './names.ts';
 import type { SessionRecord } from './records.ts';
 import { Refusals } from './refusals.ts';
+import { Reintroductions } from './reintroductions.ts';
 import { Registrations } from './registrations.ts';
 import { Revocations } from './revocations.ts';
 import { Revoking } from './revoking.ts';
@@ -46,6 +47,7 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
   readonly #revoking: Revoking;
   readonly #sessions: Sessions;
   readonly #extensions: Extensions;
+  readonly #reintroductions: Reintroductions;
   readonly #introductions: Introductions;
   readonly #refusals: Refusals;
   #now = 0 as Micros;
@@ -58,6 +60,7 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     this.#registrations = new Registrations(this.#context, this.#names, this.#serverKeys, {
       onChannel: (now, device) => this.#onChannel(now, device.id),
       onPoll: (now, device) => this.#introductions.onPoll(now, device.id),
+      onPresent: (device) => this.#reintroductions.onPresent(device.id),
     });
     this.#sessions = new Sessions(this.#context, (device) => this.#revocations.has(device));
     this.#revoking = new Revoking(
@@ -67,12 +70,13 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     );
     this.#extensions = new Extensions(this.#context, this.#names, this.#sessions);
     this.#refusals = new Refusals(this.#context);
-    this.#introductions = new Introductions(
-      this.#context,
-      this.#names,
-      this.#sessions,
-      this.#refusals,
-    );
+    this.#reintroductions = new Reintroductions(this.#context, this.#sessions);
+    this.#introductions = new Introductions(this.#context, {
+      names: this.#names,
+      sessions: this.#sessions,
+      refusals: this.#refusals,
+      reintroductions: this.#reintroductions,
+    });
   }
 
   /**
@@ -213,6 +217,8 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
         return this.#extensions.onExtend(now, from, message);
       case 'endNotice':
         return this.#sessions.onEndNotice(now, from, message);
+      case 'candidates':
+        return this.#reintroductions.onCandidates(now, from, message);
       default:
         this.#context.counts.unexpected += 1;
     }

@@ -1,6 +1,7 @@
 // The rows of the store, each declared once like a message: what a restart needs, and what the
 // operator's listings show. No row holds an address or a session key.
 
+import { PATH_CLASSES } from '../protocol/address.ts';
 import { decodeCbor, encodeCbor } from '../protocol/control/cbor.ts';
 import { publicKeys } from '../protocol/control/messages.ts';
 import {
@@ -68,6 +69,10 @@ const report = record({
   lostBytes: field(3, count),
   wireBytes: field(4, count),
   durationMs: field(5, count),
+  /** Which way its talk took at its end; absent: none, or it did not say. */
+  path: optional(6, oneOf(...PATH_CLASSES)),
+  /** Packets of its many-socket search. */
+  probes: optional(7, uint(LIMITS.probesMax)),
 });
 export type Report = Infer<typeof report>;
 

@@ -4,6 +4,7 @@
 
 import { encodeMessage } from '../protocol/control/codec.ts';
 import type { MessageOf } from '../protocol/control/messages.ts';
+import { LIMITS } from '../protocol/limits.ts';
 import { type Micros, after, ms } from '../protocol/time.ts';
 import type { Line } from './channels.ts';
 import { judgeBoot } from './clones.ts';
@@ -20,6 +21,8 @@ interface Hearers {
   readonly onChannel: (now: Micros, device: Device) => void;
   /** One that polls is awake again, in the channel that it had. */
   readonly onPoll: (now: Micros, device: Device) => void;
+  /** It has registered, in whichever channel: what was told while it was away is lost. */
+  readonly onPresent: (device: Device) => void;
 }
 
 /** Registers terminals. */
@@ -69,8 +72,15 @@ export class Registrations {
       membership: this.#names.membership(now, device),
       time: Math.max(0, this.#context.wall.at(now)),
       serverKeys: this.#serverKeys.statement,
+      stun: this.#stun(),
     });
     if (isNew) this.#hearers.onChannel(now, device);
+    this.#hearers.onPresent(device);
+  }
+
+  #stun(): MessageOf<'registered'>['stun'] {
+    const { stun = [] } = this.#context.options;
+    return stun.length === 0 ? undefined : stun.slice(0, LIMITS.meetingServersMax);
   }
 
   /**

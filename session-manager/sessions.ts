@@ -70,6 +70,8 @@ export class Sessions {
   readonly #unreported = new Unreported();
   /** Called when a terminal's report is on disk, or a session is closed. */
   onReported: (now: Micros) => void = () => {};
+  /** Called when a session has closed: nothing is told of it any more. */
+  onClosed: (row: SessionRecord) => void = () => {};
 
   /** `isRevoked`: whether the operator has revoked a terminal. */
   constructor(context: Context, isRevoked: (device: DeviceId) => boolean) {
@@ -196,14 +198,15 @@ export class Sessions {
       return;
     }
     const { reason, sentBytes, receivedBytes, lostBytes, wireBytes, durationMs } = notice;
-    const report: Report = { reason, sentBytes, receivedBytes, lostBytes, wireBytes, durationMs };
+    const { path, probes } = notice;
+    const counts = { sentBytes, receivedBytes, lostBytes, wireBytes, durationMs, path, probes };
+    const report: Report = { reason, ...counts };
     const { row } = session;
     session.row = { ...row, [`${side}Report`]: report };
     if (!row.closed) this.#unreported.report(row[`${side}Id`]);
     const decided = this.#decide(now, session, reason, side);
     const isLast = this.#isOver(session);
     if (isLast && !session.row.closed) this.#close(session);
-    const counts = { sentBytes, receivedBytes, lostBytes, wireBytes, durationMs };
     const difference = differenceBytes(session.row);
     this.#write(now, session, {
       entries: [
@@ -334,6 +337,7 @@ export class Sessions {
     this.orders.drop(session);
     this.#closed.set(row.session, session);
     this.#dropClosed();
+    this.onClosed(row);
   }
 
   #dropClosed(): void {

@@ -239,6 +239,8 @@ const FIELDS = {
     generation: field(4, uint(LIMITS.generationsMax)),
     candidates: field(5, list(candidate, LIMITS.candidatesMax)),
     varies: optional(6, bool),
+    /** A way that there was is lost: a re-introduction, which the manager's log shows. */
+    moved: optional(7, bool),
   },
   // --- manager → broker -------------------------------------------------------------------------
   /**
@@ -376,7 +378,11 @@ const FIELDS = {
     receipt: optional(4, bytes(1, LIMITS.receiptBytesMax)),
   },
   /** Answer to `candidates`: told to the peer, or held back. */
-  candidatesTold: { request: field(2, requestId) },
+  candidatesTold: {
+    request: field(2, requestId),
+    /** New credentials, where those of the notice end before the grant does. */
+    relay: optional(3, relayTerms),
+  },
   /** What `candidates` of the peer said, as far as this end is told. */
   peerCandidates: {
     session: field(2, sessionId),

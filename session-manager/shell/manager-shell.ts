@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as delay, setImmediate } from 'node:timers/promises';
 import { sameBytes } from '../../protocol/bytes.ts';
 import type { OperatorLimits } from '../../protocol/consent/allow-list.ts';
+import type { StunServer } from '../../protocol/control/messages.ts';
 import { MANAGER_FILTERS, answerTopic, parseTopic } from '../../protocol/control/topics.ts';
 import type { CryptoSuite } from '../../protocol/crypto.ts';
 import { errorCode, errorMessage } from '../../protocol/errors.ts';
@@ -26,6 +27,7 @@ import type {
   ManagerInput,
   ManagerOutput,
   RateLimits,
+  RelayService,
   Reply,
   SessionChange,
   Stored,
@@ -61,6 +63,10 @@ export interface ManagerShellOptions {
   readonly forgetKeys?: boolean;
   /** How often callers may ask in vain; default RATE_DEFAULTS. */
   readonly rates?: RateLimits;
+  /** STUN servers that terminals are told of; one without an address is where the broker is. */
+  readonly stun?: readonly StunServer[];
+  /** The relay that they may meet through; absent: none. */
+  readonly relay?: RelayService | undefined;
   readonly suite: CryptoSuite;
   readonly rng: Rng;
   readonly clock: Clock;
@@ -183,6 +189,8 @@ class ManagerShell implements RunningManager {
       rates: options.rates ?? RATE_DEFAULTS,
       enrolUrl,
       brokerUrl: broker.url,
+      stun: options.stun,
+      relay: options.relay,
     });
     this.#wake = new WakeUp(clock, () => this.#onWake(), { unref: true });
     this.ready = new Promise((resolve) => {

@@ -8,6 +8,7 @@
 import { signExtension } from '../../protocol/consent/statements.ts';
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
 import type {
+  FoundAddress,
   Kind,
   ListEntry,
   Message,
@@ -65,6 +66,8 @@ const NOTHING: Terms = {};
 /** An address that must show up nowhere but in notices: 10.20.30.1 [Fig. 4]. */
 export const CALLER_ADDRESS = Uint8Array.of(10, 20, 30, 1);
 export const CALLEE_ADDRESS = Uint8Array.of(40, 50, 60, 1);
+/** Where a broker sees terminals of one site (RFC 5737). */
+export const SITE_ADDRESS = Uint8Array.of(203, 0, 113, 9);
 
 export interface Sent {
   readonly at: number;
@@ -82,8 +85,14 @@ const NO_RATES: RateLimits = {
   perName: { burst: 1_000_000, perSecond: 1_000_000 },
 };
 type Settings = Partial<
-  Pick<ManagerOptions, 'suite' | 'rates' | 'explain' | 'pins' | 'forgetKeys' | 'policy'>
+  Pick<
+    ManagerOptions,
+    'suite' | 'rates' | 'explain' | 'pins' | 'forgetKeys' | 'policy' | 'stun' | 'relay'
+  >
 >;
+
+/** What a terminal says about meeting; nobody signs it. */
+export type MeetingFields = Pick<MessageOf<'connect'>, 'delayMs' | 'relay'>;
 
 type Unwalled<T> = T extends ManagerInput ? Omit<T, 'wall'> : never;
 
@@ -383,7 +392,13 @@ export class World {
   connect(
     from: Terminal,
     calleeName: string,
-    options: { want?: Terms; waitMs?: number; service?: string; as?: string } = {},
+    options: {
+      want?: Terms;
+      waitMs?: number;
+      service?: string;
+      as?: string;
+      meeting?: MeetingFields;
+    } = {},
   ): { request: RequestId; record: RecordId; message: MessageOf<'connect'> } {
     const message = this.signedConnect(from, {
       request: randomRequestId(this.rng),
@@ -393,6 +408,7 @@ export class World {
       want: options.want ?? NOTHING,
       waitMs: options.waitMs ?? 5_000,
       record: randomRecordId(this.rng),
+      ...options.meeting,
     });
     this.up(from, message);
     return { request: message.request, record: message.record, message };
@@ -440,9 +456,13 @@ export class World {
     request: RequestId,
     entries: readonly ListEntry[],
     mode: 'list' | 'verdict' = 'verdict',
+    meeting: MeetingFields = {},
   ): RecordId {
     const record = randomRecordId(this.rng);
-    const message = this.signedAnswer(callee, { request, entries, mode, record });
+    const message = {
+      ...this.signedAnswer(callee, { request, entries, mode, record }),
+      ...meeting,
+    };
     this.raw(callee, this.seal(callee, encodeMessage(message)), 'allow-list');
     return record;
   }
@@ -453,16 +473,22 @@ export class World {
     return signedAnswer(this.rng, callee, of, asks);
   }
 
+  /** Both terminals are seen at one public address, unless a test says something else. */
   answerQuery(of: readonly { device: DeviceId; address: Uint8Array }[]): void {
+    this.answerFound(
+      of.map(({ device, address }) => ({
+        device,
+        seenAt: SITE_ADDRESS,
+        candidates: [{ address, port: 4_000, type: 'host' as const }],
+      })),
+    );
+  }
+
+  /** The broker's answer to the last query, as far as it asks for these. */
+  answerFound(of: readonly Omit<FoundAddress, 'record'>[]): void {
     const query = this.last('addressQuery');
     const found = query.wanted.flatMap(({ device, record }) =>
-      of
-        .filter((one) => one.device === device)
-        .map(({ address }) => ({
-          device,
-          record,
-          candidates: [{ address, port: 4_000, type: 'host' as const }],
-        })),
+      of.filter((one) => one.device === device).map((one) => ({ ...one, record })),
     );
     const message = { kind: 'addressAnswer', request: query.request, found } as const;
     this.input({ kind: 'addressAnswer', bytes: encodeMessage(message) });
