@@ -5,15 +5,15 @@
 
 import { sameBytes } from '../protocol/bytes.ts';
 import { decodeVerdict, isVerdictOf } from '../protocol/consent/statements.ts';
-import type { MessageOf } from '../protocol/control/messages.ts';
-import type { Path } from '../protocol/core.ts';
+import type { MessageOf, RelayTerms } from '../protocol/control/messages.ts';
+import { addressText } from '../protocol/address.ts';
 import { type CryptoSuite, KEY_BYTES, type SigningKey } from '../protocol/crypto.ts';
 import type { Role } from '../protocol/data/connection-types.ts';
 import { type Expiry, type Grant, decodeExpiry, decodeGrant } from '../protocol/grant.ts';
 import { deviceIdOf } from '../protocol/identity/device-id.ts';
 import { verifySigned } from '../protocol/identity/signed.ts';
 import type { DeviceId, Name } from '../protocol/ids.ts';
-import { candidatePaths } from './candidates.ts';
+import { type PeerPath, candidatePaths } from './candidates.ts';
 import type { CallId, SocketId } from './terminal-types.ts';
 
 /** Who this terminal is, and whose word it takes. */
@@ -38,7 +38,13 @@ export interface Introduction {
   readonly peer: { readonly name: Name; readonly id: DeviceId };
   /** The peer's X25519 key; its hash is the peer's ID. */
   readonly peerKey: Uint8Array;
-  readonly paths: readonly Path[];
+  readonly paths: readonly PeerPath[];
+  /** Milliseconds to the common start. */
+  readonly startMs: number;
+  readonly peerVaries: boolean;
+  /** Where the many-socket search may look; undefined: nowhere. */
+  readonly searchAt: string | undefined;
+  readonly relay: RelayTerms | undefined;
   readonly socket: SocketId;
   readonly call: CallId | undefined;
   /** Ask for more at 70 % [¶0036]. */
@@ -80,6 +86,7 @@ export function introduction(
     readonly socket: SocketId;
     readonly call: CallId | undefined;
     readonly extend: boolean;
+    readonly isOnLoopback: boolean;
   },
 ): Introduction | undefined {
   const caller = { name: grant.callerName, id: grant.callerId };
@@ -88,14 +95,22 @@ export function introduction(
   if (me.id !== self.id || me.name !== self.name || peer.id === self.id) return undefined;
   if (deviceIdOf(self.suite, message.peerKeys) !== peer.id) return undefined;
   if (message.key.length !== KEY_BYTES) return undefined;
+  const { role, socket, call, extend, isOnLoopback } = own;
   return {
-    ...own,
+    role,
+    socket,
+    call,
+    extend,
     grant,
     grantBytes: message.grant,
     key: message.key,
     peer,
     peerKey: message.peerKeys.x25519,
-    paths: candidatePaths(message.peerCandidates),
+    paths: candidatePaths(message.peerCandidates, isOnLoopback),
+    startMs: message.startMs ?? 0,
+    peerVaries: message.peerVaries ?? false,
+    searchAt: message.searchAt && addressText(message.searchAt),
+    relay: message.relay,
   };
 }
 

@@ -3,6 +3,7 @@
 // notice 1, which counts only with the peer's own signed answer, and from whom the pin says.
 // A refusal and a wait that ran out look the same, and nothing of the call is kept.
 
+import type { RelayPolicy } from '../protocol/address.ts';
 import { type Request, requestHash, signRequest } from '../protocol/consent/statements.ts';
 import { type Candidate, type MessageOf, terms } from '../protocol/control/messages.ts';
 import { ascii, uint } from '../protocol/control/schema.ts';
@@ -30,6 +31,8 @@ import {
   isWithin,
   readGrant,
 } from './address-notice.ts';
+import type { Gathered } from './meeting/gathering.ts';
+import { MEETING_LIMITS } from './meeting/limits.ts';
 import type { Outbox } from './outbox.ts';
 import type { Pins } from './pins.ts';
 import type { Requests } from './requests.ts';
@@ -51,6 +54,8 @@ interface Call {
   readonly record: RecordId;
   /** Undefined until the socket is open. */
   candidates: readonly Candidate[] | undefined;
+  /** STUN servers were asked: a NAT may stand in between. */
+  isMapped: boolean;
   /** When the user's wait is over, counted from the call; the manager refuses then. */
   readonly until: Micros;
   /** When the broker's copy of our addresses is renewed: it forgets them. */
@@ -63,6 +68,10 @@ interface ResolutionOptions {
   readonly outbox: Outbox;
   readonly requests: Requests;
   readonly pins: Pins;
+  /** Of one way to the manager, in milliseconds. */
+  readonly delayMs: () => number | undefined;
+  readonly relay: RelayPolicy;
+  readonly isOnLoopback: (socket: SocketId) => boolean;
 }
 
 /** The outgoing calls that wait for an answer. */
@@ -72,14 +81,21 @@ export class AddressResolution {
   readonly #outbox: Outbox;
   readonly #requests: Requests;
   readonly #pins: Pins;
+  readonly #delayMs: () => number | undefined;
+  readonly #relay: RelayPolicy;
+  readonly #isOnLoopback: (socket: SocketId) => boolean;
   readonly #calls = new Map<CallId, Call>();
 
-  constructor({ self, rng, outbox, requests, pins }: ResolutionOptions) {
+  constructor(options: ResolutionOptions) {
+    const { self, rng, outbox, requests, pins, delayMs, relay, isOnLoopback } = options;
+    this.#isOnLoopback = isOnLoopback;
     this.#self = self;
     this.#rng = rng;
     this.#outbox = outbox;
     this.#requests = requests;
     this.#pins = pins;
+    this.#delayMs = delayMs;
+    this.#relay = relay;
   }
 
   get size(): number {
@@ -109,6 +125,7 @@ export class AddressResolution {
       request,
       record,
       candidates: undefined,
+      isMapped: false,
       until: after(now, ms(input.waitMs)),
       refreshAt: NEVER,
     };
@@ -124,12 +141,35 @@ export class AddressResolution {
     return true;
   }
 
-  /** Records the addresses of the new socket [S1000]. False if the socket is not a call's. */
-  onSocketOpen(now: Micros, socket: SocketId, candidates: readonly Candidate[]): boolean {
+  /** Under which ID the addresses of a call's socket are recorded. */
+  recordOf(socket: SocketId): RecordId | undefined {
+    return this.#bySocket(socket)?.record;
+  }
+
+  /**
+   * Records the addresses of the new socket [S1000], or those that are known by now. `gathering`:
+   * STUN servers are still being asked. False if the socket is not a call's.
+   */
+  onSocketOpen(
+    now: Micros,
+    socket: SocketId,
+    candidates: readonly Candidate[],
+    gathering: boolean,
+  ): boolean {
     const call = this.#bySocket(socket);
     if (call === undefined) return false;
     call.candidates = candidates.slice(0, LIMITS.candidatesMax);
-    this.#sendAddress(now, call);
+    this.#sendAddress(now, call, gathering);
+    return true;
+  }
+
+  /** Everything that can be known of the socket's addresses is. False if it is not a call's. */
+  onGathered(now: Micros, socket: SocketId, { candidates, isMapped }: Gathered): boolean {
+    const call = this.#bySocket(socket);
+    if (call === undefined) return false;
+    call.isMapped = isMapped !== undefined;
+    call.candidates = candidates.slice(0, LIMITS.candidatesMax);
+    this.#sendAddress(now, call, false);
     return true;
   }
 
@@ -155,7 +195,7 @@ export class AddressResolution {
         this.#ask(now, call);
       }
       if (call.candidates === undefined || this.#requests.has(call.record)) continue;
-      this.#sendAddress(now, call);
+      this.#sendAddress(now, call, false);
     }
   }
 
@@ -204,7 +244,9 @@ export class AddressResolution {
         // The manager answers every call at its time: one that hears nothing has not been refused.
         this.#fail(call, this.#requests.wasPublished(call.request) ? 'no-answer' : 'no-link');
       } else if (now >= call.refreshAt) {
-        this.#sendAddress(now, call);
+        // A NAT forgets a socket that is not used, and the answer may take long: an owner is asked.
+        if (call.isMapped) this.#outbox.push({ kind: 'gather', socket: call.socket });
+        this.#sendAddress(now, call, false);
       }
     }
   }
@@ -239,15 +281,19 @@ export class AddressResolution {
       waitMs: Math.ceil((until - now) / MICROS_PER_MS),
       record,
       signature: signRequest(this.#self.signingKey, this.#requestOf(request, input)),
+      delayMs: this.#delayMs(),
+      relay: this.#relay,
     });
   }
 
-  #sendAddress(now: Micros, call: Call): void {
-    call.refreshAt = after(now, seconds(LIMITS.recordSecondsMax / 2));
+  #sendAddress(now: Micros, call: Call, gathering: boolean): void {
+    const renewed = seconds(LIMITS.recordSecondsMax / 2);
+    call.refreshAt = after(now, call.isMapped ? ms(MEETING_LIMITS.mappingMs) : renewed);
     this.#requests.send(now, call.record, 'address', {
       kind: 'address',
       record: call.record,
       candidates: call.candidates ?? [],
+      gathering: gathering || undefined,
     });
   }
 
@@ -269,6 +315,7 @@ export class AddressResolution {
       socket: call.socket,
       call: call.input.call,
       extend,
+      isOnLoopback: this.#isOnLoopback(call.socket),
     });
     const asked = requestHash(this.#self.suite, this.#requestOf(call.request, call.input));
     return isConsented(this.#self, message, grant, asked) ? introduced : undefined;

@@ -12,6 +12,7 @@ import { type Log, silentLog } from '../protocol/io/log.ts';
 import type { TraceFolder } from '../protocol/io/trace-file.ts';
 import { BufferPool } from '../protocol/io/udp.ts';
 import { LIMITS } from '../protocol/limits.ts';
+import type { RelayPolicy } from '../protocol/address.ts';
 import { MICROS_PER_MS, type Micros } from '../protocol/time.ts';
 import { terminalName } from '../protocol/typed-names.ts';
 import { type AgentParts, loadParts, terminalOf } from './shell/agent-parts.ts';
@@ -34,7 +35,10 @@ import { agentStatus } from './shell/service/report.ts';
 import type { AgentHealth } from './shell/service/self-check.ts';
 import { TalkRates } from './shell/service/talk-rates.ts';
 import { Session, type SessionHost } from './shell/session.ts';
+import { type NetworkChange, NetworkWatch } from './shell/network-watch.ts';
 import { Sockets } from './shell/sockets.ts';
+import { StunNames } from './shell/stun-names.ts';
+import { TalkLog } from './shell/talk-log.ts';
 import { WindowsStore } from './shell/windows-store.ts';
 import { stillLets } from './own-list.ts';
 import type {
@@ -82,6 +86,10 @@ export class Agent {
   readonly #owner: Owner;
   readonly #receipts: ReceiptStore;
   readonly #sockets: Sockets;
+  readonly #stun: StunNames;
+  readonly #network: NetworkWatch;
+  readonly #relay: RelayPolicy;
+  readonly #talkLog: TalkLog;
   readonly #wake: WakeUp;
   readonly #sessions = new Map<SessionId, Session>();
   readonly #calls = new Map<CallId, Calling>();
@@ -108,7 +116,8 @@ export class Agent {
     });
     this.#log = log;
     this.#clock = clock;
-    this.#terminal = terminalOf(parts, options.pollSeconds);
+    this.#relay = options.relay ?? 'if-needed';
+    this.#terminal = terminalOf(parts, { ...options, relay: this.#relay });
     const { disk } = parts;
     this.#disk = disk;
     this.#login = new Login({ home, identity, enrolment, suite, rng: entropy, clock, log, disk });
@@ -133,9 +142,13 @@ export class Agent {
       answer: (ask, approved) => this.#input({ kind: 'ownerAnswer', ask, approved }),
     });
     this.#wake = new WakeUp(clock, () => this.#onWake());
+    this.#stun = new StunNames({ servers: options.stun ?? [], log });
+    this.#network = new NetworkWatch({ onChange: (change) => this.#onNetwork(change) });
+    this.#talkLog = new TalkLog(log);
     this.#sockets = new Sockets({
       pool: POOL,
-      bind: () => options.udpBind ?? this.#link.localAddress ?? '127.0.0.1',
+      place: () => ({ literal: options.udpBind, link: this.#link.localAddress }),
+      stun: () => this.#stun.paths(),
       onDatagram: (socket, path, bytes) => {
         if (this.#isStopped) return;
         this.#terminal.handleDatagram(this.#clock.now(), socket, path, bytes);
@@ -143,7 +156,7 @@ export class Agent {
         this.#wake.arm(this.#clock.now());
       },
       onInput: (input) => this.#input(input),
-      onError: (error) => log.warn('udp-error', { why: error.message }),
+      onError: (error) => this.#talkLog.onUdpError(error),
     });
     this.#link = new ServerLink({
       id: this.id,
@@ -151,7 +164,10 @@ export class Agent {
       login: this.#login,
       log,
       keepaliveSeconds: options.keepaliveSeconds,
-      onInput: (input) => this.#input(input),
+      onInput: (input) => {
+        if (input.kind === 'linkUp') void this.#stun.refresh();
+        this.#input(input);
+      },
       onTrouble: () => this.#onStanding(),
     });
   }
@@ -236,6 +252,8 @@ export class Agent {
       listPath: this.home.list,
       ratesOf: (talk) => this.#rates.of(now, talk),
       link: { ...this.#link.broker, health: this.#link.health() },
+      relay: this.#relay,
+      ownStun: this.#stun.servers,
       membershipExpiresAt: this.#login.expiresAt,
       clockOffsetMs: this.#clock.aheadMs,
       questions: this.#owner.questions(),
@@ -288,6 +306,7 @@ export class Agent {
     this.#isStopped = true;
     this.#incoming.end();
     this.#watch.rest();
+    this.#network.rest();
     this.#wake.stop();
     await this.#link.close();
     await this.#sockets.closeAll();
@@ -297,6 +316,15 @@ export class Agent {
     await this.#pins.settled();
     await this.#receipts.settled();
     await this.#traces?.settled();
+  }
+
+  /** The link is looked at first: what talks find out about their ways is told over it. */
+  #onNetwork(change: NetworkChange): void {
+    if (this.#isStopped) return;
+    this.#log.info('network-changed', { change });
+    void this.#stun.refresh();
+    this.#link.check();
+    this.#input({ kind: 'networkChanged' });
   }
 
   #input(input: TerminalInput): void {
@@ -354,10 +382,15 @@ export class Agent {
         this.#link.publish(output);
         break;
       case 'openSocket':
-        this.#sockets.open(output.socket);
+        this.#sockets.open(output.socket, output.to);
+        this.#network.watch();
+        break;
+      case 'gather':
+        this.#sockets.gather(output.socket);
         break;
       case 'closeSocket':
         void this.#sockets.close(output.socket);
+        if (this.#sockets.isIdle) this.#network.rest();
         break;
       case 'readList':
         this.#readList(output);
@@ -420,6 +453,7 @@ export class Agent {
   }
 
   #onEvent(event: TerminalEvent): void {
+    this.#talkLog.onEvent(event);
     switch (event.kind) {
       case 'registered':
         this.#log.info('registered', { name: event.name });
@@ -443,10 +477,6 @@ export class Agent {
       case 'introduced':
         this.#onIntroduced(event);
         break;
-      case 'turnedAway':
-      case 'listUnreadable':
-        this.#log.info(event.kind, { caller: event.caller, service: event.service });
-        break;
       case 'talk':
         this.#sessions.get(event.session)?.onTalkEvent(event.event);
         break;
@@ -457,11 +487,20 @@ export class Agent {
       case 'extensionRefused':
         this.#sessions.get(event.session)?.onTalkEvent(event);
         break;
+      case 'way':
+        this.#sessions.get(event.session)?.onTalkEvent(event);
+        break;
+      case 'turnedAway':
+      case 'listUnreadable':
+      case 'reintroduced':
+      case 'searching':
+        // Only said in the log.
+        break;
       case 'ended': {
-        const { session, reason, counts, path } = event;
-        this.#log.info('ended', { session, reason, ...counts });
+        const { session, reason, counts, path, class: way } = event;
+        const meeting = event.meeting && { ...event.meeting, policy: this.#relay };
         this.#windows.onEnded(session, counts);
-        this.#sessions.get(session)?.onEnded({ reason, counts, path });
+        this.#sessions.get(session)?.onEnded({ reason, counts, path, way, meeting });
         this.#sessions.delete(session);
         if (this.#guests === 0) this.#watch.rest();
         break;

@@ -12,7 +12,7 @@ import {
 } from '../protocol/consent/allow-list.ts';
 import type { Candidate, MessageOf } from '../protocol/control/messages.ts';
 import type { Grant } from '../protocol/grant.ts';
-import type { RequestId } from '../protocol/ids.ts';
+import type { RecordId, RequestId } from '../protocol/ids.ts';
 import { randomRecordId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Rng } from '../protocol/random.ts';
@@ -26,6 +26,7 @@ import {
   readGrant,
 } from './address-notice.ts';
 import type { ListReadings } from './list-readings.ts';
+import type { Gathered } from './meeting/gathering.ts';
 import { type Answer, OpenAnswers } from './open-answers.ts';
 import type { Outbox } from './outbox.ts';
 import { type OwnVerdict, judgeOwn, mostSeconds, ownEntries } from './own-list.ts';
@@ -34,6 +35,7 @@ import type { Pins } from './pins.ts';
 import type { Requests } from './requests.ts';
 import {
   EMPTY_VERDICT,
+  type MeetingHints,
   type Travelling,
   isSignedAsk,
   signAnswerTo,
@@ -52,6 +54,8 @@ interface AnswerOptions {
   readonly readings: ListReadings;
   readonly questions: OwnerQuestions;
   readonly pins: Pins;
+  readonly hints: () => MeetingHints;
+  readonly isOnLoopback: (socket: SocketId) => boolean;
   /** Told when a notice led to a talk, or to nothing. */
   readonly onOutcome: (now: Micros, outcome: NoticeOutcome) => void;
 }
@@ -114,8 +118,21 @@ export class AllowListAnswers {
     this.#answers.add(answer);
   }
 
-  /** After a yes: records the addresses of the new socket under the ID that the answer named. */
-  onSocketOpen(now: Micros, socket: SocketId, candidates: readonly Candidate[]): boolean {
+  /** Under which ID the addresses of an answer's socket are recorded. */
+  recordOf(socket: SocketId): RecordId | undefined {
+    return this.#answers.bySocket(socket)?.record;
+  }
+
+  /**
+   * After a yes: records the addresses of the new socket under the ID that the answer named.
+   * `gathering`: STUN servers are still being asked.
+   */
+  onSocketOpen(
+    now: Micros,
+    socket: SocketId,
+    candidates: readonly Candidate[],
+    gathering: boolean,
+  ): boolean {
     const answer = this.#answers.bySocket(socket);
     if (answer === undefined) return false;
     const { record } = answer;
@@ -124,10 +141,20 @@ export class AllowListAnswers {
       now,
       record,
       'address',
-      { kind: 'address', record, candidates: candidates.slice(0, LIMITS.candidatesMax) },
+      {
+        kind: 'address',
+        record,
+        candidates: candidates.slice(0, LIMITS.candidatesMax),
+        gathering: gathering || undefined,
+      },
       { early: true },
     );
     return true;
+  }
+
+  /** Everything that can be known of the socket's addresses is. */
+  onGathered(now: Micros, socket: SocketId, { candidates }: Gathered): boolean {
+    return this.onSocketOpen(now, socket, candidates, false);
   }
 
   /** Without a socket a yes is worth nothing: no record follows, and no notice is accepted. */
@@ -171,6 +198,7 @@ export class AllowListAnswers {
             socket: answer.socket,
             call: undefined,
             extend: false,
+            isOnLoopback: this.#options.isOnLoopback(answer.socket),
           })
         : undefined;
     if (grant === undefined || introduced === undefined) {
@@ -334,7 +362,8 @@ export class AllowListAnswers {
   #reply(answer: Answer, list: Travelling): void {
     const { ask, record, approved } = answer;
     const { self, rng } = this.#options;
-    answer.reply = signAnswerTo(self, rng, ask, list, { record, approved });
+    const hints = record && this.#options.hints();
+    answer.reply = signAnswerTo(self, rng, ask, list, { record, approved, hints });
     this.#send(answer);
   }
 

@@ -2,12 +2,7 @@
 // to harm others (broadcast, multicast, nowhere) or this machine itself (loopback, link-local) is
 // left out; whoever has a socket on loopback can reach nothing else, and takes loopback alone.
 
-import {
-  type PathClass,
-  addressBytes,
-  addressScope,
-  addressText,
-} from '../protocol/address.ts';
+import { type PathClass, addressBytes, addressScope, addressText } from '../protocol/address.ts';
 import type { Candidate } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
 

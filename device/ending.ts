@@ -64,7 +64,7 @@ export class Ending {
 
   /** Reads what an earlier start left behind: talks under way end as `restarted`. */
   restore(now: Micros, records: readonly StoredEnd[]): void {
-    for (const { session, reason, counts } of records) {
+    for (const { session, reason, counts, path, probes } of records) {
       if (this.#waiting.has(session)) continue;
       if (reason === undefined) {
         this.#outbox.event({
@@ -75,7 +75,7 @@ export class Ending {
           path: undefined,
         });
       }
-      this.announce(now, { session, reason: reason ?? 'restarted', counts });
+      this.announce(now, { session, reason: reason ?? 'restarted', counts, path, probes });
     }
   }
 
@@ -136,13 +136,15 @@ export class Ending {
       const request = randomRequestId(this.#rng);
       waiting.request = request;
       this.#inFlight += 1;
-      const { session, reason, counts } = waiting.end;
+      const { session, reason, counts, path, probes } = waiting.end;
       this.#requests.send(now, request, 'up', {
         kind: 'endNotice',
         request,
         session,
         reason,
         ...counts,
+        path,
+        probes,
       });
       if (this.#inFlight >= LIMITS.endNoticesInFlight) return;
     }

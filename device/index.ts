@@ -7,6 +7,8 @@ export type { AgentOptions, AgentStatus, AgentTroubles, Wish } from './shell/age
 export type { Session } from './shell/session.ts';
 export type { SessionEnd, SessionEvents, SessionInfo } from './shell/session-types.ts';
 export type { SessionState } from './shell/session-types.ts';
+export type { Meeting } from './shell/way.ts';
+export type { PathClass, RelayPolicy } from '../protocol/address.ts';
 export type { TalkStream } from './shell/talk-stream.ts';
 export type { Counts, EndReason } from '../protocol/ends.ts';
 export { EXIT, NakodoError } from '../protocol/errors.ts';

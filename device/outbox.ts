@@ -7,6 +7,7 @@ import { encodeMessage } from '../protocol/control/codec.ts';
 import type { Message } from '../protocol/control/messages.ts';
 import type { SealedChannel } from '../protocol/control/seal.ts';
 import { LIMITS } from '../protocol/limits.ts';
+import { MEETING_LIMITS } from './meeting/limits.ts';
 import {
   type SocketId,
   TERMINAL_COUNTERS,
@@ -18,11 +19,16 @@ import {
 /** The three topics that a terminal may publish on (design §4). */
 export type PublishTopic = Extract<TerminalOutput, { kind: 'publish' }>['topic'];
 
+/** Sockets beside the first ones: two for every talk, and one search's. */
+const FURTHER_MAX = 2 * LIMITS.callsMax + MEETING_LIMITS.searchSockets;
+
 /** The queue of outputs, the counters and the open sockets of one terminal. */
 export class Outbox {
   readonly #queue: TerminalOutput[] = [];
   readonly #counters = new Map<TerminalCounter, number>();
   readonly #sockets = new Set<SocketId>();
+  /** Those beside a talk's first one. */
+  readonly #further = new Set<SocketId>();
   #lastSocket = 0;
   #channel: SealedChannel | undefined;
 
@@ -91,14 +97,27 @@ export class Outbox {
     return socket;
   }
 
+  /**
+   * Wants a further socket for a talk that looks for its way, or undefined at FURTHER_MAX. `to`: it
+   * is only used to send there.
+   */
+  openFurtherSocket(to: string | undefined): SocketId | undefined {
+    if (this.#further.size >= FURTHER_MAX) return undefined;
+    const socket = ++this.#lastSocket;
+    this.#further.add(socket);
+    this.push({ kind: 'openSocket', socket, ...(to !== undefined && { to }) });
+    return socket;
+  }
+
   /** Whether a session is wanted behind this socket. */
   isWanted(socket: SocketId): boolean {
-    return this.#sockets.has(socket);
+    return this.#sockets.has(socket) || this.#further.has(socket);
   }
 
   /** Closes a socket once; repeated calls are harmless. */
   closeSocket(socket: SocketId): void {
-    if (this.#sockets.delete(socket)) this.push({ kind: 'closeSocket', socket });
+    const isOpen = this.#sockets.delete(socket) || this.#further.delete(socket);
+    if (isOpen) this.push({ kind: 'closeSocket', socket });
   }
 }
 

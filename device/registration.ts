@@ -32,6 +32,8 @@ export class Registration {
   #isPresent = false;
   #isNamed = false;
   #isComplete = false;
+  /** Half the shortest round trip to the manager on this link; undefined: not measured. */
+  #delayMs: number | undefined;
   /** When the newest membership came, and the one that the broker knows of; undefined: none yet. */
   #renewedAt: Micros | undefined;
   #shownAt: Micros | undefined;
@@ -43,6 +45,11 @@ export class Registration {
 
   get isComplete(): boolean {
     return this.#isComplete;
+  }
+
+  /** Milliseconds of one way to the manager, for the common start of two terminals. */
+  get delayMs(): number | undefined {
+    return this.#delayMs;
   }
 
   /**
@@ -70,6 +77,7 @@ export class Registration {
     this.#isPresent = false;
     this.#isNamed = false;
     this.#isComplete = false;
+    this.#delayMs = undefined;
   }
 
   /** The broker has the address; false if it is not the record of this registration. */
@@ -91,6 +99,11 @@ export class Registration {
     }
     const { membership, time, serverKeys } = message;
     const tookMs = (now - this.#askedAt) / MICROS_PER_MS;
+    const delayMs = Math.floor(tookMs / 2);
+    // One that was asked twice measures the pause between.
+    if (delayMs < Math.min(this.#delayMs ?? Infinity, LIMITS.retryFirstMs / 2)) {
+      this.#delayMs = delayMs;
+    }
     outbox.push({ kind: 'membership', bytes: membership, time, tookMs, serverKeys });
     this.#renewedAt = now;
     this.#showMembership(now, membership);

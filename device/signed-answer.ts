@@ -1,6 +1,7 @@
 // How a callee answers [S4003]: its list, or what of it concerns the caller, signed with its own
 // key (design §3), under a nonce of this boot that the address notice has to echo.
 
+import type { RelayPolicy } from '../protocol/address.ts';
 import { type AllowList, type ListAsk, travellingList } from '../protocol/consent/allow-list.ts';
 import {
   type Request,
@@ -48,6 +49,13 @@ export function travelling(
   return { mode: list.mode, version: list.version, entries, reduced };
 }
 
+/** What the manager may use to let two terminals meet; not signed, as nothing depends on it. */
+export interface MeetingHints {
+  /** Of one way to the manager, in milliseconds. */
+  readonly delayMs: number | undefined;
+  readonly relay: RelayPolicy;
+}
+
 /**
  * Signs an answer [S4003, claim 1]; `question`: the hash of what was asked (`requestHash`, or
  * `extensionHash`).
@@ -62,16 +70,17 @@ export function signAnswer(
     readonly travelling: Travelling;
     readonly record?: RecordId | undefined;
     readonly approved: boolean;
+    readonly hints?: MeetingHints | undefined;
   },
 ): SignedAnswer {
-  const { request, callerId, question, record, approved } = answer;
+  const { request, callerId, question, record, approved, hints } = answer;
   const nonce = randomRequestId(rng);
   const fields = { request, ...answer.travelling, record, nonce, approved };
   const context = { calleeId: self.id, callerId, request: question };
   const verdict = encodeVerdict(self.suite, fields, context);
   const signature = signVerdict(self.signingKey, verdict);
   return {
-    bytes: encodeMessage({ kind: 'allowList', ...fields, signature }),
+    bytes: encodeMessage({ kind: 'allowList', ...fields, signature, ...hints }),
     nonce,
     verdictHash: self.suite.blake2s(verdict),
   };
@@ -88,7 +97,11 @@ export function signAnswerTo(
   rng: Rng,
   ask: MessageOf<'ask'>,
   list: Travelling,
-  yes: { readonly record: RecordId | undefined; readonly approved: boolean } = NOTHING,
+  yes: {
+    readonly record: RecordId | undefined;
+    readonly approved: boolean;
+    readonly hints?: MeetingHints | undefined;
+  } = NOTHING,
 ): SignedAnswer {
   const { request, callerId } = ask;
   const question = requestHash(self.suite, requestOf(self, ask));

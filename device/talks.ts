@@ -2,7 +2,8 @@
 // encrypted with the session key of its notice [claim 7]. A talk goes on while the control plane is
 // away; it stops when all is delivered, at its expiry, or when anybody ends it [claim 3].
 
-import type { MessageOf } from '../protocol/control/messages.ts';
+import type { RelayPolicy } from '../protocol/address.ts';
+import type { Candidate, MessageOf } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
 import { type DhKey, KEY_BYTES } from '../protocol/crypto.ts';
 import { Connection } from '../protocol/data/connection.ts';
@@ -14,16 +15,23 @@ import type {
   Talk,
 } from '../protocol/data/connection-types.ts';
 import { packetKind } from '../protocol/data/packet.ts';
+import { Probes, isProbe } from '../protocol/data/probe.ts';
 import type { EndReason } from '../protocol/ends.ts';
-import type { SessionId } from '../protocol/ids.ts';
+import { type SessionId, randomRequestId } from '../protocol/ids.ts';
+import { LIMITS } from '../protocol/limits.ts';
 import { type Rng, randomBytes } from '../protocol/random.ts';
 import { type Micros, NEVER, earlier } from '../protocol/time.ts';
 import type { Trace } from '../protocol/trace/trace-event.ts';
 import type { Introduction, Self } from './address-notice.ts';
 import type { Ending } from './ending.ts';
 import type { Extension } from './extension.ts';
+import { candidatePaths } from './candidates.ts';
+import type { Gathered } from './meeting/gathering.ts';
+import { Meeting, type MeetingHost } from './meeting/meeting.ts';
+import type { Reachability } from './meeting/reachability.ts';
 import type { Outbox } from './outbox.ts';
 import type { Pins } from './pins.ts';
+import type { Requests } from './requests.ts';
 import type { CallId, SocketId, TerminalStatus } from './terminal-types.ts';
 import type { UnderWay } from './under-way.ts';
 
@@ -40,6 +48,9 @@ interface TalksOptions {
   readonly extension: Extension;
   readonly pins: Pins;
   readonly traceOf: TraceOf | undefined;
+  readonly requests: Requests;
+  readonly reachability: Reachability;
+  readonly relay: RelayPolicy;
 }
 
 /** One datagram to send, and from where. */
@@ -61,6 +72,8 @@ export class Talks {
    * One small datagram for each socket, so at most LIMITS.callsMax.
    */
   readonly #early = new Map<SocketId, { readonly path: Path; readonly bytes: Uint8Array }>();
+  /** Paths of further endpoints by the last one that was heard there. */
+  readonly #vias = new Map<SocketId, Path>();
   /** Made while a call waits, when there is time; of wanted sockets only. */
   readonly #ephemerals = new Map<SocketId, DhKey>();
   /** What the link of a wanted socket allows. */
@@ -107,13 +120,14 @@ export class Talks {
       remotePublicKey: introduced.peerKey,
       suite: self.suite,
       rng,
-      paths: introduced.paths,
+      paths: [],
+      isLed: true,
       config: { ...this.#links.get(socket), ...config },
       trace: this.#options.traceOf?.(session, role),
     });
     this.#links.delete(socket);
     connection.start(now);
-    this.#talks.push({
+    const talk: UnderWay = {
       session,
       role,
       peer,
@@ -123,6 +137,9 @@ export class Talks {
       socket,
       call: introduced.call,
       connection,
+      meeting: this.#meeting(now, introduced, connection, () => talk),
+      generation: 0,
+      told: undefined,
       extend: introduced.extend,
       granted: terms,
       terms,
@@ -132,12 +149,13 @@ export class Talks {
       consented: undefined,
       question: undefined,
       path: undefined,
-    });
+    };
+    this.#talks.push(talk);
     ending.begin(session);
     this.#ephemerals.delete(socket);
     const early = this.#early.get(socket);
     this.#early.delete(socket);
-    if (early !== undefined) connection.handleDatagram(now, early.path, early.bytes);
+    if (early !== undefined) this.#hear(now, talk, early.path, early.bytes);
     outbox.event({
       kind: 'introduced',
       session,
@@ -169,10 +187,55 @@ export class Talks {
   }
 
   onSocketFailed(now: Micros, socket: SocketId): void {
-    this.#bySocket(socket)?.connection.close(now, 'path-lost');
+    const talk = this.#bySocket(socket);
+    if (talk?.socket === socket) talk.connection.close(now, 'path-lost');
+    else talk?.meeting.onEndpointFailed(socket);
+  }
+
+  /** A further endpoint of a talk is open; false if it is none. */
+  onEndpointOpen(now: Micros, socket: SocketId): boolean {
+    const talk = this.#talks.find(({ meeting }) => meeting.owns(socket));
+    talk?.meeting.onEndpointOpen(now, socket);
+    return talk !== undefined;
+  }
+
+  /** Where an endpoint of a talk can be reached now. */
+  onGathered(now: Micros, socket: SocketId, gathered: Gathered): void {
+    const talk = this.#talks.find((one) => one.socket === socket || one.meeting.owns(socket));
+    talk?.meeting.onGathered(now, socket, gathered);
+  }
+
+  /** This machine's network is another one. */
+  onNetworkChanged(now: Micros): void {
+    for (const { meeting } of this.#talks) meeting.onLost(now, true);
+  }
+
+  /** The peer of a talk tells where it is now; false if there is no such talk. */
+  onPeerCandidates(now: Micros, message: MessageOf<'peerCandidates'>): boolean {
+    const talk = this.find(message.session);
+    if (talk === undefined) return false;
+    const { reachability, outbox } = this.#options;
+    const { generation, candidates, varies = false } = message;
+    const paths = candidatePaths(candidates, reachability.isOnLoopback(talk.socket));
+    if (!talk.meeting.onPeerCandidates(now, generation, paths, varies)) return true;
+    outbox.event({ kind: 'reintroduced', session: talk.session, by: 'peer' });
+    return true;
+  }
+
+  /** The manager has our word about where we are; false if it was not asked. */
+  onCandidatesTold(message: MessageOf<'candidatesTold'>): boolean {
+    const talk = this.#talks.find(({ told }) => told === message.request);
+    if (talk === undefined) return false;
+    talk.told = undefined;
+    return this.#options.requests.settle(message.request);
   }
 
   onRefusal(message: MessageOf<'refusal'>): boolean {
+    const teller = this.#talks.find(({ told }) => told === message.request);
+    if (teller !== undefined) {
+      teller.told = undefined;
+      return this.#options.requests.settle(message.request);
+    }
     return this.#talks.some((talk) => this.#options.extension.onRefusal(talk, message.request));
   }
 
@@ -186,23 +249,52 @@ export class Talks {
 
   handleDatagram(now: Micros, socket: SocketId, path: Path, bytes: Uint8Array): void {
     const talk = this.#bySocket(socket);
-    if (talk !== undefined) talk.connection.handleDatagram(now, path, bytes);
-    else if (!this.#keepEarly(socket, path, bytes)) this.#options.outbox.count('strayDatagrams');
+    if (talk === undefined) {
+      if (!this.#keepEarly(socket, path, bytes)) this.#options.outbox.count('strayDatagrams');
+    } else if (talk.socket === socket) {
+      this.#hear(now, talk, path, bytes);
+    } else if (talk.meeting.relay?.socket === socket) {
+      const heard = talk.meeting.fromRelay(now, path, bytes);
+      if (heard === 'stray') this.#options.outbox.count('badStun');
+      else if (heard !== 'consumed') this.#hear(now, talk, heard.path, heard.bytes);
+    } else {
+      this.#hear(now, talk, this.#viaPath(socket, path), bytes);
+    }
+  }
+
+  /** A datagram of a talk's, from whatever endpoint it came. */
+  #hear(now: Micros, { connection, meeting }: UnderWay, path: Path, bytes: Uint8Array): void {
+    if (!meeting.accepts(path)) {
+      this.#options.outbox.count('strayDatagrams');
+    } else if (!isProbe(bytes)) {
+      connection.handleDatagram(now, path, bytes);
+    } else if (!meeting.onProbe(now, path, bytes)) {
+      this.#options.outbox.count('badProbes');
+    }
+  }
+
+  /** The path with the endpoint that it is seen from; the same object while nobody else sends. */
+  #viaPath(via: SocketId, { host, port }: Path): Path {
+    const last = this.#vias.get(via);
+    if (last?.port === port && last.host === host) return last;
+    const path: Path = { host, port, via };
+    this.#vias.set(via, path);
+    return path;
   }
 
   handleTimeout(now: Micros): void {
-    for (const { connection } of this.#talks) {
+    for (const { connection, meeting } of [...this.#talks, ...this.#closing]) {
       if (connection.nextTimeout() <= now) connection.handleTimeout(now);
-    }
-    for (const { connection } of this.#closing) {
-      if (connection.nextTimeout() <= now) connection.handleTimeout(now);
+      if (meeting.nextTimeout() <= now) meeting.handleTimeout(now);
     }
   }
 
   /** `now` itself while a talk that has nothing more to say waits for `sweep`. */
   nextTimeout(now: Micros): Micros {
     let next = NEVER;
-    for (const { connection } of this.#talks) next = earlier(next, connection.nextTimeout());
+    for (const { connection, meeting } of this.#talks) {
+      next = earlier(next, earlier(connection.nextTimeout(), meeting.nextTimeout()));
+    }
     for (const { connection } of this.#closing) {
       const closing = connection.nextTimeout();
       next = earlier(next, closing === NEVER ? now : closing);
@@ -213,29 +305,57 @@ export class Talks {
   /** Closes the sockets of talks that have nothing more to say; the shell has heard their end. */
   sweep(): void {
     if (this.#closing.length === 0) return;
-    this.#closing = this.#closing.filter(({ connection, socket }) => {
+    const { outbox, reachability } = this.#options;
+    this.#closing = this.#closing.filter(({ connection, meeting, socket }) => {
       if (connection.nextTimeout() !== NEVER) return true;
-      this.#options.outbox.closeSocket(socket);
+      for (const each of [socket, ...meeting.endpoints]) {
+        outbox.closeSocket(each);
+        this.#vias.delete(each);
+      }
       return false;
     });
+    reachability.keep((socket) => outbox.isWanted(socket));
   }
 
   /** The talks take turns, one datagram each. */
   pollTransmit(now: Micros, into: Uint8Array): TalkTransmit | undefined {
     for (let tried = 0; tried < this.#talks.length; tried++) {
       const at = (this.#turn + tried) % this.#talks.length;
-      // Those with nothing to say cost one look, however many they are.
-      if (this.#talks[at].connection.isDrained) continue;
-      const transmit = this.#talks[at].connection.pollTransmit(now, into);
+      const transmit = this.#poll(now, this.#talks[at], into);
       if (transmit === undefined) continue;
       this.#turn = at + 1;
-      return { socket: this.#talks[at].socket, path: transmit.path, size: transmit.size };
+      return transmit;
     }
-    for (const { connection, socket } of this.#closing) {
-      const transmit = connection.pollTransmit(now, into);
-      if (transmit !== undefined) return { socket, path: transmit.path, size: transmit.size };
+    for (const talk of this.#closing) {
+      const transmit = this.#poll(now, talk, into);
+      if (transmit !== undefined) return transmit;
     }
     return undefined;
+  }
+
+  /** One datagram of one talk: of its meeting, its connection, or said to its relay. */
+  #poll(now: Micros, talk: UnderWay, into: Uint8Array): TalkTransmit | undefined {
+    const { connection, meeting } = talk;
+    const { relay } = meeting;
+    for (;;) {
+      // Those with nothing to say cost one look, however many they are.
+      const met = meeting.nextTimeout() <= now ? meeting.pollTransmit(now, into) : undefined;
+      const transmit =
+        met ?? (connection.isDrained ? undefined : connection.pollTransmit(now, into));
+      if (transmit === undefined) break;
+      const { path, size } = transmit;
+      if (path.via === undefined || path.via !== relay?.socket) {
+        return { socket: path.via ?? talk.socket, path, size };
+      }
+      const wrapped = relay.wrap(now, path, into, size);
+      const { server } = relay;
+      // What the relay does not take is lost on the way.
+      if (wrapped > 0 && server !== undefined) {
+        return { socket: relay.socket, path: server, size: wrapped };
+      }
+    }
+    const said = relay?.pollTransmit(now, into);
+    return said && relay && { socket: relay.socket, path: said.path, size: said.size };
   }
 
   /** Passes on what the connections say. */
@@ -250,15 +370,20 @@ export class Talks {
   }
 
   status(now: Micros): TerminalStatus['talks'] {
-    return this.#talks.map(({ session, role, peer, service, terms, revision, connection }) => ({
-      session,
-      role,
-      peer,
-      service,
-      terms,
-      revision,
-      talk: connection.state(now),
-    }));
+    return this.#talks.map((talk) => {
+      const { session, role, peer, service, terms, revision, connection, meeting } = talk;
+      return {
+        session,
+        role,
+        peer,
+        service,
+        terms,
+        revision,
+        class: meeting.class,
+        meeting: meeting.report(),
+        talk: connection.state(now),
+      };
+    });
   }
 
   #onEvent(now: Micros, talk: UnderWay, event: ConnectionEvent): void {
@@ -276,10 +401,17 @@ export class Talks {
         break;
       case 'established':
         talk.path = event.path;
+        talk.meeting.onWay(now, event.path);
         // The handshake proves the key behind the peer's ID (Noise KK), so it is remembered.
         talk.isRefused = !this.#options.pins.onProven(talk);
         if (talk.isRefused) talk.connection.close(now, 'protocol-error');
         break;
+      case 'path':
+        talk.meeting.onWay(now, event.path);
+        break;
+      case 'silent':
+        talk.meeting.onLost(now, false);
+        return;
       default:
         break;
     }
@@ -295,14 +427,24 @@ export class Talks {
     talk: UnderWay,
     { reason, counts }: Extract<ConnectionEvent, { kind: 'ended' }>,
   ): void {
-    const { extension, outbox, ending } = this.#options;
-    const { session } = talk;
+    const { extension, outbox, ending, requests } = this.#options;
+    const { session, meeting } = talk;
     const path = talk.connection.state(now).path ?? talk.path;
     this.#talks = this.#talks.filter((other) => other !== talk);
     this.#closing.push(talk);
     extension.forget(talk);
-    ending.announce(now, { session, reason, counts });
-    outbox.event({ kind: 'ended', session, reason, counts, path });
+    const of = meeting.class;
+    const report = meeting.report();
+    meeting.end(now);
+    if (talk.told !== undefined) requests.settle(talk.told);
+    ending.announce(now, {
+      session,
+      reason,
+      counts,
+      path: of,
+      probes: report.probes > 0 ? report.probes : undefined,
+    });
+    outbox.event({ kind: 'ended', session, reason, counts, path, class: of, meeting: report });
   }
 
   /** Makes ahead what a talk on this socket will need, while somebody else is asked. */
@@ -326,16 +468,62 @@ export class Talks {
   }
 
   #keepEarly(socket: SocketId, path: Path, bytes: Uint8Array): boolean {
-    const isInitiation = packetKind(bytes) === 'initiation';
-    if (!isInitiation || !this.#options.outbox.isWanted(socket)) return false;
+    const isFirst = packetKind(bytes) === 'initiation' || isProbe(bytes);
+    if (!isFirst || !this.#options.outbox.isWanted(socket)) return false;
     this.#forgetUnwanted(this.#early);
     // A copy: `slice` of a Node buffer would be a view of bytes that are only lent.
     this.#early.set(socket, { path, bytes: Uint8Array.from(bytes) });
     return true;
   }
 
+  /** How the two ends of a talk find one another, from its notice on. */
+  #meeting(
+    now: Micros,
+    introduced: Introduction,
+    connection: Connection,
+    talk: () => UnderWay,
+  ): Meeting {
+    const { self, rng, outbox, reachability, relay } = this.#options;
+    const { role, grant, key: sessionKey, socket } = introduced;
+    const { session } = grant;
+    const host: MeetingHost = {
+      knock: (path) => connection.knock(path),
+      prefer: (at, path) => connection.prefer(at, path),
+      quietMicros: (at) => connection.quietMicros(at),
+      openEndpoint: (to) => outbox.openFurtherSocket(to),
+      closeEndpoint: (each) => outbox.closeSocket(each),
+      gather: (each) => outbox.push({ kind: 'gather', socket: each }),
+      tell: (at, candidates, varies) => this.#tell(at, talk(), candidates, varies),
+      onWay: (path, of) => outbox.event({ kind: 'way', session, path, class: of }),
+      onSearch: (address) => outbox.event({ kind: 'searching', session, address }),
+    };
+    const options = {
+      ...introduced,
+      probes: new Probes({ suite: self.suite, session, sessionKey, role, rng }),
+      rng,
+      isRelayOnly: relay === 'only',
+      isRelayOff: relay === 'never',
+      gathered: reachability.of(socket),
+    };
+    return new Meeting(now, options, host);
+  }
+
+  /** Tells the peer, through the manager, where this end is now; the newest word counts. */
+  #tell(now: Micros, talk: UnderWay, candidates: readonly Candidate[], varies: boolean): void {
+    const { outbox, requests, rng } = this.#options;
+    if (talk.generation >= LIMITS.generationsMax) return;
+    talk.generation += 1;
+    if (talk.told !== undefined) requests.settle(talk.told);
+    const { session, generation } = talk;
+    const request = randomRequestId(rng);
+    talk.told = request;
+    const message = { kind: 'candidates', request, session, generation, candidates, varies };
+    requests.send(now, request, 'up', { ...message, kind: 'candidates' });
+    outbox.event({ kind: 'reintroduced', session, by: 'us' });
+  }
+
   #bySocket(socket: SocketId): UnderWay | undefined {
-    const isIt = (talk: UnderWay): boolean => talk.socket === socket;
+    const isIt = (talk: UnderWay): boolean => talk.socket === socket || talk.meeting.owns(socket);
     return this.#talks.find(isIt) ?? this.#closing.find(isIt);
   }
 }

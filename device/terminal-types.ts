@@ -348,6 +348,8 @@ export interface TerminalStatus {
     readonly pinned: DeviceId;
     readonly seen: DeviceId;
   }[];
+  /** STUN servers that the manager named, as paths to ask. */
+  readonly stun?: readonly Path[];
   /** Ends that the manager has not acknowledged yet. */
   readonly endNotices: number;
   readonly counters: Readonly<Record<TerminalCounter, number>>;

@@ -6,6 +6,7 @@
 // pollTransmit(), then arms one timer for nextTimeout() (protocol/core.ts). Long because it is the
 // one place where all parts meet, and the one list of what may come from whom.
 
+import type { RelayPolicy } from '../protocol/address.ts';
 import { decodeMessage } from '../protocol/control/codec.ts';
 import type { Message, MessageOf } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
@@ -23,6 +24,8 @@ import { AllowListAnswers } from './allow-list-answers.ts';
 import { Ending } from './ending.ts';
 import { Extension } from './extension.ts';
 import { ListReadings } from './list-readings.ts';
+import type { Gathered } from './meeting/gathering.ts';
+import { type OwnAddresses, Reachability } from './meeting/reachability.ts';
 import { Outbox } from './outbox.ts';
 import { OwnerQuestions } from './owner-questions.ts';
 import { Pins } from './pins.ts';
@@ -30,6 +33,7 @@ import { Polling } from './polling.ts';
 import { Registration } from './registration.ts';
 import { Requests } from './requests.ts';
 import { SealedChannels } from './sealed-channels.ts';
+import type { MeetingHints } from './signed-answer.ts';
 import { type TalkTransmit, Talks, type TraceOf } from './talks.ts';
 import type { SocketId, TerminalInput, TerminalOutput, TerminalStatus } from './terminal-types.ts';
 
@@ -48,6 +52,8 @@ interface TerminalOptions {
   readonly rng: Rng;
   /** Seconds between two polls of a terminal that sleeps; undefined: always connected. */
   readonly pollSeconds?: number | undefined;
+  /** Whether talks may pass through a relay; default: if needed. */
+  readonly relay?: RelayPolicy | undefined;
   /** Overrides for every talk. */
   readonly connection?: Partial<ConnectionConfig> | undefined;
   readonly traceOf?: TraceOf | undefined;
@@ -69,6 +75,8 @@ export class Terminal {
   readonly #readings: ListReadings;
   readonly #questions: OwnerQuestions;
   readonly #pins: Pins;
+  readonly #reachability: Reachability;
+  readonly #relay: RelayPolicy;
   #now: Micros = micros(0);
   #isLinkUp = false;
   readonly #isPolling: boolean;
@@ -86,6 +94,13 @@ export class Terminal {
     const asking = { self, rng, outbox, requests, readings, questions, pins };
     const extension = new Extension(asking);
     const onOutcome = this.#onOutcome.bind(this);
+    const { relay = 'if-needed' } = options;
+    const reachability = new Reachability(rng, this.#onGathered.bind(this));
+    const isOnLoopback = (socket: SocketId): boolean => reachability.isOnLoopback(socket);
+    const delayMs = (): number | undefined => this.#registration.delayMs;
+    const hints = (): MeetingHints => ({ delayMs: delayMs(), relay });
+    this.#relay = relay;
+    this.#reachability = reachability;
     this.#self = self;
     this.#isPolling = pollSeconds !== undefined;
     this.#requests = requests;
@@ -101,8 +116,17 @@ export class Terminal {
       outbox,
     });
     this.#registration = new Registration({ name, pollSeconds, rng, outbox, requests });
-    this.#resolution = new AddressResolution({ self, rng, outbox, requests, pins });
-    this.#answers = new AllowListAnswers({ ...asking, onOutcome });
+    this.#resolution = new AddressResolution({
+      self,
+      rng,
+      outbox,
+      requests,
+      pins,
+      delayMs,
+      relay,
+      isOnLoopback,
+    });
+    this.#answers = new AllowListAnswers({ ...asking, onOutcome, hints, isOnLoopback });
     this.#extension = extension;
     this.#ending = ending;
     this.#talks = new Talks({
@@ -115,6 +139,9 @@ export class Terminal {
       extension,
       pins,
       traceOf: options.traceOf,
+      requests,
+      reachability,
+      relay,
     });
     this.#polling = new Polling(outbox, pollSeconds);
   }
@@ -129,7 +156,9 @@ export class Terminal {
   /** `bytes` are borrowed until the call returns and may be decrypted in place. */
   handleDatagram(now: Micros, socket: SocketId, path: Path, bytes: Uint8Array): void {
     const at = this.#advance(now);
-    this.#talks.handleDatagram(at, socket, path, bytes);
+    if (!this.#reachability.handleDatagram(at, socket, path, bytes)) {
+      this.#talks.handleDatagram(at, socket, path, bytes);
+    }
     this.#settle(at);
   }
 
@@ -141,6 +170,7 @@ export class Terminal {
     this.#questions.handleTimeout(at);
     this.#answers.handleTimeout(at);
     this.#requests.handleTimeout(at);
+    this.#reachability.handleTimeout(at);
     this.#talks.handleTimeout(at);
     if (this.#outbox.isEmpty()) this.#talks.sweep();
     this.#settle(at);
@@ -150,6 +180,7 @@ export class Terminal {
     if (!this.#outbox.isEmpty()) return this.#now;
     let next = earlier(this.#talks.nextTimeout(this.#now), this.#requests.nextTimeout());
     next = earlier(next, this.#resolution.nextTimeout());
+    next = earlier(next, this.#reachability.nextTimeout());
     next = earlier(next, this.#answers.nextTimeout());
     next = earlier(next, this.#questions.nextTimeout());
     next = earlier(next, this.#channels.nextTimeout());
@@ -163,7 +194,8 @@ export class Terminal {
 
   /** One datagram written to the start of `into`, or nothing may be sent now. */
   pollTransmit(now: Micros, into: Uint8Array): TalkTransmit | undefined {
-    return this.#talks.pollTransmit(this.#advance(now), into);
+    const at = this.#advance(now);
+    return this.#reachability.pollTransmit(at, into) ?? this.#talks.pollTransmit(at, into);
   }
 
   /**
@@ -225,6 +257,7 @@ export class Terminal {
   #sort(now: Micros, input: TerminalInput): void {
     switch (input.kind) {
       case 'linkUp':
+        this.#reachability.broker = input.server;
         if (this.#isLinkUp) return;
         this.#onLinkUp(now);
         return;
@@ -254,6 +287,12 @@ export class Terminal {
       case 'socketFailed':
         this.#onSocketFailed(now, input.socket);
         return;
+      case 'gathered':
+        this.#gather(now, input.socket, input);
+        return;
+      case 'networkChanged':
+        this.#talks.onNetworkChanged(now);
+        return;
       case 'list':
         if (!this.#readings.onList(now, input.ask, input.list, input.at)) this.#count();
         return;
@@ -278,11 +317,43 @@ export class Terminal {
   }
 
   #onSocketOpen(now: Micros, input: Extract<TerminalInput, { kind: 'socketOpen' }>): void {
-    const { socket, candidates, link } = input;
+    const { socket, link } = input;
     if (link !== undefined) this.#talks.onLink(socket, link);
     // A socket that nobody wants any more was told to close before it was open.
-    if (this.#resolution.onSocketOpen(now, socket, candidates)) this.#talks.prepare(socket);
-    else this.#answers.onSocketOpen(now, socket, candidates);
+    if (!this.#outbox.isWanted(socket)) return;
+    if (this.#talks.onEndpointOpen(now, socket)) {
+      if (input.candidates.length > 0) this.#gather(now, socket, input);
+      return;
+    }
+    const isAsking = this.#ask(now, socket, input);
+    // Who only wants to be met at a relay tells nobody where it is.
+    const candidates = this.#relay === 'only' ? [] : input.candidates;
+    if (this.#resolution.onSocketOpen(now, socket, candidates, isAsking)) {
+      this.#talks.prepare(socket);
+    } else {
+      this.#answers.onSocketOpen(now, socket, candidates, isAsking);
+    }
+  }
+
+  /** Asks where a socket can be reached; false if nobody can be asked, or may. */
+  #ask(now: Micros, socket: SocketId, own: OwnAddresses): boolean {
+    if (this.#relay === 'only') return false;
+    const record = this.#resolution.recordOf(socket) ?? this.#answers.recordOf(socket);
+    return this.#reachability.begin(now, socket, own, record);
+  }
+
+  /** The same of one that is asked about anew: where nobody answers, what the shell says is all. */
+  #gather(now: Micros, socket: SocketId, own: OwnAddresses): void {
+    if (this.#relay === 'only' || !this.#outbox.isWanted(socket)) return;
+    if (this.#ask(now, socket, own)) return;
+    const known = this.#reachability.of(socket);
+    if (known !== undefined) this.#onGathered(now, socket, known);
+  }
+
+  #onGathered(now: Micros, socket: SocketId, gathered: Gathered): void {
+    if (this.#resolution.onGathered(now, socket, gathered)) return;
+    if (this.#answers.onGathered(now, socket, gathered)) return;
+    this.#talks.onGathered(now, socket, gathered);
   }
 
   #onSocketFailed(now: Micros, socket: SocketId): void {
@@ -403,6 +474,7 @@ export class Terminal {
   #onManagerMessage(now: Micros, message: Message): void {
     switch (message.kind) {
       case 'registered':
+        this.#reachability.servers = message.stun ?? [];
         if (this.#registration.onRegistered(now, message)) this.#onRegistered(now);
         else this.#count();
         return;
@@ -420,6 +492,12 @@ export class Terminal {
       }
       case 'ended':
         if (!this.#ending.onEnded(now, message)) this.#count();
+        return;
+      case 'candidatesTold':
+        if (!this.#talks.onCandidatesTold(message)) this.#count();
+        return;
+      case 'peerCandidates':
+        if (!this.#talks.onPeerCandidates(now, message)) this.#count();
         return;
       default:
         this.#outbox.count('misplaced');

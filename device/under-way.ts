@@ -6,6 +6,7 @@ import type { Connection } from '../protocol/data/connection.ts';
 import type { Role } from '../protocol/data/connection-types.ts';
 import type { DeviceId, Name, RequestId, SessionId } from '../protocol/ids.ts';
 import type { Micros } from '../protocol/time.ts';
+import type { Meeting } from './meeting/meeting.ts';
 import type { CallId, SocketId } from './terminal-types.ts';
 
 /** Limits in force: totals since the talk began; `bytes` undefined: not limited. */
@@ -50,6 +51,11 @@ export interface UnderWay {
   /** The call of ours that it came of. */
   readonly call: CallId | undefined;
   readonly connection: Connection;
+  readonly meeting: Meeting;
+  /** Our words about where we are so far. */
+  generation: number;
+  /** The newest of them, while it is not answered. */
+  told: RequestId | undefined;
   /** Ask for more at 70 % [¶0036]. */
   readonly extend: boolean;
   /** As the grant says. */

@@ -7,6 +7,8 @@
 //   poll_every = "5m"               # sleep, and look for calls this often
 //   address = "192.168.1.7"         # bind UDP to this address, and tell no other
 //   broker = "mqtts://…:8883"       # another way to the broker than the server's
+//   relay = "if-needed"             # or "never"; or "only": no peer learns an address of ours
+//   stun = ["stun.example:3478"]    # who else is asked how this terminal looks from outside
 //   socket_group = "nakodo"         # who is in this group may use the commands
 //   [file]                          # `send` lands here
 //   folder = "/srv/inbox"
@@ -33,7 +35,9 @@ import { TomlError, parse } from 'smol-toml';
 import * as v from 'valibot';
 import { sameBytes } from '../../protocol/bytes.ts';
 import { UsageError, errorMessage } from '../../protocol/errors.ts';
+import { RELAY_POLICIES } from '../../protocol/address.ts';
 import { readFileNow } from '../../protocol/io/files.ts';
+import { targetOf } from '../../protocol/io/host-port.ts';
 import { IO_LIMITS } from '../../protocol/io/limits.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { MS_PER_SECOND } from '../../protocol/time.ts';
@@ -79,6 +83,11 @@ const keepalive = v.pipe(
   v.minValue(IO_LIMITS.linkKeepAliveSecondsMin, 'wanted at least 10s'),
   v.maxValue(IO_LIMITS.linkKeepAliveSecondsMax, 'wanted at most 20m'),
 );
+const target = v.pipe(
+  v.string(),
+  v.maxLength(LIMITS.urlMax),
+  v.check((text) => targetOf(text) !== undefined, 'wanted HOST:PORT or [IPv6]:PORT'),
+);
 const agent = v.strictObject({
   keepalive: v.optional(keepalive),
   poll_every: v.optional(
@@ -96,6 +105,15 @@ const agent = v.strictObject({
       v.check((text) => /^mqtts?:/.test(text) && URL.canParse(text), 'wanted mqtts://HOST:PORT'),
     ),
   ),
+  relay: v.optional(
+    v.picklist(RELAY_POLICIES, `wanted ${RELAY_POLICIES.map((one) => `"${one}"`).join(', ')}`),
+  ),
+  stun: v.optional(
+    v.pipe(
+      v.array(target, 'wanted a list like ["stun.example:3478"]'),
+      v.maxLength(IO_LIMITS.ownStunMax, `wanted at most ${IO_LIMITS.ownStunMax}`),
+    ),
+  ),
   socket_group: v.optional(v.pipe(v.string(), v.regex(GROUP_NAME, 'wanted the name of a group'))),
 });
 const command = v.pipe(
@@ -109,11 +127,6 @@ const atOnce = v.optional(
   AT_ONCE_DEFAULT,
 );
 const answering = v.optional(v.strictObject({ command, at_once: atOnce }));
-const target = v.pipe(
-  v.string(),
-  v.maxLength(LIMITS.urlMax),
-  v.check((text) => targetOf(text) !== undefined, 'wanted HOST:PORT or [IPv6]:PORT'),
-);
 
 const table = v.strictObject({
   agent: v.optional(agent, {}),
@@ -231,15 +244,4 @@ function realPath(path: string): string {
   } catch {
     return path;
   }
-}
-
-/** Splits `HOST:PORT` or `[IPv6]:PORT`; undefined for anything else. */
-export function targetOf(
-  text: string,
-): { readonly host: string; readonly port: number } | undefined {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(text);
-  if (match === null) return undefined;
-  const number = Number(match[3]);
-  if (number < 1 || number > LIMITS.portMax) return undefined;
-  return { host: match[1] ?? match[2], port: number };
 }

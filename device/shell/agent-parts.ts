@@ -12,6 +12,7 @@ import type { Log } from '../../protocol/io/log.ts';
 import { brokerAddress } from '../../protocol/io/mqtt-link.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { TraceFolder } from '../../protocol/io/trace-file.ts';
+import type { RelayPolicy } from '../../protocol/address.ts';
 import type { Pin, TerminalInput } from '../terminal-types.ts';
 import { Terminal } from '../terminal.ts';
 import type { AgentOptions } from './agent-types.ts';
@@ -93,9 +94,13 @@ async function openTraces(folder: string | undefined, log: Log): Promise<TraceFo
  * @throws NakodoError `file-damaged` for an agreement key that is none; UsageError for a
  *   configuration of talks that cannot be meant.
  */
-export function terminalOf(parts: AgentParts, pollSeconds: number | undefined): Terminal {
+export function terminalOf(
+  parts: AgentParts,
+  { pollSeconds, relay }: { readonly pollSeconds?: number | undefined; readonly relay: RelayPolicy },
+): Terminal {
   const { home, identity, enrolment, connection, suite, traces } = parts;
   try {
+    const meeting = { relay };
     return new Terminal({
       id: identity.id,
       name: enrolment.name,
@@ -107,6 +112,7 @@ export function terminalOf(parts: AgentParts, pollSeconds: number | undefined): 
       rng: entropy,
       connection,
       traceOf: traces && ((session, role) => traces.trace(session, role)),
+      ...meeting,
       ...(pollSeconds === undefined ? {} : { pollSeconds }),
     });
   } catch (error) {

@@ -1,6 +1,7 @@
 // What an agent is given and what it tells its owner; the agent itself is in ../agent.ts. Shared by
 // the command line, the fleet and tests.
 
+import type { RelayPolicy } from '../../protocol/address.ts';
 import type { Terms } from '../../protocol/control/messages.ts';
 import type { ConnectionConfig } from '../../protocol/data/connection-types.ts';
 import type { CryptoSuite } from '../../protocol/crypto.ts';
@@ -16,8 +17,15 @@ export interface AgentOptions {
   readonly home: string;
   /** Default: silent; see createLog. */
   readonly log?: Log | undefined;
-  /** A literal address of this host; default: the one that the broker is reached from. */
+  /**
+   * A literal address of this host to bind UDP to, and to tell no other; default: all addresses, of
+   * both families (loopback alone where the broker is reached there).
+   */
   readonly udpBind?: string | undefined;
+  /** Whether talks may go, or only ever go, through a relay of the server's; `if-needed`. */
+  readonly relay?: RelayPolicy | undefined;
+  /** `HOST:PORT` of STUN servers to ask beside the server's, at most 4. */
+  readonly stun?: readonly string[] | undefined;
   /** In place of the enrolment's. */
   readonly brokerUrl?: string | undefined;
   /** Seconds between two pings of a quiet link to the broker; default 60. */
@@ -86,6 +94,9 @@ export interface BrokerStatus {
 export interface AgentStatus extends TerminalStatus {
   readonly talks: readonly (TerminalStatus['talks'][number] & { readonly rates: Rates })[];
   readonly broker: BrokerStatus;
+  readonly relay: RelayPolicy;
+  /** STUN servers of the owner's choice, `HOST:PORT`. */
+  readonly ownStun: readonly string[];
   /** Until when this terminal is let in without a new membership, Unix seconds. */
   readonly membershipExpiresAt: number | undefined;
   /** Milliseconds by which the server's clock is ahead of this machine's; undefined: unknown. */

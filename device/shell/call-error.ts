@@ -5,6 +5,7 @@
 import { type EndReason, endSentence, isLimit } from '../../protocol/ends.ts';
 import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
 import type { CallFailure, RefusalReason } from '../terminal-types.ts';
+import { type Meeting, noWayWords } from './way.ts';
 import { STREAM_CODE } from './stream-opening.ts';
 
 const WORDS: Readonly<Record<CallFailure, readonly [string, string, ExitCode]>> = {
@@ -78,14 +79,17 @@ const NEXT_STEPS: Readonly<Record<EndReason, string>> = {
   unreported: 'call again',
 };
 
-/** The error for work that an end of the talk cut off; its code is the reason. */
-export function endError(reason: EndReason): NakodoError {
-  return new NakodoError(
-    reason,
-    `the talk ended: ${endSentence(reason)}`,
-    NEXT_STEPS[reason],
-    endExit(reason),
-  );
+/**
+ * The error for work that an end of the talk cut off; its code is the reason. `meeting`: what became
+ * of the search for a way, to say why there is none.
+ */
+export function endError(reason: EndReason, meeting?: Meeting): NakodoError {
+  const what = `the talk ended: ${endSentence(reason)}`;
+  if (reason !== 'path-lost' || meeting === undefined) {
+    return new NakodoError(reason, what, NEXT_STEPS[reason], endExit(reason));
+  }
+  const { says, next } = noWayWords(meeting);
+  return new NakodoError(reason, `${what}: ${says}`, next, endExit(reason));
 }
 
 function endExit(reason: EndReason): ExitCode {

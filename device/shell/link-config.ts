@@ -27,7 +27,10 @@ const KERNEL_CHARGE_LARGE = 1.25;
 
 /** One socket's link as the system describes it. */
 interface Link {
-  /** The local address that the socket is bound to. */
+  /**
+   * The local address that the socket is bound to; of one that is bound to all, `::` if it may send
+   * over IPv6, whose header is the longer one.
+   */
   readonly host: string;
   /** As `getsockopt(SO_RCVBUF)` counts it. */
   readonly receiveBufferBytes: number;
@@ -72,7 +75,19 @@ function probeSizes({ host, receiveBufferBytes, mtu }: Link): readonly number[] 
 /** The MTU of the interface that holds this address (Linux: sysfs), or undefined. */
 export function mtuOf(host: string): number | undefined {
   const name = interfaceOf(host);
-  if (name === undefined) return undefined;
+  return name === undefined ? undefined : interfaceMtu(name);
+}
+
+/**
+ * The smallest MTU of these interfaces, for a socket that may send through any of them; undefined:
+ * not known of any.
+ */
+export function smallestMtu(names: readonly string[]): number | undefined {
+  const known = [...new Set(names)].map(interfaceMtu).filter((mtu) => mtu !== undefined);
+  return known.length === 0 ? undefined : Math.min(...known);
+}
+
+function interfaceMtu(name: string): number | undefined {
   try {
     const mtu = Number(readFileSync(`/sys/class/net/${name}/mtu`, 'utf8'));
     return Number.isInteger(mtu) && mtu > 0 ? mtu : undefined;

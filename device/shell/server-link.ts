@@ -12,7 +12,9 @@ import {
   brokerAddress,
   openLink,
 } from '../../protocol/io/mqtt-link.ts';
+import { isLoopback } from '../../protocol/io/loopback.ts';
 import type { TerminalInput, TerminalOutput } from '../terminal-types.ts';
+import { ownInterfaces } from './host-addresses.ts';
 import type { Login } from './login.ts';
 
 type Trouble = Parameters<LinkOptions['onDown']>[0];
@@ -51,6 +53,7 @@ export class ServerLink {
   /** The last reason that was logged since the link was up. */
   #toldDown: string | undefined;
   #trouble: string | undefined;
+  #localAddress: string | undefined;
 
   /** Connects. @throws NakodoError `bad-broker-url`, `plain-not-loopback`. */
   constructor(options: ServerLinkOptions) {
@@ -69,7 +72,8 @@ export class ServerLink {
       onUp: () => {
         this.#toldDown = undefined;
         this.#say(undefined);
-        options.onInput({ kind: 'linkUp' });
+        this.#localAddress = this.#link.localAddress;
+        options.onInput({ kind: 'linkUp', server: this.#link.remoteAddress });
       },
       onDown: (trouble, wasUp) => this.#onDown(trouble, wasUp),
       onMessage: (name, bytes) =>
@@ -81,9 +85,16 @@ export class ServerLink {
     return this.#link.isUp;
   }
 
-  /** This end's address of the TCP connection, while there is one. */
+  /** This end's address of the TCP connection, or of the last one that was up. */
   get localAddress(): string | undefined {
-    return this.#link.localAddress;
+    return this.#link.localAddress ?? this.#localAddress;
+  }
+
+  /** Sees at once whether the connection outlived a change of this machine's network. */
+  check(): void {
+    const addresses = Object.values(ownInterfaces()).flatMap((infos) => infos ?? []);
+    const isOurs = (host: string): boolean => addresses.some(({ address }) => address === host);
+    this.#link.check((host) => addresses.length > 0 && !isLoopback(host) && !isOurs(host));
   }
 
   /** What the connection is doing. */

@@ -1,11 +1,13 @@
 // What a session tells its user, in types: what was agreed, what happens, how it ended. Shared by
 // session.ts and the library's entry.
 
+import type { PathClass } from '../../protocol/address.ts';
 import type { Role, TalkState } from '../../protocol/data/connection-types.ts';
 import type { Path } from '../../protocol/core.ts';
 import type { Counts, EndReason } from '../../protocol/ends.ts';
 import type { DeviceId, Name, SessionId } from '../../protocol/ids.ts';
 import type { TalkStream } from './talk-stream.ts';
+import type { Meeting } from './way.ts';
 
 /** What both terminals were told (S1004, S4004). */
 export interface SessionInfo {
@@ -24,6 +26,10 @@ export interface SessionEnd {
   readonly reason: EndReason;
   readonly counts: Counts;
   readonly path: Path | undefined;
+  /** What kind of way that was; undefined: none was found. */
+  readonly way: PathClass | undefined;
+  /** What became of the search for a way. */
+  readonly meeting: Meeting | undefined;
 }
 
 /** What may still be spent, after an extension: totals since the talk began. */
@@ -48,6 +54,8 @@ export interface SessionEvents {
   readonly extensionRefused: [];
   /** The peer is reached at another address now; nothing is lost by it. */
   readonly path: [path: Path];
+  /** The talk's way to the peer is of this kind from now on. */
+  readonly way: [way: PathClass, path: Path];
   /** Exactly once, last. The same as `Session.ended`. */
   readonly end: [end: SessionEnd];
 }

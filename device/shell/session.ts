@@ -3,6 +3,7 @@
 // methods that say "for the agent".
 
 import { EventEmitter } from 'node:events';
+import type { PathClass } from '../../protocol/address.ts';
 import type { ConnectionEvent, StreamId, Talk } from '../../protocol/data/connection-types.ts';
 import type { Path } from '../../protocol/core.ts';
 import { DATA_LIMITS } from '../../protocol/data/limits.ts';
@@ -37,7 +38,8 @@ export type StreamHandler = (stream: TalkStream, parameters: Uint8Array) => void
 type TalkEvent =
   | ConnectionEvent
   | { readonly kind: 'extended'; readonly seconds: number; readonly bytes: number | undefined }
-  | { readonly kind: 'extensionRefused' };
+  | { readonly kind: 'extensionRefused' }
+  | { readonly kind: 'way'; readonly class: PathClass; readonly path: Path };
 
 const NO_PARAMETERS = new Uint8Array();
 
@@ -74,6 +76,7 @@ export class Session extends EventEmitter<SessionEvents> {
   #isDrainDue = false;
   #wasFinished = false;
   #end: SessionEnd | undefined;
+  #way: PathClass | undefined;
   #lastTalk: Talk | undefined;
 
   /** For the agent. */
@@ -93,6 +96,11 @@ export class Session extends EventEmitter<SessionEvents> {
   /** How it ended, once it has. */
   get end(): SessionEnd | undefined {
     return this.#end;
+  }
+
+  /** How it reaches the peer now, or did last; undefined: it has found no way yet. */
+  get way(): PathClass | undefined {
+    return this.#way;
   }
 
   /** Whether somebody at this end has ended it, or has begun to. */
@@ -116,7 +124,7 @@ export class Session extends EventEmitter<SessionEvents> {
   openStream(service = this.info.service, parameters: Uint8Array = NO_PARAMETERS): TalkStream {
     if (service !== this.info.service) throw streamError('other-service');
     if (parameters.length > PARAMETERS_BYTES_MAX) throw streamError('parameters-too-long');
-    if (this.#end !== undefined) throw endError(this.#end.reason);
+    if (this.#end !== undefined) throw endError(this.#end.reason, this.#end.meeting);
     if (!this.#isEstablished) throw streamError('not-established');
     const id = this.#talk?.openStream();
     if (id === undefined) throw streamError('too-many-streams');
@@ -212,7 +220,7 @@ export class Session extends EventEmitter<SessionEvents> {
     this.#end = end;
     // An error costs its stack: a talk that nobody is disappointed by makes none.
     if (this.#streams.size > 0 || !this.#isEstablished) {
-      const why = endError(end.reason);
+      const why = endError(end.reason, end.meeting);
       // Those that still wait for a loop are taken from it afterwards: what they hold had arrived.
       for (const stream of this.#streams.values()) {
         this.#guarded(() => stream.onTalkEnded(talk, why));
@@ -269,6 +277,10 @@ export class Session extends EventEmitter<SessionEvents> {
         break;
       case 'path':
         this.emit('path', event.path);
+        break;
+      case 'way':
+        this.#way = event.class;
+        this.emit('way', event.class, event.path);
         break;
       default:
         break;

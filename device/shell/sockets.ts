@@ -1,89 +1,155 @@
-// The UDP sockets of one terminal: one for each wanted session, closed with it (design §5,
-// Silence). A socket that the core gave up while it was being opened is closed as soon as it is
-// open.
+// The UDP sockets of one terminal: an endpoint for each wanted session, closed with it (design §5,
+// Silence), and those that a talk opens beside it to reach a relay or to search. An endpoint that
+// the core gave up while it was being opened is closed as soon as it is open. The core bounds them:
+// STUN, relays and searches are its own business, what is told here is where this machine is.
 
 import type { Candidate } from '../../protocol/control/messages.ts';
 import type { Path } from '../../protocol/core.ts';
+import type { ConnectionConfig } from '../../protocol/data/connection-types.ts';
 import { errorCode } from '../../protocol/errors.ts';
-import { type BufferPool, type UdpSocket, openUdp } from '../../protocol/io/udp.ts';
+import { IO_LIMITS } from '../../protocol/io/limits.ts';
+import { isLoopback } from '../../protocol/io/loopback.ts';
+import type { BufferPool } from '../../protocol/io/udp.ts';
 import type { SocketId, TerminalInput } from '../terminal-types.ts';
-import { addressBytes } from './addresses.ts';
-import { linkConfig, mtuOf } from './link-config.ts';
+import { addressBytes } from '../../protocol/address.ts';
+import {
+  type Endpoint,
+  type Place,
+  bindsFor,
+  isIpv6,
+  isWildcard,
+  openEndpoint,
+} from './endpoint.ts';
+import { type HostAddress, type Interfaces, hostAddresses, ownInterfaces } from './host-addresses.ts';
+import { linkConfig, mtuOf, smallestMtu } from './link-config.ts';
 
 interface SocketsOptions {
   readonly pool: BufferPool;
-  /** A literal address of this host to bind to; asked at each opening. */
-  readonly bind: () => string;
+  /** Where to bind; asked at each opening. */
+  readonly place: () => Place;
+  /** The owner's STUN servers, as far as they are known now. */
+  readonly stun: () => readonly Path[];
   readonly onDatagram: (socket: SocketId, path: Path, bytes: Uint8Array) => void;
   readonly onInput: (input: TerminalInput) => void;
   readonly onError: (error: Error) => void;
+  /** Default: this machine's, asked at each opening. */
+  readonly interfaces?: () => Interfaces;
 }
 
 /** All sockets of one terminal. */
 export class Sockets {
   readonly #options: SocketsOptions;
-  readonly #open = new Map<SocketId, UdpSocket>();
+  readonly #open = new Map<SocketId, Endpoint>();
   readonly #opening = new Set<SocketId>();
 
   constructor(options: SocketsOptions) {
     this.#options = options;
   }
 
-  /**
-   * Opens, after what waits to be written in this turn of the event loop: the question that needs
-   * the socket leaves before it (ADR 0007). The answer comes as an input.
-   */
-  open(socket: SocketId): void {
-    this.#opening.add(socket);
-    setImmediate(() => this.#bind(socket));
+  /** None is open, nor being opened. */
+  get isIdle(): boolean {
+    return this.#open.size === 0 && this.#opening.size === 0;
   }
 
-  #bind(socket: SocketId): void {
+  /**
+   * Opens, after what waits to be written in this turn of the event loop: the question that needs
+   * the socket leaves before it (ADR 0007). The answer comes as an input [S1000, 51]. `to`: for
+   * this host alone.
+   */
+  open(socket: SocketId, to?: string): void {
+    this.#opening.add(socket);
+    setImmediate(() => void this.#bind(socket, to));
+  }
+
+  async #bind(socket: SocketId, to: string | undefined): Promise<void> {
     if (!this.#opening.has(socket)) return;
-    const { bind, pool, onDatagram, onError, onInput } = this.#options;
-    openUdp({
-      bind: bind(),
-      pool,
-      onDatagram: (path, bytes) => onDatagram(socket, path, bytes),
-      onError,
-    }).then(
-      (udp) => {
-        if (!this.#opening.delete(socket)) {
-          void udp.close();
-          return;
-        }
-        this.#open.set(socket, udp);
-        const { host, receiveBufferBytes } = udp;
-        const link = linkConfig({ host, receiveBufferBytes, mtu: () => mtuOf(host) });
-        onInput({ kind: 'socketOpen', socket, candidates: [hostCandidate(udp)], link });
-      },
-      (error: unknown) => {
-        if (!this.#opening.delete(socket)) return;
-        onInput({ kind: 'socketFailed', socket, code: errorCode(error) });
-      },
-    );
+    const { place, pool, onDatagram, onError, onInput } = this.#options;
+    try {
+      const endpoint = await openEndpoint({
+        binds: bindsFor(place(), to),
+        pool,
+        receiveBuffer: to === undefined ? 'large' : 'later',
+        onDatagram: (path, bytes) => onDatagram(socket, path, bytes),
+        onError,
+      });
+      if (!this.#opening.delete(socket)) {
+        void endpoint.close();
+        return;
+      }
+      this.#open.set(socket, endpoint);
+      if (to === undefined) onInput({ kind: 'socketOpen', socket, ...this.#opened(endpoint) });
+      else onInput({ kind: 'socketOpen', socket, candidates: [] });
+    } catch (error) {
+      if (!this.#opening.delete(socket)) return;
+      onInput({ kind: 'socketFailed', socket, code: errorCode(error) });
+    }
+  }
+
+  /** Looks at this machine's addresses again; the answer comes as an input, if it is open. */
+  gather(socket: SocketId): void {
+    const endpoint = this.#open.get(socket);
+    if (endpoint === undefined) return;
+    const { candidates, stun } = this.#located(endpoint, this.#addresses());
+    this.#options.onInput({ kind: 'gathered', socket, candidates, stun });
   }
 
   /** Sends the first `size` bytes of a pool buffer and takes it over. */
   send(socket: SocketId, path: Path, size: number, buffer: Uint8Array): void {
-    const udp = this.#open.get(socket);
-    if (udp === undefined) this.#options.pool.release(buffer);
-    else udp.send({ path, size }, buffer);
+    const endpoint = this.#open.get(socket);
+    if (endpoint === undefined) this.#options.pool.release(buffer);
+    else endpoint.send(path, size, buffer);
   }
 
   async close(socket: SocketId): Promise<void> {
     this.#opening.delete(socket);
-    const udp = this.#open.get(socket);
+    const endpoint = this.#open.get(socket);
     this.#open.delete(socket);
-    await udp?.close();
+    await endpoint?.close();
   }
 
   async closeAll(): Promise<void> {
     await Promise.all([...this.#open.keys(), ...this.#opening].map((each) => this.close(each)));
   }
+
+  #addresses(): readonly HostAddress[] {
+    const { interfaces, place } = this.#options;
+    return hostAddresses((interfaces ?? ownInterfaces)(), place().link);
+  }
+
+  #opened(endpoint: Endpoint): Located & { readonly link: Partial<ConnectionConfig> } {
+    const addresses = this.#addresses();
+    const located = this.#located(endpoint, addresses);
+    const [{ host, receiveBufferBytes }] = endpoint.sockets;
+    if (!isWildcard(host)) {
+      const link = linkConfig({ host, receiveBufferBytes, mtu: () => mtuOf(host) });
+      return { ...located, link };
+    }
+    const used = addresses.filter((one) => endpoint.socketFor(one.host) !== undefined);
+    const longest = used.some((one) => isIpv6(one.host)) ? '::' : '0.0.0.0';
+    const mtu = (): number | undefined => smallestMtu(used.map((one) => one.interface));
+    return { ...located, link: linkConfig({ host: longest, receiveBufferBytes, mtu }) };
+  }
+
+  /** [51, S1000]: where this machine is now, and whom to ask how others see it. */
+  #located(endpoint: Endpoint, addresses: readonly HostAddress[]): Located {
+    const isOnLoopback = endpoint.sockets.every(({ host }) => isLoopback(host));
+    const stun = this.#options
+      .stun()
+      .filter(({ host }) => endpoint.socketFor(host) && isLoopback(host) === isOnLoopback);
+    const candidates = endpoint.sockets.some(({ host }) => isWildcard(host))
+      ? addresses.flatMap((one) => {
+          const port = endpoint.socketFor(one.host)?.port;
+          return port === undefined ? [] : [{ address: one.bytes, port, type: 'host' as const }];
+        })
+      : endpoint.sockets.map(({ host, port }) => {
+          return { address: addressBytes(host) ?? new Uint8Array(), port, type: 'host' as const };
+        });
+    return { candidates: candidates.slice(0, IO_LIMITS.hostAddressesMax), stun, isOnLoopback };
+  }
 }
 
-function hostCandidate(udp: UdpSocket): Candidate {
-  const address = addressBytes(udp.host) ?? new Uint8Array();
-  return { address, port: udp.port, type: 'host' };
+interface Located {
+  readonly candidates: readonly Candidate[];
+  readonly stun: readonly Path[];
+  readonly isOnLoopback: boolean;
 }

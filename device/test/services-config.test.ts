@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
-import { DEFAULT_CONFIG, configReader, parseConfig, targetOf } from '../services/config.ts';
+import { targetOf } from '../../protocol/io/host-port.ts';
+import { DEFAULT_CONFIG, configReader, parseConfig } from '../services/config.ts';
 
 const WHOLE = `
 [agent]

@@ -135,7 +135,7 @@ function drive(
     },
     event: (event) => {
       if (event.kind !== 'ended') session.onTalkEvent(event);
-      else session.onEnded({ ...event, path: undefined });
+      else session.onEnded({ ...event, path: undefined, way: undefined, meeting: undefined });
     },
   };
   const run = (): void => {

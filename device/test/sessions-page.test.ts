@@ -35,6 +35,7 @@ const EVENTS: Readonly<Record<keyof SessionEvents, true>> = {
   extended: true,
   extensionRefused: true,
   path: true,
+  way: true,
   end: true,
 };
 

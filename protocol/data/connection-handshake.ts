@@ -3,7 +3,7 @@
 // once, to where it came from, with no more bytes than it got.
 
 import { assert } from '../assert.ts';
-import type { Path, Transmit } from '../core.ts';
+import { type Path, type Transmit, samePath } from '../core.ts';
 import type { Rng } from '../random.ts';
 import { randomBytes } from '../random.ts';
 import type { Micros } from '../time.ts';
@@ -28,8 +28,8 @@ export class ConnectionHandshake {
   /** Where a handshake message still has to go. */
   #waiting: Path[] = [];
   #pause = ms(DATA_LIMITS.initiationRetryMs);
-  #firstSentAt: Micros | undefined;
-  #rounds = 0;
+  /** Where our message went, at most DATA_LIMITS.knockedMax places. */
+  readonly #sent: { readonly path: Path; readonly at: Micros; times: number }[] = [];
   #protection: Protection | undefined;
 
   constructor(options: ConnectionOptions, timers: Timers) {
@@ -55,9 +55,15 @@ export class ConnectionHandshake {
     return this.#protection;
   }
 
-  /** Caller: knocks at every candidate. */
+  /** Caller: knocks at every candidate, unless its owner says where. */
   start(now: Micros): void {
-    if (this.#role === 'caller') this.#knock(now);
+    if (this.#role === 'caller' && this.#options.isLed !== true) this.#knock(now);
+  }
+
+  /** Caller: knocks once at this address, unless the handshake is done. */
+  knock(path: Path): void {
+    if (this.#role !== 'caller' || this.#protection !== undefined) return;
+    if (this.#waiting.length < DATA_LIMITS.knockedMax) this.#waiting.push(path);
   }
 
   onRetryTimeout(now: Micros): void {
@@ -83,9 +89,10 @@ export class ConnectionHandshake {
     return true;
   }
 
-  /** A round-trip sample, if only one round of messages of ours can have been answered; else 0. */
-  roundTrip(now: Micros): number {
-    return this.#rounds === 1 && this.#firstSentAt !== undefined ? now - this.#firstSentAt : 0;
+  /** A round-trip sample, if only one message of ours there can have been answered; else 0. */
+  roundTrip(now: Micros, path: Path): number {
+    const sent = this.#sent.find((one) => samePath(one.path, path));
+    return sent?.times === 1 ? now - sent.at : 0;
   }
 
   /** Nothing of the handshake is sent any more. */
@@ -98,13 +105,19 @@ export class ConnectionHandshake {
   poll(now: Micros, into: Uint8Array): Transmit | undefined {
     const path = this.#waiting.shift();
     if (path === undefined || into.length < HANDSHAKE_PACKET_BYTES) return undefined;
-    this.#firstSentAt ??= now;
-    if (this.#role === 'callee') this.#rounds++;
+    this.#note(now, path);
     const size =
       this.#role === 'caller'
         ? this.#handshake.writeInitiation(this.#remoteIndex, into)
         : this.#handshake.writeResponse(this.#remoteIndex, into);
     return size === 0 ? undefined : { path, size };
+  }
+
+  #note(now: Micros, path: Path): void {
+    const known = this.#sent.find((one) => samePath(one.path, path));
+    if (known !== undefined) known.times++;
+    else if (this.#sent.length < DATA_LIMITS.knockedMax)
+      this.#sent.push({ path, at: now, times: 1 });
   }
 
   /**
@@ -116,7 +129,6 @@ export class ConnectionHandshake {
   }
 
   #knock(now: Micros): void {
-    this.#rounds++;
     this.#waiting = this.#options.paths.slice(0, DATA_LIMITS.pathsMax);
     this.#timers.set(TIMER.initiation, after(now, this.#pause));
     this.#pause = Math.min(this.#pause * 2, ms(DATA_LIMITS.initiationRetryMsMax));

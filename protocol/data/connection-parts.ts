@@ -79,7 +79,7 @@ export function connectionParts(options: ConnectionOptions): ConnectionParts {
     onMove: (at, { from, to, rttMicros }) => {
       recovery.onPathChange(at);
       // RFC 9000 §9.4: a NAT that only changed the port has changed nothing else of the path.
-      if (from.host !== to.host) {
+      if (from.host !== to.host || from.via !== to.via) {
         rtt.reset();
         if (rttMicros > 0) rtt.update(rttMicros, 0);
         size.restart(at);

@@ -40,6 +40,8 @@ export interface ConnectionOptions {
   readonly rng: Rng;
   /** The peer's candidates in order of preference; the callee sends to none before it is proven. */
   readonly paths: readonly Path[];
+  /** The owner says when and where to knock (`knock`); else the caller does it by itself. */
+  readonly isLed?: boolean | undefined;
   /** Overrides of CONNECTION_DEFAULTS (data/limits.ts). */
   readonly config?: Partial<ConnectionConfig>;
   /** Hears of congestion control, recovery and path; costs something only when it is there. */
@@ -89,6 +91,8 @@ export type ConnectionEvent =
   | { readonly kind: 'datagram' }
   /** The peer has another address, and has answered from there. */
   | { readonly kind: 'path'; readonly path: Path }
+  /** What was sent is not acknowledged any more: the path may be gone. Again at each probe. */
+  | { readonly kind: 'silent' }
   /** 70 % of the time or of the bytes is used, once per expiry [S5003]. */
   | { readonly kind: 'expiryNear'; readonly by: 'time' | 'bytes' }
   /** The peer passes on a new expiry; the owner checks the signature and calls extend(). */

@@ -55,6 +55,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   #drained = false;
   /** Of our keys when the update was last put off; none yet. */
   #keyPhase = -1;
+  #heardAt: Micros | undefined;
   #wireBytes = 0;
   #dropped = 0;
 
@@ -109,7 +110,9 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     paths.handleTimeout(at, rtt.pto);
     if (recovery.nextTimeout() > at) return;
     recovery.handleTimeout(at);
-    if (recovery.wantsSmall) paths.onSilence(at, rtt.pto);
+    if (!recovery.wantsSmall) return;
+    paths.onSilence(at, rtt.pto);
+    this.#parts.events.push({ kind: 'silent' });
   }
 
   nextTimeout(): Micros {
@@ -173,6 +176,24 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
       return;
     }
     this.#end(reason);
+  }
+
+  /** Caller: knocks at this address, if nobody has opened yet. */
+  knock(path: Path): void {
+    if (this.#path !== undefined || this.#ending.isOver) return;
+    this.#drained = false;
+    this.#handshake.knock(path);
+  }
+
+  /** The peer has proven that it is there as well, and its owner likes that path better. */
+  prefer(now: Micros, path: Path): void {
+    this.#advance(now);
+    if (this.#isOpen()) this.#parts.paths.prefer(this.#now, path, this.#parts.rtt.pto);
+  }
+
+  /** Microseconds since anything of the peer's came; 0 before the talk is open. */
+  quietMicros(now: Micros): number {
+    return this.#heardAt === undefined ? 0 : Math.max(0, now - this.#heardAt);
   }
 
   openStream(): StreamId | undefined {
@@ -335,6 +356,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (this.#path === undefined) this.#establish(path);
     this.#onKeyPhase(protection);
     const { streams, datagrams } = this.#parts;
+    this.#heardAt = this.#now;
     this.#liveness.onHeard(this.#now, streams.receivedBytes + datagrams.receivedBytes);
     this.#ending.onHeard();
     try {
@@ -369,7 +391,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   /** The first packet that only the true peer can have sent: the talk is open, on this path. */
   #establish(path: Path): void {
     this.#parts.paths.establish(path);
-    const sample = this.#handshake.roundTrip(this.#now);
+    const sample = this.#handshake.roundTrip(this.#now, path);
     if (sample > 0) this.#parts.rtt.update(sample, 0);
     this.#handshake.stop();
     this.#timers.stop(TIMER.handshake);

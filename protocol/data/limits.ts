@@ -143,6 +143,8 @@ export const DATA_LIMITS = {
   initiationRetryMsMax: 1_000,
   /** Responses waiting to be sent, one for each address that knocked. */
   responsesMax: 8,
+  /** Places that one handshake's message went to, which are remembered to time the answer. */
+  knockedMax: 64,
   /** Paths that a caller knocks at. */
   pathsMax: LIMITS.candidatesMax,
   /** Milliseconds for what is in flight when the quota is used up (FINISH_TIME_MAX). */
@@ -209,7 +211,7 @@ export const CONNECTION_DEFAULTS: ConnectionConfig = {
   sendBufferBytesMax: 8 * 1024 * 1024,
   idleTimeoutMs: 45_000,
   keepAliveMs: 20_000,
-  handshakeTimeoutMs: 10_000,
+  handshakeTimeoutMs: 8_000,
 };
 
 assert(

@@ -99,6 +99,8 @@ interface Candidate {
   readonly path: Path;
   readonly challenges: Challenges;
   readonly deadline: Micros;
+  /** Taken as soon as it answers, whatever the present one does. */
+  isPreferred: boolean;
   /** Bytes from it; Infinity for one that answered before. */
   receivedBytes: number;
   sentBytes: number;
@@ -174,6 +176,28 @@ export class PathValidation {
     if (this.#doubts?.isAnswered === true && !isHome) return;
     if (this.#doubts === undefined && now < this.#pausedUntil && !isHome) return;
     this.#consider(now, path, isHome ? Infinity : bytes, pto);
+  }
+
+  /**
+   * An address at which the peer has proven itself by other means, and which is the better one, or
+   * the only one left: taken when it answers, without a look at the present one (RFC 9000 §9.2).
+   */
+  prefer(now: Micros, path: Path, pto: number): void {
+    const main = this.#main;
+    if (main === undefined || samePath(path, main)) return;
+    const known = this.#candidate(path);
+    if (known === undefined) {
+      if (this.#candidates.length >= pathCandidatesMax) {
+        const spared = this.#candidates.findIndex(({ isPreferred }) => !isPreferred);
+        if (spared < 0) return;
+        this.#candidates.splice(spared, 1);
+      }
+      this.#consider(now, path, Infinity, pto, true);
+      return;
+    }
+    known.isPreferred = true;
+    known.receivedBytes = Infinity;
+    this.#decide(now);
   }
 
   /** Nothing is acknowledged any more: perhaps the peer is where it was before. */
@@ -252,7 +276,13 @@ export class PathValidation {
     if (candidate !== undefined) candidate.sentBytes += bytes;
   }
 
-  #consider(now: Micros, path: Path, receivedBytes: number, pto: number): void {
+  #consider(
+    now: Micros,
+    path: Path,
+    receivedBytes: number,
+    pto: number,
+    isPreferred = false,
+  ): void {
     if (this.#doubts === undefined) {
       this.#doubts = new Challenges(now, pto);
       this.#patientUntil = after(now, pto);
@@ -265,6 +295,7 @@ export class PathValidation {
       path,
       challenges: new Challenges(now, pto),
       deadline: after(now, patience),
+      isPreferred,
       receivedBytes,
       sentBytes: 0,
     });
@@ -292,23 +323,23 @@ export class PathValidation {
   /** The peer is where it was; only the address it had before that may still be the better one. */
   #onMainAlive(now: Micros): void {
     this.#pausedUntil = after(now, ms(migrationPauseMs));
-    this.#keep(({ path }) => this.#isHome(path));
+    this.#keep(({ path, isPreferred }) => isPreferred || this.#isHome(path));
   }
 
   #decide(now: Micros): void {
     const answered = this.#candidates.filter(({ challenges }) => challenges.isAnswered);
-    const home = answered.find(({ path }) => this.#isHome(path));
+    const home = answered.find(({ path, isPreferred }) => isPreferred || this.#isHome(path));
     if (home !== undefined) this.#move(now, home);
     else if (answered.length > 0 && now >= this.#patientUntil && !this.#doubts?.isAnswered)
       this.#move(now, answered[0]);
   }
 
-  #move(now: Micros, { path, challenges }: Candidate): void {
+  #move(now: Micros, { path, challenges, isPreferred }: Candidate): void {
     const from = this.#main;
     if (from === undefined) return;
     const isReturn = this.#isHome(path);
     // Who steers the talk away twice does not make itself the home of it.
-    if (isReturn) {
+    if (isReturn || isPreferred) {
       this.#home = undefined;
       this.#homeCheckAt = NEVER;
     } else if (this.#home === undefined || now >= this.#homeUntil) {

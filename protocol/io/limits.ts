@@ -9,6 +9,13 @@ export const IO_LIMITS = {
   udpReceiveBufferBytes: 4 * 1024 * 1024,
   /** Path objects that one socket keeps; the least recently seen goes first. */
   udpPathsMax: 256,
+  /** Addresses of this machine that one socket tells, of however many it has. */
+  hostAddressesMax: 8,
+  /** STUN servers that an owner may name, and paths to them: two families each. */
+  ownStunMax: 4,
+  ownStunPathsMax: 8,
+  /** Seconds for which the addresses of a STUN server's name are used before it is asked again. */
+  stunNameSeconds: 300,
   /** Send buffers that wait in Node for the kernel, a socket; beyond it datagrams are dropped. */
   udpQueuedMax: 64,
   /** Bytes that one local-socket frame carries. */
@@ -37,6 +44,8 @@ export const IO_LIMITS = {
    * whole fleet comes back to at once has a queue of so long; who leaves it too soon queues again.
    */
   linkConnectMs: 10_000,
+  /** Milliseconds for a broker to answer a ping after this machine's network changed. */
+  linkCheckMs: 3_000,
   /** Bytes of the HTTP headers of an answer. */
   httpHeaderBytesMax: 8 * 1024,
   /**
@@ -79,5 +88,6 @@ assert(
     IO_LIMITS.linkKeepAliveSeconds <= IO_LIMITS.linkKeepAliveSecondsMax,
   'the usual keepalive is one that may be chosen',
 );
+assert(IO_LIMITS.ownStunPathsMax === 2 * IO_LIMITS.ownStunMax, 'each server has both families');
 assert(IO_LIMITS.linkRetryFirstMs < IO_LIMITS.linkRetryMaxMs, 'reconnects slow down');
 assert(IO_LIMITS.linkUnavailableMsMax < IO_LIMITS.linkRetryMaxMs, 'a broker that waits is near');

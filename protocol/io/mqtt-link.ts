@@ -2,7 +2,8 @@
 // new MQTT.js client with a fresh password; reconnecting is ours, since MQTT.js waits a fixed
 // time, and a fleet that comes back all at once is a flood. What is published while the link is
 // down is dropped and counted: the cores ask again, as an acknowledgement of MQTT means nothing to
-// them. With TLS, the server's key is checked before the login token is even made.
+// them. With TLS, the server's key is checked before the login token is even made. Long because all
+// that can happen to a link changes the same few fields: client, stream, timers.
 
 import { type Socket, createConnection } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -103,6 +104,8 @@ export class MqttLink {
   #retryAtMs = 0;
   readonly #pauses = new LinkPauses();
   #retry: NodeJS.Timeout | undefined;
+  /** A ping is unanswered. */
+  #checking: NodeJS.Timeout | undefined;
   #connections = 0;
   #dropped = 0;
 
@@ -147,8 +150,12 @@ export class MqttLink {
 
   /** This end's address of the TCP connection, while there is one. */
   get localAddress(): string | undefined {
-    const address = (this.#stream as Partial<Socket> | undefined)?.localAddress;
-    return address?.startsWith('::ffff:') === true ? address.slice('::ffff:'.length) : address;
+    return folded((this.#stream as Partial<Socket> | undefined)?.localAddress);
+  }
+
+  /** The broker's address of the TCP connection, while there is one. */
+  get remoteAddress(): string | undefined {
+    return folded((this.#stream as Partial<Socket> | undefined)?.remoteAddress);
   }
 
   /**
@@ -172,6 +179,34 @@ export class MqttLink {
     if (this.#retry === undefined) return;
     clearTimeout(this.#retry);
     this.#connect();
+  }
+
+  /**
+   * Looks at once whether the link still works, for whoever has learnt that this machine's network
+   * changed: one that waits to try again does, one that is up has `linkCheckMs` to answer a ping,
+   * or no time at all if `isGone` says that its own address is no more. Else it is made anew.
+   */
+  check(isGone: (localAddress: string) => boolean): void {
+    this.retryNow();
+    const client = this.#client;
+    const stream = this.#stream;
+    if (client === undefined || stream === undefined || !this.#isUp) return;
+    const { localAddress } = this;
+    if (localAddress !== undefined && isGone(localAddress)) {
+      stream.destroy();
+      return;
+    }
+    if (this.#checking !== undefined) return;
+    const askedAtMs = performance.now();
+    client.sendPing();
+    this.#checking = setTimeout(() => {
+      this.#checking = undefined;
+      if (this.#stream === stream && this.#heardAtMs < askedAtMs) stream.destroy();
+    }, IO_LIMITS.linkCheckMs);
+    stream.once('close', () => {
+      clearTimeout(this.#checking);
+      this.#checking = undefined;
+    });
   }
 
   /** Closes the TCP connection after what was published is written, and stays down. */
@@ -366,6 +401,11 @@ export function brokerAddress(url: string): BrokerAddress {
   const isTls = parsed.protocol === 'mqtts:';
   const port = parsed.port === '' ? (isTls ? MQTTS_PORT : MQTT_PORT) : Number(parsed.port);
   return { host: hostOf(parsed), port, isTls };
+}
+
+/** An IPv4 address as such, also where it was reached by an IPv6 socket (RFC 4291 §2.5.5.2). */
+function folded(address: string | undefined): string | undefined {
+  return address?.startsWith('::ffff:') === true ? address.slice('::ffff:'.length) : address;
 }
 
 /** A link that knows a key never goes without TLS, nor one that knows none with it. */

@@ -1,6 +1,7 @@
 // One UDP socket for a datagram core: the kernel on one side, `Port` of core.ts on the other. It
 // sends without a promise or callback per datagram: Node hands a datagram to the kernel at once
-// unless the socket is full; only then is a buffer kept until Node's queue is empty again.
+// unless the socket is full; only then is a buffer kept until Node's queue is empty again. What the
+// kernel refuses to send (no route, a firewall, too long) is loss: a few sends are watched for it.
 
 import { type RemoteInfo, type Socket, createSocket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
@@ -37,32 +38,56 @@ interface UdpOptions {
   readonly pool: BufferPool;
   /** `path` is interned, `bytes` are the receiver's to keep or change. */
   readonly onDatagram: (path: Path, bytes: Uint8Array) => void;
+  /** What the kernel said of a datagram or of the socket, which stays open. */
   readonly onError: (error: Error) => void;
+  /**
+   * `large`: as large a receive buffer as the kernel gives, from the start (the default). `later`:
+   * once the socket is used for more than a few datagrams.
+   */
+  readonly receiveBuffer?: 'large' | 'later';
 }
+
+/** Of so many datagrams one is watched; while sending fails, all are. */
+const WATCHED_EVERY = 32;
+/** Datagrams after which a socket with the system's receive buffer is given a large one. */
+const FEW_DATAGRAMS = 64;
 
 /** An open socket on a port that the system chose. */
 export class UdpSocket {
   readonly host: string;
   readonly port: number;
-  /** What the kernel gave, as it counts (on Linux twice what it lets us use). */
-  readonly receiveBufferBytes: number;
   /** Datagrams that found Node's queue full. */
   droppedDatagrams = 0;
+  /** Datagrams that the kernel did not take, as far as they were watched. */
+  refusedDatagrams = 0;
   readonly #socket: Socket;
   readonly #pool: BufferPool;
   readonly #view = new LastView();
   /** Buffers that Node still holds. */
   #queued: Uint8Array[] = [];
   #isClosed = false;
+  /** Sends until one is watched again; the first one is. */
+  #unwatched = 0;
+  readonly #onSent: (error: Error | null) => void;
 
   /** `socket`: bound, handed over. */
-  constructor(socket: Socket, pool: BufferPool) {
+  constructor(socket: Socket, { pool, onError }: Pick<UdpOptions, 'pool' | 'onError'>) {
     const { address, port } = socket.address();
     this.host = address;
     this.port = port;
-    this.receiveBufferBytes = socket.getRecvBufferSize();
     this.#socket = socket;
     this.#pool = pool;
+    this.#onSent = (error) => {
+      if (error === null || this.#isClosed) return;
+      this.refusedDatagrams += 1;
+      this.#unwatched = 0;
+      onError(error);
+    };
+  }
+
+  /** What the kernel gave, as it counts (on Linux twice what it lets us use). Of an open socket. */
+  get receiveBufferBytes(): number {
+    return this.#socket.getRecvBufferSize();
   }
 
   /** Sends the first `transmit.size` bytes and takes the buffer over. Failure is loss. */
@@ -75,7 +100,13 @@ export class UdpSocket {
     }
     const { path, size } = transmit;
     const bytes = this.#view.of(buffer.buffer, buffer.byteOffset, size);
-    this.#socket.send(bytes, path.port, path.host);
+    if (this.#unwatched > 0) {
+      this.#unwatched -= 1;
+      this.#socket.send(bytes, path.port, path.host);
+    } else {
+      this.#unwatched = WATCHED_EVERY - 1;
+      this.#socket.send(bytes, path.port, path.host, this.#onSent);
+    }
     if (this.#socket.getSendQueueCount() === 0) this.#pool.release(buffer);
     else this.#queued.push(buffer);
   }
@@ -97,7 +128,7 @@ export class UdpSocket {
 }
 
 /**
- * Opens and binds a socket, with as large a receive buffer as the kernel gives.
+ * Opens and binds a socket; an IPv6 one takes no IPv4.
  * @throws NakodoError `address-unusable`.
  */
 export function openUdp(options: UdpOptions): Promise<UdpSocket> {
@@ -114,13 +145,27 @@ export function openUdp(options: UdpOptions): Promise<UdpSocket> {
     socket.bind({ address: options.bind, port: 0, exclusive: true }, () => {
       socket.off('error', onBindError);
       socket.on('error', options.onError);
-      socket.setRecvBufferSize(IO_LIMITS.udpReceiveBufferBytes);
+      const enlarge = (): void => socket.setRecvBufferSize(IO_LIMITS.udpReceiveBufferBytes);
+      if (options.receiveBuffer === 'later') afterFew(socket, enlarge);
+      else enlarge();
       socket.on('message', (bytes: Buffer, from: RemoteInfo) => {
         options.onDatagram(intern(from.address, from.port), bytes);
       });
-      resolve(new UdpSocket(socket, options.pool));
+      resolve(new UdpSocket(socket, options));
     });
   });
+}
+
+/** Once, as soon as more than a few datagrams have come. */
+function afterFew(socket: Socket, then: () => void): void {
+  let left = FEW_DATAGRAMS;
+  const count = (): void => {
+    left -= 1;
+    if (left > 0) return;
+    socket.off('message', count);
+    then();
+  };
+  socket.on('message', count);
 }
 
 /** Same host and port, same object, for the `max` most recently seen paths. */

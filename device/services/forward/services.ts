@@ -6,7 +6,7 @@ import { errorCode } from '../../../protocol/errors.ts';
 import type { Log } from '../../../protocol/io/log.ts';
 import type { Session } from '../../shell/session.ts';
 import type { TalkStream } from '../../shell/talk-stream.ts';
-import { targetOf } from '../config.ts';
+import { targetOf } from '../../../protocol/io/host-port.ts';
 import type { Service, ServiceContext } from '../service.ts';
 import { Connections } from './connections.ts';
 import { type Target, dial } from './dialler.ts';

@@ -23,6 +23,7 @@ import { untilListening } from '../../services/forward/listen-answer.ts';
 import { Listener } from '../../services/forward/listener.ts';
 import { type ForwardScope, scopeOf } from '../../services/forward/scope.ts';
 import { endError } from '../call-error.ts';
+import type { SessionEnd } from '../session-types.ts';
 import type { Session } from '../session.ts';
 import { tellOf, untilDone } from './talk.ts';
 
@@ -192,8 +193,8 @@ async function hold(
       hasTalked = true;
       if (end.lastedMs >= STEADY_MS) tries = 0;
       if (end.isWanted) return { to, ...end.told, ...way.counts() };
-      if (!LOST.includes(end.reason) || asked.once) throw endError(end.reason);
-      if (tries >= TRIES_MAX) throw endError(end.reason);
+      if (!LOST.includes(end.reason) || asked.once) throw endError(end.reason, end.meeting);
+      if (tries >= TRIES_MAX) throw endError(end.reason, end.meeting);
       channel.event({ event: 'lost', reason: end.reason });
     } catch (error) {
       // Whoever has had enough while it was called again has what was wanted.
@@ -232,6 +233,7 @@ async function begin(
 interface LedEnd {
   readonly reason: EndReason;
   /** Its own user ended it. */
+  readonly meeting: SessionEnd['meeting'];
   readonly isWanted: boolean;
   readonly lastedMs: number;
   readonly told: object;
@@ -252,18 +254,18 @@ async function lead(
     await way.attach(session);
     const { session: id, peer, service, seconds, bytes } = session.info;
     const { path, rttMs } = session.state ?? {};
-    const open = { session: id, peer, service, seconds, bytes, path, rttMs };
+    const open = { session: id, peer, service, seconds, bytes, path, way: session.way, rttMs };
     channel.event({ event: 'open', ...open, local: way.local });
     progress = setInterval(() => channel.event(progressOf(session, way)), PROGRESS_MS);
-    const { reason, counts } = await session.ended;
+    const { reason, counts, meeting } = await session.ended;
     const isWanted = session.wasFinished && reason === 'local';
     const lastedMs = counts.durationMs;
-    return { reason, isWanted, lastedMs, told: { session: id, reason, ...counts } };
+    return { reason, meeting, isWanted, lastedMs, told: { session: id, reason, ...counts } };
   } catch (error) {
     // The peer cannot listen, or the talk ended before it could say so.
     session.finish('local');
-    const { reason } = await session.ended;
-    throw reason === 'local' ? error : endError(reason);
+    const { reason, meeting } = await session.ended;
+    throw reason === 'local' ? error : endError(reason, meeting);
   } finally {
     clearInterval(progress);
     signal.removeEventListener('abort', leave);

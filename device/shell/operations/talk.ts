@@ -116,6 +116,7 @@ async function hold(held: Session, channel: ServedChannel, more: object): Promis
     seconds,
     bytes,
     path,
+    way: held.way,
     rttMs,
     maxMessageBytes: held.maxDatagramBytes,
     ...more,
@@ -125,9 +126,9 @@ async function hold(held: Session, channel: ServedChannel, more: object): Promis
     () => {},
   );
   try {
-    const { reason, counts, path: last } = await held.ended;
-    if (reason !== 'done' && reason !== 'local') throw endError(reason);
-    return { session: id, to: peer.name, reason, ...counts, path: last };
+    const { reason, counts, path: last, way, meeting } = await held.ended;
+    if (reason !== 'done' && reason !== 'local') throw endError(reason, meeting);
+    return { session: id, to: peer.name, reason, ...counts, path: last, way };
   } finally {
     channel.closed.removeEventListener('abort', giveUp);
   }
@@ -146,13 +147,14 @@ export function tellOf(introduced: Session, channel: ServedChannel): void {
     channel.event({ event, session: id, ...more });
   introduced.on('established', (path) => tell('established', { path }));
   introduced.on('path', (path) => tell('path', { path }));
+  introduced.on('way', (way, path) => tell('way', { way, path }));
   introduced.on('expiryNear', (by) => tell('expiryNear', { by }));
   introduced.on('extended', (terms) => tell('extended', terms));
   introduced.on('extensionRefused', () => tell('extensionRefused', {}));
-  void introduced.ended.then(({ reason, counts, path }) => {
+  void introduced.ended.then(({ reason, counts, path, way }) => {
     const says = endSentence(reason);
     const limit = isLimit(reason);
-    channel.event({ event: 'ended', session: id, reason, says, limit, ...counts, path });
+    channel.event({ event: 'ended', session: id, reason, says, limit, ...counts, path, way });
   });
 }
 

@@ -14,7 +14,7 @@ const DROP_PARTS = 8;
 /** What the shell adds. */
 interface ShellFacts extends Pick<
   AgentStatus,
-  'questions' | 'troubles' | 'membershipExpiresAt' | 'clockOffsetMs'
+  'questions' | 'troubles' | 'membershipExpiresAt' | 'clockOffsetMs' | 'relay' | 'ownStun'
 > {
   readonly reading: { readonly list: AllowList | undefined };
   readonly listPath: string;

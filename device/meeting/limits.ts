@@ -1,0 +1,65 @@
+// Every bound of the meeting: value, unit, why. Times that were measured: threats, "NAT matrix".
+
+import { assert } from '../../protocol/assert.ts';
+import { LIMITS } from '../../protocol/limits.ts';
+
+/** Bounds of finding a path to the peer. Chosen by us where nothing is named. */
+export const MEETING_LIMITS = {
+  /** Milliseconds between two packets to one pair: the first pause, doubling up to the second. */
+  pauseMsFirst: 50,
+  pauseMsMax: 400,
+  /** Packets to one pair from which nothing has come. */
+  unprovenPacketsMax: 10,
+  /** The same to one address and port of the peer, over all our sockets and all rounds of a talk. */
+  unprovenPacketsEver: 40,
+  /** Bytes to a pair for each byte that came from it, beyond those packets (RFC 9000 §8.1). */
+  amplification: 3,
+  /** Pairs of a socket of ours and an address of the peer; the oldest unproven one goes. */
+  pairsMax: 96,
+  /** Addresses of the peer that were counted for `unprovenPacketsEver`; more are not sent to. */
+  remotesMax: 64,
+  /** Tokens of one pair that may still be answered. */
+  tokensMax: 4,
+  /** Answers that wait to be sent; more probes than that go unanswered. */
+  answersMax: 32,
+  /** Milliseconds without a path after which a relay is asked: a direct path takes about 100. */
+  relayAfterMs: 300,
+  /** Milliseconds without a path after which both ends try from a new socket (threats §1.6). */
+  secondRoundMs: 1_000,
+  /** Milliseconds until the many-socket search, which lasts at most that long. */
+  searchAfterMs: 1_150,
+  searchMs: 5_000,
+  /** Sockets of the end whose NAT maps by destination; ports that the other one tries. */
+  searchSockets: 256,
+  searchPorts: 2_048,
+  /** Packets a second of either (threats §1.7: 500). */
+  searchPerSecond: 500,
+  /** Milliseconds between two looks at how many packets of the search are due. */
+  searchStepMs: 10,
+  /** Ports below are the router's own. */
+  searchPortMin: 1_024,
+  /** Milliseconds between two tries of a better path than the one in use. */
+  retryMs: 30_000,
+  /** Milliseconds between two searches for the way of a talk that has fallen silent; doubles. */
+  restartMsFirst: 1_000,
+  restartMsMax: 15_000,
+  /** Milliseconds without a word after which the present path is no better than any other. */
+  quietMsLeast: 250,
+  /** Milliseconds for which a relay is kept when nobody needs it any more. */
+  relayLingerMs: 5_000,
+  /** Milliseconds between two looks at a NAT's mapping while the peer's owner thinks: below 30 s. */
+  mappingMs: 15_000,
+  /** Milliseconds after which a STUN server that is still silent is not waited for. */
+  gatherMs: 700,
+  /** Milliseconds between two messages that tell the peer where we are. */
+  tellPauseMs: 250,
+} as const;
+
+assert(
+  MEETING_LIMITS.searchSockets + LIMITS.callsMax < 1_024,
+  'a terminal with the usual bound of open files can search',
+);
+assert(
+  MEETING_LIMITS.unprovenPacketsMax < MEETING_LIMITS.unprovenPacketsEver,
+  'a second round has packets left',
+);

@@ -1,0 +1,593 @@
+// How two introduced terminals find a path [S1005, S4005], a pure core beside the talk's connection:
+// from a common start on both send small authenticated packets to all addresses of the other, so
+// that each one's NAT opens for the other (RFC 5128 §3.3, RFC 8445); the caller's is the first
+// message of the handshake itself, so that the first path that works is the talk's at once. What is
+// better and proves itself later takes over by path validation. Then, in this order and only as far
+// as needed: a relay, a second round from a new socket, the many-socket search.
+// The same when the way is lost: both look for it anew, within the same grant.
+// Over 400 lines: one state machine, whose rules are best read after one another.
+
+import {
+  PATH_CLASSES,
+  type PathClass,
+  addressBytes,
+  addressScope,
+} from '../../protocol/address.ts';
+import { sameBytes } from '../../protocol/bytes.ts';
+import type { Candidate, RelayTerms } from '../../protocol/control/messages.ts';
+import { type Path, type Transmit, samePath } from '../../protocol/core.ts';
+import type { Role } from '../../protocol/data/connection-types.ts';
+import { HANDSHAKE_PACKET_BYTES } from '../../protocol/data/packet.ts';
+import {
+  PROBE_BYTES,
+  PROBE_TOKEN_BYTES,
+  type Probe,
+  type Probes,
+} from '../../protocol/data/probe.ts';
+import { LIMITS } from '../../protocol/limits.ts';
+import { type Rng, randomBytes } from '../../protocol/random.ts';
+import { type Micros, NEVER, after, earlier, micros, ms } from '../../protocol/time.ts';
+import type { PeerPath } from '../candidates.ts';
+import { candidateOf } from '../candidates.ts';
+import type { MeetingReport, SocketId } from '../terminal-types.ts';
+import type { Gathered } from './gathering.ts';
+import { MEETING_LIMITS } from './limits.ts';
+import { type Pair, Pairs } from './pairs.ts';
+import { Relay, relayServers } from './relay.ts';
+import { Search } from './search.ts';
+
+/** What a meeting begins with: what the notice said, and what is known of our own side. */
+export interface MeetingOptions {
+  readonly role: Role;
+  readonly probes: Probes;
+  readonly rng: Rng;
+  /** The talk's first endpoint; its paths have no `via`. */
+  readonly socket: SocketId;
+  readonly paths: readonly PeerPath[];
+  /** From now to the common start. */
+  readonly startMs: number;
+  readonly peerVaries: boolean;
+  /** Where the many-socket search may look; undefined: nowhere. */
+  readonly searchAt: string | undefined;
+  readonly relay: RelayTerms | undefined;
+  /** Relayed paths alone: our own addresses are nobody's business. */
+  readonly isRelayOnly: boolean;
+  /** The owner wants no relay. */
+  readonly isRelayOff: boolean;
+  readonly gathered: Gathered | undefined;
+}
+
+/** What a meeting does through its owner. */
+export interface MeetingHost {
+  /** Caller: the handshake's first message goes there. */
+  knock(path: Path): void;
+  /** The talk had better take this path. */
+  prefer(now: Micros, path: Path): void;
+  /** Microseconds without a word of the peer's. */
+  quietMicros(now: Micros): number;
+  /** One endpoint more, or undefined if there are too many; `to`: only ever to this host. */
+  openEndpoint(to: string | undefined): SocketId | undefined;
+  closeEndpoint(socket: SocketId): void;
+  /** Look at this endpoint's addresses again. */
+  gather(socket: SocketId): void;
+  /** Tell the peer, through the manager. */
+  tell(now: Micros, candidates: readonly Candidate[], varies: boolean): void;
+  onWay(path: Path, of: PathClass): void;
+  onSearch(address: string): void;
+}
+
+/** Where another endpoint than the first came from. */
+type Endpoint = 'second' | 'search' | 'relay';
+
+const rankOf = (of: PathClass): number => PATH_CLASSES.indexOf(of);
+
+/** The search for a way to one peer, from the notice to the end of the talk. */
+export class Meeting {
+  readonly #options: MeetingOptions;
+  readonly #host: MeetingHost;
+  readonly #pairs = new Pairs();
+  readonly #answers: { readonly path: Path; readonly token: Uint8Array }[] = [];
+  readonly #endpoints = new Map<SocketId, Endpoint>();
+  /** What is known of the endpoints that were asked about. */
+  readonly #gathered = new Map<SocketId, Gathered>();
+  /** The peer's addresses as it last told them, with those of its first notice. */
+  #remotes: readonly PeerPath[];
+  #peerGeneration = -1;
+  #peerVaries: boolean;
+  readonly #searchToken: Uint8Array;
+  #search: Search | undefined;
+  #probes = 0;
+  #relay: Relay | undefined;
+  #isRelayTold = false;
+  /** Our own addresses are asked for anew, and the peer has to hear of them. */
+  #isLost = false;
+  /** Packets of the search that are due. */
+  readonly #pending: Path[] = [];
+  #hasHeard = false;
+  #main: Path | undefined;
+  #class: PathClass | undefined;
+  #isEnded = false;
+  // What is still to come, each at its time.
+  #relayAt: Micros = NEVER;
+  #secondAt: Micros = NEVER;
+  #searchAt: Micros = NEVER;
+  #retryAt: Micros = NEVER;
+  #tellAt: Micros = NEVER;
+  #lastTold: Micros = micros(0);
+  #relayCloseAt: Micros = NEVER;
+  #restartPauseMs: number = MEETING_LIMITS.restartMsFirst;
+  #noRestartUntil: Micros = micros(0);
+
+  constructor(now: Micros, options: MeetingOptions, host: MeetingHost) {
+    this.#options = options;
+    this.#host = host;
+    this.#remotes = options.paths;
+    this.#peerVaries = options.peerVaries;
+    this.#searchToken = randomBytes(options.rng, PROBE_TOKEN_BYTES);
+    if (options.gathered !== undefined) this.#gathered.set(options.socket, options.gathered);
+    const go = after(now, ms(options.startMs));
+    if (!options.isRelayOnly) {
+      for (const { path, class: of } of options.paths) this.#pairs.add(path, of, go);
+      this.#secondAt = after(go, ms(MEETING_LIMITS.secondRoundMs));
+      if (this.#isSearchable) this.#searchAt = after(go, ms(MEETING_LIMITS.searchAfterMs));
+    }
+    if (this.#isRelayable) {
+      const wait = options.isRelayOnly ? 0 : MEETING_LIMITS.relayAfterMs;
+      this.#relayAt = after(go, ms(wait));
+    }
+  }
+
+  /** Where the talk goes now; undefined: no way is found yet. */
+  get class(): PathClass | undefined {
+    return this.#class;
+  }
+
+  /** Whether this endpoint is one of this talk's further ones. */
+  owns(socket: SocketId): boolean {
+    return this.#endpoints.has(socket);
+  }
+
+  /** The endpoint of the relay, if there is one. */
+  get relay(): Relay | undefined {
+    return this.#relay;
+  }
+
+  /** With `relay = "only"` no datagram of the peer's counts that did not come through a relay. */
+  accepts(path: Path): boolean {
+    if (!this.#options.isRelayOnly) return true;
+    return this.#relay !== undefined && path.via === this.#relay.socket;
+  }
+
+  /** How a path reaches the peer. */
+  classOf(path: Path): PathClass {
+    const known = this.#pairs.find(path);
+    if (known !== undefined) return known.class;
+    if (path.via !== undefined && path.via === this.#relay?.socket) return 'relay';
+    const isRemoteRelay = this.#remotes.some(
+      (one) => one.class === 'relay' && one.path.host === path.host && one.path.port === path.port,
+    );
+    if (isRemoteRelay) return 'relay';
+    const scope = addressScope(addressBytes(path.host) ?? new Uint8Array());
+    return scope === 'global' ? 'direct' : 'lan';
+  }
+
+  report(): MeetingReport {
+    const { relay, isRelayOff } = this.#options;
+    const own = [...this.#gathered.values()];
+    const isAsked = own.some(({ isMapped }) => isMapped !== undefined);
+    const state = this.#relay?.state;
+    return {
+      isMapped: isAsked ? own.some(({ isMapped }) => isMapped === true) : undefined,
+      varies: this.#varies,
+      tried: this.#pairs.tried,
+      hasHeard: this.#hasHeard,
+      probes: this.#probes,
+      relay: isRelayOff
+        ? 'off'
+        : relay === undefined
+          ? 'none'
+          : state === undefined || state === 'closed'
+            ? 'unused'
+            : state === 'opening'
+              ? 'asked'
+              : state,
+      relaySays: this.#relay?.says,
+    };
+  }
+
+  // --- what comes in -----------------------------------------------------------------------------
+
+  /** A datagram that looks like a probe. False if the peer did not make it. */
+  onProbe(now: Micros, path: Path, bytes: Uint8Array): boolean {
+    const probe = this.#options.probes.read(bytes);
+    if (probe === undefined) return false;
+    if (this.#isEnded) return true;
+    this.#hasHeard = true;
+    const pair = this.#pairs.add(path, this.classOf(path), NEVER);
+    const isKnown = probe.kind === 'answer' && this.#isAnswer(pair, probe);
+    this.#pairs.onHeard(pair, bytes.length);
+    if (probe.kind === 'probe') this.#answer(path, probe.token);
+    if (isKnown) this.#onProven(now, pair);
+    else if (!pair.isProven) this.#trigger(now, pair);
+    return true;
+  }
+
+  /** The handshake is done on this path, or path validation has moved the talk to it. */
+  onWay(now: Micros, path: Path): void {
+    this.#hasHeard = true;
+    this.#main = path;
+    const pair = this.#pairs.add(path, this.classOf(path), NEVER);
+    pair.isProven = true;
+    pair.nextAt = NEVER;
+    this.#class = pair.class;
+    this.#restartPauseMs = MEETING_LIMITS.restartMsFirst;
+    this.#secondAt = NEVER;
+    this.#host.onWay(path, pair.class);
+    if (path.via !== undefined && path.via === this.#relay?.socket) this.#relay.bind(now, path);
+    this.#pairs.rest((other) => rankOf(other.class) < rankOf(pair.class));
+    if (pair.class === 'relay') {
+      this.#retryAt = this.#options.isRelayOnly ? NEVER : after(now, ms(MEETING_LIMITS.retryMs));
+      this.#relayCloseAt = NEVER;
+      return;
+    }
+    this.#retryAt = NEVER;
+    this.#relayAt = NEVER;
+    this.#searchAt = NEVER;
+    this.#search?.stop();
+    this.#closeEndpoints((of, socket) => of !== 'relay' && socket !== path.via);
+    if (this.#relay !== undefined)
+      this.#relayCloseAt = after(now, ms(MEETING_LIMITS.relayLingerMs));
+  }
+
+  /** What we send is not acknowledged any more, or this machine's network is another one. */
+  onLost(now: Micros, isSure: boolean): void {
+    if (this.#isEnded || this.#main === undefined) return;
+    if (!isSure && now < this.#noRestartUntil) return;
+    this.#noRestartUntil = after(now, ms(this.#restartPauseMs));
+    this.#restartPauseMs = Math.min(this.#restartPauseMs * 2, MEETING_LIMITS.restartMsMax);
+    if (!this.#options.isRelayOnly) {
+      this.#isLost = true;
+      this.#host.gather(this.#options.socket);
+      this.#pairs.again(now);
+    }
+    if (this.#isRelayable && this.#relay === undefined)
+      this.#relayAt = after(now, ms(MEETING_LIMITS.relayAfterMs));
+  }
+
+  /** The peer tells where it is now; true if that is news. */
+  onPeerCandidates(
+    now: Micros,
+    generation: number,
+    paths: readonly PeerPath[],
+    varies: boolean,
+  ): boolean {
+    if (this.#isEnded || generation <= this.#peerGeneration) return false;
+    this.#peerGeneration = generation;
+    this.#peerVaries = varies;
+    this.#remotes = paths;
+    this.#permitPeers(now);
+    for (const one of paths) {
+      for (const via of this.#vias()) this.#addPair(now, one, via);
+    }
+    return true;
+  }
+
+  /** An endpoint of ours is open. */
+  onEndpointOpen(now: Micros, socket: SocketId): void {
+    const of = this.#endpoints.get(socket);
+    if (of === 'search') this.#search?.onSocket(socket);
+    if (of === 'relay') this.#relay?.open(now);
+  }
+
+  onEndpointFailed(socket: SocketId): void {
+    const of = this.#endpoints.get(socket);
+    this.#endpoints.delete(socket);
+    this.#pairs.drop(socket);
+    if (of === 'relay') this.#relay?.fail('this machine has no socket left for the relay');
+  }
+
+  /** Where an endpoint of ours can be reached; undefined: nobody could be asked. */
+  onGathered(now: Micros, socket: SocketId, gathered: Gathered): void {
+    this.#gathered.set(socket, gathered);
+    // The first time the notice has told it, or the second round will.
+    if (socket === this.#options.socket && !this.#isLost) return;
+    this.#isLost = false;
+    if (this.#endpoints.get(socket) === 'second') {
+      for (const one of this.#remotes) this.#addPair(now, one, socket);
+    }
+    this.#tellSoon(now);
+  }
+
+  /** A datagram on the relay's socket, taken out of what the relay wrapped it in. */
+  fromRelay(now: Micros, from: Path, bytes: Uint8Array): ReturnType<Relay['handleDatagram']> {
+    const heard = this.#relay?.handleDatagram(now, from, bytes) ?? 'stray';
+    this.#onRelay(now);
+    return heard;
+  }
+
+  /** The talk is over: nothing more is tried. What is open closes with `endpoints`. */
+  end(now: Micros): void {
+    this.#isEnded = true;
+    this.#search?.stop();
+    this.#answers.length = 0;
+    // The relay still carries the peer's word about the end.
+    if (this.#main?.via === undefined || this.#main.via !== this.#relay?.socket) {
+      this.#relay?.close(now);
+    }
+  }
+
+  /** The endpoints beside the first one, to be closed when the talk has nothing more to say. */
+  get endpoints(): readonly SocketId[] {
+    return [...this.#endpoints.keys()];
+  }
+
+  /** Nobody will hear of this talk any more: the allocation is given back. */
+  leave(now: Micros): void {
+    this.#relay?.close(now);
+  }
+
+  // --- time --------------------------------------------------------------------------------------
+
+  handleTimeout(now: Micros): void {
+    if (this.#relay !== undefined && this.#relay.nextTimeout() <= now) {
+      this.#relay.handleTimeout(now);
+      this.#onRelay(now);
+    }
+    if (this.#isEnded) return;
+    if (this.#relayAt <= now) this.#openRelay();
+    if (this.#secondAt <= now) this.#openSecond();
+    if (this.#searchAt <= now) this.#beginSearch(now);
+    if (this.#tellAt <= now) this.#tell(now);
+    if (this.#relayCloseAt <= now) this.#closeRelay(now);
+    if (this.#retryAt <= now) {
+      this.#retryAt = after(now, ms(MEETING_LIMITS.retryMs));
+      for (const pair of this.#pairs.all) if (this.#isWanted(pair)) pair.nextAt = now;
+    }
+    for (let step = this.#search?.step(now); step !== undefined; step = this.#search?.step(now)) {
+      if (step.kind === 'send') this.#pending.push(step.path);
+      else this.#openSearchSocket();
+    }
+  }
+
+  nextTimeout(): Micros {
+    let next = this.#relay?.nextTimeout() ?? NEVER;
+    if (this.#isEnded) return next;
+    if (this.#answers.length > 0 || this.#pending.length > 0) return micros(0);
+    for (const at of [
+      this.#relayAt,
+      this.#secondAt,
+      this.#searchAt,
+      this.#tellAt,
+      this.#relayCloseAt,
+      this.#retryAt,
+      this.#search?.nextTimeout() ?? NEVER,
+    ]) {
+      next = earlier(next, at);
+    }
+    for (const pair of this.#pairs.all) {
+      if (pair.nextAt !== NEVER && this.#mayGo(pair)) next = earlier(next, pair.nextAt);
+    }
+    return next;
+  }
+
+  /** The next answer or probe; knocks are told to the owner on the way. */
+  pollTransmit(now: Micros, into: Uint8Array): Transmit | undefined {
+    const answer = this.#answers.shift();
+    if (answer !== undefined) {
+      const { path, token } = answer;
+      return this.#write(now, path, { kind: 'answer', token }, into);
+    }
+    const searched = this.#pending.shift();
+    if (searched !== undefined) {
+      this.#probes = Math.min(this.#probes + 1, LIMITS.probesMax);
+      const size = this.#options.probes.write(into, { kind: 'probe', token: this.#searchToken });
+      return { path: searched, size };
+    }
+    if (this.#isEnded) return undefined;
+    for (const pair of this.#pairs.all) {
+      if (pair.nextAt > now || !this.#mayGo(pair)) continue;
+      if (this.#knocks) {
+        this.#pairs.onSent(now, pair, HANDSHAKE_PACKET_BYTES);
+        this.#host.knock(pair.path);
+        continue;
+      }
+      const token = randomBytes(this.#options.rng, PROBE_TOKEN_BYTES);
+      this.#pairs.onToken(pair, token);
+      this.#pairs.onSent(now, pair, PROBE_BYTES);
+      return { path: pair.path, size: this.#options.probes.write(into, { kind: 'probe', token }) };
+    }
+    return undefined;
+  }
+
+  // --- pairs -------------------------------------------------------------------------------------
+
+  /** The caller's first packets open the handshake; afterwards it probes like the callee. */
+  get #knocks(): boolean {
+    return this.#options.role === 'caller' && this.#main === undefined;
+  }
+
+  get #varies(): boolean {
+    return [...this.#gathered.values()].some(({ varies }) => varies === true);
+  }
+
+  get #isRelayable(): boolean {
+    const { relay, isRelayOff } = this.#options;
+    return !isRelayOff && relay !== undefined && relayServers(relay).length > 0;
+  }
+
+  get #isSearchable(): boolean {
+    return this.#options.searchAt !== undefined;
+  }
+
+  /** Our endpoints that take part, the first one as undefined. */
+  #vias(): readonly (SocketId | undefined)[] {
+    const vias: (SocketId | undefined)[] = this.#options.isRelayOnly ? [] : [undefined];
+    for (const [socket, of] of this.#endpoints) {
+      if (of === 'second' || (of === 'relay' && this.#relay?.relayed !== undefined)) {
+        vias.push(socket);
+      }
+    }
+    return vias;
+  }
+
+  #addPair(now: Micros, { path: { host, port }, class: of }: PeerPath, via?: SocketId): void {
+    const isRelay = via !== undefined && via === this.#relay?.socket;
+    // A relay sends to no private address, and reaches the peer by the others.
+    if (isRelay && of === 'lan') return;
+    const path: Path = via === undefined ? { host, port } : { host, port, via };
+    const pair = this.#pairs.add(path, isRelay ? 'relay' : of, NEVER);
+    const isMain = this.#main !== undefined && samePath(path, this.#main);
+    const isWorse = this.#class !== undefined && rankOf(pair.class) > rankOf(this.#class);
+    // Of an equal one: the peer would not tell us if it were where it was.
+    if (!isMain && (!isWorse || this.#isQuiet(now))) pair.nextAt = earlier(pair.nextAt, now);
+  }
+
+  /** Whether a pair could serve better than what is there. */
+  #isWanted(pair: Pair): boolean {
+    if (this.#main !== undefined && samePath(pair.path, this.#main)) return false;
+    return this.#class === undefined || rankOf(pair.class) < rankOf(this.#class);
+  }
+
+  #mayGo(pair: Pair): boolean {
+    return this.#pairs.mayCarry(pair, this.#knocks ? HANDSHAKE_PACKET_BYTES : PROBE_BYTES);
+  }
+
+  #write(now: Micros, path: Path, probe: Probe, into: Uint8Array): Transmit {
+    const pair = this.#pairs.find(path);
+    const due = pair?.nextAt;
+    if (pair !== undefined && due !== undefined) {
+      this.#pairs.onSent(now, pair, PROBE_BYTES);
+      pair.nextAt = due;
+    }
+    return { path, size: this.#options.probes.write(into, probe) };
+  }
+
+  /** Answered once each, to where it came from: as long as what came. */
+  #answer(path: Path, token: Uint8Array): void {
+    if (this.#answers.length < MEETING_LIMITS.answersMax) this.#answers.push({ path, token });
+  }
+
+  #isAnswer(pair: Pair, { token }: Probe): boolean {
+    return this.#pairs.answers(pair, token) || this.#isSearchAnswer(token);
+  }
+
+  #isSearchAnswer(token: Uint8Array): boolean {
+    return this.#search !== undefined && sameBytes(token, this.#searchToken);
+  }
+
+  /** The peer is heard there: our own packet goes at once, as its NAT is open now. */
+  #trigger(now: Micros, pair: Pair): void {
+    if (!this.#isWanted(pair) && !this.#isQuiet(now)) return;
+    pair.nextAt = earlier(pair.nextAt, now);
+  }
+
+  /** The peer hears us there, and we hear it. */
+  #onProven(now: Micros, pair: Pair): void {
+    pair.isProven = true;
+    if (this.#main === undefined) {
+      if (this.#knocks) this.#trigger(now, pair);
+      return;
+    }
+    pair.nextAt = NEVER;
+    if (samePath(pair.path, this.#main)) return;
+    if (this.#isWanted(pair) || this.#isQuiet(now)) this.#host.prefer(now, pair.path);
+  }
+
+  #isQuiet(now: Micros): boolean {
+    return this.#host.quietMicros(now) > ms(MEETING_LIMITS.quietMsLeast);
+  }
+
+  // --- the further means -------------------------------------------------------------------------
+
+  #openSecond(): void {
+    this.#secondAt = NEVER;
+    const socket = this.#host.openEndpoint(undefined);
+    if (socket !== undefined) this.#endpoints.set(socket, 'second');
+  }
+
+  #openRelay(): void {
+    this.#relayAt = NEVER;
+    const { relay: terms, rng } = this.#options;
+    if (terms === undefined || this.#relay !== undefined) return;
+    const [server] = relayServers(terms);
+    const socket = server && this.#host.openEndpoint(server.host);
+    if (socket === undefined) return;
+    this.#endpoints.set(socket, 'relay');
+    this.#relay = new Relay(socket, terms, rng);
+  }
+
+  /** The relay has said something: as soon as it is ready the peer is told, and may come. */
+  #onRelay(now: Micros): void {
+    const relayed = this.#relay?.relayed;
+    const socket = this.#relay?.socket;
+    if (relayed === undefined || socket === undefined || this.#isRelayTold) return;
+    this.#isRelayTold = true;
+    this.#permitPeers(now);
+    for (const one of this.#remotes) this.#addPair(now, one, socket);
+    this.#tellSoon(now);
+  }
+
+  #permitPeers(now: Micros): void {
+    const hosts = this.#remotes.filter((one) => one.class !== 'lan').map(({ path }) => path.host);
+    this.#relay?.permit(now, [...new Set(hosts)]);
+  }
+
+  #closeRelay(now: Micros): void {
+    this.#relayCloseAt = NEVER;
+    this.#relay?.close(now);
+  }
+
+  #beginSearch(now: Micros): void {
+    this.#searchAt = NEVER;
+    const { searchAt: host, rng } = this.#options;
+    // Both varying, or neither: there is nothing to be found that way.
+    if (host === undefined || this.#search !== undefined || this.#varies === this.#peerVaries) {
+      return;
+    }
+    const port = this.#remotes.find(({ path, class: of }) => path.host === host && of === 'direct')
+      ?.path.port;
+    if (!this.#peerVaries && port === undefined) return;
+    this.#search = new Search(now, { host, port: this.#peerVaries ? undefined : port }, rng);
+    this.#host.onSearch(host);
+  }
+
+  #openSearchSocket(): void {
+    const socket = this.#host.openEndpoint(this.#options.searchAt);
+    if (socket === undefined) this.#search?.stop();
+    else this.#endpoints.set(socket, 'search');
+  }
+
+  #closeEndpoints(isClosed: (of: Endpoint, socket: SocketId) => boolean): void {
+    for (const [socket, of] of this.#endpoints) {
+      if (!isClosed(of, socket)) continue;
+      this.#endpoints.delete(socket);
+      this.#gathered.delete(socket);
+      this.#pairs.drop(socket);
+      this.#host.closeEndpoint(socket);
+    }
+  }
+
+  // --- telling the peer ----------------------------------------------------------------------------
+
+  #tellSoon(now: Micros): void {
+    const pause = after(this.#lastTold, ms(MEETING_LIMITS.tellPauseMs));
+    const at = this.#lastTold > 0 && pause > now ? pause : now;
+    this.#tellAt = earlier(this.#tellAt, at);
+  }
+
+  #tell(now: Micros): void {
+    this.#tellAt = NEVER;
+    this.#lastTold = now;
+    const all: Candidate[] = [];
+    const relayed = this.#relay?.relayed;
+    const own = relayed === undefined ? undefined : candidateOf(relayed, 'relayed');
+    if (own !== undefined) all.push(own);
+    if (!this.#options.isRelayOnly) {
+      // The newest endpoint first: of many addresses those of the last round have to get through.
+      for (const { candidates } of [...this.#gathered.values()].toReversed())
+        all.push(...candidates);
+    }
+    if (all.length === 0) return;
+    this.#host.tell(now, all.slice(0, LIMITS.candidatesMax), this.#varies);
+  }
+}

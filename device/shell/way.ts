@@ -1,0 +1,109 @@
+// The way that a talk takes to its peer, in words: on the LAN, direct, through the relay; and why
+// there is none, made from what the search for one found (MeetingReport), with what to try. Pure.
+
+import type { PathClass, RelayPolicy } from '../../protocol/address.ts';
+import type { Path } from '../../protocol/core.ts';
+import type { MeetingReport } from '../terminal-types.ts';
+
+/** What became of the search for a way, and what this terminal's owner lets it do. */
+export type Meeting = MeetingReport & { readonly policy: RelayPolicy };
+
+const CLASS_WORDS: Readonly<Record<PathClass, string>> = {
+  lan: 'on the LAN',
+  direct: 'direct',
+  relay: 'through the relay',
+};
+
+/** `192.0.2.1:50123`, `[2001:db8::1]:50123`. */
+export function pathWords({ host, port }: Path): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/**
+ * Which way a talk takes now. Anything may be missing: an agent of another release says less, and a
+ * talk that looks for its way has none.
+ */
+export function wayWords(talk: {
+  readonly class?: PathClass | undefined;
+  readonly path?: Path | undefined;
+  readonly meeting?: Pick<MeetingReport, 'tried'> | undefined;
+}): string {
+  const { class: of, path, meeting } = talk;
+  if (path !== undefined) {
+    return of === undefined ? pathWords(path) : `${CLASS_WORDS[of]} ${pathWords(path)}`;
+  }
+  if (of !== undefined) return CLASS_WORDS[of];
+  const tried = meeting?.tried ?? 0;
+  const count = tried === 1 ? '1 candidate' : `${tried} candidates`;
+  return tried === 0 ? 'looking for a way' : `looking for a way (${count} tried)`;
+}
+
+/** What happened, and what to do. */
+interface NoWay {
+  readonly says: string;
+  readonly next: string;
+}
+
+const BLOCKED = 'nothing came back from any STUN server: UDP seems to be blocked on this side';
+const UNBLOCK = 'ask for outgoing UDP on this network, or use another one';
+const SHUT = "both sides' routers let no UDP through to one another";
+const OTHER_SIDE = 'the other terminal told no address that can be reached from here';
+
+/** Why a talk found no way to its peer, or lost it for good [S5000]. */
+export function noWayWords(meeting: Meeting): NoWay {
+  const { isMapped, hasHeard, tried, relay } = meeting;
+  if (meeting.policy === 'only' && relay === 'none') {
+    return {
+      says: 'this terminal uses nothing but a relay, and the server offers none',
+      next: `${withPolicy('if-needed')}; or ask the operator for a relay (nakodo serve --turn …)`,
+    };
+  }
+  const relayed = relayWords(meeting);
+  if (hasHeard) {
+    const next = relayed.next ?? 'look at the network at both ends, then call again';
+    return { says: `the way that there was is no more${relayed.says}`, next };
+  }
+  if (isMapped === false) return { says: `${BLOCKED}${relayed.says}`, next: UNBLOCK };
+  if (tried === 0) {
+    const next = relayed.next ?? 'UDP may be blocked there: its owner sees with nakodo doctor';
+    return { says: `${OTHER_SIDE}${relayed.says}`, next };
+  }
+  const kind = meeting.varies ? ', and the one here shows everybody another port' : '';
+  const next = relayed.next ?? 'is UDP blocked at the other end? its owner sees with nakodo doctor';
+  return { says: `${SHUT}${kind}${relayed.says}`, next };
+}
+
+/** What the relay had to do with it; `says` follows on another reason. */
+function relayWords({ relay, relaySays }: Meeting): NoWayOfRelay {
+  switch (relay) {
+    case 'failed':
+      return {
+        says: `; and the relay failed: ${relaySays ?? 'it did not say why'}`,
+        next: 'tell the operator what the relay says, then call again',
+      };
+    case 'off':
+      return {
+        says: '; and the setting relay = "never" of this terminal rules a relay out',
+        next: withPolicy('if-needed'),
+      };
+    case 'none':
+      return {
+        says: '',
+        next: 'ask the operator for a relay (nakodo serve --turn …), or use another network',
+      };
+    case 'asked':
+      return { says: '; and the relay did not answer in time', next: 'call again' };
+    case 'ready':
+      return { says: '; and nothing came through the relay', next: undefined };
+    case 'unused':
+      return { says: '', next: undefined };
+  }
+}
+
+interface NoWayOfRelay {
+  readonly says: string;
+  readonly next: string | undefined;
+}
+
+const withPolicy = (policy: RelayPolicy): string =>
+  `set relay = "${policy}" in agent.toml (nakodo agent --relay ${policy}) and call again`;
