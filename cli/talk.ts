@@ -4,6 +4,7 @@
 
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
+import type { PathClass } from '../protocol/address.ts';
 import { NakodoError } from '../protocol/errors.ts';
 import { toBase64 } from '../protocol/io/base64.ts';
 import { type LocalCall, openLocal } from '../protocol/io/local-socket.ts';
@@ -35,6 +36,7 @@ export interface OpenTalk {
   /** From the request to the proven path; not there for a talk that a peer asked for. */
   readonly setupSeconds?: number;
   readonly path?: { readonly host: string; readonly port: number };
+  readonly way?: PathClass;
   readonly rttMs?: number;
   readonly maxMessageBytes: number;
 }

@@ -3,11 +3,12 @@
 // commands are served and its standing is known: registered, or not and why, or not yet enrolled.
 
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Agent } from '../../device/agent.ts';
 import type { ServicesConfig } from '../../device/services/config.ts';
 import type { ServiceManager } from '../../device/shell/service/notify.ts';
 import type { Watchdog, Watched } from '../../device/shell/service/watchdog.ts';
+import { RELAY_POLICIES, type RelayPolicy } from '../../protocol/address.ts';
 import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
 import { IO_LIMITS } from '../../protocol/io/limits.ts';
 import type { LocalServer } from '../../protocol/io/local-socket.ts';
@@ -33,6 +34,7 @@ interface AgentCommandOptions extends CommonOptions {
   readonly keepalive?: number;
   readonly broker?: string;
   readonly address?: string;
+  readonly relay?: RelayPolicy;
   readonly trace?: string;
   readonly config?: string;
   readonly socketGroup?: string;
@@ -47,13 +49,15 @@ export function declareAgent(program: Command): void {
       'It runs until SIGINT or SIGTERM, and then ends its talks with a word to the server. SIGHUP',
       'reads the settings again and says what is wrong with them; the allow-list and what services',
       'may do are read anew at every question anyway. What [agent] in the settings says holds',
-      'where no option says otherwise. Under systemd it is a service of Type=notify with a',
+      'where no option says otherwise. With --relay only, no peer learns where this terminal is, and',
+      'nothing goes but through the relay; with never, nothing does. Under systemd it is a service of Type=notify with a',
       'watchdog.',
     ].join('\n'),
     examples: [
       'nakodo agent',
       'nakodo agent --poll-every 5m --home ./term1',
       'nakodo agent --keepalive 5m --trace ./traces',
+      'nakodo agent --relay never',
     ],
     exits: [EXIT.refused, EXIT.unreachable],
   });
@@ -66,6 +70,11 @@ export function declareAgent(program: Command): void {
       }),
     )
     .option('--address <ip>', 'bind UDP to this address of the machine, and tell no other')
+    .addOption(
+      new Option('--relay <when>', 'pass through a relay of the server (if-needed)').choices(
+        RELAY_POLICIES,
+      ),
+    )
     .option('--trace <dir>', 'write a qlog file for each talk there, for viewers like qvis')
     .option('--broker <url>', "another way to the broker than the server's: mqtts://HOST:PORT")
     .option('--config <file>', 'the settings of this terminal (else agent.toml in its home)')
@@ -192,6 +201,8 @@ class AgentRun implements Watched {
         log,
         udpBind: options.address ?? inSettings.address,
         brokerUrl: options.broker ?? inSettings.broker,
+        relay: options.relay ?? inSettings.relay,
+        stun: inSettings.stun,
         traceFolder: options.trace,
         keepaliveSeconds:
           keepalive === undefined ? inSettings.keepalive : Math.round(keepalive / MS_PER_SECOND),

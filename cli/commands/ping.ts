@@ -2,6 +2,7 @@
 // it is once both talk directly.
 
 import { Argument, type Command } from 'commander';
+import { wayWords } from '../../device/shell/way.ts';
 import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
 import { formatDuration } from '../../protocol/units.ts';
 import type { Output } from '../output.ts';
@@ -86,8 +87,8 @@ function described(open: OpenTalk): object {
 }
 
 function openWords(open: OpenTalk): string {
-  const { peer, path, setupSeconds } = open;
-  const where = path === undefined ? '' : `, directly at ${path.host} port ${path.port}`;
+  const { peer, path, way, setupSeconds } = open;
+  const where = path === undefined ? '' : `, ${wayWords({ class: way, path })}`;
   const time = formatRtt((setupSeconds ?? 0) * 1000);
   return [
     `${peer.name} (${peer.id}) agreed; introduced in ${time}${where}.`,

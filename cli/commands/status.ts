@@ -4,6 +4,7 @@
 
 import type { Command } from 'commander';
 import type { AgentStatus } from '../../device/shell/agent-types.ts';
+import { wayWords } from '../../device/shell/way.ts';
 import { EXIT, type ExitCode, NakodoError, errorCode } from '../../protocol/errors.ts';
 import { MS_PER_SECOND } from '../../protocol/time.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
@@ -22,9 +23,10 @@ export function declareStatus(program: Command): void {
     details: [
       'First how it stands with its broker, and since when; then what needs its owner. For each',
       'talk: what was sent and received, how much a second in the last seconds, and what is left',
-      "of its time and bytes. Below: the peer's address, the round trip, the size of a datagram",
-      'that the path carries, congestion control and what it is doing, bytes that may be under way',
-      'in each direction, packets sent again, and the implementation of the encryption.',
+      'of its time and bytes. Below: its way (on the LAN, direct, through a relay) and where that',
+      'leads, the round trip, the size of a datagram that the path carries, congestion control and',
+      'what it is doing, bytes that may be under way in each direction, packets sent again, and the',
+      'implementation of the encryption.',
       'Something is wrong and it does not say what? See nakodo doctor.',
     ].join('\n'),
     examples: ['nakodo status', 'nakodo status --json'],
@@ -120,13 +122,12 @@ function row({ session, role, peer, service, talk, rates }: TalkStatus): Record<
 }
 
 /** How a talk gets through: where to, how far, in what pieces, held back by what. */
-function transportWords({ session, talk }: TalkStatus): string {
-  const { path, rttMs, transport } = talk;
+function transportWords({ session, class: way, meeting, talk }: TalkStatus): string {
+  const { rttMs, transport } = talk;
   const { aead, datagramBytes, congestionControl, phase, lostPackets } = transport;
   const [out, back] = [transport.congestionWindow, transport.receiveWindow].map(formatSize);
-  const where = path === undefined ? 'no path yet' : `${path.host} port ${path.port}`;
   return [
-    `${session}: ${where}`,
+    `${session}: ${wayWords({ class: way, path: talk.path, meeting })}`,
     ...(rttMs === undefined ? [] : [`round trip ${rttMs.toFixed(1)} ms`]),
     `datagrams of ${datagramBytes} bytes`,
     `${congestionControl} (${phase})`,

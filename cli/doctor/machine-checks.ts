@@ -1,6 +1,6 @@
 // The doctor looks at the machine: Node, the disk under the home, memory, UDP. Of UDP only what can
-// be seen from here is called fine: that a datagram leaves and arrives on this machine; whether one
-// comes through from outside shows only a talk with a peer.
+// be seen from here is called fine: that a datagram leaves and arrives on this machine, and what STUN
+// servers see of one; whether a peer's comes through shows only a talk with it.
 
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
@@ -8,6 +8,11 @@ import { readFileSync } from 'node:fs';
 import { statfs, unlink, writeFile } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { configReader } from '../../device/services/config.ts';
+import { pathWords, wayWords } from '../../device/shell/way.ts';
+import type { Path } from '../../protocol/core.ts';
+import { isLoopback } from '../../protocol/io/loopback.ts';
+import { brokerAddress } from '../../protocol/io/mqtt-link.ts';
 import { NakodoError, errorCode, errorMessage } from '../../protocol/errors.ts';
 import { fileError } from '../../protocol/io/files.ts';
 import { formatSize } from '../../protocol/units.ts';
@@ -23,6 +28,7 @@ import {
   unchecked,
   warn,
 } from './finding.ts';
+import { askStun, natFinding, stunPaths } from './nat-check.ts';
 
 /** Of package.json, `engines`. */
 const NODE_MIN = [20, 19] as const;
@@ -34,6 +40,8 @@ const MEMORY_BYTES_LOW = 64_000_000;
 const BYTES_PER_KIB = 1_024;
 /** Milliseconds for a datagram to come back on this machine. */
 const ECHO_MS_MAX = 1_000;
+/** Where our server's STUN server is, unless its operator chose otherwise (RFC 8489 §18.6). */
+const USUAL_STUN_PORTS = [3_478, 3_479] as const;
 /** The service that a peer is called for: whoever lets us ping it lets us look at the path. */
 const PEER_SERVICE = 'ping';
 
@@ -46,7 +54,7 @@ export const MACHINE_CHECKS: readonly Check[] = [
   { name: 'node', look: lookAtNode },
 ];
 
-async function lookAtUdp(): Promise<Finding> {
+async function lookAtUdp(patient: Patient): Promise<Finding> {
   const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   const outer = all.find((address) => !address.internal && address.family === 'IPv4');
   const host = outer?.address ?? '127.0.0.1';
@@ -57,7 +65,37 @@ async function lookAtUdp(): Promise<Finding> {
     return fail(says, 'let UDP through the firewall of this machine: sudo nft list ruleset');
   }
   const where = outer === undefined ? 'only on loopback: no network is up' : 'on this machine';
-  return ok(`datagrams leave and arrive ${where}`);
+  const local = `datagrams leave and arrive ${where}`;
+  const { servers, isCertain } = await stunServers(patient);
+  if (servers.length === 0) return ok(`${local}; no STUN server is known`);
+  const own = all.map(({ address }) => address);
+  const finding = natFinding(await askStun(servers, bindOf(patient)), { own, isCertain });
+  return finding.verdict === 'ok' ? { ...finding, says: `${local}; ${finding.says}` } : finding;
+}
+
+/** Whom the agent would ask; without it, whom it most likely would: beside the broker. */
+async function stunServers({ status, brokerUrl, configPath }: Patient): Promise<{
+  readonly servers: readonly Path[];
+  readonly isCertain: boolean;
+}> {
+  const settings = configReader(configPath)();
+  const own = 'config' in settings ? (settings.config.agent.stun ?? []) : [];
+  const owners = await stunPaths(status?.ownStun ?? own);
+  if (status?.stun !== undefined) {
+    return { servers: [...status.stun, ...owners], isCertain: true };
+  }
+  const host = brokerUrl === undefined ? undefined : brokerAddress(brokerUrl).host;
+  // On this machine there is no NAT to be seen.
+  const isNear = host === undefined || isLoopback(host);
+  const guessed = isNear ? [] : USUAL_STUN_PORTS.map((port) => pathWords({ host, port }));
+  const servers = [...owners, ...(await stunPaths(guessed))];
+  return { servers, isCertain: owners.length > 0 };
+}
+
+/** The address that the agent binds to, if its owner chose one. */
+function bindOf({ configPath }: Patient): string | undefined {
+  const read = configReader(configPath)();
+  return 'config' in read ? read.config.agent.address : undefined;
 }
 
 /** One datagram from one socket to another, at an address of ours. */
@@ -84,23 +122,22 @@ async function echo(host: string): Promise<void> {
 async function lookAtPeer({ peer, waitMs, option, status }: Patient): Promise<Finding> {
   if (peer === undefined) {
     const next = 'nakodo doctor --peer NAME, of a terminal that allows you the service ping';
-    return unchecked('UDP to and from others: no server echoes it', next);
+    return unchecked('UDP to and from other terminals: it takes one that answers', next);
   }
   if (status === undefined) return unchecked(`${peer} was not called: no agent runs`);
   try {
     const wish = { to: peer, service: PEER_SERVICE, waitMs };
     const talk = await CommandTalk.begin(wish, { home: option });
-    const { path, rttMs } = talk.open;
+    const { path, way, rttMs } = talk.open;
     await talk.done();
-    const where = path === undefined ? '' : ` at ${path.host} port ${path.port}`;
+    const where = path === undefined ? '' : `, ${wayWords({ class: way, path })}`;
     const round = rttMs === undefined ? '' : `, round trip ${rttMs.toFixed(1)} ms`;
     return ok(`UDP passes both ways with ${peer}${where}${round}`);
   } catch (error) {
     if (!(error instanceof NakodoError)) throw error;
     const isPath = error.code === 'path-lost' || error.code === 'peer-gone';
     if (!isPath) return failed(error);
-    const says = `${peer} agreed, but UDP does not pass between you`;
-    return fail(says, 'look at the firewalls and NATs at both ends');
+    return fail(`${peer} agreed, but UDP does not pass: ${error.message}`, error.next);
   }
 }
 

@@ -96,7 +96,10 @@ async function openTraces(folder: string | undefined, log: Log): Promise<TraceFo
  */
 export function terminalOf(
   parts: AgentParts,
-  { pollSeconds, relay }: { readonly pollSeconds?: number | undefined; readonly relay: RelayPolicy },
+  {
+    pollSeconds,
+    relay,
+  }: { readonly pollSeconds?: number | undefined; readonly relay: RelayPolicy },
 ): Terminal {
   const { home, identity, enrolment, connection, suite, traces } = parts;
   try {

@@ -20,7 +20,12 @@ import {
   isWildcard,
   openEndpoint,
 } from './endpoint.ts';
-import { type HostAddress, type Interfaces, hostAddresses, ownInterfaces } from './host-addresses.ts';
+import {
+  type HostAddress,
+  type Interfaces,
+  hostAddresses,
+  ownInterfaces,
+} from './host-addresses.ts';
 import { linkConfig, mtuOf, smallestMtu } from './link-config.ts';
 
 interface SocketsOptions {
