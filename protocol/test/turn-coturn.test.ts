@@ -1,0 +1,148 @@
+// The TURN client and a real coturn: two allocations talk to each other, and what coturn refuses, or
+// leaves unanswered, is said in a sentence.
+
+import { networkInterfaces } from 'node:os';
+import t from 'tap';
+import type { Path } from '../core.ts';
+import { randomBytes, seededRng } from '../random.ts';
+import {
+  type RealClient,
+  allocated,
+  openRelayed,
+  realNow,
+  skipCoturn,
+  startCoturn,
+  userOf,
+} from './coturn.ts';
+import { hex } from './vectors.ts';
+
+const PAYLOAD = randomBytes(seededRng(4), 1_200);
+
+/** The address of an allocation. */
+function relayedOf({ client }: RealClient): Path {
+  if (client.relayed === undefined) throw new Error('there is no relayed address');
+  return client.relayed;
+}
+
+/** `from` sends the payload until `to` has it (a datagram may be lost); who `to` was told sent it. */
+async function passes(from: RealClient, to: RealClient): Promise<Path | undefined> {
+  const before = to.heard.length;
+  let turn = 0;
+  await from.reaches(() => {
+    to.pump();
+    if (turn++ % 50 === 0) from.send(relayedOf(to), PAYLOAD);
+    return to.heard.length > before;
+  }, 'a datagram through the relay');
+  const { peer, bytes } = to.heard[before];
+  return hex(bytes) === hex(PAYLOAD) ? peer : undefined;
+}
+
+t.test(
+  'coturn: 1,200 bytes there and back between two allocations',
+  { skip: skipCoturn },
+  async (t) => {
+    const { server } = await startCoturn(t);
+    const one = await allocated(t, { server, ...userOf('one') });
+    const two = await allocated(t, { server, ...userOf('two') });
+    t.ok((one.client.mapped?.port ?? 0) > 0);
+    t.notOk(one.send(relayedOf(two), PAYLOAD), 'not before the relay allows it');
+    one.client.permit(realNow(), [relayedOf(two).host]);
+    two.client.permit(realNow(), [relayedOf(one).host]);
+    const canBoth = (): boolean =>
+      one.client.canReach(realNow(), relayedOf(two)) &&
+      two.client.canReach(realNow(), relayedOf(one));
+    await one.reaches(() => (two.pump(), canBoth()), 'permissions');
+    t.strictSame(await passes(one, two), relayedOf(one), 'by indications');
+    t.strictSame(await passes(two, one), relayedOf(two));
+    const [toTwo, toOne] = [relayedOf(two), relayedOf(one)];
+    one.client.bind(realNow(), toTwo);
+    two.client.bind(realNow(), toOne);
+    const framed = (client: RealClient, peer: Path): boolean => {
+      const buffer = new Uint8Array(2_000);
+      return client.client.wrap(realNow(), peer, buffer, PAYLOAD.length) === PAYLOAD.length + 4;
+    };
+    await one.reaches(() => (two.pump(), framed(one, toTwo) && framed(two, toOne)), 'channels');
+    t.equal(await passes(one, two), toOne, 'by channels, told by the object that was bound');
+    t.equal(await passes(two, one), toTwo);
+    one.client.close(realNow());
+    one.pump();
+    t.equal(one.client.state, 'closed');
+  },
+);
+
+const hasIpv6 = Object.values(networkInterfaces()).some((each) =>
+  each?.some(({ address }) => address === '::1'),
+);
+const skipIpv6 = skipCoturn === false && !hasIpv6 ? 'this machine has no ::1' : skipCoturn;
+
+t.test('coturn: the same over IPv6', { skip: skipIpv6 }, async (t) => {
+  const { server } = await startCoturn(t, [], '::1');
+  const one = await allocated(t, { server, ...userOf('one'), family: 6 });
+  const two = await allocated(t, { server, ...userOf('two'), family: 6 });
+  t.equal(relayedOf(one).host, '::1');
+  t.equal(one.client.mapped?.host, '::1');
+  one.client.permit(realNow(), ['::1']);
+  two.client.bind(realNow(), relayedOf(one));
+  await one.reaches(() => (two.pump(), two.client.canReach(realNow(), relayedOf(one))), 'leave');
+  await one.reaches(() => one.client.canReach(realNow(), relayedOf(two)), 'leave');
+  t.strictSame(await passes(one, two), relayedOf(one));
+  t.strictSame(await passes(two, one), relayedOf(two));
+});
+
+t.test('coturn: refusals are failures with a sentence', { skip: skipCoturn }, async (t) => {
+  const { server } = await startCoturn(t, [
+    '--user-quota=1',
+    '--denied-peer-ip=10.0.0.0-10.255.255.255',
+  ]);
+  const failed = async (user: { username: string; password: string }, code: number) => {
+    const real = await openRelayed(t, { server, ...user });
+    real.client.start(realNow());
+    await real.reaches(() => real.client.state === 'failed', `error ${code}`);
+    t.equal(real.client.failure?.code, code);
+    t.match(real.client.failure?.says, /^The relay .+\./);
+  };
+  await failed({ ...userOf('one'), password: 'a guess' }, 401);
+  await failed(userOf('one', true), 401);
+  const user = userOf('greedy');
+  const first = await allocated(t, { server, ...user });
+  await failed(user, 486);
+  first.client.permit(realNow(), ['10.1.2.3']);
+  await first.reaches(() => first.codes.includes(403), 'a forbidden peer');
+  first.client.permit(realNow(), [server.host]);
+  const allowed: Path = { host: server.host, port: 9 };
+  await first.reaches(() => first.client.canReach(realNow(), allowed), 'an allowed one');
+  t.notOk(first.client.canReach(realNow(), { host: '10.1.2.3', port: 9 }));
+  t.equal(first.client.state, 'ready');
+});
+
+t.test('coturn: a nonce that goes stale costs nothing', { skip: skipCoturn }, async (t) => {
+  const { server } = await startCoturn(t, ['--stale-nonce=1']);
+  const real = await allocated(t, { server, ...userOf('one') });
+  await real.reaches(() => {
+    real.client.check(realNow());
+    return real.codes.includes(438);
+  }, 'a stale nonce');
+  real.client.bind(realNow(), { host: server.host, port: 9 });
+  await real.reaches(
+    () => real.client.canReach(realNow(), { host: server.host, port: 9 }),
+    'a channel with the new nonce',
+  );
+  t.equal(real.client.state, 'ready');
+});
+
+t.test('coturn: killed in mid-session, it is missed in 5 s', { skip: skipCoturn }, async (t) => {
+  const { server, child } = await startCoturn(t);
+  const real = await allocated(t, { server, ...userOf('one') });
+  const late = await openRelayed(t, { server, ...userOf('one') });
+  child.kill('SIGKILL');
+  const since = realNow();
+  real.client.check(since);
+  late.client.start(since);
+  await real.reaches(() => {
+    late.pump();
+    return real.client.state === 'failed' && late.client.state === 'failed';
+  }, 'that it is gone');
+  t.match(real.client.failure?.says, /stopped answering/);
+  t.match(late.client.failure?.says, /does not answer/);
+  t.ok(realNow() - since < 6_000_000, `${Math.round((realNow() - since) / 1_000)} ms`);
+});
