@@ -17,10 +17,11 @@ import type { Children } from '../cli/demo/children.ts';
 import { AGENT_NODE_FLAGS } from '../deploy/node-flags.ts';
 import { type Figure, median } from './figures.ts';
 import { IdleProcess } from './idle-process.ts';
-import { atExit } from './lab/clean-up.ts';
+import { atExit } from '../sim/lab/clean-up.ts';
 import { steady } from './lab/flow.ts';
 import { OurSystem } from './lab/ours.ts';
-import { has, loopback } from './lab/places.ts';
+import { has } from '../sim/lab/namespaces.ts';
+import { loopback } from './lab/places.ts';
 import { FAST } from './lab/rounds.ts';
 
 const ROUNDS = 5;

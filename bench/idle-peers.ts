@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { Aedes } from 'aedes';
 import type { IdleCommand } from './idle-process.ts';
 import { nebulaMissing } from './lab/tunnels.ts';
-import { has } from './lab/places.ts';
+import { has } from '../sim/lab/namespaces.ts';
 
 /** Waits for nothing. */
 export const BARE_NODE: IdleCommand = {

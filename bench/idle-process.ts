@@ -5,8 +5,8 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { atExit } from './lab/clean-up.ts';
-import { fineCpuSeconds } from './lab/drivers.ts';
+import { atExit } from '../sim/lab/clean-up.ts';
+import { fineCpuSeconds } from '../sim/lab/drivers.ts';
 
 const KIB = 1_024;
 /** IPv4 and TCP with timestamps, of each segment: what every Linux sends. */

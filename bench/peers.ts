@@ -9,15 +9,8 @@ import { parseArgs } from 'node:util';
 import { machine } from './figures.ts';
 import { type Contestant, openContest } from './lab/contest.ts';
 import type { FlowKind } from './lab/flow.ts';
-import {
-  LINK,
-  type Place,
-  link,
-  linkMissing,
-  loopback,
-  namespacesMissing,
-  veth,
-} from './lab/places.ts';
+import { linkMissing, namespacesMissing } from '../sim/lab/namespaces.ts';
+import { LINK, type Place, link, loopback, veth } from './lab/places.ts';
 import { type Goal, goals, printEntries, printGoals } from './lab/reach.ts';
 import { type Doses, type Entry, FAST, SLOW, contend } from './lab/rounds.ts';
 import { type Alone, measureAlone } from './lab/alone.ts';

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { Children } from '../cli/demo/children.ts';
 import type { Figure } from './figures.ts';
 import { type IdleCommand, IdleProcess } from './idle-process.ts';
-import { has } from './lab/places.ts';
+import { has } from '../sim/lab/namespaces.ts';
 
 /** What changes a file, a folder, or makes a disk write. */
 const CALLS = [

@@ -5,7 +5,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { join } from 'node:path';
 import { Children, type Running } from '../cli/demo/children.ts';
-import { cpuSeconds } from './lab/drivers.ts';
+import { cpuSeconds } from '../sim/lab/drivers.ts';
 import { openServants } from './servants.ts';
 import type { SetUps } from './set-up-driver.ts';
 

@@ -5,7 +5,8 @@ import { fairness } from '../../sim/fairness.ts';
 import { median } from '../figures.ts';
 import { tcpWith } from './contest.ts';
 import { OurSystem } from './ours.ts';
-import { LINK, type LinkShape, type Place, link, veth } from './places.ts';
+import type { LinkShape } from '../../sim/lab/delay-line.ts';
+import { LINK, type Place, link, veth } from './places.ts';
 import { FAST } from './rounds.ts';
 import {
   type Garbage,

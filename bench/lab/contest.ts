@@ -4,10 +4,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { atExit } from './clean-up.ts';
+import { atExit } from '../../sim/lab/clean-up.ts';
 import type { FlowKind } from './flow.ts';
 import { OurSystem } from './ours.ts';
-import { DEVICE, type Place, has, runOn } from './places.ts';
+import { has, runOn } from '../../sim/lab/namespaces.ts';
+import { DEVICE, type Place } from './places.ts';
 import { makeCertificate, modulesMissing, nodeFlows, opensslMissing } from './rivals.ts';
 import { nebula, nebulaMissing, wireguard, wireguardMissing } from './tunnels.ts';
 

@@ -3,8 +3,15 @@
 // those of both processes while the bytes counted arrived.
 
 import type { Plan } from '../peers/driver.ts';
-import { Driver, type Launch, cpuSeconds, residentBytes, udpCounts } from './drivers.ts';
-import type { Place, Side } from './places.ts';
+import {
+  Driver,
+  type Launch,
+  cpuSeconds,
+  residentBytes,
+  udpCounts,
+} from '../../sim/lab/drivers.ts';
+import type { Side } from '../../sim/lab/namespaces.ts';
+import type { Place } from './places.ts';
 
 /** Milliseconds in which what is skipped must have arrived. */
 const SKIP_MS_MAX = 20_000;

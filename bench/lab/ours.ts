@@ -4,11 +4,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { atExit } from './clean-up.ts';
+import { atExit } from '../../sim/lab/clean-up.ts';
 import type { OurPlan } from '../transport-end.ts';
-import { Driver, type Launch } from './drivers.ts';
+import { Driver, type Launch } from '../../sim/lab/drivers.ts';
 import type { FlowKind } from './flow.ts';
-import { type Place, type Side, runOn } from './places.ts';
+import { type Side, runOn } from '../../sim/lab/namespaces.ts';
+import type { Place } from './places.ts';
 
 const END = join(dirname(import.meta.dirname), 'transport-end.js');
 

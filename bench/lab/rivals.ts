@@ -5,7 +5,8 @@ import { execFileSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { hasPeerModule } from '../peers/modules.ts';
 import type { FlowKind } from './flow.ts';
-import { type Place, has } from './places.ts';
+import { has } from '../../sim/lab/namespaces.ts';
+import type { Place } from './places.ts';
 
 const DRIVERS = join(dirname(import.meta.dirname), 'peers');
 

@@ -2,7 +2,7 @@
 // beside TCP, live media beside bulk, an idle talk, many talks, garbage. Each is one round.
 
 import { ascending, quantile } from '../figures.ts';
-import { Driver, fineCpuSeconds, residentBytes, udpCounts } from './drivers.ts';
+import { Driver, fineCpuSeconds, residentBytes, udpCounts } from '../../sim/lab/drivers.ts';
 import { type FlowKind, type Wanted, startFlow, watch } from './flow.ts';
 import type { OurSystem } from './ours.ts';
 import type { Place } from './places.ts';

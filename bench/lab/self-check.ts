@@ -3,7 +3,9 @@
 
 import { median } from '../figures.ts';
 import { startFlow, steady } from './flow.ts';
-import { type LinkShape, type Place, runOn } from './places.ts';
+import { runOn } from '../../sim/lab/namespaces.ts';
+import type { LinkShape } from '../../sim/lab/delay-line.ts';
+import type { Place } from './places.ts';
 import { nodeFlows } from './rivals.ts';
 
 const TOLERANCE = 0.03;

@@ -5,10 +5,11 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { atExit } from './clean-up.ts';
-import { Driver } from './drivers.ts';
+import { atExit } from '../../sim/lab/clean-up.ts';
+import { Driver } from '../../sim/lab/drivers.ts';
 import type { FlowKind } from './flow.ts';
-import { type Place, has, runOn } from './places.ts';
+import { has, runOn } from '../../sim/lab/namespaces.ts';
+import type { Place } from './places.ts';
 import { nodeFlows } from './rivals.ts';
 
 const NEBULA_PORT = 4242;

@@ -3,9 +3,10 @@
 
 import t from 'tap';
 import { addedDelay } from '../lab/alone.ts';
-import { cpuSeconds, fineCpuSeconds, residentBytes } from '../lab/drivers.ts';
+import { cpuSeconds, fineCpuSeconds, residentBytes } from '../../sim/lab/drivers.ts';
 import type { FlowFigures } from '../lab/flow.ts';
-import { commandOn, loopback } from '../lab/places.ts';
+import { commandOn } from '../../sim/lab/namespaces.ts';
+import { loopback } from '../lab/places.ts';
 import { goals } from '../lab/reach.ts';
 import { type Entry, medianOf, ratioOf } from '../lab/rounds.ts';
 import { fairness } from '../../sim/fairness.ts';

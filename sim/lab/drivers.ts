@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { atExit } from './clean-up.ts';
-import { type Side, commandOn } from './places.ts';
+import { type Side, commandOn } from './namespaces.ts';
 
 /** Milliseconds for a driver to say what is waited for. */
 const SAY_MS_MAX = 30_000;
