@@ -22,7 +22,7 @@ import {
 } from './message.ts';
 
 /** What is asked, and where. */
-export interface BindingConfig {
+interface BindingConfig {
   readonly rng: Rng;
   /** Our own STUN servers: they are told the record. */
   readonly servers: readonly Path[];
@@ -33,7 +33,7 @@ export interface BindingConfig {
 }
 
 /** The address under which a server saw the endpoint. */
-export interface BindingAnswer {
+interface BindingAnswer {
   readonly server: Path;
   /** Without `via`: it is an address of ours, not one to send to. */
   readonly mapped: Path;

@@ -1,5 +1,6 @@
-// Every bound of STUN and TURN: value, unit, why. An attacker of these parts is anybody who can send
-// us a datagram, a server that went mad, or a peer behind a relay. Relations are asserted at load.
+// Every bound of STUN and TURN: value, unit, why. An attacker of these parts is anybody who can
+// send us a datagram, a server that went mad, or a peer behind a relay. Relations are asserted at
+// load.
 
 import { assert } from '../assert.ts';
 
@@ -38,7 +39,7 @@ export const STUN_LIMITS = {
   /** Hosts that may send through one allocation, and peers that have a channel. */
   permissionsMax: 32,
   channelsMax: 32,
-  /** Peers without a channel whose data is heard: a permission is for a host, with all its ports. */
+  /** Peers without a channel that are heard: a permission is for a host, with all its ports. */
   strangersMax: 64,
   /** Seconds between two askings for a permission (it lives 300 s: RFC 8656 §9). */
   permissionSeconds: 240,
@@ -47,7 +48,7 @@ export const STUN_LIMITS = {
   channelLifeSeconds: 600,
   /** Seconds between two bindings of a channel. */
   channelSeconds: 480,
-  /** Seconds of an allocation that we believe: a server that says less or more means one of these. */
+  /** Seconds of an allocation that we believe: whoever says less or more means one of these. */
   lifetimeSecondsMin: 20,
   lifetimeSecondsMax: 3_600,
   /** Bytes of a TURN message or ChannelData over TCP: the largest datagram, padded. */

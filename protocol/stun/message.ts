@@ -1,6 +1,6 @@
-// STUN messages (RFC 8489 §5, §14): one strict decoder for whatever anybody sends, one encoder.
-// A message is 20 bytes (type, length, magic cookie, transaction ID) and attributes, each padded to
-// 4 bytes. What is not exactly that is no STUN message; of two attributes of a kind the first counts;
+// STUN messages (RFC 8489 §5, §14): one strict decoder for whatever anybody sends, one encoder. A
+// message is 20 bytes (type, length, magic cookie, transaction ID) and attributes, each padded to 4
+// bytes. What is not exactly that is no STUN message; of two attributes of a kind the first counts;
 // nothing after MESSAGE-INTEGRITY is believed but FINGERPRINT, and nothing may follow that.
 
 import { assert } from '../assert.ts';
@@ -26,7 +26,7 @@ export const METHOD = {
 
 const CLASSES = ['request', 'indication', 'success', 'error'] as const;
 /** What a message is to its transaction. */
-export type StunClass = (typeof CLASSES)[number];
+type StunClass = (typeof CLASSES)[number];
 
 /** One attribute to write: its type and its value without padding. */
 export type Attribute = readonly [type: number, value: Uint8Array];
@@ -166,7 +166,7 @@ export function encodeMessage(content: StunContent): Uint8Array {
   return bytes;
 }
 
-/** Writes the 20 bytes of a header whose attributes take `length` bytes; 0 to be filled in later. */
+/** Writes the 20 bytes of a header whose attributes take `length` bytes (0: filled in later). */
 export function writeHeader(
   into: Uint8Array,
   { stunClass, method, transaction }: Omit<StunContent, 'attributes'>,

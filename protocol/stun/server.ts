@@ -9,7 +9,7 @@ import { ATTRIBUTE, encodeErrorCode, encodeXorAddress } from './attributes.ts';
 import { type Attribute, METHOD, decodeMessage, encodeMessage } from './message.ts';
 
 /** What a Binding request leads to. */
-export interface BindingReply {
+interface BindingReply {
   /** To be sent to where the request came from; undefined: it would be longer than the request. */
   readonly answer: Uint8Array | undefined;
   /** The address record that `from` belongs to, if the request names one: its sender's word. */
@@ -22,8 +22,8 @@ const UNKNOWN_ATTRIBUTE = 420;
 /**
  * The answer to a Binding request: XOR-MAPPED-ADDRESS, and FINGERPRINT where it fits (52 bytes at
  * most); error 420 to one with an attribute that we would have to understand. An answer is never
- * longer than its request: a bare request of 20 bytes gets none. Undefined for everything that is no
- * Binding request. The record goes to the broker, which completes it with `from` (S1000, S3000).
+ * longer than its request: a bare request of 20 bytes gets none. Undefined for everything that is
+ * no Binding request. The record goes to the broker, which completes it with `from` (S1000, S3000).
  */
 export function answerBinding(bytes: Uint8Array, from: Path): BindingReply | undefined {
   const message = decodeMessage(bytes);

@@ -1,8 +1,8 @@
-// One allocation at a TURN server, over UDP (RFC 8656): allocated, refreshed, given back; permissions
-// for hosts and channels for peers, renewed before they end; datagrams wrapped and unwrapped. What
-// passes is sealed end to end, so the relay is believed in nothing but where a datagram came from,
-// and only for hosts that we asked it to let through. Nothing that is not an answer of this server
-// to a request of ours, signed as it has to be, changes anything.
+// One allocation at a TURN server, over UDP (RFC 8656): allocated, refreshed, given back;
+// permissions for hosts and channels for peers, renewed before they end; datagrams wrapped and
+// unwrapped. What passes is sealed end to end, so the relay is believed in nothing but where a
+// datagram came from, and only for hosts that we asked it to let through. Nothing that is not an
+// answer of this server to a request of ours, signed as it has to be, changes anything.
 
 import { type Path, type Transmit, samePath } from '../core.ts';
 import { DeadlineHeap, type Due, notArmed } from '../deadlines.ts';
@@ -39,7 +39,7 @@ import { type Channel, type Permission, TurnPeers, reachableUntil } from './turn
 import { type TurnAnswer, TurnRequests } from './turn-requests.ts';
 
 /** Where and as whom to allocate. */
-export interface TurnConfig {
+interface TurnConfig {
   /** A literal address, with the `via` of the endpoint that speaks to it. */
   readonly server: Path;
   /** ASCII. */
@@ -53,7 +53,7 @@ export interface TurnConfig {
 }
 
 /** `failed`: see `failure`. `closed`: given back. */
-export type TurnState = 'idle' | 'allocating' | 'ready' | 'failed' | 'closed';
+type TurnState = 'idle' | 'allocating' | 'ready' | 'failed' | 'closed';
 
 /** A datagram that a peer sent to the relayed address. */
 export interface Relayed {
@@ -139,9 +139,9 @@ export class TurnClient {
   }
 
   /**
-   * Permits the peer's host and binds a channel to it; beyond STUN_LIMITS.channelsMax it is permitted
-   * only, and reached by Send indications. `peer` is the object by which its datagrams are told from
-   * now on.
+   * Permits the peer's host and binds a channel to it; beyond STUN_LIMITS.channelsMax it is
+   * permitted only, and reached by Send indications. `peer` is the object by which its datagrams
+   * are told from now on.
    */
   bind(now: Micros, peer: Path): void {
     this.#permit(now, peer.host);
@@ -156,9 +156,9 @@ export class TurnClient {
   }
 
   /**
-   * Wraps the datagram of `size` bytes at the start of `buffer` for the relay, in place: ChannelData
-   * (+ 4 bytes) or a Send indication (+ 36 to 51). Returns the new size; 0: it may not be sent now,
-   * or does not fit. Send the result to the server.
+   * Wraps the datagram of `size` bytes at the start of `buffer` for the relay, in place:
+   * ChannelData (+ 4 bytes) or a Send indication (+ 36 to 51). Returns the new size; 0: it may not
+   * be sent now, or does not fit. Send the result to the server.
    */
   wrap(now: Micros, peer: Path, buffer: Uint8Array, size: number): number {
     if (this.#state !== 'ready') return 0;

@@ -1,7 +1,7 @@
-// The two ways in which a datagram travels between a terminal and its relay: ChannelData (4 bytes in
-// front, once a channel is bound) and Send indications (36 or 48 bytes, with a permission only).
-// Both are written around the datagram where it lies, so that relaying copies nothing twice.
-// RFC 8656 §11, §12.4, §12.5.
+// The two ways in which a datagram travels between a terminal and its relay: ChannelData (4 bytes
+// in front, once a channel is bound) and Send indications (36 or 48 bytes, with a permission only).
+// Both are written around the datagram where it lies, so that relaying copies nothing twice. RFC
+// 8656 §11, §12.4, §12.5.
 
 import type { Path } from '../core.ts';
 import { type Rng } from '../random.ts';
@@ -50,8 +50,8 @@ export function wrapInChannel(index: number, buffer: Uint8Array, size: number): 
 }
 
 /**
- * Turns the first `size` bytes of `buffer` into a Send indication to `peer`; returns the new size, 0
- * if there is no room for it.
+ * Turns the first `size` bytes of `buffer` into a Send indication to `peer`; returns the new size,
+ * 0 if there is no room for it.
  */
 export function wrapInIndication(
   rng: Rng,

@@ -1,6 +1,6 @@
-// Who may be reached through an allocation: hosts with a permission, peers with a channel, and peers
-// that were only heard of. A peer keeps one Path object, so that its owner can compare by identity.
-// Tables only; who asks the relay, and when, is the client's business.
+// Who may be reached through an allocation: hosts with a permission, peers with a channel, and
+// peers that were only heard of. A peer keeps one Path object, so that its owner can compare by
+// identity. Tables only; who asks the relay, and when, is the client's business.
 
 import { addressBytes, addressText } from '../address.ts';
 import type { Path } from '../core.ts';
@@ -31,7 +31,7 @@ export interface Channel extends Leave {
 }
 
 /** One address behind the relay. */
-export interface Peer {
+interface Peer {
   readonly path: Path;
   readonly permission: Permission;
   readonly channel: Channel | undefined;
@@ -80,7 +80,7 @@ export class TurnPeers {
     return permission;
   }
 
-  /** A new channel for a peer whose host has a permission; undefined: it has one, or all are used. */
+  /** A new channel for a peer whose host has a permission; undefined: it has one, or none is left. */
   addChannel(path: Path): Channel | undefined {
     const permission = this.#permissions.get(path.host);
     const index = this.#channels.length;
@@ -95,11 +95,11 @@ export class TurnPeers {
 
   /** The peer at this path, made known if its host has a permission and there is room. */
   find(path: Path): Peer | undefined {
-    if (this.#last?.path === path) return this.#last;
-    const peer = this.#peers.get(keyOf(path)) ?? this.#stranger(path);
-    // An object that is not the one we keep is looked up each time.
-    if (peer?.path === path) this.#last = peer;
-    return peer;
+    // Datagrams come and go in rows, with one peer.
+    const last = this.#last;
+    if (last?.path.port === path.port && last.path.host === path.host) return last;
+    this.#last = this.#peers.get(keyOf(path)) ?? this.#stranger(path);
+    return this.#last;
   }
 
   #stranger({ host, port }: Path): Peer | undefined {

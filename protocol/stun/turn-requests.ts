@@ -19,7 +19,7 @@ import {
 } from './message.ts';
 
 /** What is asked. */
-export interface TurnAsk<Subject> {
+interface TurnAsk<Subject> {
   readonly subject: Subject;
   readonly method: number;
   /** Made anew for every transaction ID: addresses are hidden with it. */
@@ -36,7 +36,7 @@ export interface TurnAnswer<Subject> {
 }
 
 /** Whose requests they are. */
-export interface TurnUser {
+interface TurnUser {
   /** ASCII, at most STUN_LIMITS.usernameBytesMax. */
   readonly username: string;
   readonly password: string | Uint8Array;

@@ -1,5 +1,5 @@
-// Binding requests of an endpoint against the server's answers: repeated, given up, answered once by
-// whom they went to; and the server, which never says more than it was told.
+// Binding requests of an endpoint against the server's answers: repeated, given up, answered once
+// by whom they went to; and the server, which never says more than it was told.
 
 import fc from 'fast-check';
 import t from 'tap';

@@ -105,7 +105,8 @@ t.test('RFC 5769: no changed bit of a sample message is believed', { skip }, (t)
     const other = Array.from({ length: bytes.length * 8 }, (_, bit) =>
       believed(bytes.with(bit >> 3, bytes[bit >> 3] ^ (1 << (bit & 7)))),
     ).filter((each) => each !== undefined && each !== told);
-    // What is behind MESSAGE-INTEGRITY, another attribute in FINGERPRINT's place, is not read at all.
+    // What is behind MESSAGE-INTEGRITY, another attribute in FINGERPRINT's place, is not read at
+    // all.
     t.strictSame(other, [], name);
   }
   t.end();

@@ -1,5 +1,5 @@
-// The TURN client in virtual time, against a relay that does as it should and against ones that lie,
-// are gone, or are somebody else.
+// The TURN client in virtual time, against a relay that does as it should and against ones that
+// lie, are gone, or are somebody else.
 
 import fc from 'fast-check';
 import t from 'tap';

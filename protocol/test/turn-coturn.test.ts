@@ -1,5 +1,5 @@
-// The TURN client and a real coturn: two allocations talk to each other, and what coturn refuses, or
-// leaves unanswered, is said in a sentence.
+// The TURN client and a real coturn: two allocations talk to each other, and what coturn refuses,
+// or leaves unanswered, is said in a sentence.
 
 import { networkInterfaces } from 'node:os';
 import t from 'tap';
@@ -24,7 +24,7 @@ function relayedOf({ client }: RealClient): Path {
   return client.relayed;
 }
 
-/** `from` sends the payload until `to` has it (a datagram may be lost); who `to` was told sent it. */
+/** `from` sends the payload until `to` has it (one may be lost); who `to` was told sent it. */
 async function passes(from: RealClient, to: RealClient): Promise<Path | undefined> {
   const before = to.heard.length;
   let turn = 0;
