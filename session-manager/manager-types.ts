@@ -1,6 +1,7 @@
 // What goes into the manager's core and what comes out of it. The shell turns outputs into MQTT,
 // LMDB and HTTP, and those back into inputs; the simulator does the same in virtual time.
 
+import type { PathClass } from '../protocol/address.ts';
 import type { OperatorLimits } from '../protocol/consent/allow-list.ts';
 import type { RelayTerms, StunServer } from '../protocol/control/messages.ts';
 import type { CryptoSuite, DhKey, SigningKey } from '../protocol/crypto.ts';
@@ -254,7 +255,12 @@ export interface ManagerEvent {
 }
 
 /** What one terminal reported, as the operator sees it. */
-type ReportView = Report;
+export interface ReportView extends Omit<Report, 'path' | 'probes'> {
+  /** Which way its talk took at its end; null: none, or it did not say. */
+  readonly path: PathClass | null;
+  /** Packets of its many-socket search; null: there was none. */
+  readonly probes: number | null;
+}
 
 /** A session as the operator sees it; field names are what `--json` prints. */
 export interface SessionView {

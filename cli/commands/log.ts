@@ -14,6 +14,8 @@ import {
   errorCode,
   errorMessage,
 } from '../../protocol/errors.ts';
+import { PATH_CLASSES } from '../../protocol/address.ts';
+import { wayWords } from '../../device/shell/way.ts';
 import type { Receipt } from '../../protocol/identity/receipt.ts';
 import type { LogVerifier } from '../../session-manager/log-verify.ts';
 import type { VerifyView } from '../../session-manager/shell/log-operations.ts';
@@ -79,9 +81,11 @@ export function declareLog(program: Command): void {
 async function showLog(output: Output, options: LogOptions): Promise<ExitCode> {
   const entries = await askServerRows<LogView>(options.home, { op: 'log', last: options.last });
   const lines = entries.map(({ sequence, time, kind, ...facts }) => {
-    const shown = Object.entries(facts).flatMap(([name, value]) =>
-      name === 'hash' ? [] : [`${name}=${value}`],
-    );
+    const shown = Object.entries(facts).flatMap(([name, value]) => {
+      if (name === 'hash') return [];
+      const path = name === 'path' && PATH_CLASSES.find((of) => of === value);
+      return [`${name}=${path ? wayWords({ class: path }) : value}`];
+    });
     return [String(sequence).padStart(6), time, kind, ...shown].join('  ');
   });
   output.result(entries, entries.length === 0 ? 'The log is empty.' : lines.join('\n'));

@@ -12,6 +12,7 @@ import type {
   RevokeView,
   SessionView,
 } from '../../session-manager/manager-types.ts';
+import { wayWords } from '../../device/shell/way.ts';
 import { askServer, askServerRows } from '../ask.ts';
 import { terminalName } from '../../protocol/typed-names.ts';
 import { type Output, table } from '../output.ts';
@@ -162,7 +163,15 @@ function sessionWords(session: SessionView): Record<string, string> {
     'granted time': formatDuration(session.seconds * 1000),
     'granted bytes': session.bytes === null ? 'any' : formatSize(session.bytes),
     bytes: sent,
+    way: wayOf(session),
   };
+}
+
+/** Which way a talk took, as its two ends say; they may differ in the last moment. */
+function wayOf({ callerReport, calleeReport }: SessionView): string {
+  const said = [callerReport, calleeReport].flatMap((report) => report?.path ?? []);
+  const words = [...new Set(said)].map((path) => wayWords({ class: path }));
+  return words.length === 0 ? '-' : words.join(', ');
 }
 
 /** The operator's order [S6004]; says which terminals have confirmed. */

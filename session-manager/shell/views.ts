@@ -3,9 +3,15 @@
 
 import type { CryptoSuite } from '../../protocol/crypto.ts';
 import { decodeLogEntry } from '../log.ts';
-import type { DeviceView, RevokeOutcome, RevokeView, SessionView } from '../manager-types.ts';
+import type {
+  DeviceView,
+  ReportView,
+  RevokeOutcome,
+  RevokeView,
+  SessionView,
+} from '../manager-types.ts';
 import type { Device } from '../names.ts';
-import { type SessionRecord, differenceBytes } from '../records.ts';
+import { type Report, type SessionRecord, differenceBytes } from '../records.ts';
 
 const iso = (wall: number): string => new Date(wall).toISOString();
 
@@ -25,10 +31,15 @@ export function sessionView(row: SessionRecord): SessionView {
     revision: row.revision,
     begun: iso(row.begun),
     ended: row.ended === undefined ? null : iso(row.ended),
-    callerReport: row.callerReport ?? null,
-    calleeReport: row.calleeReport ?? null,
+    callerReport: reportView(row.callerReport),
+    calleeReport: reportView(row.calleeReport),
     differenceBytes: differenceBytes(row) ?? null,
   };
+}
+
+function reportView(report: Report | undefined): ReportView | null {
+  if (report === undefined) return null;
+  return { ...report, path: report.path ?? null, probes: report.probes ?? null };
 }
 
 /** A terminal as `nakodo devices --json` prints it. */
