@@ -4,7 +4,7 @@
 import type { OwnerQuestion, StoredEnd, TerminalEvent } from '../device/terminal-types.ts';
 import type { Path } from '../protocol/core.ts';
 import type { StreamId } from '../protocol/data/connection-types.ts';
-import type { SessionId } from '../protocol/ids.ts';
+import type { RecordId, SessionId } from '../protocol/ids.ts';
 import type { TraceEvent } from '../protocol/trace/trace-event.ts';
 import type { LogEntry } from '../session-manager/log.ts';
 import type { SessionChange } from '../session-manager/manager-types.ts';
@@ -71,14 +71,28 @@ export type Happening =
       readonly terminal: VirtualTerminal;
       readonly path: Path;
     }
-  /** A terminal's core sends a datagram; what arrives at one of its sockets. */
+  /**
+   * A terminal's core sends a datagram of a talk; what arrives at one of its sockets. `relay`: it
+   * goes, or came, in a message to the relay at this address; `peer` and `bytes` are what is inside.
+   */
   | {
       readonly kind: 'datagramSent' | 'datagramReceived';
       readonly terminal: VirtualTerminal;
       readonly socket: Path;
       readonly peer: Path;
       readonly bytes: Uint8Array;
+      readonly relay?: Path | undefined;
     }
+  /** A terminal speaks to a STUN or TURN server, or hears it; what is relayed stands above. */
+  | {
+      readonly kind: 'stunSent' | 'stunReceived';
+      readonly terminal: VirtualTerminal;
+      readonly socket: Path;
+      readonly peer: Path;
+      readonly bytes: Uint8Array;
+    }
+  /** The STUN server beside the broker saw a request that names an address record. */
+  | { readonly kind: 'sighted'; readonly record: RecordId; readonly from: Path }
   /** A datagram went to where nobody listens. */
   | { readonly kind: 'strayed'; readonly from: Path; readonly to: Path; readonly bytes: Uint8Array }
   /** MQTT: a login judged, a connection gone, a message on its way to the broker and from it. */

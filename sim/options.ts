@@ -164,6 +164,20 @@ export const OPTION_SPECS = {
   ),
   'hostile.forwarder': rate(0.5, 8, 'somebody carries the packets of a talk from another address'),
   'hostile.flood': rate(0.5, 10, 'a flood of small datagrams at a new socket'),
+  'nat.lan': share(0.2, 0.8, 'of those behind a NAT, those in the network of an earlier one'),
+  'nat.hairpin': share(0.2, 1, 'of these NATs, those that lead back to their own network'),
+  'nat.early': share(0.2, 1, 'of these NATs, those in which an early datagram takes a port'),
+  'host.dual': share(0.2, 1, 'terminals with an IPv6 address as well'),
+  'host.told': share(0.2, 1, 'of those that move, those that notice it at once'),
+  'relay.there': {
+    off: 0,
+    draw: () => 1,
+    range: [0, 1],
+    says: '1: there is a relay',
+  },
+  'relay.gone': rate(0.5, 10, 'the relay is killed and started again'),
+  'relay.stale': rate(0.5, 20, 'the relay takes its nonce back'),
+  'relay.only': share(0.1, 0.6, 'terminals that talk through the relay only'),
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
 /** The name of one option. */

@@ -1,6 +1,7 @@
-// Where terminals stand on the Internet: by a public address, behind a box of their own, or behind
-// that and a carrier's, which they share; and where they go when they move. What the boxes do is in
-// network/nat.ts, what the access links do in network/channel.ts.
+// Where terminals stand on the Internet: by a public address, behind a box of their own or of
+// another one's home, or behind that and a carrier's, which they share; some by an IPv6 address as
+// well; and where they go when they move. What the boxes do is in network/nat.ts, what the access
+// links do in network/channel.ts.
 
 import { type Rng, randomBelow, randomFraction } from '../protocol/random.ts';
 import { Channel, type ChannelFaults } from './network/channel.ts';
@@ -30,6 +31,8 @@ export class Places {
   readonly #parts: PlacesOptions;
   #carrier: Nat | undefined;
   #given = 0;
+  /** Homes with somebody in them: who comes later may live there, too. */
+  readonly #homes: (readonly Nat[])[] = [];
 
   constructor(parts: PlacesOptions) {
     this.#parts = parts;
@@ -47,6 +50,16 @@ export class Places {
     const isBehind = randomFraction(rng) < options['nat.share'];
     const kind = KINDS[randomBelow(rng, KINDS.length)];
     const hasCarrier = isBehind && randomFraction(rng) < options['nat.carrier'];
+    // Drawn of generators of their own: what is new shifts nobody's place.
+    const home = isBehind ? this.#homeOf(label) : undefined;
+    const also = this.#also(label, number);
+    const faults = channelFaults(options);
+    const link = {
+      up: new Channel(random(`up/${label}`), faults),
+      down: new Channel(random(`down/${label}`), faults),
+      also,
+    };
+    if (home !== undefined) return { address: `10.${block}.${rest}`, nats: home, ...link };
     const nats: Nat[] = [];
     if (isBehind) {
       const outside = hasCarrier ? `${100 + block}.64.${rest}` : `${198 + block}.18.${rest}`;
@@ -55,14 +68,25 @@ export class Places {
     }
     if (hasCarrier) nats.push((this.#carrier ??= this.#carrierBox()));
     const isInside = isBehind && kind.translates;
-    const address = this.#address(isInside, hasCarrier, { block, rest });
-    const faults = channelFaults(options);
-    return {
-      address,
-      nats,
-      up: new Channel(random(`up/${label}`), faults),
-      down: new Channel(random(`down/${label}`), faults),
-    };
+    if (isInside) this.#homes.push(nats);
+    return { address: this.#address(isInside, hasCarrier, { block, rest }), nats, ...link };
+  }
+
+  /** Another one's home, if this one is to live there. */
+  #homeOf(label: string): readonly Nat[] | undefined {
+    const rng = this.#parts.rng(`home/${label}`);
+    const isShared = randomFraction(rng) < this.#parts.options['nat.lan'];
+    if (!isShared || this.#homes.length === 0) return undefined;
+    return this.#homes[randomBelow(rng, this.#homes.length)];
+  }
+
+  /** An IPv6 address of its own, half of the time behind a firewall (RFC 6092). */
+  #also(label: string, number: number): Attachment['also'] {
+    const rng = this.#parts.rng(`also/${label}`);
+    if (randomFraction(rng) >= this.#parts.options['host.dual']) return undefined;
+    const isOpen = randomBelow(rng, 2) === 0;
+    const nats = isOpen ? [] : [this.#box(NAT_KINDS.firewall, [], `firewall/${label}`)];
+    return { address: `2001:db8::${(number + 1).toString(16)}`, nats };
   }
 
   #address(
@@ -76,9 +100,12 @@ export class Places {
   }
 
   #box(kind: NatBehaviour, addresses: readonly string[], label: string): Nat {
-    const { options, random, internet } = this.#parts;
+    const { options, random, internet, rng: rngOf } = this.#parts;
+    const rng = rngOf(`habits/${label}`);
+    const hairpins = kind.hairpins || randomFraction(rng) < options['nat.hairpin'];
+    const earlyTakesPort = randomFraction(rng) < options['nat.early'];
     return new Nat({
-      behaviour: { ...kind, timeoutSeconds: options['nat.timeout'] },
+      behaviour: { ...kind, timeoutSeconds: options['nat.timeout'], hairpins, earlyTakesPort },
       addresses: kind.translates ? addresses : [],
       random: random(label),
       paths: internet.paths,

@@ -50,14 +50,29 @@ const STRIKES: Partial<Record<OptionName, Strike>> = {
     // One that has a mapping to lose, if there is any.
     const inUse = behind.filter(({ sockets }) => sockets.length > 0);
     const [nat] = pick(rng, inUse.length > 0 ? inUse : behind).host.nats;
-    nat.rebind(world.now, randomBelow(rng, 2) === 0 ? 'port' : 'address');
+    const what = randomBelow(rng, 2) === 0 ? 'port' : 'address';
+    nat.rebind(world.now, what);
+    // TCP does not survive another address.
+    if (what === 'address' && nat.addresses.length > 0)
+      for (const { host, connection } of behind)
+        if (host.nats.includes(nat) && connection !== undefined) world.broker.die(connection);
     return true;
   },
   'host.move': (world, rng) => {
-    const { host, name, connection } = pick(rng, world.terminals);
-    host.move(world.places.next(name));
-    if (connection !== undefined) world.broker.die(connection);
+    const terminal = pick(rng, world.terminals);
+    const isTold = randomFraction(world.rng(`told/${world.events}`)) < world.options['host.told'];
+    terminal.move(world.places.next(terminal.name), isTold);
     return true;
+  },
+  'relay.gone': (world, rng) => {
+    if (world.relay?.isUp !== true) return false;
+    world.relay.kill();
+    world.schedule(off(world, rng), () => world.relay?.start());
+    return true;
+  },
+  'relay.stale': (world) => {
+    world.relay?.outdateNonce();
+    return world.relay?.isUp === true;
   },
   'mqtt.kick': (world, rng) => {
     const { connections } = world.broker;

@@ -30,12 +30,14 @@ import {
 import type { Reply } from '../session-manager/manager-types.ts';
 import { CryptoWitness } from './crypto/witnessed-suite.ts';
 import type { Happening } from './happenings.ts';
+import type { Attachment } from './network/host.ts';
 import { type Host, Internet } from './network/internet.ts';
 import type { FaultName } from './happenings.ts';
 import { CALM, type Options } from './options.ts';
 import { type Identity, makeIdentity } from './parties/identity.ts';
 import { PartyClock } from './parties/party-clock.ts';
 import { VirtualBroker } from './parties/virtual-broker.ts';
+import { VirtualRelay } from './parties/virtual-relay.ts';
 import { ENROL_URL, VirtualManager } from './parties/virtual-manager.ts';
 import { VirtualTerminal } from './parties/virtual-terminal.ts';
 import { Permissions } from './permissions.ts';
@@ -86,6 +88,8 @@ interface WorldOptions {
   readonly permittedShare?: number;
   /** Its terminals are made in the other order; the same happens. */
   readonly isReversed?: boolean;
+  /** Where terminals stand, if it is not drawn. */
+  readonly place?: (world: World, name: Name) => Attachment;
 }
 
 /** The world of one seed. */
@@ -109,6 +113,8 @@ export class World {
   readonly places: Places;
   readonly manager: VirtualManager;
   readonly broker: VirtualBroker;
+  /** Undefined: there is none in this world. */
+  readonly relay: VirtualRelay | undefined;
   /** Clones included, behind all others. */
   readonly terminals: VirtualTerminal[] = [];
   readonly watchers: Watcher[] = [];
@@ -125,6 +131,7 @@ export class World {
   readonly #touched = new Set<Party>();
   readonly #byName = new Map<string, VirtualTerminal>();
   readonly #late: Rng;
+  readonly #place: (world: World, name: Name) => Attachment;
   #sameInstant = 0;
 
   constructor(options: WorldOptions) {
@@ -133,6 +140,7 @@ export class World {
     this.options = options.options;
     this.connection = { ...talksOf(this.options), ...connection };
     this.hearsTraces = hearsTraces;
+    this.#place = options.place ?? ((world, name) => world.places.next(name));
     this.crypto = new CryptoWitness(suite, {
       onReuse: ({ owner }) => {
         // What a program of its own does with its own keys is its owner's loss.
@@ -163,6 +171,7 @@ export class World {
       clock: this.#clock('broker'),
       managerKey: this.manager.keys.signing.publicKey,
     });
+    this.relay = this.options['relay.there'] > 0 ? new VirtualRelay(this) : undefined;
     const { terminals, permittedShare = PERMITTED_SHARE, isReversed = false } = options;
     this.#makeTerminals(terminals, permittedShare, isReversed);
   }
@@ -261,6 +270,7 @@ export class World {
   open(): this {
     const { options } = this;
     this.#set(CALM);
+    this.relay?.start();
     this.manager.start();
     this.run(after(this.now, seconds(1)), () => this.manager.isLinked);
     this.#enrolAll();
@@ -347,6 +357,7 @@ export class World {
     this.broker.clock.set(this.now, this.wall);
     this.happen({ kind: 'calm' });
     if (!this.broker.isUp) this.broker.start();
+    this.relay?.start();
     if (this.manager.core === undefined) this.manager.start();
     for (const terminal of this.terminals) {
       const isGone = terminal.isClone || this.isRogue(terminal);
@@ -410,7 +421,8 @@ export class World {
     const names = Array.from({ length: count }, (_, index) => `terminal-${index}` as Name);
     const drafts = names.map((name, index) => {
       const isPolling = randomFraction(rng) < this.options['terminal.polling'];
-      return { name, index, host: this.#host(name), isPolling };
+      const host = this.internet.addHost({ name, ...this.#place(this, name) });
+      return { name, index, host, isPolling };
     });
     if (isReversed) drafts.reverse();
     const made = drafts.map(({ name, index, host, isPolling }) => {

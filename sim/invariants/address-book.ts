@@ -1,8 +1,10 @@
-// Where everybody is, and a quick look whether that stands in some bytes: the four bytes of an
-// IPv4 address with its port close behind, as candidates are written, or `host` as text. Four
-// bytes alone are found by chance in what is encrypted; with a port behind them they are not.
+// Where everybody is, and a quick look whether that stands in some bytes: the bytes of an address
+// with its port close behind, as candidates are written, or `host` as text. Four bytes alone are
+// found by chance in what is encrypted; with a port behind them they are not. IPv6 addresses of a
+// world begin alike: the first four bytes are looked for, then the rest is compared.
 
 import { asciiBytes } from '../../protocol/bytes.ts';
+import { addressBytes } from '../../protocol/address.ts';
 import type { Path } from '../../protocol/core.ts';
 import type { DeviceId } from '../../protocol/ids.ts';
 
@@ -11,6 +13,7 @@ const PORT_WITHIN_BYTES = 8;
 const PORTS_MAX = 4_096;
 
 interface Place {
+  readonly bytes: Uint8Array;
   readonly owners: Set<DeviceId>;
   readonly text: Uint8Array;
   readonly ports: Set<number>;
@@ -18,7 +21,8 @@ interface Place {
 
 /** Addresses that somebody has, and who. */
 export class AddressBook {
-  readonly #places = new Map<number, Place>();
+  /** By the first four bytes. */
+  readonly #places = new Map<number, Place[]>();
   readonly #byHost = new Map<string, Place>();
   /** Whether any address, or its text, begins with this byte. */
   readonly #first = new Uint8Array(256);
@@ -44,13 +48,16 @@ export class AddressBook {
   }
 
   #make(host: string): Place | undefined {
-    const parts = host.split('.').map(Number);
-    if (parts.length !== 4) return undefined;
+    const own = addressBytes(host);
+    if (own === undefined) return undefined;
     const text = asciiBytes(host);
-    const place: Place = { owners: new Set(), text, ports: new Set() };
+    const place: Place = { bytes: own, owners: new Set(), text, ports: new Set() };
     this.#byHost.set(host, place);
-    this.#places.set(wordOf(parts, 0), place);
-    this.#first[parts[0]] |= AS_BYTES;
+    const word = wordOf(own, 0);
+    const known = this.#places.get(word);
+    if (known === undefined) this.#places.set(word, [place]);
+    else known.push(place);
+    this.#first[own[0]] |= AS_BYTES;
     this.#first[text[0]] |= AS_TEXT;
     return place;
   }
@@ -62,8 +69,11 @@ export class AddressBook {
     except: DeviceId | undefined,
   ): DeviceId | undefined {
     if ((kind & AS_BYTES) !== 0) {
-      const place = this.#places.get(wordOf(bytes, at));
-      if (place !== undefined && hasPort(place, bytes, at + 4)) return ownerOf(place, except);
+      for (const place of this.#places.get(wordOf(bytes, at)) ?? []) {
+        const isThere = place.bytes.length === 4 || standsAt(bytes, at, place.bytes);
+        if (isThere && hasPort(place, bytes, at + place.bytes.length))
+          return ownerOf(place, except);
+      }
     }
     if ((kind & AS_TEXT) === 0) return undefined;
     for (const place of this.#byHost.values())

@@ -1,24 +1,35 @@
 // Whom a socket sends to, and how much (threats §5, invariant 5; docs/wire.md §9): nothing before
 // an introduction and nothing of a talk that is not this terminal's; to an address that has not
-// proven to be the peer's at most three times what came from it and was genuine; a caller knocks
-// with small packets, a few times; after the end there are a few CLOSEs for a while, then silence.
+// proven to be the peer's a few small packets, at first close together and then not, and beyond
+// them at most three times what came from it and was genuine; to one address of a host only so many
+// over all sockets; the many-socket search is excepted, and judged in searches.ts. After the end
+// there are a few CLOSEs for a while, then silence.
 
 import type { Path } from '../../protocol/core.ts';
-import { CONNECTION_DEFAULTS, DATA_LIMITS } from '../../protocol/data/limits.ts';
+import { DATA_LIMITS } from '../../protocol/data/limits.ts';
 import { HANDSHAKE_PACKET_BYTES, PACKET_OVERHEAD_BYTES } from '../../protocol/data/packet.ts';
+import { PROBE_BYTES, isProbe } from '../../protocol/data/probe.ts';
 import { type Micros, ms } from '../../protocol/time.ts';
 import type { Happening } from '../happenings.ts';
 import type { VirtualTerminal } from '../parties/virtual-terminal.ts';
 import type { Watcher, World } from '../world.ts';
+import type { Searches } from './searches.ts';
 import type { TalkBook, TalkEnd } from './talk-book.ts';
 
 type Datagram = Extract<Happening, { kind: 'datagramSent' | 'datagramReceived' }>;
 
 const INITIATION = 1;
 const RESPONSE = 2;
-/** Initiations to one address: after 0, 250, 750, 1 750 ms, then each second until the last. */
-const KNOCKS_MAX =
-  4 + Math.ceil(CONNECTION_DEFAULTS.handshakeTimeoutMs / DATA_LIMITS.initiationRetryMsMax);
+/**
+ * Small packets from one socket to an address that has never answered, in any second; and from all
+ * sockets of a terminal to one address and port since it last heard from there: the issue says 10
+ * to a candidate, a second round and a new search for the way take others.
+ */
+const SMALL_MAX = 10;
+const SMALL_EVER_MAX = 40;
+const SMALL_MICROS = ms(1_000);
+/** Packets of those that a forger cannot make are kept, to be known when they arrive. */
+const GENUINE_MAX = 512;
 /** A CLOSE is four numbers, padded. */
 const CLOSE_BYTES_MAX = PACKET_OVERHEAD_BYTES + 48;
 const CLOSES_MAX = 1 + DATA_LIMITS.closeRepeatsMax + DATA_LIMITS.closeAnswersMax;
@@ -29,7 +40,9 @@ interface Exchange {
   sentBytes: number;
   /** Of datagrams that only the peer can have made. */
   genuineBytes: number;
-  knocks: number;
+  /** When the last small packets left that nothing had paid for. */
+  readonly small: Micros[];
+  smallEver: number;
 }
 
 /** One end's own account. */
@@ -37,26 +50,34 @@ interface Account {
   /** Of the caller: its initiation, as text; all it sends are the same. */
   initiation: string | undefined;
   closes: number;
+  /** Small packets since something genuine last came, by address. */
+  readonly remotes: Map<Path, number>;
 }
 
 /** Watches every datagram that leaves. */
-export function amplificationIsBounded(world: World, book: TalkBook): Watcher {
-  return new AmplificationIsBounded(world, book);
+export function amplificationIsBounded(world: World, book: TalkBook, searches: Searches): Watcher {
+  return new AmplificationIsBounded(world, book, searches);
 }
 
 class AmplificationIsBounded implements Watcher {
   readonly #world: World;
   readonly #book: TalkBook;
+  readonly #searches: Searches;
   readonly #lateMicros: number;
   readonly #sockets = new Map<Path, Map<Path, Exchange>>();
   readonly #accounts = new WeakMap<TalkEnd, Account>();
   readonly #ofTerminal = new Map<VirtualTerminal, Set<Path>>();
+  /** Probes of honest ends, as text; the newest. */
+  readonly #probes = new Set<string>();
   /** What is being received; a trace says whether it was genuine. */
-  #arriving: { readonly exchange: Exchange; readonly bytes: number } | undefined;
+  #arriving:
+    | { readonly exchange: Exchange; readonly peer: Path; readonly bytes: number }
+    | undefined;
 
-  constructor(world: World, book: TalkBook) {
+  constructor(world: World, book: TalkBook, searches: Searches) {
     this.#world = world;
     this.#book = book;
+    this.#searches = searches;
     this.#lateMicros = ms(world.options['clock.late']);
   }
 
@@ -70,8 +91,9 @@ class AmplificationIsBounded implements Watcher {
         const { event } = happening;
         // Opened: with the key of the talk, for the first time.
         if (event.kind === 'packetReceived' && this.#arriving !== undefined) {
-          this.#arriving.exchange.genuineBytes += this.#arriving.bytes;
+          const { exchange, peer, bytes } = this.#arriving;
           this.#arriving = undefined;
+          this.#isPaid(this.#book.end, exchange, peer, bytes);
         }
         return;
       }
@@ -98,17 +120,33 @@ class AmplificationIsBounded implements Watcher {
     else paths.add(path);
   }
 
-  #onReceived({ socket, peer, bytes }: Datagram): void {
+  #onReceived({ terminal, socket, peer, bytes }: Datagram): void {
     const exchange = this.#exchange(socket, peer);
-    this.#arriving = { exchange, bytes: bytes.length };
-    // Nothing is traced of a handshake: genuine is what the caller has made.
-    if (bytes[0] === INITIATION && this.#isGenuine(bytes)) exchange.genuineBytes += bytes.length;
+    this.#arriving = { exchange, peer, bytes: bytes.length };
+    // Nothing is traced of a handshake or a probe: genuine is what the other end has made.
+    if (!this.#isGenuine(bytes)) return;
+    const talk = this.#book.talkOf(bytes);
+    const own = talk?.caller?.terminal === terminal ? talk.caller : talk?.callee;
+    this.#isPaid(own, exchange, peer, bytes.length);
+  }
+
+  #isPaid(end: TalkEnd | undefined, exchange: Exchange, peer: Path, bytes: number): void {
+    exchange.genuineBytes += bytes;
+    exchange.small.length = 0;
+    if (end !== undefined) this.#accountOf(end).remotes.delete(peer);
   }
 
   #isGenuine(bytes: Uint8Array): boolean {
+    if (isProbe(bytes)) return this.#isOfRogue(bytes) || this.#probes.has(String(bytes));
+    if (bytes.length !== HANDSHAKE_PACKET_BYTES || bytes[0] > RESPONSE) return false;
+    if (this.#isOfRogue(bytes) || bytes[0] === RESPONSE) return true;
     const caller = this.#book.talkOf(bytes)?.caller;
-    if (caller !== undefined && this.#world.isRogue(caller.terminal)) return true;
     return caller !== undefined && this.#accounts.get(caller)?.initiation === String(bytes);
+  }
+
+  #isOfRogue(bytes: Uint8Array): boolean {
+    const talk = this.#book.talkOf(bytes);
+    return [talk?.caller, talk?.callee].some((end) => end && this.#world.isRogue(end.terminal));
   }
 
   #onSent({ terminal, socket, peer, bytes }: Datagram): void {
@@ -122,26 +160,64 @@ class AmplificationIsBounded implements Watcher {
     const account = this.#accountOf(end);
     const exchange = this.#exchange(socket, peer);
     exchange.sentBytes += bytes.length;
-    if (bytes[0] === INITIATION) return this.#onKnock(end, account, exchange, bytes);
-    const isProven = end.proven.has(peer);
-    if (!isProven && exchange.sentBytes > DATA_LIMITS.amplification * exchange.genuineBytes) {
-      const what = `${exchange.sentBytes} bytes to an address that has sent`;
-      this.#violateBy(end, `sends ${what} ${exchange.genuineBytes}`);
-    }
-    if (bytes[0] === RESPONSE) {
-      if (bytes.length !== HANDSHAKE_PACKET_BYTES) this.#violateBy(end, 'sends a long response');
-    } else if (end.establishedAt === undefined) this.#violateBy(end, 'speaks before it is asked');
+    const isSmall = this.#isSmall(end, account, bytes);
+    if (!end.proven.has(peer) && !this.#searches.isOf(end, peer, bytes))
+      this.#isBounded(end, { account, exchange, peer, bytes, isSmall });
     if (end.ended !== undefined) this.#onClose(end, account, end.ended.at, bytes);
+    else if (!isSmall && bytes[0] !== RESPONSE && end.establishedAt === undefined)
+      this.#violateBy(end, 'speaks before it is asked');
   }
 
-  #onKnock(end: TalkEnd, account: Account, exchange: Exchange, bytes: Uint8Array): void {
+  /** What one end may say to an address that is not known to be its peer's. */
+  #isSmall(end: TalkEnd, account: Account, bytes: Uint8Array): boolean {
+    if (isProbe(bytes)) {
+      if (end.ended !== undefined) this.#violateBy(end, 'probes after the end');
+      this.#probes.add(String(bytes));
+      if (this.#probes.size > GENUINE_MAX) {
+        const [oldest] = this.#probes;
+        this.#probes.delete(oldest);
+      }
+      return true;
+    }
+    if (bytes[0] !== INITIATION) return false;
     account.initiation ??= String(bytes);
-    exchange.knocks += 1;
     if (end.role !== 'caller') this.#violateBy(end, 'knocks');
     if (end.establishedAt !== undefined) this.#violateBy(end, 'knocks in an open talk');
     if (end.ended !== undefined) this.#violateBy(end, 'knocks after the end');
-    if (bytes.length !== HANDSHAKE_PACKET_BYTES || exchange.knocks > KNOCKS_MAX)
-      this.#violateBy(end, `knocks ${exchange.knocks} times, with ${bytes.length} bytes`);
+    return true;
+  }
+
+  #isBounded(
+    end: TalkEnd,
+    sent: {
+      readonly account: Account;
+      readonly exchange: Exchange;
+      readonly peer: Path;
+      readonly bytes: Uint8Array;
+      readonly isSmall: boolean;
+    },
+  ): void {
+    const { account, exchange, peer, bytes, isSmall } = sent;
+    const { sentBytes, genuineBytes, small } = exchange;
+    if (isSmall && bytes.length !== HANDSHAKE_PACKET_BYTES && bytes.length !== PROBE_BYTES)
+      this.#violateBy(end, `knocks with ${bytes.length} bytes`);
+    if (sentBytes <= DATA_LIMITS.amplification * genuineBytes) return;
+    if (!isSmall) {
+      // What was sent on account has been paid by nothing yet.
+      const onAccount = exchange.smallEver * HANDSHAKE_PACKET_BYTES;
+      if (sentBytes <= DATA_LIMITS.amplification * genuineBytes + onAccount) return;
+      const what = `${sentBytes} bytes to an address that has sent ${genuineBytes}`;
+      this.#violateBy(end, `sends ${what}`);
+    }
+    const { now } = this.#world;
+    small.push(now);
+    exchange.smallEver += 1;
+    while (small[0] < now - SMALL_MICROS) small.shift();
+    const ever = (account.remotes.get(peer) ?? 0) + 1;
+    account.remotes.set(peer, ever);
+    if (small.length <= SMALL_MAX && ever <= SMALL_EVER_MAX) return;
+    const what = `${small.length} packets in a second, ${ever} in all`;
+    this.#violateBy(end, `sends ${what} to an address that says nothing`);
   }
 
   /** The first CLOSE leaves before the end is told. */
@@ -160,7 +236,7 @@ class AmplificationIsBounded implements Watcher {
     if (exchanges === undefined) return this.#violate(`${socket.port} is no open socket`);
     let exchange = exchanges.get(peer);
     if (exchange === undefined) {
-      exchange = { sentBytes: 0, genuineBytes: 0, knocks: 0 };
+      exchange = { sentBytes: 0, genuineBytes: 0, small: [], smallEver: 0 };
       exchanges.set(peer, exchange);
     }
     return exchange;
@@ -169,7 +245,7 @@ class AmplificationIsBounded implements Watcher {
   #accountOf(end: TalkEnd): Account {
     let account = this.#accounts.get(end);
     if (account === undefined) {
-      account = { initiation: undefined, closes: 0 };
+      account = { initiation: undefined, closes: 0, remotes: new Map() };
       this.#accounts.set(end, account);
     }
     return account;

@@ -15,13 +15,18 @@ import { Refusals } from './refusals.ts';
 import { Secrets } from './secrets.ts';
 import { Sessions } from './sessions.ts';
 import { Sleepers } from './sleepers.ts';
-import { Spoken } from './spoken.ts';
+import { SeenFrom } from './seen-from.ts';
+import { Spoken, type WordHearer } from './spoken.ts';
 import { TalkRecords } from './talk-records.ts';
 
 /** Their watchers, for one world. */
-export function controlWatchers(world: World): readonly Watcher[] {
+export function controlWatchers(
+  world: World,
+  seen = new SeenFrom(),
+  hearers: readonly WordHearer[] = [seen],
+): readonly Watcher[] {
   const consent = new Consent(world);
-  const addresses = new Addresses(world);
+  const addresses = new Addresses(world, seen);
   const refusals = new Refusals(world);
   const log = new LogIsSound(world);
   const notices = new Notices(world);
@@ -30,7 +35,18 @@ export function controlWatchers(world: World): readonly Watcher[] {
   const secrets = new Secrets(world);
   const marks = new Marks(world);
   return [
-    new Spoken([consent, addresses, refusals, log, notices, sessions, clones, secrets, marks]),
+    new Spoken([
+      ...hearers,
+      consent,
+      addresses,
+      refusals,
+      log,
+      notices,
+      sessions,
+      clones,
+      secrets,
+      marks,
+    ]),
     consent,
     addresses,
     refusals,

@@ -29,7 +29,8 @@ class MovesAreAsked implements Watcher {
     else if (happening.kind === 'event' && happening.event.kind === 'talk') {
       const { event } = happening.event;
       if (event.kind !== 'path' || this.#world.isRogue(end.terminal)) return;
-      if (this.#of(end).has(event.path)) return;
+      const path = this.#world.internet.paths.intern(event.path);
+      if (this.#of(end).has(path)) return;
       const { host, port } = event.path;
       const who = `the ${end.role} of ${end.session}`;
       this.#world.violate('moves', `${who} follows to ${host}:${port}, where it never asked`);

@@ -48,6 +48,8 @@ class SilenceIsKept implements Watcher {
   readonly #idle: number;
   readonly #quiet = new WeakMap<TalkEnd, Quiet>();
   readonly #closing = new Map<Path, TalkEnd>();
+  /** Sockets that an end which is over has still open. */
+  readonly #left = new WeakMap<TalkEnd, number>();
   #calmAt = Infinity;
 
   constructor(world: World, book: TalkBook) {
@@ -72,8 +74,10 @@ class SilenceIsKept implements Watcher {
         quiet.heardAt = quiet.activeAt = end.terminal.clock.local(this.#world.now);
         // The handshake gives the first sample.
         quiet.rttMost = quiet.heardAt - end.introducedAt;
-      } else if (event.kind === 'ended' && end.socket !== undefined)
-        this.#closing.set(end.socket, end);
+      } else if (event.kind === 'ended') {
+        this.#left.set(end, end.sockets.size);
+        for (const socket of end.sockets) this.#closing.set(socket, end);
+      }
     }
   }
 
@@ -137,6 +141,10 @@ class SilenceIsKept implements Watcher {
     const end = this.#closing.get(socket);
     if (end === undefined) return;
     this.#closing.delete(socket);
+    const left = (this.#left.get(end) ?? 1) - 1;
+    this.#left.set(end, left);
+    // A talk may close what it does not need at once; it speaks over the last one.
+    if (left > 0) return;
     const { isFirst, isAnswered, closes, isSampled, rttMost, timeouts } = this.#of(end);
     // Its PTO is at most five round trips, and was not backed off.
     const isPrompt = isSampled && 5 * rttMost + ms(5) < PTO_MOST && timeouts === 0;

@@ -42,6 +42,8 @@ const BEHIND_THE_SEAL = numbersOf(
   'ask',
   'askExtend',
   'addressNotice',
+  'candidates',
+  'peerCandidates',
   'endRequest',
   'refusal',
   'ended',

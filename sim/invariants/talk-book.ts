@@ -5,8 +5,9 @@
 import type { Path } from '../../protocol/core.ts';
 import type { Role } from '../../protocol/data/connection-types.ts';
 import { indexOf, packetKind, receiverIndex } from '../../protocol/data/packet.ts';
+import { isProbe } from '../../protocol/data/probe.ts';
 import type { Counts, EndReason } from '../../protocol/ends.ts';
-import type { SessionId } from '../../protocol/ids.ts';
+import type { DeviceId, SessionId } from '../../protocol/ids.ts';
 import type { Micros } from '../../protocol/time.ts';
 import type { Happening } from '../happenings.ts';
 import type { VirtualTerminal } from '../parties/virtual-terminal.ts';
@@ -41,7 +42,8 @@ export interface TalkEnd {
   seconds: number;
   bytes: number;
   bytesMost: number;
-  socket: Path | undefined;
+  /** Those that it has sent from and not closed. */
+  readonly sockets: Set<Path>;
   /** Where everything goes, and every address that has proven to be the peer's. */
   path: Path | undefined;
   readonly proven: Set<Path>;
@@ -51,6 +53,7 @@ export interface TalkEnd {
   isAsked: boolean;
   /** Its machine slept since the talk began: its clocks say less. */
   hasSlept: boolean;
+  readonly peerId: DeviceId;
   /** Its peer runs a program of its own: what that one does is not known here. */
   readonly isWithRogue: boolean;
   /** The other end, if it is one that can be judged. */
@@ -101,6 +104,9 @@ export class TalkBook implements Watcher {
       case 'datagramSent':
         this.end = this.#senderOf(happening.terminal, happening.bytes);
         if (this.end !== undefined) this.#onSent(this.end, happening.socket, happening.bytes);
+        return;
+      case 'socketClosed':
+        for (const end of this.endsOf(happening.terminal)) end.sockets.delete(happening.path);
         return;
       case 'killed':
         for (const end of this.endsOf(happening.terminal)) this.#leave(end, true);
@@ -173,13 +179,14 @@ export class TalkBook implements Watcher {
       seconds: terms.seconds,
       bytes,
       bytesMost: bytes,
-      socket: undefined,
+      sockets: new Set(),
       path: undefined,
       proven: new Set(),
       ended: undefined,
       isDead: false,
       isAsked: false,
       hasSlept: terminal.isSuspended,
+      peerId: event.peer.id,
       isWithRogue,
       peer: isWithRogue ? undefined : peer,
     };
@@ -229,23 +236,24 @@ export class TalkBook implements Watcher {
   }
 
   #follow(end: TalkEnd, path: Path): void {
-    end.path = path;
-    end.proven.add(path);
+    // Whoever made the object, and over which socket.
+    end.path = this.#world.internet.paths.intern(path);
+    end.proven.add(end.path);
   }
 
   #onSent(end: TalkEnd, socket: Path, bytes: Uint8Array): void {
-    end.socket = socket;
+    end.sockets.add(socket);
     // The callee's clock begins with the initiation that it answers (docs/wire.md §9).
     if (bytes[0] === RESPONSE) end.startedAt ??= this.#localOf(end.terminal);
   }
 
   /** The talk to which a datagram says that it belongs. */
   talkOf(bytes: Uint8Array): Talkers | undefined {
-    return packetKind(bytes) === undefined ? undefined : this.#senders.get(indexOf(bytes))?.session;
+    return isOfTalk(bytes) ? this.#senders.get(indexOf(bytes))?.session : undefined;
   }
 
   #senderOf(terminal: VirtualTerminal, bytes: Uint8Array): TalkEnd | undefined {
-    if (packetKind(bytes) === undefined) return undefined;
+    if (!isOfTalk(bytes)) return undefined;
     const known = this.#senders.get(indexOf(bytes));
     const end = known?.session[known.sender];
     if (end?.terminal !== terminal) return undefined;
@@ -282,3 +290,6 @@ export class TalkBook implements Watcher {
     return terminal.clock.local(this.#world.now);
   }
 }
+
+/** A packet or a probe: both name their receiver. */
+const isOfTalk = (bytes: Uint8Array): boolean => packetKind(bytes) !== undefined || isProbe(bytes);

@@ -1,10 +1,11 @@
-// One host of the modelled Internet: an address in some network, an access link, sockets. Ports
-// of closed sockets rest for a long time, as a datagram for the old one may still be under way.
+// One host of the modelled Internet: an address in some network, perhaps one of the other family as
+// well, an access link, sockets. Ports of closed sockets rest for a long time, as a datagram for the
+// old one may still be under way.
 
 import type { Path } from '../../protocol/core.ts';
 import type { Channel } from './channel.ts';
 import type { Nat } from './nat.ts';
-import { PORT_MAX, type Paths } from './paths.ts';
+import { PORT_MAX, type Paths, isOneFamily } from './paths.ts';
 
 /** Where a host is attached. */
 export interface Attachment {
@@ -15,6 +16,8 @@ export interface Attachment {
   /** None: nothing in between, at once. Shared channels share their rate and queue. */
   readonly up?: Channel;
   readonly down?: Channel;
+  /** An address of the other family, over the same link: every socket has its port there too. */
+  readonly also?: { readonly address: string; readonly nats: readonly Nat[] } | undefined;
 }
 
 /** A host's place as it is now; another object after a move. */
@@ -51,6 +54,7 @@ export class Host {
   readonly #sockets = new Map<number, Path>();
   #nextPort: number;
   #place: Place;
+  #also: Place | undefined;
 
   constructor(
     around: HostSurroundings,
@@ -61,8 +65,8 @@ export class Host {
     this.name = name;
     this.#around = around;
     this.#nextPort = DYNAMIC_PORT_MIN + Math.floor(random() * DYNAMIC_PORTS);
-    this.#place = placeOf(this, attachment);
-    around.attach(this.#place);
+    [this.#place, this.#also] = placesOf(this, attachment);
+    for (const place of this.places) around.attach(place);
   }
 
   get address(): string {
@@ -83,6 +87,16 @@ export class Host {
 
   get place(): Place {
     return this.#place;
+  }
+
+  /** Both, if it has addresses of both families; the first is the one that names its sockets. */
+  get places(): readonly Place[] {
+    return this.#also === undefined ? [this.#place] : [this.#place, this.#also];
+  }
+
+  /** From where it sends to an address; undefined: it has none of that family. */
+  placeFor(address: string): Place | undefined {
+    return this.places.find((place) => isOneFamily(place.address, address));
   }
 
   /** Names of the open sockets, in the order of opening. */
@@ -133,10 +147,18 @@ export class Host {
    */
   move(to: string | Attachment): void {
     for (const socket of this.#sockets.values()) this.#around.unforward(this, socket);
-    this.#around.detach(this.#place);
+    for (const place of this.places) this.#around.detach(place);
     const attachment = typeof to === 'string' ? { address: to } : to;
-    this.#place = placeOf(this, { ...this.#place, ...attachment });
-    this.#around.attach(this.#place);
+    const { address, nats, up, down } = this.#place;
+    const before: Attachment = {
+      address,
+      nats,
+      ...(up && { up }),
+      ...(down && { down }),
+      also: this.#also,
+    };
+    [this.#place, this.#also] = placesOf(this, { ...before, ...attachment });
+    for (const place of this.places) this.#around.attach(place);
   }
 
   #freePort(): number {
@@ -149,6 +171,13 @@ export class Host {
   }
 }
 
-function placeOf(host: Host, { address, nats = [], up, down }: Attachment): Place {
-  return { host, address, nats, up, down };
+function placesOf(
+  host: Host,
+  { address, nats = [], up, down, also }: Attachment,
+): readonly [Place, Place | undefined] {
+  const place: Place = { host, address, nats, up, down };
+  if (also === undefined) return [place, undefined];
+  if (isOneFamily(address, also.address))
+    throw new Error(`${host.name} has two addresses of one family`);
+  return [place, { ...place, address: also.address, nats: also.nats }];
 }

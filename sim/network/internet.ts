@@ -12,7 +12,7 @@ import { type Channel, FAULT_NAMES, type FaultName, noFaults } from './channel.t
 import { type Attachment, Host, type HostSurroundings, type Place } from './host.ts';
 import type { Nat } from './nat.ts';
 import { HOPS_MAX, type Network, Networks, forwardedThrough, isPlace } from './networks.ts';
-import { Paths, isOneFamily } from './paths.ts';
+import { Paths } from './paths.ts';
 
 /** What `addHost` gives, for those who hold one. */
 export type { Host };
@@ -26,7 +26,7 @@ export type DropName =
   | 'natInward'
   | 'hairpin'
   | 'partition'
-  /** IPv4 to IPv6 or back. */
+  /** To a family of which the sender has no address. */
   | 'family'
   /** Sent by a socket that is closed. */
   | 'closedSender'
@@ -205,8 +205,12 @@ export class Internet implements HostSurroundings {
       this.#drop('closedSender', socket, target, bytes);
       return;
     }
-    const { place } = host;
-    const source = host.localPath(socket);
+    const place = host.placeFor(target.host);
+    if (place === undefined) {
+      this.#drop('family', socket, target, bytes);
+      return;
+    }
+    const source = this.paths.of(place.address, socket.port);
     if (place.up === undefined) {
       this.#outward(place, source, target, bytes.slice());
       return;
@@ -222,10 +226,6 @@ export class Internet implements HostSurroundings {
 
   /** Through the sender's boxes, as far as the network that knows the destination. */
   #outward(place: Place, local: Path, to: Path, bytes: Uint8Array): void {
-    if (!isOneFamily(local.host, to.host)) {
-      this.#drop('family', local, to, bytes);
-      return;
-    }
     let from = local;
     let network = this.#networks.of(place);
     for (const nat of place.nats) {
@@ -297,7 +297,7 @@ export class Internet implements HostSurroundings {
 
   #deliver(place: Place, from: Path, to: Path, bytes: Uint8Array): void {
     const { host } = place;
-    const socket = host.place === place ? host.socketOn(to.port) : undefined;
+    const socket = host.places.includes(place) ? host.socketOn(to.port) : undefined;
     if (socket === undefined) {
       this.#stray(from, to, bytes);
       return;

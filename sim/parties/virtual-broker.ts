@@ -1,6 +1,7 @@
 // The trigger broker in virtual time: its real core and its real rights, and around them what
 // Aedes and TCP do: connections that carry messages in order, one seat for each client ID, whoever
-// comes last has it. A connection delays; a faulty broker drops, repeats and holds back as well.
+// comes last has it; where one comes from; the STUN server beside it. A connection delays; a faulty
+// broker drops, repeats and holds back as well.
 // Over 400 lines: each step of a connection's life, one after the other.
 
 import {
@@ -18,14 +19,17 @@ import {
   parseTopic,
   topic,
 } from '../../protocol/control/topics.ts';
+import { addressBytes } from '../../protocol/address.ts';
 import { type Due, notArmed } from '../../protocol/deadlines.ts';
 import { NO_PIN } from '../../protocol/identity/token.ts';
 import { IO_LIMITS } from '../../protocol/io/limits.ts';
 import { type Rng, randomFraction } from '../../protocol/random.ts';
 import { type Micros, after, micros, ms, seconds } from '../../protocol/time.ts';
 import type { BusParty } from '../happenings.ts';
+import type { Host } from '../network/internet.ts';
 import type { World } from '../world.ts';
 import type { PartyClock } from './party-clock.ts';
+import { STUN_PORTS, type Sighting, VirtualStun } from './virtual-stun.ts';
 
 /** CONNACK return codes (MQTT 3.1.1 §3.2.2.3). */
 export const CONNACK = { unavailable: 3, notLetIn: 5 } as const;
@@ -61,13 +65,16 @@ export class BusConnection {
   isHeld = true;
   /** Nothing passes any more, and nobody knows. */
   isDead = false;
+  /** The client's address as the broker sees it; undefined: it is on the same machine. */
+  readonly seenAt: string | undefined;
   subscriptions: readonly string[] = [];
   /** When the last message each way arrives: nothing overtakes it. */
   upAt = 0;
   downAt = 0;
 
-  constructor(user: BusUser) {
+  constructor(user: BusUser, seenAt: string | undefined) {
     this.user = user;
+    this.seenAt = seenAt;
   }
 }
 
@@ -94,6 +101,8 @@ export class VirtualBroker {
   hearLogin:
     | ((login: { readonly clientId: string; readonly password: Uint8Array }) => void)
     | undefined;
+  /** Everything that its STUN server was told of, while it was on. */
+  readonly stun: VirtualStun;
   restarts = 0;
   startedAt: Micros = micros(0);
 
@@ -105,6 +114,11 @@ export class VirtualBroker {
     this.clock = options.clock;
     this.#managerKey = options.managerKey;
     this.#rng = world.rng('mqtt');
+    this.stun = new VirtualStun({
+      internet: world.internet,
+      isUp: () => this.isUp,
+      onSighting: (sighting) => this.#onSighting(sighting),
+    });
     this.start();
   }
 
@@ -125,11 +139,12 @@ export class VirtualBroker {
   start(): void {
     if (this.#core !== undefined) return;
     this.startedAt = this.#world.now;
-    this.#core = new TriggerBroker({
+    const trust = {
       suite: this.#world.suiteOf('broker'),
       managerKeys: [this.#managerKey],
       server: NO_PIN,
-    });
+    };
+    this.#core = new TriggerBroker(trust, Object.keys(STUN_PORTS).length);
     this.#core.handleTimeout(this.clock.local(this.#world.now));
     this.#world.happen({ kind: 'brokerStarted' });
     this.#world.touch(this);
@@ -152,7 +167,8 @@ export class VirtualBroker {
 
   /** A client connects: TCP, then CONNECT, then its subscriptions, each a round trip. */
   open(user: BusUser): BusConnection {
-    const connection = new BusConnection(user);
+    const seenAt = user.party === 'manager' ? undefined : seenOutside(user.party.host);
+    const connection = new BusConnection(user, seenAt);
     this.#later(connection, 'up', () => this.#onTcp(connection));
     return connection;
   }
@@ -212,6 +228,21 @@ export class VirtualBroker {
     throw new Error('the broker does not come to rest');
   }
 
+  /** UDP and MQTT come to one process: what it sees it tells its core. */
+  #onSighting({ record, from, port: serverPort }: Sighting): void {
+    const address = addressBytes(from.host);
+    if (address === undefined) return;
+    this.#world.happen({ kind: 'sighted', record, from });
+    this.#core?.handle(this.clock.local(this.#world.now), {
+      kind: 'sighted',
+      record,
+      address,
+      port: from.port,
+      serverPort,
+    });
+    this.#world.touch(this);
+  }
+
   #onTime(): void {
     this.#core?.handleTimeout(this.clock.local(this.#world.now));
     this.#world.touch(this);
@@ -256,7 +287,9 @@ export class VirtualBroker {
     const before = this.#seats.get(user.clientId);
     connection.seat = proven.party;
     this.#seats.set(user.clientId, connection);
-    if (proven.held !== undefined) core.handle(now, { kind: 'connected', held: proven.held, wall });
+    const seenAt = connection.seenAt === undefined ? undefined : addressBytes(connection.seenAt);
+    if (proven.held !== undefined)
+      core.handle(now, { kind: 'connected', held: proven.held, wall, seenAt });
     if (before !== undefined) this.kick(before);
     world.happen({ kind: 'loggedIn', party: user.party });
     this.#later(connection, 'down', () => {
@@ -419,6 +452,12 @@ export class VirtualBroker {
       if (!connection.isDead) arrive();
     });
   }
+}
+
+/** A host's address as the public network sees it: TCP is translated by the same boxes. */
+export function seenOutside({ place }: Host): string {
+  const outermost = place.nats.findLast(({ behaviour }) => behaviour.translates);
+  return outermost?.address ?? place.address;
 }
 
 /** What a process boundary costs, at least. */

@@ -27,6 +27,7 @@ import { MS_PER_SECOND, after, micros, ms } from '../../protocol/time.ts';
 import type { World } from '../world.ts';
 import type { PartyClock } from './party-clock.ts';
 import { type BusConnection, type BusUser, managerSubscriptions } from './virtual-broker.ts';
+import { STUN_PORTS } from './virtual-stun.ts';
 
 /** Where terminals enrol. */
 export const ENROL_URL = 'http://127.0.0.1:8183/nakodo/1/enrol';
@@ -108,6 +109,9 @@ export class VirtualManager implements BusUser {
       rates: RATE_DEFAULTS,
       enrolUrl: ENROL_URL,
       brokerUrl: BROKER_URL,
+      // Where the broker is, for terminals know only its address.
+      stun: [{ port: STUN_PORTS.first, otherPort: STUN_PORTS.other }],
+      relay: this.#world.relay?.service,
     });
     this.#world.happen({ kind: 'managerStarted' });
     this.tell({

@@ -3,6 +3,7 @@
 // owner with the allow-list and an answer to every question. Over 400 lines: device/agent.ts and
 // its shell in one piece, as nothing here waits for anything.
 
+import { type RelayPolicy, addressBytes } from '../../protocol/address.ts';
 import type { Candidate } from '../../protocol/control/messages.ts';
 import { topic } from '../../protocol/control/topics.ts';
 import type { Path } from '../../protocol/core.ts';
@@ -27,7 +28,9 @@ import type {
   TerminalStatus,
 } from '../../device/terminal-types.ts';
 import { Terminal } from '../../device/terminal.ts';
+import type { Attachment } from '../network/host.ts';
 import type { Host } from '../network/internet.ts';
+import { RelayedView } from '../network/relayed.ts';
 import type { World } from '../world.ts';
 import type { Identity } from './identity.ts';
 import type { PartyClock } from './party-clock.ts';
@@ -40,7 +43,7 @@ const OUTPUTS_MAX = 100_000;
 const HTTP_MS = 5;
 const OWNER_MS = 80;
 const PROBES = [1_452, 1_472];
-const FORWARDED_SHARE = 0.5;
+const FORWARDED_SHARE = 0.25;
 
 /** Hears what the core tells, and may use the terminal at once. */
 export interface Application {
@@ -59,6 +62,7 @@ export class VirtualTerminal implements BusUser {
   readonly isClone: boolean;
   /** A router before it forwards its sockets. */
   readonly isForwarded: boolean;
+  readonly relay: RelayPolicy;
   readonly subscriptions: readonly string[];
   readonly due: Due & { run(): void } = { ...notArmed(), run: () => this.#onTime() };
   application: Application = { onEvent: () => {} };
@@ -73,6 +77,8 @@ export class VirtualTerminal implements BusUser {
   readonly #rng: Rng;
   readonly #sockets = new Map<SocketId, Path>();
   readonly #bySocket = new Map<Path, SocketId>();
+  /** Sockets that speak to a relay. */
+  readonly #views = new Map<Path, RelayedView>();
   readonly #disk: TerminalDisk;
   #membership: Uint8Array = new Uint8Array(0);
   #core: Terminal | undefined;
@@ -105,6 +111,8 @@ export class VirtualTerminal implements BusUser {
     this.#rng = world.rng(label);
     const faults = world.rng(`${label}/faults`);
     this.isForwarded = host.nats.length > 0 && randomFraction(faults) < FORWARDED_SHARE;
+    const isShy = randomFraction(world.rng(`${label}/relay`)) < world.options['relay.only'];
+    this.relay = isShy ? 'only' : 'if-needed';
     this.#disk = new TerminalDisk(world, faults);
     this.#link = new TerminalLink(world, this, this.#rng);
     this.subscriptions = [topic('call', identity.id), topic('down', identity.id)];
@@ -166,6 +174,7 @@ export class VirtualTerminal implements BusUser {
       rng: this.#rng,
       pollSeconds: this.pollSeconds,
       connection: this.#world.connection,
+      relay: this.relay,
       ...(this.#world.hearsTraces && {
         traceOf: (session: SessionId) => (event) =>
           this.#world.happen({ kind: 'trace', terminal: this, session, event }),
@@ -186,6 +195,7 @@ export class VirtualTerminal implements BusUser {
     for (const path of this.#sockets.values()) this.host.unbind(path);
     this.#sockets.clear();
     this.#bySocket.clear();
+    this.#views.clear();
     this.#link.drop();
     this.#disk.crash();
     this.#world.arm(this.due, micros(Infinity));
@@ -211,6 +221,17 @@ export class VirtualTerminal implements BusUser {
     this.#world.happen({ kind: 'resumed', terminal: this });
     this.#world.touch(this);
     for (const run of this.#postponed.splice(0)) run();
+  }
+
+  /**
+   * Its machine joins another network: what is on its way to the old address goes astray, its link
+   * is dead. `isTold`: the shell notices; else the terminal finds out by silence.
+   */
+  move(to: string | Attachment, isTold: boolean): void {
+    this.host.move(to);
+    const { connection } = this.#link;
+    if (connection !== undefined) this.#world.broker.die(connection);
+    if (isTold && !this.isSuspended) this.input({ kind: 'networkChanged' });
   }
 
   // --- its user and its applications -------------------------------------------------------------
@@ -356,22 +377,29 @@ export class VirtualTerminal implements BusUser {
     const socket = this.#sockets.get(transmit.socket);
     if (socket === undefined) return true;
     const bytes = buffer.subarray(0, transmit.size);
-    const peer = transmit.path;
-    this.#world.happen({ kind: 'datagramSent', terminal: this, socket, peer, bytes });
+    const peer = this.#world.internet.paths.intern(transmit.path);
+    this.#tell('Sent', socket, peer, bytes);
     this.host.send(socket, peer, bytes);
     return true;
+  }
+
+  /** Watchers hear what a relay carries as what it is, and of the rest of STUN apart. */
+  #tell(way: 'Sent' | 'Received', socket: Path, other: Path, bytes: Uint8Array): void {
+    const view = this.#views.get(socket) ?? new RelayedView(this.#world.internet.paths);
+    const inside = view.look(bytes);
+    const of = { terminal: this, socket };
+    if (inside === undefined)
+      return this.#world.happen({ kind: `datagram${way}`, ...of, peer: other, bytes });
+    this.#views.set(socket, view);
+    if (inside === 'stun')
+      return this.#world.happen({ kind: `stun${way}`, ...of, peer: other, bytes });
+    this.#world.happen({ kind: `datagram${way}`, ...of, ...inside, relay: other });
   }
 
   #onDatagram(to: Path, from: Path, bytes: Uint8Array): void {
     const socket = this.#bySocket.get(to);
     if (socket === undefined || this.#core === undefined || this.isSuspended) return;
-    this.#world.happen({
-      kind: 'datagramReceived',
-      terminal: this,
-      socket: to,
-      peer: from,
-      bytes,
-    });
+    this.#tell('Received', to, from, bytes);
     this.#core.handleDatagram(this.clock.local(this.#world.now), socket, from, bytes);
     this.#world.touch(this);
   }
@@ -384,12 +412,19 @@ export class VirtualTerminal implements BusUser {
       case 'publish':
         return this.publish(output.topic, output.bytes);
       case 'openSocket':
-        return this.#openSocket(output.socket);
+        return this.#openSocket(output.socket, output.to);
+      case 'gather': {
+        const path = this.#sockets.get(output.socket);
+        if (path === undefined) return;
+        const candidates = this.#candidates(path);
+        return this.input({ kind: 'gathered', socket: output.socket, candidates });
+      }
       case 'closeSocket': {
         const path = this.#sockets.get(output.socket);
         if (path === undefined) return;
         this.#sockets.delete(output.socket);
         this.#bySocket.delete(path);
+        this.#views.delete(path);
         this.host.unbind(path);
         return world.happen({ kind: 'socketClosed', terminal: this, path });
       }
@@ -420,18 +455,26 @@ export class VirtualTerminal implements BusUser {
     }
   }
 
-  #openSocket(socket: SocketId): void {
+  /** `to`: it is only ever used to send there. */
+  #openSocket(socket: SocketId, to: string | undefined): void {
     const path = this.host.bind();
     this.#sockets.set(socket, path);
     this.#bySocket.set(path, socket);
     this.#world.happen({ kind: 'socketOpened', terminal: this, path });
     const { internet } = this.#world;
     // Its router has a way in, for this socket: what a terminal behind one needs to be called.
-    if (this.isForwarded) internet.forward(this.host, path);
-    const announced = internet.announce(this.host, path);
-    const candidates = [candidateOf(announced)];
+    if (this.isForwarded && to === undefined) internet.forward(this.host, path);
+    const candidates = to === undefined ? this.#candidates(path) : [];
     const link = { datagramBytesProbes: PROBES };
     this.input({ kind: 'socketOpen', socket, candidates, link });
+  }
+
+  /** This machine's own addresses with the socket's port; what a router makes of it STUN shows. */
+  #candidates({ port }: Path): readonly Candidate[] {
+    return this.host.places.flatMap(({ address: text }) => {
+      const address = addressBytes(text);
+      return address === undefined ? [] : [{ address, port, type: 'host' as const }];
+    });
   }
 
   #readList(ask: number): void {
@@ -469,7 +512,7 @@ export class VirtualTerminal implements BusUser {
 
   onUp(): void {
     this.#link.onUp();
-    this.input({ kind: 'linkUp' });
+    this.input({ kind: 'linkUp', server: this.#world.broker.stun.addressFor(this.host) });
   }
 
   onDown(code: number | undefined): void {
@@ -549,9 +592,4 @@ export class VirtualTerminal implements BusUser {
     this.#membership = bytes;
     this.#disk.membership(bytes);
   }
-}
-
-/** A candidate of an address as the network writes it (IPv4). */
-function candidateOf({ host, port }: Path): Candidate {
-  return { address: Uint8Array.from(host.split('.').map(Number)), port, type: 'host' };
 }

@@ -135,6 +135,14 @@ function eventLine(who: string, event: TerminalEvent): readonly [string, string]
       if (inner.kind === 'path') return [who, `another path ${short(event.session)}`];
       return undefined;
     }
+    case 'way': {
+      const { session, path } = event;
+      return [who, `goes ${event.class} ${short(session)} by ${path.host}:${path.port}`];
+    }
+    case 'reintroduced':
+      return [who, `reintroduced ${short(event.session)} by ${event.by}`];
+    case 'searching':
+      return [who, `searches at ${event.address} ${short(event.session)}`];
     default:
       event satisfies never;
       return undefined;
