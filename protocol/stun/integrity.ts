@@ -48,7 +48,7 @@ export function fingerprint(bytes: Uint8Array, length: number): number {
   return (crc ^ 0xffffffff ^ FINGERPRINT_XOR) >>> 0;
 }
 
-/** Whether two authenticators are the same; how long it takes tells nothing of where they differ. */
+/** Whether two authenticators are the same, in a time that does not tell where they differ. */
 export function sameAuthenticator(a: Uint8Array, b: Uint8Array): boolean {
   let difference = a.length ^ b.length;
   for (let at = 0; at < a.length && at < b.length; at++) difference |= a[at] ^ b[at];

@@ -30,16 +30,11 @@ export function answerBinding(bytes: Uint8Array, from: Path): BindingReply | und
   if (message?.stunClass !== 'request' || message.method !== METHOD.binding) return undefined;
   const { transaction, attributes, unknownRequired } = message;
   const reply = (stunClass: 'success' | 'error', content: readonly Attribute[]) => {
-    const made = [true, false].map((hasFingerprint) =>
-      encodeMessage({
-        stunClass,
-        method: METHOD.binding,
-        transaction,
-        attributes: content,
-        hasFingerprint,
-      }),
-    );
-    return made.find((answer) => answer.length <= bytes.length);
+    const method = METHOD.binding;
+    const said = { stunClass, method, transaction, attributes: content };
+    const full = encodeMessage({ ...said, hasFingerprint: true });
+    const answer = full.length <= bytes.length ? full : encodeMessage(said);
+    return answer.length <= bytes.length ? answer : undefined;
   };
   if (unknownRequired.length > 0) {
     const types = unknownRequired.flatMap((type) => [type >> 8, type & 0xff]);

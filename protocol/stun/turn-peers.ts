@@ -80,7 +80,7 @@ export class TurnPeers {
     return permission;
   }
 
-  /** A new channel for a peer whose host has a permission; undefined: it has one, or none is left. */
+  /** A channel for a peer whose host has a permission; undefined: it has one, or none is left. */
   addChannel(path: Path): Channel | undefined {
     const permission = this.#permissions.get(path.host);
     const index = this.#channels.length;

@@ -60,7 +60,6 @@ export async function startCoturn(
       `--pidfile=${join(folder, 'pid')}`,
       '--log-file=stdout',
       '--fingerprint',
-      '--no-tcp',
       '--no-tls',
       '--no-dtls',
       '--no-cli',
