@@ -37,7 +37,7 @@ import { Relay, relayServers } from './relay.ts';
 import { Search } from './search.ts';
 
 /** What a meeting begins with: what the notice said, and what is known of our own side. */
-export interface MeetingOptions {
+interface MeetingOptions {
   readonly role: Role;
   readonly probes: Probes;
   readonly rng: Rng;

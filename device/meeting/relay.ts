@@ -14,7 +14,7 @@ import type { SocketId } from '../terminal-types.ts';
 const PAYLOAD_BYTES_MAX = 1_452;
 
 /** Where a relay stands. */
-export type RelayState = 'opening' | 'asked' | 'ready' | 'failed' | 'closed';
+type RelayState = 'opening' | 'asked' | 'ready' | 'failed' | 'closed';
 
 /** One talk's relay, from its socket on. */
 export class Relay {

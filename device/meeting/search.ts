@@ -16,9 +16,7 @@ const PORTS = LIMITS.portMax - searchPortMin + 1;
 const TRIES = 2;
 
 /** Where the search of one end stands; `socket` asks for one more socket. */
-export type SearchStep =
-  | { readonly kind: 'send'; readonly path: Path }
-  | { readonly kind: 'socket' };
+type SearchStep = { readonly kind: 'send'; readonly path: Path } | { readonly kind: 'socket' };
 
 /** One search of one end, from its beginning to its end. */
 export class Search {

@@ -304,10 +304,10 @@ export class World {
           });
           return;
         }
-        const path = { host: '127.0.0.1', port: (this.#port += 1) };
+        const path = { host: '192.0.2.1', port: (this.#port += 1) };
         node.sockets.set(output.socket, path);
         const candidates = [
-          { address: Uint8Array.of(127, 0, 0, 1), port: path.port, type: 'host' as const },
+          { address: Uint8Array.of(192, 0, 2, 1), port: path.port, type: 'host' as const },
         ];
         node.terminal.handle(this.now, { kind: 'socketOpen', socket: output.socket, candidates });
         return;
@@ -420,9 +420,22 @@ export class World {
             session: message.session,
           });
         return;
+      case 'candidates':
+        this.#onCandidates(node, message);
+        return;
       default:
         throw new Error(`a terminal does not send ${message.kind}`);
     }
+  }
+
+  /** Both ends of a session hear of one another; the filter is the real manager's business. */
+  #onCandidates(node: Node, message: MessageOf<'candidates'>): void {
+    const { session, generation, candidates, varies, request } = message;
+    this.tell(node, 'down', { kind: 'candidatesTold', request });
+    const found = this.sessions.find(({ grant }) => grant.session === session);
+    const peer = found?.caller === node ? found.callee : found?.caller;
+    if (peer === undefined || !peer.isLinkUp) return;
+    this.tell(peer, 'down', { kind: 'peerCandidates', session, generation, candidates, varies });
   }
 
   /** Questions for a terminal that sleeps wait for its poll. */
