@@ -103,7 +103,6 @@ export function terminalOf(
 ): Terminal {
   const { home, identity, enrolment, connection, suite, traces } = parts;
   try {
-    const meeting = { relay };
     return new Terminal({
       id: identity.id,
       name: enrolment.name,
@@ -115,7 +114,7 @@ export function terminalOf(
       rng: entropy,
       connection,
       traceOf: traces && ((session, role) => traces.trace(session, role)),
-      ...meeting,
+      relay,
       ...(pollSeconds === undefined ? {} : { pollSeconds }),
     });
   } catch (error) {
