@@ -101,6 +101,21 @@ export const durationOption = (flags: string, description: string): Option =>
 export const ownOption = <T>(flags: string, description: string, parse: (text: string) => T) =>
   new Option(flags, description).argParser((text) => accepted(() => parse(text)));
 
+/**
+ * An option that may be given up to `max` times, or take as many words; `parse` throws a UsageError
+ * for a word that is not in its form.
+ */
+export const listOption = <T>(
+  flags: string,
+  description: string,
+  { parse, max }: { readonly parse: (text: string) => T; readonly max: number },
+): Option =>
+  new Option(flags, description).argParser((text, before: readonly T[] | undefined) => {
+    const given = before ?? [];
+    if (given.length >= max) throw new InvalidArgumentError(`At most ${max} can be named.`);
+    return [...given, accepted(() => parse(text))];
+  });
+
 /** An option that takes a port, 0 for any free one; without `preset` it may be left undefined. */
 export function portOption(flags: string, description: string, preset?: number): Option {
   return new Option(flags, description).default(preset).argParser((text) => {

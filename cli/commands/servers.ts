@@ -16,12 +16,24 @@ import type {
   ManagerShellOptions,
   RunningManager,
 } from '../../session-manager/shell/manager-shell.ts';
+import type { RelayOptions, RelayServers } from '../../session-manager/shell/relay-servers.ts';
 import { homeWords, makeHome, shellWord } from '../home.ts';
 import { readManagerKey } from '../manager-key.ts';
 import type { Output } from '../output.ts';
 import type { Serving } from '../server-socket.ts';
 import { untilEnded } from '../signals.ts';
 import { type CommonOptions, declare, portOption, runs } from './command.ts';
+import {
+  type StunPortOptions,
+  type StunServerOptions,
+  type TurnOptions,
+  relayOf,
+  stunPorts,
+  stunPortsOf,
+  stunServers,
+  stunServersOf,
+  turnServers,
+} from './meeting-options.ts';
 
 interface ListenOptions extends CommonOptions {
   readonly listen: string;
@@ -29,19 +41,20 @@ interface ListenOptions extends CommonOptions {
   readonly tlsCert?: string;
   readonly tlsKey?: string;
 }
-interface BrokerOptions extends ListenOptions {
+interface BrokerOptions extends ListenOptions, StunPortOptions {
   readonly managerPub: string;
-  readonly mqttPort?: number;
 }
-interface ManagerOptions extends ListenOptions {
-  readonly broker: string;
-  readonly brokerPin?: string;
+interface EnrolmentOptions extends ListenOptions, TurnOptions {
   readonly httpPort: number;
   readonly publicUrl?: string;
   readonly explain?: boolean;
   readonly forgetKeys?: boolean;
 }
-type ServeOptions = Omit<ManagerOptions, 'broker' | 'brokerPin'> & { readonly mqttPort?: number };
+interface ManagerOptions extends EnrolmentOptions, StunServerOptions {
+  readonly broker: string;
+  readonly brokerPin?: string;
+}
+type ServeOptions = EnrolmentOptions & StunPortOptions;
 
 const MQTTS_PORT = 8883;
 const MQTT_PORT = 1883;
@@ -54,22 +67,28 @@ const TLS =
 const APART =
   'In two processes the session manager starts first: it makes the manager.pub that the broker\n' +
   'needs, and waits for the tls.pin that the broker makes.';
+const RELAY =
+  'Terminals behind NATs are shown their own address by STUN on two UDP ports, and meet directly;\n' +
+  'those who cannot need a relay, like coturn: docs/server.md.';
 
 /** Adds `serve`, `broker` and `session-manager`. */
 export function declareServers(program: Command): void {
   const serve = declare(program, {
     usage: 'serve',
     summary: 'Run broker and session manager in one process.',
-    details: TLS,
+    details: `${TLS}\n${RELAY}`,
     examples: [
       'nakodo serve --home ./server',
       'nakodo serve --listen 0.0.0.0 --public-url https://nakodo.example:8183',
+      'nakodo serve --turn turn.example:3480 --turn-secret-file ./turn.secret',
       'nakodo serve --plain --mqtt-port 0 --http-port 0 --json',
     ],
   });
   listening(serve);
   mqttPort(serve);
+  stunPorts(serve);
   enrolment(serve);
+  turnServers(serve);
   runs<ServeOptions>(serve, runServe);
 
   const broker = declare(program, {
@@ -80,6 +99,7 @@ export function declareServers(program: Command): void {
   });
   listening(broker);
   mqttPort(broker);
+  stunPorts(broker);
   broker.requiredOption('--manager-pub <file>', "the session manager's public key, in its home");
   runs<BrokerOptions>(broker, runBroker);
 
@@ -95,6 +115,8 @@ export function declareServers(program: Command): void {
   manager.requiredOption('--broker <url>', 'the broker, as terminals reach it too');
   manager.option('--broker-pin <file>', 'tls.pin in the home of the broker; may appear later');
   enrolment(manager);
+  stunServers(manager);
+  turnServers(manager);
   runs<ManagerOptions>(manager, runManager);
 }
 
@@ -129,6 +151,7 @@ async function runServe(output: Output, options: ServeOptions): Promise<ExitCode
   const { checkPlaces } = await import('../../session-manager/shell/manager-places.ts');
   const { listen, publicUrl, plain } = options;
   checkPlaces({ listen, publicUrl, isTls: plain !== true });
+  const relay = await relayOf(options);
   const home = makeHome(options.home);
   const parts = await serverParts(output);
   return running(output, options, async (opened) => {
@@ -139,11 +162,13 @@ async function runServe(output: Output, options: ServeOptions): Promise<ExitCode
     opened.push(broker);
     const connect = (): Duplex => broker.connect();
     const url = brokerUrl(options, broker);
-    const manager = await openManager(options, home, { url, connect }, tls, parts);
+    const stun = broker.stunPorts === undefined ? [] : [broker.stunPorts];
+    const reach = { broker: { url, connect }, stun, relay: await openRelay(relay, opened, parts) };
+    const manager = await openManager(options, home, reach, tls, parts);
     opened.push(manager);
     serving.operations = manager.operations;
     await manager.ready;
-    return { ports: { mqtt: broker.port, udp: null, http: manager.httpPort }, pin: tls?.pin };
+    return { ports: { ...portsOf(broker), http: manager.httpPort }, pin: tls?.pin };
   });
 }
 
@@ -160,7 +185,7 @@ async function runBroker(output: Output, options: BrokerOptions): Promise<ExitCo
     if (tls !== undefined) {
       output.remark(`For its session manager: --broker-pin ${shellWord(join(home, 'tls.pin'))}`);
     }
-    return { ports: { mqtt: broker.port, udp: null, http: null }, pin: tls?.pin };
+    return { ports: { ...portsOf(broker), http: null }, pin: tls?.pin };
   });
 }
 
@@ -170,19 +195,29 @@ async function runManager(output: Output, options: ManagerOptions): Promise<Exit
   const { listen, publicUrl, plain } = options;
   const place = { url: options.broker, pinFile: options.brokerPin };
   checkPlaces({ broker: place, listen, publicUrl, isTls: plain !== true });
+  const relay = await relayOf(options);
   const home = makeHome(options.home);
   const parts = await serverParts(output);
   return running(output, options, async (opened) => {
     const serving = await openOperator(home, opened);
     const tls = await certificate(options, home, parts);
     output.remark(`Its key is in ${home}/manager.pub. Waiting for the broker …`);
-    const manager = await openManager(options, home, place, tls, parts);
+    const stun = stunServersOf(options);
+    const reach = { broker: place, stun, relay: await openRelay(relay, opened, parts) };
+    const manager = await openManager(options, home, reach, tls, parts);
     opened.push(manager);
     serving.operations = manager.operations;
     await manager.ready;
     return { ports: { mqtt: null, udp: null, http: manager.httpPort }, pin: tls?.pin };
   });
 }
+
+/** A broker's ports: TCP, and the two of its STUN server. */
+const portsOf = ({ port, stunPorts: stun }: BrokerShell): Ready['ports'] => ({
+  mqtt: port,
+  udp: stun?.port ?? null,
+  udp2: stun?.otherPort ?? null,
+});
 
 /** A server that is ready; `pin`: of its TLS key, absent without TLS. */
 interface Ready {
@@ -271,14 +306,28 @@ async function certificate(
 }
 
 async function openBroker(
-  options: ListenOptions & { readonly mqttPort?: number },
+  options: ListenOptions & StunPortOptions,
   managerKeys: readonly Uint8Array[],
   tls: ServerCertificate | undefined,
   { suite, clock, log }: ServerParts,
 ): Promise<BrokerShell> {
   const { startBroker } = await import('../../broker/shell/broker-shell.ts');
   const { listen, mqttPort: port = tls === undefined ? MQTT_PORT : MQTTS_PORT } = options;
-  return startBroker({ listen, port, managerKeys, suite, clock, log, ...(tls && { tls }) });
+  const stun = stunPortsOf(options);
+  return startBroker({ listen, port, stun, managerKeys, suite, clock, log, ...(tls && { tls }) });
+}
+
+/** The relay's names, looked up from now on; undefined: there is no relay. */
+async function openRelay(
+  relay: RelayOptions | undefined,
+  opened: Opened,
+  { log }: ServerParts,
+): Promise<RelayServers | undefined> {
+  if (relay === undefined) return undefined;
+  const { RelayServers } = await import('../../session-manager/shell/relay-servers.ts');
+  const servers = new RelayServers(relay, log);
+  opened.push(servers);
+  return servers;
 }
 
 /** The broker as terminals are told of it: on the host of the public URL, if there is one. */
@@ -289,9 +338,9 @@ function brokerUrl({ publicUrl }: ServeOptions, broker: BrokerShell): string {
 }
 
 async function openManager(
-  options: Omit<ManagerOptions, 'broker'>,
+  options: EnrolmentOptions,
   home: string,
-  broker: ManagerShellOptions['broker'],
+  reach: Pick<ManagerShellOptions, 'broker' | 'stun' | 'relay'>,
   tls: ServerCertificate | undefined,
   parts: ServerParts,
 ): Promise<RunningManager> {
@@ -299,7 +348,7 @@ async function openManager(
   const { listen: httpListen, httpPort, publicUrl, explain = false, forgetKeys } = options;
   return startManager({
     home,
-    broker,
+    ...reach,
     tls,
     httpListen,
     httpPort,

@@ -69,6 +69,8 @@ export class Stage {
       join(brokerHome, 'tls.pin'),
       '--http-port',
       '0',
+      // One machine has no NAT; and the broker's ports are not known yet.
+      '--no-stun',
       '--json',
     ]);
     // Its failure is told by the race, or by the last await.
@@ -83,6 +85,7 @@ export class Stage {
       key,
       '--mqtt-port',
       '0',
+      '--no-stun',
       '--json',
     ]);
     this.#mqttPort = portOf(broker, 'mqtt');

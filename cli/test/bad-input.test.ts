@@ -36,7 +36,7 @@ t.test('broker gone, manager gone: a call says so, and works when they are back'
   const http = String(ports(first.ready).http);
   await first.end();
   const pub = join(at('m'), 'manager.pub');
-  const its = ['--mqtt-port', mqtt, '--home', at('b')];
+  const its = ['--mqtt-port', mqtt, '--no-stun', '--home', at('b')];
   const broker = () => start(t, ['broker', '--manager-pub', pub, ...its]);
   const manager = () =>
     start(t, [
@@ -47,6 +47,7 @@ t.test('broker gone, manager gone: a call says so, and works when they are back'
       join(at('b'), 'tls.pin'),
       '--http-port',
       http,
+      '--no-stun',
       '--home',
       at('m'),
     ]);

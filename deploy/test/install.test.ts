@@ -247,7 +247,7 @@ t.test(
       t.equal(done.exit, 0, `${command}: ${said(done)}`);
     }
     const edits = ['s/nakodo.example:8183/127.0.0.1:28183/', 's/0.0.0.0$/127.0.0.1/'];
-    const ports = 's/^MORE=/MORE=--http-port 28183 --mqtt-port 28883/';
+    const ports = 's/^MORE=/MORE=--http-port 28183 --mqtt-port 28883 --stun-port 28478/';
     for (const edit of [...edits, ports])
       await host.shell(`sed -i '${edit}' /etc/nakodo-server.conf`);
     await host.shell('systemctl enable --now nakodo-server');

@@ -16,6 +16,9 @@ export const SHELL_LIMITS = {
   handshakeMs: 3_000,
   /** Milliseconds between two looks for a broker's `tls.pin` that is not there yet. */
   pinLookMs: 100,
+  /** Milliseconds until a relay's name is looked up again: once it was found, and until then. */
+  relayLookUpMs: 300_000,
+  relayRetryMs: 15_000,
   /** Outputs of the core that one drain takes out before the loop lets inputs in. */
   stepsMax: 10_000,
   /**

@@ -60,9 +60,11 @@ export async function startServers(options: ServersOptions): Promise<Servers> {
     const pub = ['--manager-pub', join(home, 'manager.pub')];
     const own = ['--home', brokerHome, '--mqtt-port', '0', ...pub, ...how];
     const ready = await begin('broker', ['broker', ...own]);
-    const url = `${options.isPlain ? 'mqtt' : 'mqtts'}://127.0.0.1:${ready.ports.mqtt}`;
+    const { mqtt, udp, udp2 } = ready.ports;
+    const url = `${options.isPlain ? 'mqtt' : 'mqtts'}://127.0.0.1:${mqtt}`;
     const pin = options.isPlain ? [] : ['--broker-pin', join(brokerHome, 'tls.pin')];
-    const its = ['--home', home, '--broker', url, ...pin, ...enrolment];
+    const stun = ['--stun', `${udp},${udp2}`];
+    const its = ['--home', home, '--broker', url, ...pin, ...stun, ...enrolment];
     await begin('manager', ['session-manager', ...its]);
   } else await begin('servers', ['serve', '--home', home, '--mqtt-port', '0', ...enrolment]);
   return {
