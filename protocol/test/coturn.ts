@@ -25,11 +25,12 @@ const HOUR_SECONDS = 3_600;
 export const skipCoturn =
   spawnSync('turnserver', ['--version']).error === undefined ? false : 'coturn is not installed';
 
-/** A user name that is good for an hour, or was until an hour ago, and its password. */
-export function userOf(name: string, isExpired = false): { username: string; password: string } {
-  const nowSeconds = Math.floor(Date.now() / 1_000);
-  const username = `${nowSeconds + (isExpired ? -HOUR_SECONDS : HOUR_SECONDS)}:${name}`;
-  return { username, password: relayCredentials(new TextEncoder().encode(SECRET), username) };
+/** A user name that is good for so many seconds (an hour; below 0: that was), its password. */
+export function userOf(name: string, forSeconds = HOUR_SECONDS) {
+  const untilSeconds = Math.ceil(Date.now() / 1_000) + forSeconds;
+  const username = `${untilSeconds}:${name}`;
+  const password = relayCredentials(new TextEncoder().encode(SECRET), username);
+  return { username, password, untilMs: (untilSeconds + 1) * 1_000 };
 }
 
 /** A relay that runs. */
@@ -38,14 +39,15 @@ export interface Coturn {
   readonly child: ChildProcess;
 }
 
-/** Starts coturn; resolves when it answers. `host`: 127.0.0.1 or ::1. */
+/** Starts coturn; resolves when it answers. `at`: 127.0.0.1 (default) or ::1, and its port. */
 export async function startCoturn(
   t: Test,
   options: readonly string[] = [],
-  host = '127.0.0.1',
+  at: { readonly host?: string; readonly port?: number } = {},
 ): Promise<Coturn> {
   const folder = mkdtempSync(join(tmpdir(), 'nakodo coturn '));
-  const server: Path = { host, port: await freePort(host) };
+  const { host = '127.0.0.1', port } = at;
+  const server: Path = { host, port: port ?? (await freePort(host)) };
   const child = spawn(
     'turnserver',
     [

@@ -1,6 +1,7 @@
 // The TURN client and a real coturn: two allocations talk to each other, and what coturn refuses,
 // or leaves unanswered, is said in a sentence.
 
+import { once } from 'node:events';
 import { networkInterfaces } from 'node:os';
 import t from 'tap';
 import type { Path } from '../core.ts';
@@ -16,6 +17,7 @@ import {
 } from './coturn.ts';
 import { hex } from './vectors.ts';
 
+const HOUR_SECONDS = 3_600;
 const PAYLOAD = randomBytes(seededRng(4), 1_200);
 
 /** The address of an allocation. */
@@ -76,7 +78,7 @@ const hasIpv6 = Object.values(networkInterfaces()).some((each) =>
 const skipIpv6 = skipCoturn === false && !hasIpv6 ? 'this machine has no ::1' : skipCoturn;
 
 t.test('coturn: the same over IPv6', { skip: skipIpv6 }, async (t) => {
-  const { server } = await startCoturn(t, [], '::1');
+  const { server } = await startCoturn(t, [], { host: '::1' });
   const one = await allocated(t, { server, ...userOf('one'), family: 6 });
   const two = await allocated(t, { server, ...userOf('two'), family: 6 });
   t.equal(relayedOf(one).host, '::1');
@@ -102,7 +104,7 @@ t.test('coturn: refusals are failures with a sentence', { skip: skipCoturn }, as
     t.match(real.client.failure?.says, /^The relay .+\./);
   };
   await failed({ ...userOf('one'), password: 'a guess' }, 401);
-  await failed(userOf('one', true), 401);
+  await failed(userOf('one', -HOUR_SECONDS), 401);
   const user = userOf('greedy');
   const first = await allocated(t, { server, ...user });
   await failed(user, 486);
@@ -146,3 +148,43 @@ t.test('coturn: killed in mid-session, it is missed in 5 s', { skip: skipCoturn 
   t.match(late.client.failure?.says, /does not answer/);
   t.ok(realNow() - since < 6_000_000, `${Math.round((realNow() - since) / 1_000)} ms`);
 });
+
+t.test(
+  'coturn: restarted in mid-session, it says that it knows us no more',
+  { skip: skipCoturn },
+  async (t) => {
+    const { server, child } = await startCoturn(t);
+    const real = await allocated(t, { server, ...userOf('one') });
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    await startCoturn(t, [], server);
+    real.client.check(realNow());
+    await real.reaches(() => real.client.state === 'failed', 'that the allocation is lost');
+    t.equal(real.client.failure?.code, 437);
+    t.match(real.client.failure?.says, /restarted/);
+  },
+);
+
+t.test(
+  'coturn: who has an allocation keeps it when the time of its user name is over',
+  { skip: skipCoturn },
+  async (t) => {
+    const { server } = await startCoturn(t, ['--stale-nonce=1']);
+    const user = userOf('brief', 2);
+    const real = await allocated(t, { server, ...user });
+    const late = await openRelayed(t, { server, ...user });
+    await real.reaches(() => Date.now() > user.untilMs, 'the end of its time');
+    late.client.start(realNow());
+    await late.reaches(() => late.client.state === 'failed', 'that nobody comes in by it any more');
+    t.equal(late.client.failure?.code, 401);
+    const before = real.codes.length;
+    await real.reaches(() => {
+      real.client.check(realNow());
+      return real.codes.length > before;
+    }, 'a new nonce');
+    real.client.bind(realNow(), { host: server.host, port: 9 });
+    const peer: Path = { host: server.host, port: 9 };
+    await real.reaches(() => real.client.canReach(realNow(), peer), 'a channel');
+    t.equal(real.client.state, 'ready');
+  },
+);
