@@ -93,6 +93,13 @@ export type Happening =
     }
   /** The STUN server beside the broker saw a request that names an address record. */
   | { readonly kind: 'sighted'; readonly record: RecordId; readonly from: Path }
+  /** The token of a probe or an answer, as whoever has its key seals or opens it. */
+  | {
+      readonly kind: 'tokenSealed' | 'tokenOpened';
+      readonly owner: string;
+      readonly isAnswer: boolean;
+      readonly bytes: Uint8Array;
+    }
   /** A datagram went to where nobody listens. */
   | { readonly kind: 'strayed'; readonly from: Path; readonly to: Path; readonly bytes: Uint8Array }
   /** MQTT: a login judged, a connection gone, a message on its way to the broker and from it. */

@@ -3,12 +3,14 @@
 // arrives in time.
 
 import type { TerminalEvent } from '../device/terminal-types.ts';
+import type { EndReason } from '../protocol/ends.ts';
 import type { SessionId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { Rng } from '../protocol/random.ts';
 import { after, micros, ms, seconds } from '../protocol/time.ts';
 import { CALM } from './options.ts';
 import type { Application, VirtualTerminal } from './parties/virtual-terminal.ts';
+import { reachOf } from './reach.ts';
 import { pick } from './strikes.ts';
 import type { Workload } from './workload.ts';
 import type { World } from './world.ts';
@@ -18,6 +20,8 @@ const BACK_SECONDS = 120;
 /** The longest grant, the minute in which a manager waits for reports, and one for retries. */
 const REST_SECONDS = 60 + 2 * LIMITS.unreportedSeconds;
 const CONNECT_MS_MAX = 5_000;
+/** Seconds after which somebody who cannot be reached has been given up, in words. */
+const GIVEN_UP_SECONDS = 12;
 const TRANSFER_SECONDS_MAX = 10;
 const TRIES_MAX = 6;
 const CONTENT_BYTES = 5_000;
@@ -83,7 +87,7 @@ function restless(world: World): readonly string[] {
 class Echo implements Application {
   connected = false;
   failed: string | undefined;
-  ended: SessionId | undefined;
+  ended: EndReason | undefined;
   heard = 0;
   readonly #caller: VirtualTerminal;
   readonly #into = new Uint8Array(CONTENT_BYTES);
@@ -106,7 +110,7 @@ class Echo implements Application {
     if (isCaller && event.kind === 'introduced' && event.call === this.#call)
       this.#session = event.session;
     if (isCaller && event.kind === 'ended' && event.session === this.#session)
-      this.ended = event.session;
+      this.ended = event.reason;
     if (event.kind !== 'talk' || event.session !== this.#session) return;
     const { session, event: inner } = event;
     if (inner.kind === 'established' && isCaller) {
@@ -133,7 +137,7 @@ function tryCall(world: World, rng: Rng): void {
   );
   const [caller, callee] = [pick(rng, there), pick(rng, there)];
   const service = 'pipe';
-  if (caller === callee || !isReachable(world, caller, callee)) return;
+  if (caller === callee) return;
   if (!world.isPermitted(caller, callee.name, service)) return;
   const echo = new Echo(caller);
   caller.application = echo;
@@ -142,10 +146,20 @@ function tryCall(world: World, rng: Rng): void {
   const sleeps = caller.pollSeconds === undefined ? 0 : seconds(caller.pollSeconds + 2);
   const wish = { callee: callee.name, service, want: {}, waitMs: 30_000, extend: false };
   echo.begin(caller.call(wish));
-  const isMet = (): boolean => echo.connected || echo.failed !== undefined;
-  const by = after(world.now, ms(CONNECT_MS_MAX) + waits + sleeps);
+  const reach = reachOf(world, caller, callee);
+  const isMet = (): boolean =>
+    echo.connected || echo.failed !== undefined || echo.ended !== undefined;
+  const lasts = reach === 'yes' ? ms(CONNECT_MS_MAX) : seconds(GIVEN_UP_SECONDS);
+  const by = after(world.now, lasts + waits + sleeps);
   const label = `${caller.name} → ${callee.name}`;
   if (!world.run(by, isMet)) world.violate('liveness', `${label} is not connected in time`);
+  if (!echo.connected && echo.ended !== undefined) {
+    if (reach === 'yes') world.violate('liveness', `${label} finds no path: ${echo.ended}`);
+    world.mark(`no path: ${reach === 'no' ? 'there is none' : 'bad luck'}`);
+    if (echo.ended !== 'path-lost') world.violate('liveness', `${label} ended: ${echo.ended}`);
+    return;
+  }
+  if (reach === 'no') world.violate('liveness', `${label} has a path that cannot be`);
   if (echo.failed !== undefined) world.violate('liveness', `${label} failed: ${echo.failed}`);
   const isDone = (): boolean => echo.ended !== undefined;
   if (!world.run(after(world.now, seconds(TRANSFER_SECONDS_MAX)), isDone))
@@ -158,13 +172,4 @@ function tryCall(world: World, rng: Rng): void {
 function isCutShort(world: World, caller: VirtualTerminal, callee: VirtualTerminal): boolean {
   const bytes = world.permissions.of(callee.name, caller.name)?.bytes;
   return bytes !== undefined && bytes < 2 * CONTENT_BYTES;
-}
-
-/** Whether a datagram of the caller's can get through to a socket of the callee's. */
-function isReachable(world: World, caller: VirtualTerminal, callee: VirtualTerminal): boolean {
-  const socket = callee.host.bind();
-  if (callee.isForwarded) world.internet.forward(callee.host, socket);
-  const isPassable = world.internet.isPassable(caller.host, callee.host, socket);
-  callee.host.unbind(socket);
-  return isPassable;
 }

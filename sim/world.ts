@@ -12,6 +12,7 @@ import type { OperatorLimits } from '../protocol/consent/allow-list.ts';
 import { CHANNEL_ID_BYTES } from '../protocol/control/messages.ts';
 import type { CryptoSuite } from '../protocol/crypto.ts';
 import type { ConnectionConfig } from '../protocol/data/connection-types.ts';
+import { PROBE_TOKEN_BYTES } from '../protocol/data/probe.ts';
 import { DeadlineHeap, type Due, notArmed } from '../protocol/deadlines.ts';
 import { makeEnrolRequest, openEnrolResponse } from '../protocol/identity/enrolment.ts';
 import type { Name } from '../protocol/ids.ts';
@@ -54,6 +55,8 @@ const TICKET_SECONDS = 600;
 const OPENING_SECONDS = 20;
 const GRANT_SECONDS = 20;
 const QUOTA_BYTES = 10_000_000;
+/** A probe is 0x08, an answer 0x09 (protocol/data/probe.ts). */
+const PROBE_TYPES = 0x08;
 
 interface Errand extends Due {
   readonly run: () => void;
@@ -377,9 +380,17 @@ export class World {
     }
   }
 
-  /** Of everything that is sealed, only what terminals and manager say to one another is told. */
+  /**
+   * Of everything that is sealed, only what terminals and manager say to one another is told, and
+   * what ends probe with.
+   */
   #onWord(kind: 'sealed' | 'opened', owner: string, aad: Uint8Array, bytes: Uint8Array): void {
     if (aad.length === CHANNEL_ID_BYTES) this.happen({ kind, owner, bytes });
+    else if (bytes.length === PROBE_TOKEN_BYTES && aad[0] >> 1 === PROBE_TYPES >> 1) {
+      const isAnswer = aad[0] !== PROBE_TYPES;
+      const how = kind === 'sealed' ? 'tokenSealed' : 'tokenOpened';
+      this.happen({ kind: how, owner, isAnswer, bytes });
+    }
   }
 
   #step(at: Micros): void {

@@ -43,6 +43,8 @@ interface Exchange {
   /** When the last small packets left that nothing had paid for. */
   readonly small: Micros[];
   smallEver: number;
+  /** Of the probes that went this way, as text: who answers one from there is there. */
+  readonly tokens: Set<string>;
 }
 
 /** One end's own account. */
@@ -71,8 +73,15 @@ class AmplificationIsBounded implements Watcher {
   readonly #probes = new Set<string>();
   /** What is being received; a trace says whether it was genuine. */
   #arriving:
-    | { readonly exchange: Exchange; readonly peer: Path; readonly bytes: number }
+    | {
+        readonly end: TalkEnd | undefined;
+        readonly exchange: Exchange;
+        readonly peer: Path;
+        readonly bytes: number;
+      }
     | undefined;
+  /** Of the probe that leaves next. */
+  #token: string | undefined;
 
   constructor(world: World, book: TalkBook, searches: Searches) {
     this.#world = world;
@@ -97,6 +106,12 @@ class AmplificationIsBounded implements Watcher {
         }
         return;
       }
+      case 'tokenSealed':
+        this.#token = happening.isAnswer ? undefined : String(happening.bytes);
+        return;
+      case 'tokenOpened':
+        if (happening.isAnswer) this.#onAnswer(String(happening.bytes));
+        return;
       case 'socketOpened':
         return this.#onSocket(happening.terminal, happening.path);
       case 'socketClosed':
@@ -113,6 +128,12 @@ class AmplificationIsBounded implements Watcher {
     }
   }
 
+  /** An answer to a probe that went there and nowhere else: the peer is there. */
+  #onAnswer(token: string): void {
+    if (this.#arriving?.exchange.tokens.has(token) !== true) return;
+    this.#arriving.end?.proven.add(this.#arriving.peer);
+  }
+
   #onSocket(terminal: VirtualTerminal, path: Path): void {
     this.#sockets.set(path, new Map());
     const paths = this.#ofTerminal.get(terminal);
@@ -122,12 +143,12 @@ class AmplificationIsBounded implements Watcher {
 
   #onReceived({ terminal, socket, peer, bytes }: Datagram): void {
     const exchange = this.#exchange(socket, peer);
-    this.#arriving = { exchange, peer, bytes: bytes.length };
-    // Nothing is traced of a handshake or a probe: genuine is what the other end has made.
-    if (!this.#isGenuine(bytes)) return;
     const talk = this.#book.talkOf(bytes);
     const own = talk?.caller?.terminal === terminal ? talk.caller : talk?.callee;
-    this.#isPaid(own, exchange, peer, bytes.length);
+    const end = own?.terminal === terminal ? own : undefined;
+    this.#arriving = { end, exchange, peer, bytes: bytes.length };
+    // Nothing is traced of a handshake or a probe: genuine is what the other end has made.
+    if (this.#isGenuine(bytes)) this.#isPaid(end, exchange, peer, bytes.length);
   }
 
   #isPaid(end: TalkEnd | undefined, exchange: Exchange, peer: Path, bytes: number): void {
@@ -151,6 +172,8 @@ class AmplificationIsBounded implements Watcher {
 
   #onSent({ terminal, socket, peer, bytes }: Datagram): void {
     this.#arriving = undefined;
+    const token = this.#token;
+    this.#token = undefined;
     const { end } = this.#book;
     if (this.#world.isRogue(terminal)) return;
     if (end === undefined) {
@@ -160,6 +183,7 @@ class AmplificationIsBounded implements Watcher {
     const account = this.#accountOf(end);
     const exchange = this.#exchange(socket, peer);
     exchange.sentBytes += bytes.length;
+    if (token !== undefined && isProbe(bytes)) exchange.tokens.add(token);
     const isSmall = this.#isSmall(end, account, bytes);
     if (!end.proven.has(peer) && !this.#searches.isOf(end, peer, bytes))
       this.#isBounded(end, { account, exchange, peer, bytes, isSmall });
@@ -236,7 +260,7 @@ class AmplificationIsBounded implements Watcher {
     if (exchanges === undefined) return this.#violate(`${socket.port} is no open socket`);
     let exchange = exchanges.get(peer);
     if (exchange === undefined) {
-      exchange = { sentBytes: 0, genuineBytes: 0, small: [], smallEver: 0 };
+      exchange = { sentBytes: 0, genuineBytes: 0, small: [], smallEver: 0, tokens: new Set() };
       exchanges.set(peer, exchange);
     }
     return exchange;
