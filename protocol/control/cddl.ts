@@ -33,6 +33,9 @@ import {
   foundAddress,
   listEntry,
   publicKeys,
+  relayServer,
+  relayTerms,
+  stunServer,
   terms,
   wantedAddress,
 } from './messages.ts';
@@ -53,6 +56,9 @@ const SHARED: readonly Rule[] = [
   rule('terms', terms, 'a limit in time, in bytes, both or none'),
   rule('list-entry', listEntry, 'one line of an allow-list as it travels'),
   rule('public-keys', publicKeys, 'the two public keys of a terminal'),
+  rule('stun-server', stunServer, 'who shows a terminal its own address'),
+  rule('relay-server', relayServer, 'a TURN server'),
+  rule('relay-terms', relayTerms, 'how one end of a session may use a relay'),
 ];
 
 const SIGNED: readonly Rule[] = [

@@ -85,7 +85,7 @@ export const publicKeys = record({
 export type PublicKeys = Infer<typeof publicKeys>;
 
 /** A STUN server; without an address: where the broker is reached. */
-const stunServer = record({
+export const stunServer = record({
   address: optional(0, ipAddress),
   port: field(1, uint(LIMITS.portMax)),
   /** A second port of the same server, which shows whether a NAT maps by destination. */
@@ -94,10 +94,13 @@ const stunServer = record({
 export type StunServer = Infer<typeof stunServer>;
 
 /** A TURN server's transport address. */
-const relayServer = record({ address: field(0, ipAddress), port: field(1, uint(LIMITS.portMax)) });
+export const relayServer = record({
+  address: field(0, ipAddress),
+  port: field(1, uint(LIMITS.portMax)),
+});
 
 /** How one end of one session may use a relay (draft-uberti-behave-turn-rest-00). */
-const relayTerms = record({
+export const relayTerms = record({
   servers: field(0, list(relayServer, LIMITS.meetingServersMax)),
   username: field(1, ascii(LIMITS.relayTextMax)),
   password: field(2, ascii(LIMITS.relayTextMax)),
