@@ -17,6 +17,9 @@ import {
 } from './coturn.ts';
 import { hex } from './vectors.ts';
 
+// Most of them wait for the relay: all at once they take as long as the longest.
+t.jobs = 4;
+const coturn = { skip: skipCoturn, buffered: true };
 const HOUR_SECONDS = 3_600;
 const PAYLOAD = randomBytes(seededRng(4), 1_200);
 
@@ -39,45 +42,41 @@ async function passes(from: RealClient, to: RealClient): Promise<Path | undefine
   return hex(bytes) === hex(PAYLOAD) ? peer : undefined;
 }
 
-t.test(
-  'coturn: 1,200 bytes there and back between two allocations',
-  { skip: skipCoturn },
-  async (t) => {
-    const { server } = await startCoturn(t);
-    const one = await allocated(t, { server, ...userOf('one') });
-    const two = await allocated(t, { server, ...userOf('two') });
-    t.ok((one.client.mapped?.port ?? 0) > 0);
-    t.notOk(one.send(relayedOf(two), PAYLOAD), 'not before the relay allows it');
-    one.client.permit(realNow(), [relayedOf(two).host]);
-    two.client.permit(realNow(), [relayedOf(one).host]);
-    const canBoth = (): boolean =>
-      one.client.canReach(realNow(), relayedOf(two)) &&
-      two.client.canReach(realNow(), relayedOf(one));
-    await one.reaches(() => (two.pump(), canBoth()), 'permissions');
-    t.strictSame(await passes(one, two), relayedOf(one), 'by indications');
-    t.strictSame(await passes(two, one), relayedOf(two));
-    const [toTwo, toOne] = [relayedOf(two), relayedOf(one)];
-    one.client.bind(realNow(), toTwo);
-    two.client.bind(realNow(), toOne);
-    const framed = (client: RealClient, peer: Path): boolean => {
-      const buffer = new Uint8Array(2_000);
-      return client.client.wrap(realNow(), peer, buffer, PAYLOAD.length) === PAYLOAD.length + 4;
-    };
-    await one.reaches(() => (two.pump(), framed(one, toTwo) && framed(two, toOne)), 'channels');
-    t.equal(await passes(one, two), toOne, 'by channels, told by the object that was bound');
-    t.equal(await passes(two, one), toTwo);
-    one.client.close(realNow());
-    one.pump();
-    t.equal(one.client.state, 'closed');
-  },
-);
+t.test('coturn: 1,200 bytes there and back between two allocations', coturn, async (t) => {
+  const { server } = await startCoturn(t);
+  const one = await allocated(t, { server, ...userOf('one') });
+  const two = await allocated(t, { server, ...userOf('two') });
+  t.ok((one.client.mapped?.port ?? 0) > 0);
+  t.notOk(one.send(relayedOf(two), PAYLOAD), 'not before the relay allows it');
+  one.client.permit(realNow(), [relayedOf(two).host]);
+  two.client.permit(realNow(), [relayedOf(one).host]);
+  const canBoth = (): boolean =>
+    one.client.canReach(realNow(), relayedOf(two)) &&
+    two.client.canReach(realNow(), relayedOf(one));
+  await one.reaches(() => (two.pump(), canBoth()), 'permissions');
+  t.strictSame(await passes(one, two), relayedOf(one), 'by indications');
+  t.strictSame(await passes(two, one), relayedOf(two));
+  const [toTwo, toOne] = [relayedOf(two), relayedOf(one)];
+  one.client.bind(realNow(), toTwo);
+  two.client.bind(realNow(), toOne);
+  const framed = (client: RealClient, peer: Path): boolean => {
+    const buffer = new Uint8Array(2_000);
+    return client.client.wrap(realNow(), peer, buffer, PAYLOAD.length) === PAYLOAD.length + 4;
+  };
+  await one.reaches(() => (two.pump(), framed(one, toTwo) && framed(two, toOne)), 'channels');
+  t.equal(await passes(one, two), toOne, 'by channels, told by the object that was bound');
+  t.equal(await passes(two, one), toTwo);
+  one.client.close(realNow());
+  one.pump();
+  t.equal(one.client.state, 'closed');
+});
 
 const hasIpv6 = Object.values(networkInterfaces()).some((each) =>
   each?.some(({ address }) => address === '::1'),
 );
 const skipIpv6 = skipCoturn === false && !hasIpv6 ? 'this machine has no ::1' : skipCoturn;
 
-t.test('coturn: the same over IPv6', { skip: skipIpv6 }, async (t) => {
+t.test('coturn: the same over IPv6', { ...coturn, skip: skipIpv6 }, async (t) => {
   const { server } = await startCoturn(t, [], { host: '::1' });
   const one = await allocated(t, { server, ...userOf('one'), family: 6 });
   const two = await allocated(t, { server, ...userOf('two'), family: 6 });
@@ -91,7 +90,7 @@ t.test('coturn: the same over IPv6', { skip: skipIpv6 }, async (t) => {
   t.strictSame(await passes(two, one), relayedOf(two));
 });
 
-t.test('coturn: refusals are failures with a sentence', { skip: skipCoturn }, async (t) => {
+t.test('coturn: refusals are failures with a sentence', coturn, async (t) => {
   const { server } = await startCoturn(t, [
     '--user-quota=1',
     '--denied-peer-ip=10.0.0.0-10.255.255.255',
@@ -117,7 +116,7 @@ t.test('coturn: refusals are failures with a sentence', { skip: skipCoturn }, as
   t.equal(first.client.state, 'ready');
 });
 
-t.test('coturn: a nonce that goes stale costs nothing', { skip: skipCoturn }, async (t) => {
+t.test('coturn: a nonce that goes stale costs nothing', coturn, async (t) => {
   const { server } = await startCoturn(t, ['--stale-nonce=1']);
   const real = await allocated(t, { server, ...userOf('one') });
   await real.reaches(() => {
@@ -132,7 +131,7 @@ t.test('coturn: a nonce that goes stale costs nothing', { skip: skipCoturn }, as
   t.equal(real.client.state, 'ready');
 });
 
-t.test('coturn: killed in mid-session, it is missed in 5 s', { skip: skipCoturn }, async (t) => {
+t.test('coturn: killed in mid-session, it is missed in 5 s', coturn, async (t) => {
   const { server, child } = await startCoturn(t);
   const real = await allocated(t, { server, ...userOf('one') });
   const late = await openRelayed(t, { server, ...userOf('one') });
@@ -149,25 +148,21 @@ t.test('coturn: killed in mid-session, it is missed in 5 s', { skip: skipCoturn 
   t.ok(realNow() - since < 6_000_000, `${Math.round((realNow() - since) / 1_000)} ms`);
 });
 
-t.test(
-  'coturn: restarted in mid-session, it says that it knows us no more',
-  { skip: skipCoturn },
-  async (t) => {
-    const { server, child } = await startCoturn(t);
-    const real = await allocated(t, { server, ...userOf('one') });
-    child.kill('SIGKILL');
-    await once(child, 'exit');
-    await startCoturn(t, [], server);
-    real.client.check(realNow());
-    await real.reaches(() => real.client.state === 'failed', 'that the allocation is lost');
-    t.equal(real.client.failure?.code, 437);
-    t.match(real.client.failure?.says, /restarted/);
-  },
-);
+t.test('coturn: restarted in mid-session, it says that it knows us no more', coturn, async (t) => {
+  const { server, child } = await startCoturn(t);
+  const real = await allocated(t, { server, ...userOf('one') });
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  await startCoturn(t, [], server);
+  real.client.check(realNow());
+  await real.reaches(() => real.client.state === 'failed', 'that the allocation is lost');
+  t.equal(real.client.failure?.code, 437);
+  t.match(real.client.failure?.says, /restarted/);
+});
 
 t.test(
   'coturn: who has an allocation keeps it when the time of its user name is over',
-  { skip: skipCoturn },
+  coturn,
   async (t) => {
     const { server } = await startCoturn(t, ['--stale-nonce=1']);
     const user = userOf('brief', 2);
