@@ -122,6 +122,12 @@ export class Channels {
     return undefined;
   }
 
+  /** Asks an enrolled terminal without a channel to make one, as often as `open` would. */
+  invite(now: Micros, device: DeviceId): void {
+    const peer = this.#peer(now, device);
+    if (peer.current === undefined) this.#reseal(now, device, peer);
+  }
+
   #reseal(now: Micros, device: DeviceId, peer: Peer): void {
     if (now < peer.resealFrom) return;
     peer.resealFrom = after(now, ms(LIMITS.resealPauseMs));

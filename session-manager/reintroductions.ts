@@ -84,7 +84,7 @@ export class Reintroductions {
     if (message.generation <= end.generation) {
       this.#answer(now, from, { session, side, meeting, request });
     } else if (end.rate.take(now)) {
-      this.#tell(session, { side, meeting, message });
+      this.#tell(now, session, { side, meeting, message });
       this.#answer(now, from, { session, side, meeting, request });
       if (message.moved === true) this.#log(now, meeting, { side, message });
     } else {
@@ -117,6 +117,7 @@ export class Reintroductions {
   }
 
   #tell(
+    now: Micros,
     { row }: Session,
     {
       side,
@@ -134,6 +135,8 @@ export class Reintroductions {
     const peer = row[`${PEER[side]}Id`];
     this.#remember(peer, session);
     this.#context.sendDown(peer, end.told);
+    // Since a restart of ours it may have had nothing to say: it is told when it has registered.
+    this.#context.channels.invite(now, peer);
   }
 
   /** With new credentials for a relay, where those of the notice end before the grant does. */
