@@ -65,6 +65,12 @@ t.test('S6001: exported, archived and verified elsewhere with public keys alone'
     receipts: { checked: 2, elsewhere: 0 },
   });
   const entries = Number(live.said?.entries);
+  const inWords = await run(['log', '--home', at('s')]);
+  const reports = inWords.stdout.split('\n').filter((line) => line.includes('  report  '));
+  t.equal(reports.length, 2);
+  for (const line of reports) t.match(line, /  path=on the LAN(?:  |$)/);
+  const talks = await run(['sessions', '--all', '--home', at('s')]);
+  t.match(talks.stdout, /on the LAN/);
   t.match((await here('export', at('whole'))).said, { ok: true, entries, file: at('whole') });
   t.match((await here('archive', at('past'))).said, { ok: true, entries });
   t.equal(statSync(at('past')).mode & 0o777, 0o600);
