@@ -72,6 +72,7 @@ function translation(
 ): readonly string[] {
   const learned = `flags dynamic,timeout; timeout ${seconds}s; size 65535;`;
   const source = `snat ip to ${state.address}${portWords(state, ports)}`;
+  const toBox = `ip daddr ${state.address}`;
   const isLearned = mapping === 'endpoint-independent';
   const hairpins = state.hairpins === true && isLearned;
   return [
@@ -80,13 +81,11 @@ function translation(
     ` set asked { type ipv4_addr . inet_service; ${learned} }`,
     ' chain inward { type nat hook prerouting priority dstnat;',
     // Who was asked by address and port is known to the tracked connection.
-    filtering === 'endpoint-independent' ? `  iifname "up0" ${TO_INSIDE}` : '',
+    filtering === 'endpoint-independent' ? `  iifname "up0" ${toBox} ${TO_INSIDE}` : '',
     filtering === 'address-dependent'
-      ? `  iifname "up0" ip saddr . udp dport @asked ${TO_INSIDE}`
+      ? `  iifname "up0" ${toBox} ip saddr . udp dport @asked ${TO_INSIDE}`
       : '',
-    hairpins
-      ? `  iifname != "up0" ip daddr ${state.address} ct mark set ${HAIRPIN_MARK} ${TO_INSIDE}`
-      : '',
+    hairpins ? `  iifname != "up0" ${toBox} ct mark set ${HAIRPIN_MARK} ${TO_INSIDE}` : '',
     ' }',
     ' chain outward { type nat hook postrouting priority srcnat;',
     `  oifname "up0" meta l4proto udp ${source}`,

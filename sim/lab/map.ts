@@ -3,6 +3,7 @@
 // point-to-point routes: there is no bridge, so that nothing goes astray at layer 2. All homes have
 // the same inner addresses, as homes have.
 
+import { NAT_KINDS } from '../network/nat.ts';
 import type { LinkShape } from './delay-line.ts';
 import type { BoxKind, BoxOptions } from './boxes.ts';
 
@@ -97,8 +98,12 @@ export function mapOf(plan: LabPlan): ReadonlyMap<string, Station> {
     if (number > UPLINKS_MAX) throw new Error(`a lab has at most ${UPLINKS_MAX} uplinks`);
     const below = used.get(parent) ?? 0;
     used.set(parent, below + 1);
-    const isPublic = parent === PUBLIC;
+    // What does not translate shows the public addresses of those behind it.
+    const isPublic = parent === PUBLIC || !NAT_KINDS[boxes[parent].kind].translates;
     const inside = carriers.has(parent) ? CARRIER : HOME;
+    const [own, other] = isPublic
+      ? [`${ADDRESSES}${number}`, `${OTHER_ADDRESSES}${number}`]
+      : [`${inside}${below + FIRST}`, `${inside}${below + OTHER}`];
     const has4 = families !== 'ipv6';
     const prefix6 = `${ADDRESSES_6}${number.toString(16)}::`;
     return {
@@ -106,21 +111,13 @@ export function mapOf(plan: LabPlan): ReadonlyMap<string, Station> {
       device: `up${at}`,
       parent,
       parentDevice: `d${below}`,
-      address: has4
-        ? isPublic
-          ? `${ADDRESSES}${number}`
-          : `${inside}${below + FIRST}`
-        : undefined,
-      other: has4
-        ? isPublic
-          ? `${OTHER_ADDRESSES}${number}`
-          : `${inside}${below + OTHER}`
-        : undefined,
+      address: has4 ? own : undefined,
+      other: has4 ? other : undefined,
       address6: families === 'ipv4' ? undefined : `${prefix6}2`,
       prefix6: `${prefix6}/64`,
-      gateway: isPublic ? PUBLIC_GATEWAY : `${inside}${GATEWAY}`,
+      gateway: parent === PUBLIC ? PUBLIC_GATEWAY : `${inside}${GATEWAY}`,
       gateway6: GATEWAY_6,
-      isLine: isPublic && plan.link !== undefined,
+      isLine: parent === PUBLIC && plan.link !== undefined,
     };
   };
 
@@ -178,7 +175,7 @@ export function stationScript(
       ...routesTo(uplink),
       `route add ${uplink.prefix6} via ${LOWER_6} dev ${uplink.parentDevice}`,
     ]),
-    ...prefixesBelow(station, all, below),
+    ...routesBelow(all, below),
     ...station.uplinks.flatMap((uplink, at) => [
       ...deviceLines(uplink.device, uplink, queuePackets),
       ...addressLines(uplink, station),
@@ -193,29 +190,33 @@ function deviceLines(device: string, { isLine }: Uplink, queuePackets: number): 
   return [`link set ${device} addrgenmode none`, `link set ${device} mtu 1500${queue} up`];
 }
 
-function routesTo({ address, other, parentDevice }: Uplink): readonly string[] {
+function routesTo({ address, other, parentDevice }: Uplink, via = ''): readonly string[] {
   return [address, other].flatMap((each) =>
-    each === undefined ? [] : [`route add ${each}/32 dev ${parentDevice}`],
+    each === undefined ? [] : [`route add ${each}/32${via} dev ${parentDevice}`],
   );
 }
 
-/** What stands behind boxes below is reached through them. */
-function prefixesBelow(
-  station: Station,
+/** What stands behind boxes below, and shows through them, is reached through them. */
+function routesBelow(
   all: ReadonlyMap<string, Station>,
   below: readonly Uplink[],
 ): readonly string[] {
+  const behind = (name: string): readonly Uplink[] =>
+    [...all.values()].flatMap(({ uplinks }) => uplinks.filter(({ parent }) => parent === name));
   const farther = (name: string): readonly Uplink[] =>
-    [...all.values()]
-      .flatMap(({ uplinks }) => uplinks.filter(({ parent }) => parent === name))
-      .flatMap((uplink) => [uplink, ...farther(uplink.name)]);
-  return below.flatMap((uplink) =>
-    all.get(uplink.name)?.role !== 'box'
-      ? []
-      : farther(uplink.name).map(
-          ({ prefix6 }) => `route add ${prefix6} via ${LOWER_6} dev ${uplink.parentDevice}`,
-        ),
-  );
+    behind(name).flatMap((uplink) => [uplink, ...farther(uplink.name)]);
+  return below.flatMap(({ name, address, parentDevice }) => {
+    const box = all.get(name)?.box;
+    if (box === undefined) return [];
+    return [
+      ...(NAT_KINDS[box.kind].translates ? [] : behind(name)).flatMap((uplink) =>
+        routesTo({ ...uplink, parentDevice }, ` via ${address} onlink`),
+      ),
+      ...farther(name).map(
+        ({ prefix6 }) => `route add ${prefix6} via ${LOWER_6} dev ${parentDevice}`,
+      ),
+    ];
+  });
 }
 
 function addressLines(uplink: Uplink, { host, role }: Station): readonly string[] {

@@ -43,7 +43,7 @@ export function scriptIn(namespace: string, lines: readonly string[]): string {
     });
   } catch (error) {
     const said = (error as { stderr?: unknown }).stderr;
-    const words = typeof said === 'string' ? said.slice(0, COMPLAINT_CHARACTERS_MAX) : error;
+    const words = typeof said === 'string' ? said.slice(0, COMPLAINT_CHARACTERS_MAX) : 'no word';
     throw new Error(`in ${namespace}: ${words}`, { cause: error });
   }
 }

@@ -58,7 +58,11 @@ async function bind(host: string, port: number): Promise<Answer> {
   return { socket: ears.length - 1, address: { host, port: socket.address().port } };
 }
 
-function onDatagram(ear: Ear, words: string, { address: host, port }: { address: string; port: number }): void {
+function onDatagram(
+  ear: Ear,
+  words: string,
+  { address: host, port }: { address: string; port: number },
+): void {
   if (words === QUESTION) return say(ear, `${REPLY}${host} ${port}`, { host, port });
   if (words.startsWith(REPLY)) {
     const [seenHost, seenPort] = words.slice(REPLY.length).split(' ');
@@ -94,7 +98,10 @@ async function hear(ear: Ear, ms: number): Promise<Address | undefined> {
 }
 
 /** Words to one address, at a pace, until one came from there or the rounds are over. */
-async function punch(ear: Ear, { to, everyMs, rounds, answersSeen, afterMs }: PunchOrder): Promise<Answer> {
+async function punch(
+  ear: Ear,
+  { to, everyMs, rounds, answersSeen, afterMs }: PunchOrder,
+): Promise<Answer> {
   if (afterMs > 0) await new Promise((resolve) => setTimeout(resolve, afterMs));
   const begun = performance.now();
   let target = to;

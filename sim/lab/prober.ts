@@ -90,7 +90,10 @@ export class Prober {
     const child = lab.start(name, 'env', words, true);
     const prober = new Prober(child, lab.side(name).host);
     await new Promise<void>((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error(`the probe of ${name} is mute`)), START_MS_MAX);
+      const late = setTimeout(
+        () => reject(new Error(`the probe of ${name} is mute`)),
+        START_MS_MAX,
+      );
       prober.#waiting.set(0, () => {
         clearTimeout(late);
         resolve();
@@ -106,7 +109,8 @@ export class Prober {
     if (socket === undefined || address === undefined) throw new Error('no socket');
     return {
       local: address,
-      ask: async (to, ms = ANSWER_MS) => (await this.#tell({ what: 'ask', socket, to, ms })).address,
+      ask: async (to, ms = ANSWER_MS) =>
+        (await this.#tell({ what: 'ask', socket, to, ms })).address,
       say: async (to) => void (await this.#tell({ what: 'say', socket, to })),
       hear: async (ms) => (await this.#tell({ what: 'hear', socket, ms })).address,
       punch: async (plan) => {

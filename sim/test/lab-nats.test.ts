@@ -134,18 +134,152 @@ t.test('every pair of places comes to what the table says, cell by cell', { skip
     const heard = await Promise.all(
       ends.map(async ({ socket }, at) => {
         const to = ends[1 - at].seen ?? nowhere;
-        return socket?.punch({ to, answersSeen, everyMs: 60, rounds: 12, afterMs: 0 });
+        return socket?.punch({ to, answersSeen, everyMs: 80, rounds: 15, afterMs: 0 });
       }),
     );
     return heard.every((each) => each?.heardMs !== undefined);
   };
-  for (const [row, cells] of MEASURED) {
-    const found = await Promise.all(
-      COLUMNS.map(async (column): Promise<Passage> => {
-        if (await passes(row, column, false)) return 'ok';
-        return (await passes(row, column, true)) ? 'seen' : '-';
+  await Promise.all(
+    [...MEASURED].map(async ([row, cells]) => {
+      const found = await Promise.all(
+        COLUMNS.map(async (column): Promise<Passage> => {
+          if (await passes(row, column, false)) return 'ok';
+          return (await passes(row, column, true)) ? 'seen' : '-';
+        }),
+      );
+      t.strictSame(found, cells, row);
+    }),
+  );
+});
+
+t.test(
+  'RFC 4787 REQ-9: neighbours and homes of one carrier, by hairpin only',
+  { skip },
+  async (t) => {
+    const { lab, stand } = await open(t, {
+      boxes: {
+        plain: { kind: 'full-cone' },
+        pinned: { kind: 'port-restricted', hairpins: true, isolates: true },
+        carrier: { kind: 'port-restricted', hairpins: true },
+        home1: { kind: 'port-restricted', behind: 'carrier' },
+        home2: { kind: 'port-restricted', behind: 'carrier' },
+      },
+      hosts: {
+        a: { behind: ['plain'] },
+        b: { behind: ['plain'] },
+        c: { behind: ['pinned'] },
+        d: { behind: ['pinned'] },
+        e: { behind: ['home1'] },
+        f: { behind: ['home2'] },
+      },
+    });
+    const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+    const sockets = await Promise.all(
+      names.map(async (name) => {
+        const socket = await (await Prober.start(lab, name)).bind();
+        return { socket, seen: await socket.ask(stand.first.local) };
       }),
     );
-    t.strictSame(found, cells, row);
-  }
-});
+    const [a, b, c, d, e, f] = sockets;
+    const says = async (from: typeof a, to: typeof a, address: Address | undefined) => {
+      if (address === undefined) throw new Error('the server heard nothing');
+      await from.socket.say(address);
+      return to.socket.hear(HEAR_MS);
+    };
+    t.strictSame(await says(a, b, b.socket.local), a.socket.local, 'neighbours, as they are');
+    t.equal(await says(a, b, b.seen), undefined, 'no hairpin');
+    t.equal(await says(c, d, d.socket.local), undefined, 'isolated');
+    t.strictSame(await says(c, d, d.seen), c.seen, 'REQ-9a: the external source, with its port');
+    t.strictSame(await says(d, c, c.seen), d.seen);
+    t.equal(e.seen?.host, f.seen?.host, 'one carrier');
+    t.not(e.seen?.host, lab.externalAddress('home1'));
+    t.equal(await says(e, f, f.seen), undefined, 'it comes through the carrier, not into the home');
+    t.strictSame(await says(f, e, e.seen), f.seen, 'who was asked may answer');
+    t.strictSame(await says(e, f, f.seen), e.seen);
+  },
+);
+
+t.test(
+  'RFC 4787 REQ-5: a mapping ends with its timeout; a rebind ends all',
+  { skip },
+  async (t) => {
+    const kinds = ['full-cone', 'address-restricted', 'port-restricted', 'symmetric'] as const;
+    const { lab, stand } = await open(t, {
+      boxes: Object.fromEntries(kinds.map((kind) => [nameOf(kind), { kind }])),
+      hosts: Object.fromEntries(
+        kinds.map((kind) => [`h${nameOf(kind)}`, { behind: [nameOf(kind)] }]),
+      ),
+    });
+    await Promise.all(
+      kinds.map(async (kind) => {
+        const box = nameOf(kind);
+        const socket = await (await Prober.start(lab, `h${box}`)).bind();
+        const isHeard = async (to: Address | undefined): Promise<boolean> => {
+          await stand.first.say(to ?? stand.first.local);
+          return (await socket.hear(HEAR_MS)) !== undefined;
+        };
+        const first = await socket.ask(stand.first.local);
+        t.ok(await isHeard(first), `${kind}: the server is let in`);
+        const external = lab.externalAddress(box);
+        lab.rebind(box, 'flush');
+        t.notOk(await isHeard(first), `${kind}: no longer`);
+        const second = await socket.ask(stand.first.local);
+        t.equal(isSame(first, second), kind !== 'symmetric', `${kind}: flushed, the same again`);
+        lab.rebind(box, 'port');
+        const third = await socket.ask(stand.first.local);
+        t.equal(third?.host, external);
+        t.not(third?.port, second?.port, `${kind}: another port`);
+        t.notOk(await isHeard(second), `${kind}: the old one leads nowhere`);
+        t.ok(await isHeard(third));
+        lab.rebind(box, 'address');
+        const fourth = await socket.ask(stand.first.local);
+        t.not(fourth?.host, external, `${kind}: another address`);
+        t.equal(fourth?.host, lab.externalAddress(box));
+        t.notOk(await isHeard(third));
+        lab.setTimeout(box, 1);
+        lab.rebind(box, 'flush');
+        const fifth = await socket.ask(stand.first.local);
+        t.ok(await isHeard(fifth), `${kind}: at once`);
+        // The clock of the kernel is what is waited for.
+        t.equal(await socket.hear(2_500), undefined);
+        t.notOk(await isHeard(fifth), `${kind}: forgotten after a second`);
+      }),
+    );
+  },
+);
+
+t.test(
+  'IPv6 passes what filters as a firewall does; UDP is blocked and let go',
+  { skip },
+  async (t) => {
+    const { lab, stand } = await open(t, {
+      boxes: { wall: { kind: 'firewall' }, home: { kind: 'symmetric' } },
+      hosts: {
+        a: { behind: ['wall'], families: 'ipv6' },
+        b: { behind: ['home'], families: 'both' },
+        c: { families: 'ipv6' },
+      },
+    });
+    const bind = async (name: string): Promise<ProbeSocket> =>
+      (await Prober.start(lab, name)).bind({ host: lab.address6(name) ?? '' });
+    const [a, b, c] = await Promise.all(['a', 'b', 'c'].map(bind));
+    for (const socket of [a, b, c])
+      t.strictSame(await socket.ask(stand.first6.local), socket.local, 'nothing is translated');
+    const hears = async (to: ProbeSocket, from: ProbeSocket): Promise<boolean> => {
+      await from.say(to.local);
+      return isSame(await to.hear(HEAR_MS), from.local);
+    };
+    t.ok(await hears(c, a), 'no box, everybody is let in');
+    t.ok(await hears(a, c), 'who was asked is let in');
+    t.notOk(await hears(b, c), 'who was not is not');
+    t.notOk(await hears(b, a));
+    t.ok(await hears(a, b), 'that asked it');
+    t.ok(await hears(b, a), 'now both have');
+    lab.blockUdp('a', true);
+    t.equal(await a.ask(stand.first6.local, HEAR_MS), undefined);
+    lab.blockUdp('a', false);
+    t.strictSame(await a.ask(stand.first6.local), a.local);
+    const { sent, heard } = lab.udp('a');
+    t.ok(sent > heard && heard > 0, `${sent} sent, ${heard} heard`);
+  },
+);
