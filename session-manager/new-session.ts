@@ -31,7 +31,7 @@ interface Agreed {
 }
 
 /** A session that is nowhere yet. */
-export interface NewSession {
+interface NewSession {
   readonly row: SessionRecord;
   /** For the log, with what caller and callee signed. */
   readonly entry: LogFact;

@@ -36,7 +36,7 @@ interface Meeting {
 }
 
 /** Where the two ends of a session were when it began. */
-export type Places = Readonly<Record<Side, Place>>;
+type Places = Readonly<Record<Side, Place>>;
 
 const PEER: Readonly<Record<Side, Side>> = { caller: 'callee', callee: 'caller' };
 

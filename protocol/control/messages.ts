@@ -1,6 +1,7 @@
 // Every control message, declared once, in the order of the story (docs/wire.md is made from this).
 // Key 0 is the wire version, key 1 the kind; a message's own fields start at 2. `request` ties an
 // answer to its question: an application reply, as PUBACK means nothing to us (design §4).
+// Over 400 lines: one table, which says nothing twice.
 
 import { PATH_CLASSES, RELAY_POLICIES } from '../address.ts';
 import { KEY_BYTES, SIGNATURE_BYTES, TAG_BYTES } from '../crypto.ts';

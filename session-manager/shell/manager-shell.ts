@@ -1,6 +1,7 @@
 // The session manager as a process sees it: identity and store in the home, the link to the broker,
 // enrolment over HTTPS, and the core between them. One input → drain → one timer. Nothing waits
 // for a timer on the way of an introduction, but for the flush of its grant, which many share.
+// Over 400 lines: its options, and what each input and output of the core is outside of it.
 
 import { join } from 'node:path';
 import { setTimeout as delay, setImmediate } from 'node:timers/promises';

@@ -7,7 +7,7 @@ import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { randomSessionId } from '../../protocol/ids.ts';
 import { LogVerifier } from '../log-verify.ts';
 import { type LogFact, decodeLogEntry, logKey } from '../log.ts';
-import { LogReader, logLine } from '../shell/log-file.ts';
+import { LOG_FILE_TITLE, LogReader, logLine } from '../shell/log-file.ts';
 import { logView } from '../shell/views.ts';
 import { FORMER_LOG } from './former-log.ts';
 import { WrittenLog, verify } from './written-log.ts';
@@ -41,7 +41,8 @@ t.test('S6001: what a manager of today writes behind it verifies with it', async
   const log = new WrittenLog();
   log.talk(log.enrol('TERM1'), log.enrol('TERM3'));
   const { head, entries } = log.part();
-  const text = `nakodo-log 1\n${logLine('head', head)}${entries.map((bytes) => logLine('entry', bytes)).join('')}`;
+  const lines = entries.map((bytes) => logLine('entry', bytes));
+  const text = [LOG_FILE_TITLE, logLine('head', head), ...lines].join('');
   t.equal(text, FORMER_LOG, 'the same facts are the same bytes as then');
   const one = log.enrol('ONE');
   const three = log.enrol('THREE');

@@ -51,9 +51,9 @@ const saidBy = ({ delayMs, relay }: MeetingEnd = {}): MeetingFields => ({ delayM
 
 function foundOf(
   { id: device }: Terminal,
-  { delayMs: _, relay: _relay, ...end }: MeetingEnd = {},
+  { candidates = [], seenAt = SITE_ADDRESS, proven, varies }: MeetingEnd = {},
 ): Omit<FoundAddress, 'record'> {
-  return { candidates: [], seenAt: SITE_ADDRESS, ...end, device };
+  return { device, candidates, seenAt, proven, varies };
 }
 
 /** A candidate. */

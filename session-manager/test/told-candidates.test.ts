@@ -234,7 +234,7 @@ const places = fc
 
 t.test(
   'S2008: whatever a terminal lists, its peer is sent nowhere that it may not be',
-  async (t) => {
+  async () => {
     fc.assert(
       fc.property(lists, places, places, (list, of, to) => {
         const out = toldCandidates(list, { of, to });
