@@ -63,7 +63,7 @@ export function purity(sources: readonly Source[]): string[] {
 }
 
 /** Parts of the simulator that live in real time, or start processes. */
-const REAL_TIME = /^sim\/(runner|fleet|sabotage)\//;
+const REAL_TIME = /^sim\/(runner|fleet|sabotage|lab)\//;
 
 /** Worlds in virtual time are decided by their seed alone: as pure as cores, but for Buffer. */
 export function worldPurity(sources: readonly Source[]): string[] {
