@@ -177,13 +177,13 @@ t.test('a relay’s secret is in no log, no output and no command line', async (
   const base = folder(t);
   const path = join(base, 'secret');
   writeFileSync(path, SECRET, { mode: 0o600 });
-  const turn = ['--turn', 'nowhere.invalid:3480', '127.0.0.1:3481', '--turn-secret-file', path];
+  const turn = ['--turn', 'localhost:3480', '127.0.0.1:3481', '--turn-secret-file', path];
   const home = join(base, 's');
   const server = await start(t, ['serve', '--home', home, ...turn, ...FREE], { NAKODO_DEBUG: '1' });
   let stderr = '';
   server.child.stderr?.on('data', (bytes: Buffer) => (stderr += bytes.toString()));
   const line = readFileSync(`/proc/${server.child.pid}/cmdline`, 'utf8');
-  t.match(line, /nowhere\.invalid/, 'the control is there');
+  t.match(line, /localhost/, 'the control is there');
   t.equal(await server.end(), 0);
   for (const said of [line, JSON.stringify(server.ready), stderr]) t.notOk(said.includes(SECRET));
 });

@@ -2,13 +2,13 @@
 // minutes, since terminals are told addresses, and passwords minted with the secret that the relay
 // shares (draft-uberti-behave-turn-rest-00 §2.2). The secret is in no log and in no message.
 
-import { createHmac } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import { isIPv4 } from 'node:net';
 import { addressBytes } from '../../protocol/address.ts';
 import { errorCode } from '../../protocol/errors.ts';
 import type { RelayTerms } from '../../protocol/control/messages.ts';
 import type { Log } from '../../protocol/io/log.ts';
+import { relayCredentials } from '../../protocol/stun/credentials.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import type { RelayService } from '../manager-types.ts';
 import { SHELL_LIMITS } from './limits.ts';
@@ -27,8 +27,12 @@ export interface RelayOptions {
   readonly secret: Uint8Array;
 }
 
-/** The addresses of a name. */
-type LookUp = (host: string) => Promise<readonly { readonly address: string }[]>;
+/** How names are looked up, and when again: once all were found, and until then. */
+interface LookUps {
+  readonly lookUp: (host: string) => Promise<readonly { readonly address: string }[]>;
+  readonly againMs: number;
+  readonly retryMs: number;
+}
 
 type Servers = RelayTerms['servers'];
 
@@ -36,17 +40,17 @@ type Servers = RelayTerms['servers'];
 export class RelayServers implements RelayService {
   readonly #options: RelayOptions;
   readonly #log: Log;
-  readonly #lookUp: LookUp;
+  readonly #lookUps: LookUps;
   /** What is known of each place, in their order. */
   readonly #known: Servers[];
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
-  /** Literal addresses are known at once. `lookUp`: default the system's. */
-  constructor(options: RelayOptions, log: Log, lookUp: LookUp = systemLookUp) {
+  /** Literal addresses are known at once. `lookUps`: default the system's, SHELL_LIMITS. */
+  constructor(options: RelayOptions, log: Log, lookUps: Partial<LookUps> = {}) {
     this.#options = options;
     this.#log = log;
-    this.#lookUp = lookUp;
+    this.#lookUps = { ...SYSTEM, ...lookUps };
     this.#known = options.servers.map(({ host, port }) => {
       const address = addressBytes(host);
       return address === undefined ? [] : [{ address, port }];
@@ -61,9 +65,8 @@ export class RelayServers implements RelayService {
     return [...ofFirst, ...ofSecond].slice(0, LIMITS.meetingServersMax);
   }
 
-  /** Base64 of HMAC-SHA1 over the user name: what coturn's `use-auth-secret` expects. */
   credentials(username: string): string {
-    return createHmac('sha1', this.#options.secret).update(username).digest('base64');
+    return relayCredentials(this.#options.secret, username);
   }
 
   /** Looks nothing up any more. */
@@ -79,8 +82,8 @@ export class RelayServers implements RelayService {
     if (named.length === 0) return;
     const found = await Promise.all(named.map(([at, place]) => this.#resolve(at, place)));
     if (this.#isClosed) return;
-    const { relayLookUpMs, relayRetryMs } = SHELL_LIMITS;
-    const waitMs = found.every(Boolean) ? relayLookUpMs : relayRetryMs;
+    const { againMs, retryMs } = this.#lookUps;
+    const waitMs = found.every(Boolean) ? againMs : retryMs;
     this.#timer = setTimeout(() => void this.#resolveAll(), waitMs);
     this.#timer.unref();
   }
@@ -89,7 +92,7 @@ export class RelayServers implements RelayService {
   async #resolve(at: number, { host, port }: RelayPlace): Promise<boolean> {
     let addresses: readonly string[];
     try {
-      addresses = (await this.#lookUp(host)).map(({ address }) => address);
+      addresses = (await this.#lookUps.lookUp(host)).map(({ address }) => address);
     } catch (error) {
       const next = 'check the name in --turn, and the name server: trying again';
       this.#log.warn('relay-not-found', { host, code: errorCode(error), next });
@@ -105,4 +108,8 @@ export class RelayServers implements RelayService {
   }
 }
 
-const systemLookUp: LookUp = (host) => lookup(host, { all: true });
+const SYSTEM: LookUps = {
+  lookUp: (host) => lookup(host, { all: true }),
+  againMs: SHELL_LIMITS.relayLookUpMs,
+  retryMs: SHELL_LIMITS.relayRetryMs,
+};
