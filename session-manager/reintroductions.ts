@@ -17,7 +17,7 @@ import { type Side, sideOf } from './records.ts';
 import type { Session, Sessions } from './sessions.ts';
 import { type Place, UNKNOWN_PLACE, placeAfter, toldCandidates } from './told-candidates.ts';
 
-/** One end of a session. */
+/** One end of a session in which candidates were told. */
 interface End {
   place: Place;
   /** The highest that it has told; −1: none. */
@@ -27,10 +27,10 @@ interface End {
   readonly rate: TokenBucket;
 }
 
+/** A session in which candidates were told. */
 interface Meeting {
   readonly ends: Readonly<Record<Side, End>>;
-  /** Until when the newest credentials are good, Unix seconds; 0: none were made. */
-  relayUntil: number;
+  readonly relayUntil: number;
   entries: number;
   nextEntry: Micros;
 }
@@ -38,12 +38,21 @@ interface Meeting {
 /** Where the two ends of a session were when it began. */
 type Places = Readonly<Record<Side, Place>>;
 
+/** A session in which nothing was told since: most of them, so that it is kept small. */
+interface Begun extends Places {
+  /** Until when the credentials of its notices are good, Unix seconds; 0: that is unknown. */
+  readonly relayUntil: number;
+}
+
+const UNKNOWN: Begun = { caller: UNKNOWN_PLACE, callee: UNKNOWN_PLACE, relayUntil: 0 };
+
 const PEER: Readonly<Record<Side, Side>> = { caller: 'callee', callee: 'caller' };
 
 /** What is known of the ends of open sessions; as much of each as LIMITS.sessionsMax allows. */
 export class Reintroductions {
   readonly #context: Context;
   readonly #sessions: Sessions;
+  readonly #begun = new Map<SessionId, Begun>();
   readonly #meetings = new Map<SessionId, Meeting>();
   /** Sessions in which a terminal was told something, oldest first; for those that come back. */
   readonly #toldTo = new Map<DeviceId, Set<SessionId>>();
@@ -52,6 +61,7 @@ export class Reintroductions {
     this.#context = context;
     this.#sessions = sessions;
     sessions.onClosed = (row) => {
+      this.#begun.delete(row.session);
       this.#meetings.delete(row.session);
       for (const device of [row.callerId, row.calleeId]) this.#forget(device, row.session);
     };
@@ -61,9 +71,13 @@ export class Reintroductions {
   begin(now: Micros, session: SessionId, places: Places): void {
     const row = this.#sessions.open(session)?.row;
     if (row === undefined) return;
-    const meeting = makeMeeting(places);
-    meeting.relayUntil = relayEnd(this.#context, now, row);
-    this.#meetings.set(session, meeting);
+    const { caller, callee } = places;
+    this.#begun.set(session, {
+      // From here on nothing is searched for at an address.
+      caller: { ...caller, proven: undefined },
+      callee: { ...callee, proven: undefined },
+      relayUntil: relayEnd(this.#context, now, row),
+    });
   }
 
   /**
@@ -111,7 +125,8 @@ export class Reintroductions {
   #meeting({ row }: Session): Meeting {
     const known = this.#meetings.get(row.session);
     if (known !== undefined) return known;
-    const meeting = makeMeeting({ caller: UNKNOWN_PLACE, callee: UNKNOWN_PLACE });
+    const meeting = makeMeeting(this.#begun.get(row.session) ?? UNKNOWN);
+    this.#begun.delete(row.session);
     this.#meetings.set(row.session, meeting);
     return meeting;
   }
@@ -198,13 +213,13 @@ export class Reintroductions {
 
 type Candidates = MessageOf<'candidates'>;
 
-function makeMeeting(places: Places): Meeting {
+function makeMeeting({ caller, callee, relayUntil }: Begun): Meeting {
   const end = (place: Place): End => ({
     place,
     generation: -1,
     told: undefined,
     rate: new TokenBucket(MANAGER_LIMITS.candidatesBurst, MANAGER_LIMITS.candidatesEveryMs),
   });
-  const ends = { caller: end(places.caller), callee: end(places.callee) };
-  return { ends, relayUntil: 0, entries: 0, nextEntry: micros(0) };
+  const ends = { caller: end(caller), callee: end(callee) };
+  return { ends, relayUntil, entries: 0, nextEntry: micros(0) };
 }
