@@ -1,29 +1,17 @@
 // Whether a terminal hears that its network is another one: by what the system says, in a network of
 // its own where that can be changed, and by two clocks of which one stands still in sleep.
 
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
+import { noNetworks } from './own-network.ts';
 import { until } from '../../protocol/test/until.ts';
 import { NetworkWatch, defaultRoutes } from '../shell/network-watch.ts';
 
 const CHILD = join(import.meta.dirname, 'network-child.js');
 /** Milliseconds between two looks in these tests. */
 const everyMs = 5;
-
-/** Why no network of its own can be made here; false: it can. */
-function noNetworks(): string | false {
-  if (process.getuid?.() !== 0) return 'only root makes networks';
-  try {
-    execFileSync('unshare', ['-n', 'ip', 'link', 'add', 'one', 'type', 'veth'], {
-      stdio: 'ignore',
-    });
-    return false;
-  } catch {
-    return 'unshare, iproute2 or veth is not there';
-  }
-}
 
 t.test('a change is heard, a quiet network is not, and rest is rest', async (t) => {
   let network = 'eth0 192.0.2.1';

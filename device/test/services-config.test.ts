@@ -52,11 +52,15 @@ t.test('what the agent itself is told when it starts', async (t) => {
 poll_every = "5m"
 address = "::1"
 broker = "mqtts://a.example:8883"
+relay = "only"
+stun = ["stun.example:3478", "[2001:db8::1]:3479"]
 socket_group = "nakodo"`;
   const agent = {
     poll_every: 300,
     address: '::1',
     broker: 'mqtts://a.example:8883',
+    relay: 'only',
+    stun: ['stun.example:3478', '[2001:db8::1]:3479'],
     socket_group: 'nakodo',
   };
   t.match(parseConfig(text), { config: { agent } });
@@ -72,6 +76,10 @@ t.test('what is not right is told with its place', async (t) => {
     ['[agent]\npoll_every = "1ms"', /agent poll_every: wanted at least 1s/],
     ['[agent]\naddress = "eth0"', /agent address: wanted an address/],
     ['[agent]\nbroker = "https://x"', /agent broker: wanted mqtts/],
+    ['[agent]\nrelay = "sometimes"', /agent relay: wanted "never", "if-needed", "only"/],
+    ['[agent]\nstun = "stun.example:3478"', /agent stun: wanted a list like/],
+    ['[agent]\nstun = ["stun.example"]', /agent stun number 1: wanted HOST:PORT/],
+    [`[agent]\nstun = [${'"a:1",'.repeat(5)}]`, /agent stun: wanted at most 4/],
     ['[agent]\nsocket_group = "a b"', /agent socket_group: wanted the name/],
     ['[[port]]\nport = 0\nto = "a:1"', /port number 1 port: wanted a port/],
     ['[[port]]\nport = 80\nto = "nowhere"', /port number 1 to: wanted HOST:PORT/],

@@ -64,6 +64,8 @@ export interface LinkOptions {
   readonly keepaliveSeconds?: number | undefined;
   /** Milliseconds for TCP and TLS, and again for MQTT; default IO_LIMITS.linkConnectMs. */
   readonly connectMs?: number | undefined;
+  /** Milliseconds to answer the ping of `check`; default IO_LIMITS.linkCheckMs. */
+  readonly checkMs?: number | undefined;
 }
 
 /** What a link is doing, for whoever has to tell whether it works; milliseconds. */
@@ -183,7 +185,7 @@ export class MqttLink {
 
   /**
    * Looks at once whether the link still works, for whoever has learnt that this machine's network
-   * changed: one that waits to try again does, one that is up has `linkCheckMs` to answer a ping,
+   * changed: one that waits to try again does, one that is up has `checkMs` to answer a ping,
    * or no time at all if `isGone` says that its own address is no more. Else it is made anew.
    */
   check(isGone: (localAddress: string) => boolean): void {
@@ -202,7 +204,7 @@ export class MqttLink {
     this.#checking = setTimeout(() => {
       this.#checking = undefined;
       if (this.#stream === stream && this.#heardAtMs < askedAtMs) stream.destroy();
-    }, IO_LIMITS.linkCheckMs);
+    }, this.#options.checkMs ?? IO_LIMITS.linkCheckMs);
     stream.once('close', () => {
       clearTimeout(this.#checking);
       this.#checking = undefined;

@@ -1,0 +1,143 @@
+// What a link does when its owner has learnt that the network changed: it asks at once, and does not
+// wait for its keepalive. Against a real broker behind a door that can be shut without a word.
+
+import { type Server, type Socket, connect, createServer } from 'node:net';
+import { Aedes } from 'aedes';
+import t, { type Test } from 'tap';
+import { type MqttLink, openLink } from '../io/mqtt-link.ts';
+import { until } from './until.ts';
+
+interface Door {
+  readonly url: string;
+  /** Bytes from clients that the broker was shown. */
+  passed: number;
+  isShut: boolean;
+  connections: number;
+}
+
+async function listening(test: Test, server: Server): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  test.teardown(() => new Promise((resolve) => server.close(resolve)));
+  return (server.address() as { port: number }).port;
+}
+
+/** A broker, and a door before it: shut, it takes everything and passes nothing on. */
+async function door(test: Test): Promise<Door> {
+  const aedes = await Aedes.createBroker();
+  const sockets = new Set<Socket>();
+  const broker = await listening(test, createServer(aedes.handle));
+  const state = { passed: 0, isShut: false, connections: 0 };
+  const own = createServer((outer) => {
+    state.connections += 1;
+    const inner = connect(broker, '127.0.0.1');
+    for (const [from, to] of [
+      [outer, inner],
+      [inner, outer],
+    ]) {
+      sockets.add(from);
+      from.on('error', () => {});
+      from.once('close', () => to.destroy());
+      from.on('data', (bytes: Buffer) => {
+        if (state.isShut) return;
+        if (from === outer) state.passed += bytes.length;
+        to.write(bytes);
+      });
+    }
+  });
+  const port = await listening(test, own);
+  test.teardown(async () => {
+    for (const socket of sockets) socket.destroy();
+    await new Promise<void>((resolve) => aedes.close(resolve));
+  });
+  return Object.assign(state, { url: `mqtt://127.0.0.1:${port}` });
+}
+
+interface Told {
+  ups: number;
+  downs: number;
+}
+
+function link(test: Test, { url }: Door, told: Told): MqttLink {
+  const opened = openLink({
+    url,
+    clientId: 'a',
+    username: 'terminal',
+    password: () => Buffer.from('token'),
+    subscriptions: ['down/a'],
+    onUp: () => {
+      told.ups += 1;
+    },
+    onDown: () => {
+      told.downs += 1;
+    },
+    onMessage: () => {},
+    checkMs: 100,
+  });
+  test.teardown(() => opened.close());
+  return opened;
+}
+
+const stays = (): boolean => false;
+
+t.test('a broker that answers the ping keeps its link', async (t) => {
+  const broker = await door(t);
+  const told = { ups: 0, downs: 0 };
+  const opened = link(t, broker, told);
+  await until(() => told.ups === 1);
+  const before = broker.passed;
+  opened.check(stays);
+  opened.check(stays);
+  await until(() => broker.passed > before);
+  t.equal(broker.passed - before, 2, 'one PINGREQ (MQTT 3.1.1 §3.12), however often it is asked');
+  const health = opened.health();
+  await until(() => {
+    const now = opened.health();
+    return now.state === 'up' && health.state === 'up' && now.forMs > health.forMs + 150;
+  });
+  t.strictSame(told, { ups: 1, downs: 0 });
+  t.equal(opened.remoteAddress, '127.0.0.1', 'where its STUN server is, too');
+});
+
+t.test('one that does not is left after a moment, and tried again', async (t) => {
+  const broker = await door(t);
+  const told = { ups: 0, downs: 0 };
+  const opened = link(t, broker, told);
+  await until(() => told.ups === 1);
+  broker.isShut = true;
+  opened.check(stays);
+  await until(() => told.downs === 1);
+  broker.isShut = false;
+  await until(() => told.ups === 2);
+  t.equal(broker.connections, 2);
+});
+
+t.test('a link whose own address is gone is not even asked', async (t) => {
+  const broker = await door(t);
+  const told = { ups: 0, downs: 0 };
+  const opened = link(t, broker, told);
+  await until(() => told.ups === 1);
+  const before = broker.passed;
+  const asked: string[] = [];
+  opened.check((address) => {
+    asked.push(address);
+    return true;
+  });
+  await until(() => told.downs === 1);
+  t.strictSame(asked, ['127.0.0.1']);
+  t.equal(broker.passed, before);
+  // It waits to try again: whoever knows more need not.
+  opened.check(stays);
+  await until(() => told.ups === 2);
+  t.ok(opened.isUp);
+});
+
+t.test('a link that is down is left down', async (t) => {
+  const broker = await door(t);
+  const told = { ups: 0, downs: 0 };
+  const opened = link(t, broker, told);
+  await until(() => told.ups === 1);
+  opened.down();
+  opened.check(stays);
+  t.match(opened.health(), { state: 'down' });
+  t.equal(opened.localAddress, undefined);
+});
