@@ -21,7 +21,11 @@ import { loadServerCertificate } from '../../protocol/io/server-certificate.ts';
 import { randomBytes } from '../../protocol/random.ts';
 import { until } from '../../protocol/test/until.ts';
 import type { ManagerEvent } from '../manager-types.ts';
-import { managerPublicKey, startManager } from '../shell/manager-shell.ts';
+import {
+  type ManagerShellOptions,
+  managerPublicKey,
+  startManager,
+} from '../shell/manager-shell.ts';
 import { openLmdbStore } from '../shell/store-lmdb.ts';
 import type { Store } from '../shell/store.ts';
 import { type House, enrolled, introduce, post } from './hand.ts';
@@ -36,7 +40,7 @@ async function temporaryHome(t: Test): Promise<string> {
 }
 
 /** Broker and manager in one process, over a stream [¶0028]. */
-async function house(t: Test, store?: Store): Promise<House> {
+async function house(t: Test, more: Partial<ManagerShellOptions> = {}): Promise<House> {
   const home = await temporaryHome(t);
   const key = await managerPublicKey(home, nodeSuite, entropy);
   const tls = await loadServerCertificate({ home, clock });
@@ -47,7 +51,7 @@ async function house(t: Test, store?: Store): Promise<House> {
     home,
     tls,
     broker: { url: broker.url, connect },
-    ...(store && { store }),
+    ...more,
   });
   t.teardown(async () => {
     await manager.close();
@@ -80,6 +84,23 @@ t.test('claim 9: names, consent and notices over a real broker, thirty times ove
   const median = times.sort((a, b) => a - b)[15];
   t.comment(`set-up by hand: median ${median.toFixed(2)} ms, flush included`);
   t.equal((await there.manager.operations.sessions({ all: false })).length, 30);
+});
+
+t.test('S2008: STUN, relay, and addresses of one machine, over a real broker', async (t) => {
+  const turn = { address: Uint8Array.of(192, 0, 2, 80), port: 3_480 };
+  const relay = { servers: () => [turn], credentials: (name: string) => `of.${name.slice(-6)}` };
+  const there = await house(t, { stun: [{ port: 3_478 }], relay });
+  const caller = await enrolled(t, there, 'TERM1');
+  const callee = await enrolled(t, there, 'TERM3');
+  t.match((await caller.greet()).stun, [{ port: 3_478, address: undefined }]);
+  const { notices } = await introduce(caller, callee);
+  for (const [at, side] of ['caller', 'callee'].entries()) {
+    const { peerCandidates, relay: offered } = notices[at];
+    t.strictSame(peerCandidates[0].address, Uint8Array.of(127, 0, 0, 1), 'both are seen there');
+    t.match(offered, { servers: [turn], password: `of.${side}` });
+    const logged = JSON.stringify(await there.manager.operations.log({}));
+    t.notOk(logged.includes(String(offered?.username)), 'of that no log has a word');
+  }
 });
 
 t.test('claim 12: ends, the operator’s listings and the log, over a real broker', async (t) => {
@@ -188,7 +209,7 @@ t.test('claim 20: a manager that was stopped knows everything when it starts aga
 t.test('S6001: a log that was changed on the disk is found', async (t) => {
   const folder = await temporaryHome(t);
   const store = await openLmdbStore({ folder });
-  const there = await house(t, store);
+  const there = await house(t, { store });
   await enrolled(t, there, 'TERM1');
   t.match(await there.manager.operations.verify(), { ok: true });
   const [row] = store.range('log', { limit: 1 });
@@ -220,7 +241,7 @@ t.test('a disk that fails refuses and recovers; nothing is lost that was promise
         ? Promise.reject(Object.assign(new Error('no space left'), { code: 'ENOSPC' }))
         : real.write(writes),
   };
-  const there = await house(t, store);
+  const there = await house(t, { store });
   isFull = true;
   const ask = { uses: 1, forSeconds: 60 };
   await t.rejects(there.manager.operations.ticket(ask), { code: 'disk' });
