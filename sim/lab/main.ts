@@ -1,0 +1,61 @@
+// `make lab`: what the real program reaches through real boxes. Prints every scene as it is
+// measured; ONLY=matrix,loss runs some, JSON=FILE keeps all figures. Needs root (docs/lab.md).
+
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { type Cell, SEVEN, matrixFaults, matrixLines, measureMatrix } from './matrix.ts';
+import { boxesMissing, linkMissing } from './namespaces.ts';
+import { PLACES, type PlaceName } from './pair-table.ts';
+import { Terminals } from './terminals.ts';
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string', default: '' },
+    pairs: { type: 'string', default: '' },
+    json: { type: 'string', default: '' },
+  },
+});
+const tell = (line: string): void => void process.stdout.write(`${line}\n`);
+
+const missing = boxesMissing() ?? linkMissing() ?? Terminals.relayMissing();
+if (missing !== undefined) {
+  tell(`no lab here: ${missing}`);
+  process.exit(2);
+}
+
+const only = values.only.split(',').filter(Boolean);
+const isWanted = (name: string): boolean => only.length === 0 || only.includes(name);
+const figures: Record<string, unknown> = {};
+const faults: string[] = [];
+
+if (isWanted('matrix')) {
+  const chosen = values.pairs.split(':').map(placesOf);
+  const [callers = SEVEN, callees = SEVEN] = chosen;
+  const cells = await measureMatrix({ callers, callees }, (cell) => tell(cellLine(cell)));
+  figures.matrix = cells;
+  for (const line of matrixLines(cells)) tell(line);
+  faults.push(...matrixFaults(cells));
+}
+
+if (values.json !== '') writeFileSync(values.json, `${JSON.stringify(figures, undefined, 1)}\n`);
+tell(faults.length === 0 ? 'all as asked' : `not as asked:\n  ${faults.join('\n  ')}`);
+process.exit(faults.length === 0 ? 0 : 1);
+
+/** `port,symmetric`; nothing: undefined, all seven. */
+function placesOf(words: string): readonly PlaceName[] | undefined {
+  if (words === '') return undefined;
+  return words.split(',').map((word) => {
+    if (!(word in PLACES)) throw new Error(`no place is called ${word}`);
+    return word as PlaceName;
+  });
+}
+
+function cellLine({ caller, callee, expected, call }: Cell): string {
+  const { ways, setupMs, firstByteMs, failure } = call;
+  const taken = ways.map(({ way, atMs }) => `${way} at ${Math.round(atMs)} ms`).join(', ');
+  const times =
+    setupMs === undefined
+      ? (failure ?? '')
+      : `path ${Math.round(setupMs)} ms, first byte ${Math.round(firstByteMs ?? 0)} ms; ${taken}`;
+  return `${caller} → ${callee} (${expected}): ${times}`;
+}
