@@ -42,7 +42,6 @@ interface Exchange {
   genuineBytes: number;
   /** When the last small packets left that nothing had paid for. */
   readonly small: Micros[];
-  smallEver: number;
   /** Of the probes that went this way, as text: who answers one from there is there. */
   readonly tokens: Set<string>;
 }
@@ -227,15 +226,14 @@ class AmplificationIsBounded implements Watcher {
       this.#violateBy(end, `knocks with ${bytes.length} bytes`);
     if (sentBytes <= DATA_LIMITS.amplification * genuineBytes) return;
     if (!isSmall) {
-      // What was sent on account has been paid by nothing yet.
-      const onAccount = exchange.smallEver * HANDSHAKE_PACKET_BYTES;
+      // The small packets that may be sent on account are nobody's to pay.
+      const onAccount = SMALL_MAX * HANDSHAKE_PACKET_BYTES;
       if (sentBytes <= DATA_LIMITS.amplification * genuineBytes + onAccount) return;
-      const what = `${sentBytes} bytes to an address that has sent ${genuineBytes}`;
-      this.#violateBy(end, `sends ${what}`);
+      const what = `${sentBytes} bytes to ${peer.host}:${peer.port}`;
+      this.#violateBy(end, `sends ${what}, which has sent ${genuineBytes}`);
     }
     const { now } = this.#world;
     small.push(now);
-    exchange.smallEver += 1;
     while (small[0] < now - SMALL_MICROS) small.shift();
     const ever = (account.remotes.get(peer) ?? 0) + 1;
     account.remotes.set(peer, ever);
@@ -260,7 +258,7 @@ class AmplificationIsBounded implements Watcher {
     if (exchanges === undefined) return this.#violate(`${socket.port} is no open socket`);
     let exchange = exchanges.get(peer);
     if (exchange === undefined) {
-      exchange = { sentBytes: 0, genuineBytes: 0, small: [], smallEver: 0, tokens: new Set() };
+      exchange = { sentBytes: 0, genuineBytes: 0, small: [], tokens: new Set() };
       exchanges.set(peer, exchange);
     }
     return exchange;

@@ -12,6 +12,8 @@ import type { Watcher, World } from '../world.ts';
 const LOOK_EVERY = 64;
 /** Datagrams that one event may set free: a full window of a fast path. */
 const DATAGRAMS_PER_EVENT_MAX = 20_000;
+/** Of a terminal: one for each call and each answer, two more for each talk, those of one search. */
+const SOCKETS_MAX = 4 * LIMITS.callsMax + 256;
 
 /** Sizes of all parties, from their own figures and from what the world holds for them. */
 export class Memory implements Watcher {
@@ -51,7 +53,7 @@ export class Memory implements Watcher {
     const { name, core, sockets } = terminal;
     const status = core?.status(terminal.clock.local(this.#world.now));
     if (status === undefined) return;
-    this.#most(`sockets of ${name}`, sockets.length, 2 * LIMITS.callsMax);
+    this.#most(`sockets of ${name}`, sockets.length, SOCKETS_MAX);
     this.#most(`calls of ${name}`, status.calls.length, LIMITS.callsMax);
     this.#most(`talks of ${name}`, status.talks.length, LIMITS.callsMax);
     this.#most(`end notices of ${name}`, status.endNotices, LIMITS.endNoticesMax);

@@ -17,8 +17,8 @@ const SECONDS_MAX = 5;
 const PER_SECOND = 500;
 /** Ports of the peer, or sockets of ours with two packets each. */
 const PACKETS_MAX = 2_048;
-/** Packets that an ordinary meeting sends to the same host meanwhile, and what clocks differ by. */
-const OTHERS_MAX = 48;
+/** Packets that an ordinary meeting sends to the same host meanwhile: ten to each of some pairs. */
+const OTHERS_MAX = 160;
 const CLOCK_SHARE = 1.002;
 
 interface Search {

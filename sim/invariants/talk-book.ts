@@ -15,6 +15,7 @@ import type { Watcher, World } from '../world.ts';
 
 /** Sessions that are remembered after both ends are over: as long as anything may still fly. */
 const OVER_MAX = 16_384;
+const INITIATION = 1;
 const RESPONSE = 2;
 
 /** How an end of a talk was left. */
@@ -37,6 +38,8 @@ export interface TalkEnd {
   readonly introducedAt: Micros;
   /** When the expiry's clock began, on its own clock. */
   startedAt: Micros | undefined;
+  /** Of a caller: its handshake's first message, as text; what it sends again is the same. */
+  initiation: string | undefined;
   establishedAt: Micros | undefined;
   /** What its expiry grants now, and the most that it ever did; Infinity: not limited. */
   seconds: number;
@@ -105,6 +108,8 @@ export class TalkBook implements Watcher {
         this.end = this.#senderOf(happening.terminal, happening.bytes);
         if (this.end !== undefined) this.#onSent(this.end, happening.socket, happening.bytes);
         return;
+      case 'datagramReceived':
+        return this.#onReceived(happening.terminal, happening.bytes);
       case 'socketClosed':
         for (const end of this.endsOf(happening.terminal)) end.sockets.delete(happening.path);
         return;
@@ -175,6 +180,7 @@ export class TalkBook implements Watcher {
       boot: terminal.boots,
       introducedAt: this.#localOf(terminal),
       startedAt: undefined,
+      initiation: undefined,
       establishedAt: undefined,
       seconds: terms.seconds,
       bytes,
@@ -241,9 +247,18 @@ export class TalkBook implements Watcher {
     end.proven.add(end.path);
   }
 
+  /** The callee's clock begins with the first message of the handshake (docs/wire.md §9). */
+  #onReceived(terminal: VirtualTerminal, bytes: Uint8Array): void {
+    if (bytes[0] !== INITIATION) return;
+    const { caller, callee } = this.talkOf(bytes) ?? {};
+    if (callee?.terminal !== terminal || callee.startedAt !== undefined) return;
+    if (caller?.initiation === String(bytes)) callee.startedAt = this.#localOf(terminal);
+  }
+
   #onSent(end: TalkEnd, socket: Path, bytes: Uint8Array): void {
     end.sockets.add(socket);
-    // The callee's clock begins with the initiation that it answers (docs/wire.md §9).
+    if (bytes[0] === INITIATION) end.initiation ??= String(bytes);
+    // Of whose making it was is not known if the caller runs a program of its own.
     if (bytes[0] === RESPONSE) end.startedAt ??= this.#localOf(end.terminal);
   }
 
