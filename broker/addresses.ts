@@ -1,8 +1,8 @@
 // The address record (patent means 51 and 54, Fig. 9): which terminal can be reached where, told
 // only to the session manager that asks, and only for the record that a verdict names. Records are
-// young by design: gathered fresh for each talk (design §5), forgotten after two minutes. Where NATs
-// show a terminal it hears from STUN servers; what ours sees is added here, so that a record is
-// complete half a round trip earlier than the terminal could say it.
+// young by design: gathered fresh for each talk (design §5), forgotten after two minutes. Where its
+// NAT shows a terminal, it hears from STUN servers; what ours sees is added here, so that a record
+// is complete a round trip earlier than the terminal could say it.
 
 import { foldedAddress } from '../protocol/address.ts';
 import type { Candidate, FoundAddress, MessageOf } from '../protocol/control/messages.ts';
@@ -114,12 +114,7 @@ export class Addresses {
    * unless the terminal is still `gathering` and our STUN server has not seen it everywhere.
    * `seenAt`: where its MQTT connection comes from.
    */
-  record(
-    now: Micros,
-    device: DeviceId,
-    message: MessageOf<'address'>,
-    seenAt?: Uint8Array,
-  ): void {
+  record(now: Micros, device: DeviceId, message: MessageOf<'address'>, seenAt?: Uint8Array): void {
     const key = recordKey(device, message.record);
     const own = this.#devices.get(device) ?? new Set<RecordId>();
     this.#devices.delete(device);
@@ -146,7 +141,7 @@ export class Addresses {
 
   /**
    * Our STUN server saw a request that names a record [S1000, S3000]: a reflexive candidate of it
-   * (RFC 8489), without a round trip to the terminal. Kept for a while if the record is yet to come.
+   * (RFC 8489), without a round trip to the terminal. Kept for a while if the record has not come.
    */
   sight(now: Micros, record: RecordId, told: Sighting): void {
     const sighting = parseSighting(told);

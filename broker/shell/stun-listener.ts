@@ -1,7 +1,7 @@
-// The STUN server beside the broker (RFC 8489): a terminal that calls or is called asks it where its
-// NAT shows it. Two UDP ports, so that a NAT is seen to show each destination another one; of both
-// families where the broker listens on all addresses. Nothing is kept of who asks, an answer is never
-// longer than its request (`protocol/stun/server.ts`), and only what was read whole is answered.
+// The STUN server beside the broker (RFC 8489): a terminal that calls or is called asks it where
+// its NAT shows it. Two UDP ports, so that a NAT is seen to show each destination another one; both
+// families where the broker listens on all addresses. Nothing is kept of who asks, and no answer is
+// longer than its request (`protocol/stun/server.ts`).
 
 import { type RemoteInfo, type Socket, createSocket } from 'node:dgram';
 import { isIPv6 } from 'node:net';

@@ -29,6 +29,9 @@ import { asRead, recordOf, requestOf } from './virtual-broker.ts';
 const LOOPBACK = '127.0.0.1';
 const TERM1 = makeTerminal(manager, 11);
 const ANY = { port: 0, otherPort: 0 };
+/** Times that somebody asks, and milliseconds until it is taken for lost. */
+const TRIES = 10;
+const LOSS_MS = 1_000;
 const parts = { clock: new Clock(), log: silentLog };
 
 /** A Binding request of 128 bytes, the record in it. */
@@ -70,9 +73,11 @@ class Client {
   /** Asks until there is an answer, as UDP may lose even on loopback. */
   async ask(bytes: Uint8Array, port: number, host = LOOPBACK): Promise<Uint8Array> {
     const find = (): number => this.heard.findIndex((each) => each.port === port);
-    this.socket.send(bytes, port, host);
-    const again = setInterval(() => this.socket.send(bytes, port, host), 500);
-    await until(() => find() >= 0, 'an answer').finally(() => clearInterval(again));
+    for (let tries = 0; find() < 0 && tries < TRIES; tries++) {
+      this.socket.send(bytes, port, host);
+      await until(() => find() >= 0, 'an answer', LOSS_MS).catch(() => {});
+    }
+    await until(() => find() >= 0, 'an answer', 0);
     const [{ bytes: answer }] = this.heard.splice(find(), 1);
     return answer;
   }
@@ -177,7 +182,6 @@ t.test('S3000: S3003: a record is complete when STUN over UDP has seen it', asyn
 t.test('no answer is longer than its request, whatever it is', async (t) => {
   const { stun } = await listener(t);
   const client = await new Client(t).open(LOOPBACK);
-  const control = await new Client(t).open(LOOPBACK);
   const packets = fc.sample(
     fc.oneof(
       fc.uint8Array({ maxLength: 600 }),
@@ -196,11 +200,14 @@ t.test('no answer is longer than its request, whatever it is', async (t) => {
     dose(500),
   );
   let answered = 0;
-  for (const packet of packets) {
+  for (const [at, packet] of packets.entries()) {
+    // One socket keeps order: what is answered of this one is there before the control's answer.
     client.socket.send(packet, stun.ports.port, LOOPBACK);
-    // Sockets keep order: what is answered of this one is there before the control's answer.
-    await control.ask(request(), stun.ports.port);
-    const answers = client.heard.splice(0);
+    const control = (at % 255) + 1;
+    const isControl = ({ bytes }: { readonly bytes: Uint8Array }): boolean => bytes[19] === control;
+    client.socket.send(request(undefined, control), stun.ports.port, LOOPBACK);
+    await until(() => client.heard.some(isControl), 'the control to be answered');
+    const answers = client.heard.splice(0).filter((each) => !isControl(each));
     answered += answers.length;
     if (answers.length > 1) t.fail('two answers to one request');
     for (const { bytes } of answers) if (bytes.length > packet.length) t.fail(`${bytes.length}`);

@@ -68,8 +68,8 @@ const APART =
   'In two processes the session manager starts first: it makes the manager.pub that the broker\n' +
   'needs, and waits for the tls.pin that the broker makes.';
 const RELAY =
-  'Terminals behind NATs are shown their own address by STUN on two UDP ports, and meet directly;\n' +
-  'those who cannot need a relay, like coturn: docs/server.md.';
+  'Terminals behind NATs are shown their own address by STUN on two UDP ports, and meet\n' +
+  'directly; those who cannot need a relay, like coturn: docs/server.md.';
 
 /** Adds `serve`, `broker` and `session-manager`. */
 export function declareServers(program: Command): void {
