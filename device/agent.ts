@@ -155,7 +155,10 @@ export class Agent {
         // What arrives in one turn of the event loop is answered together.
         this.#wake.arm(this.#clock.now());
       },
-      onInput: (input) => this.#input(input),
+      onInput: (input) => {
+        if (input.kind === 'socketFailed') this.#restIfIdle();
+        this.#input(input);
+      },
       onError: (error) => this.#talkLog.onUdpError(error),
     });
     this.#link = new ServerLink({
@@ -327,6 +330,11 @@ export class Agent {
     this.#input({ kind: 'networkChanged' });
   }
 
+  /** An idle terminal looks at nothing. */
+  #restIfIdle(): void {
+    if (this.#sockets.isIdle) this.#network.rest();
+  }
+
   #input(input: TerminalInput): void {
     if (this.#isStopped) return;
     this.#terminal.handle(this.#clock.now(), input);
@@ -390,7 +398,7 @@ export class Agent {
         break;
       case 'closeSocket':
         void this.#sockets.close(output.socket);
-        if (this.#sockets.isIdle) this.#network.rest();
+        this.#restIfIdle();
         break;
       case 'readList':
         this.#readList(output);

@@ -97,8 +97,11 @@ export class Terminal {
     const { relay = 'if-needed' } = options;
     const reachability = new Reachability(rng, this.#onGathered.bind(this));
     const isOnLoopback = (socket: SocketId): boolean => reachability.isOnLoopback(socket);
-    const delayMs = (): number | undefined => this.#registration.delayMs;
-    const hints = (): MeetingHints => ({ delayMs: delayMs(), relay });
+    const hints = (socket: SocketId): MeetingHints => ({
+      delayMs: this.#registration.delayMs,
+      relay,
+      share: this.#talks.share(socket),
+    });
     this.#relay = relay;
     this.#reachability = reachability;
     this.#self = self;
@@ -122,8 +125,7 @@ export class Terminal {
       outbox,
       requests,
       pins,
-      delayMs,
-      relay,
+      hints,
       isOnLoopback,
     });
     this.#answers = new AllowListAnswers({ ...asking, onOutcome, hints, isOnLoopback });
@@ -227,6 +229,7 @@ export class Terminal {
       calls: this.#resolution.status(),
       talks: this.#talks.status(at),
       changedPeers: this.#pins.changed(),
+      ...(this.#registration.isComplete && { stun: this.#reachability.ownServers() }),
       endNotices: this.#ending.size,
       counters: this.#outbox.counters(),
     };
@@ -328,11 +331,8 @@ export class Terminal {
     const isAsking = this.#ask(now, socket, input);
     // Who only wants to be met at a relay tells nobody where it is.
     const candidates = this.#relay === 'only' ? [] : input.candidates;
-    if (this.#resolution.onSocketOpen(now, socket, candidates, isAsking)) {
-      this.#talks.prepare(socket);
-    } else {
-      this.#answers.onSocketOpen(now, socket, candidates, isAsking);
-    }
+    if (this.#resolution.onSocketOpen(now, socket, candidates, isAsking)) return;
+    this.#answers.onSocketOpen(now, socket, candidates, isAsking);
   }
 
   /** Asks where a socket can be reached; false if nobody can be asked, or may. */

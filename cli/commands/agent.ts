@@ -49,9 +49,9 @@ export function declareAgent(program: Command): void {
       'It runs until SIGINT or SIGTERM, and then ends its talks with a word to the server. SIGHUP',
       'reads the settings again and says what is wrong with them; the allow-list and what services',
       'may do are read anew at every question anyway. What [agent] in the settings says holds',
-      'where no option says otherwise. With --relay only, no peer learns where this terminal is, and',
-      'nothing goes but through the relay; with never, nothing does. Under systemd it is a service of Type=notify with a',
-      'watchdog.',
+      'where no option says otherwise. With --relay only, no peer learns where this terminal is,',
+      'since nothing goes but through the relay; with never, nothing does. Under systemd it is a',
+      'service of Type=notify with a watchdog.',
     ].join('\n'),
     examples: [
       'nakodo agent',

@@ -1,6 +1,6 @@
 // The doctor looks at the machine: Node, the disk under the home, memory, UDP. Of UDP only what can
-// be seen from here is called fine: that a datagram leaves and arrives on this machine, and what STUN
-// servers see of one; whether a peer's comes through shows only a talk with it.
+// be seen from here is called fine: that a datagram leaves and arrives on this machine, and what
+// STUN servers see of one; whether a peer's comes through shows only a talk with it.
 
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';

@@ -1,5 +1,5 @@
-// What the doctor makes of STUN servers: asked on real UDP, one that sees every destination at another
-// port included, and in words for every kind of network.
+// What the doctor makes of STUN servers: asked on real UDP, one that sees every destination at
+// another port included, and in words for every kind of network.
 
 import { type Socket, createSocket } from 'node:dgram';
 import { once } from 'node:events';

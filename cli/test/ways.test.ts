@@ -1,4 +1,5 @@
-// What a person reads of ways: in `nakodo status`, and of settings that are none.
+// What a person reads of ways, from the real program: in `nakodo status`, from a talk's command,
+// and of settings that are none.
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -47,13 +47,23 @@ export class Reachability {
     this.#servers = servers;
   }
 
+  /** The STUN servers that the manager names, as paths to ask. */
+  ownServers(): readonly Path[] {
+    return this.#servers.flatMap(({ address, port, otherPort }) => {
+      const host = address === undefined ? this.#broker : addressText(address);
+      if (host === undefined || port === 0) return [];
+      const ports = otherPort === undefined || otherPort === 0 ? [port] : [port, otherPort];
+      return ports.map((each) => ({ host, port: each }));
+    });
+  }
+
   /**
    * Asks where a socket can be reached, showing our own servers the record. True: `onDone` follows
    * later; false: nobody could be asked, and the machine's own addresses are all.
    */
   begin(now: Micros, socket: SocketId, own: OwnAddresses, record: RecordId | undefined): boolean {
     if (own.isOnLoopback === true) this.#onLoopback.add(socket);
-    const servers = { own: this.#ownServers(), others: own.stun ?? [] };
+    const servers = { own: this.ownServers(), others: own.stun ?? [] };
     const host = own.candidates;
     if (this.#gatherings.begin(now, socket, { host, servers, record })) return true;
     this.#known.set(socket, { candidates: host, varies: undefined, isMapped: undefined });
@@ -99,14 +109,5 @@ export class Reachability {
   #settle(now: Micros, socket: SocketId, gathered: Gathered): void {
     this.#known.set(socket, gathered);
     this.#onDone(now, socket, gathered);
-  }
-
-  #ownServers(): readonly Path[] {
-    return this.#servers.flatMap(({ address, port, otherPort }) => {
-      const host = address === undefined ? this.#broker : addressText(address);
-      if (host === undefined || port === 0) return [];
-      const ports = otherPort === undefined || otherPort === 0 ? [port] : [port, otherPort];
-      return ports.map((each) => ({ host, port: each }));
-    });
   }
 }

@@ -80,8 +80,8 @@ const NEXT_STEPS: Readonly<Record<EndReason, string>> = {
 };
 
 /**
- * The error for work that an end of the talk cut off; its code is the reason. `meeting`: what became
- * of the search for a way, to say why there is none.
+ * The error for work that an end of the talk cut off; its code is the reason. `meeting`: what
+ * became of the search for a way, to say why there is none.
  */
 export function endError(reason: EndReason, meeting?: Meeting): NakodoError {
   const what = `the talk ended: ${endSentence(reason)}`;

@@ -1,6 +1,6 @@
-// One end of a talk as the kernel has it: an IPv4 and an IPv6 socket under one number, each on a port
-// of its own. A family that this host lacks is left out; a datagram goes by the family of its path.
-// A socket on a wildcard address outlives every change of the machine's own addresses.
+// One end of a talk as the kernel has it: an IPv4 and an IPv6 socket under one number, each on a
+// port of its own. A family that this host lacks is left out; a datagram goes by the family of its
+// path. A socket on a wildcard address outlives every change of the machine's own addresses.
 
 import type { Path } from '../../protocol/core.ts';
 import { NakodoError } from '../../protocol/errors.ts';

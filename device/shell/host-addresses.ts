@@ -1,6 +1,6 @@
-// This machine's own addresses, as far as a peer may reach it there: those of interfaces that are up
-// [51, S1000]. Loopback and link-local ones are good for nobody else; IPv6 addresses, temporary or
-// not, as the system lists them.
+// This machine's own addresses, as far as a peer may reach it there: those of interfaces that are
+// up [51, S1000]. Loopback and link-local ones are good for nobody else; IPv6 addresses, temporary
+// or not, as the system lists them.
 
 import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
 import { type AddressScope, addressBytes, addressScope } from '../../protocol/address.ts';

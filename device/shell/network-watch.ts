@@ -1,6 +1,7 @@
 // Whether this machine's network is still the one that its talks began in: its addresses and its
 // default routes, compared every second while a socket is open, and whether the machine has slept.
-// An idle terminal looks at nothing. Node tells of no change by itself; a look is three short reads.
+// An idle terminal looks at nothing. Node tells of no change by itself; a look is three short
+// reads.
 
 import { readFileSync } from 'node:fs';
 import { uptime } from 'node:os';
@@ -29,7 +30,9 @@ interface NetworkWatchOptions {
   readonly onChange: (change: NetworkChange) => void;
   /** Anything that is another text in another network; default: addresses and default routes. */
   readonly look?: () => string;
-  /** Milliseconds of a clock that stands still while the machine sleeps, and of one that goes on. */
+  /**
+   * Milliseconds of a clock that stands still while the machine sleeps, and of one that goes on.
+   */
   readonly awakeMs?: () => number;
   readonly alwaysMs?: () => number;
   /** Between two looks. */

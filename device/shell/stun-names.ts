@@ -1,8 +1,7 @@
 // The owner's own STUN servers (RFC 8489) as paths to ask. Names are looked up in the background,
-// when the link comes up and when what is known has grown old while it is used: no set-up ever waits
-// for DNS. Without such servers nothing is done at all.
+// when the link comes up and when what is known has grown old while it is used: no set-up ever
+// waits for DNS. Without such servers nothing is done at all.
 
-import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import type { Path } from '../../protocol/core.ts';
 import { UsageError, errorCode } from '../../protocol/errors.ts';
@@ -15,7 +14,7 @@ import { pathWords } from './way.ts';
 const OLD_MS = IO_LIMITS.stunNameSeconds * MS_PER_SECOND;
 
 /** All addresses of a name. */
-export type LookUp = (host: string) => Promise<readonly { readonly address: string }[]>;
+type LookUp = (host: string) => Promise<readonly { readonly address: string }[]>;
 
 interface StunNamesOptions {
   /** `HOST:PORT`, `[IPv6]:PORT`; at most IO_LIMITS.ownStunMax. */
@@ -46,7 +45,7 @@ export class StunNames {
     }
     this.#servers = servers.map(serverOf);
     this.#log = log;
-    this.#lookUp = lookUp ?? ((host) => lookup(host, { all: true }));
+    this.#lookUp = lookUp ?? systemLookUp;
   }
 
   /** As the owner wrote them. */
@@ -85,6 +84,12 @@ export class StunNames {
       this.#log.info('stun-name-unknown', { server: host, code: errorCode(error) });
     }
   }
+}
+
+/** Loaded by those who need it: most terminals have no such servers. */
+async function systemLookUp(host: string): Promise<readonly { readonly address: string }[]> {
+  const { lookup } = await import('node:dns/promises');
+  return lookup(host, { all: true });
 }
 
 /** The same object for the same path. */

@@ -1,5 +1,5 @@
-// What goes wrong again and again, said once a minute: while a network is away every datagram fails,
-// and nobody reads the same line a thousand times.
+// What goes wrong again and again, said once a minute: while a network is away every datagram
+// fails, and nobody reads the same line a thousand times.
 
 import { errorCode } from '../../protocol/errors.ts';
 

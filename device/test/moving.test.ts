@@ -1,5 +1,5 @@
-// A machine that changes its network in mid-talk, with the real program's parts: what the watch sees,
-// what the core makes of it, and how long nothing passes.
+// A machine that changes its network in mid-talk, with the real program's parts: what the watch
+// sees, what the core makes of it, and how long nothing passes.
 
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';

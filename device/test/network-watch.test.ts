@@ -1,5 +1,5 @@
-// Whether a terminal hears that its network is another one: by what the system says, in a network of
-// its own where that can be changed, and by two clocks of which one stands still in sleep.
+// Whether a terminal hears that its network is another one: by what the system says, in a network
+// of its own where that can be changed, and by two clocks of which one stands still in sleep.
 
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';

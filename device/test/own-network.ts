@@ -1,4 +1,5 @@
-// A network of its own for a process of a test: only root makes one, and not on every kernel.
+// A network of its own for a process of a test (network_namespaces(7)): only root makes one, and
+// not on every kernel.
 
 import { execFileSync } from 'node:child_process';
 

@@ -1,5 +1,5 @@
-// A terminal's UDP sockets on this machine's real kernel: two families under one number, what is told
-// of this machine, what the kernel refuses, and very many of them.
+// A terminal's UDP sockets on this machine's real kernel: two families under one number, what is
+// told of this machine, what the kernel refuses, and very many of them.
 
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';

@@ -1,4 +1,5 @@
-// The words for a talk's way, and for why there is none: a table of what a search may have found.
+// The words for a talk's way, and for why there is none: a table of what a search may have found,
+// and every combination of it, so that no search ends without a sentence.
 
 import t from 'tap';
 import type { PathClass } from '../../protocol/address.ts';
@@ -6,7 +7,9 @@ import { END_REASONS } from '../../protocol/ends.ts';
 import { endError } from '../shell/call-error.ts';
 import { type Meeting, noWayWords, pathWords, wayWords } from '../shell/way.ts';
 
-/** Both sides' STUN servers answered, candidates were tried, nothing came; the server has no relay. */
+/**
+ * Both sides' STUN servers answered, candidates were tried, nothing came; the server has no relay.
+ */
 const NOTHING_CAME: Meeting = {
   policy: 'if-needed',
   isMapped: true,

@@ -1,5 +1,5 @@
-// Which way a talk takes, from the agent's outside: the event, the status, the end, the settings that
-// rule ways out. Real sockets on this machine, on loopback and on its own addresses.
+// Which way a talk takes, from the agent's outside: the event, the status, the end, the settings
+// that rule ways out. Real sockets on this machine, on loopback and on its own addresses.
 
 import t from 'tap';
 import { silentLog } from '../../protocol/io/log.ts';

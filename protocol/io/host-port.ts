@@ -1,4 +1,5 @@
-// Where something listens, as people write it: a name or an address, and a port.
+// Where something listens, as people write it: a name or an address, and a port. IPv6 addresses
+// stand in brackets, as in URLs (RFC 3986 §3.2.2).
 
 import { LIMITS } from '../limits.ts';
 

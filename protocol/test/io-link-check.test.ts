@@ -1,5 +1,5 @@
-// What a link does when its owner has learnt that the network changed: it asks at once, and does not
-// wait for its keepalive. Against a real broker behind a door that can be shut without a word.
+// What a link does when its owner has learnt that the network changed: it asks at once, and does
+// not wait for its keepalive. Against a real broker behind a door that can be shut without a word.
 
 import { type Server, type Socket, connect, createServer } from 'node:net';
 import { Aedes } from 'aedes';
