@@ -18,7 +18,7 @@ export const BROKER_LIMITS = {
   /** Records of which something was seen too early; at the bound the oldest goes. About 30 MB. */
   sightingsMax: 65_536,
   /**
-   * STUN requests a second that are looked into, and how many at once; more are dropped. A tenth
+   * STUN requests a second that are looked into, and how many at once; more are dropped. A fifth
    * of a core; a terminal sends two for a call, and repeats them.
    */
   stunRequestsPerSecond: 10_000,
