@@ -3,9 +3,13 @@
 
 import { type Socket, createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Path } from '../../protocol/core.ts';
 import { answerBinding } from '../../protocol/stun/server.ts';
+import { openTown } from '../../sim/fleet/town.ts';
+import { examine } from '../doctor/examination.ts';
 import { type Seen, askStun, natFinding, stunPaths } from '../doctor/nat-check.ts';
 
 /** A STUN server on this machine; `seen`: as which port it says that it sees a request. */
@@ -100,3 +104,29 @@ t.test('servers are named by address or name; what is neither is left out', asyn
   const near = await stunPaths(['localhost:3478']);
   t.ok(near.length > 0 && near.every(({ host }) => host === '127.0.0.1' || host === '::1'));
 });
+
+t.test(
+  "the doctor asks the servers of the owner's settings, and believes none that is silent",
+  async (t) => {
+    const town = await openTown();
+    t.teardown(() => town.close());
+    const home = await town.enrol('TERM3', '');
+    const udp = async (stun: readonly Path[]): Promise<unknown> => {
+      const servers = stun.map(({ host, port }) => `"${host}:${port}"`).join(', ');
+      writeFileSync(join(home, 'agent.toml'), `[agent]\nstun = [${servers}]\n`);
+      for await (const finding of examine({ home })) if (finding.check === 'udp') return finding;
+      return undefined;
+    };
+    const server = await stunServer(t);
+    t.match(await udp([server]), { verdict: 'ok', says: /datagrams leave.*; 1 of 1 STUN servers/ });
+    const deaf = createSocket('udp4');
+    deaf.bind(0, '127.0.0.1');
+    await once(deaf, 'listening');
+    t.teardown(() => deaf.close());
+    const silent = { host: '127.0.0.1', port: deaf.address().port };
+    t.match(await udp([silent]), {
+      verdict: 'fail',
+      says: /nothing came back from the STUN server/,
+    });
+  },
+);

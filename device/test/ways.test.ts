@@ -3,6 +3,7 @@
 
 import t from 'tap';
 import { silentLog } from '../../protocol/io/log.ts';
+import { until } from '../../protocol/test/until.ts';
 import type { Agent } from '../agent.ts';
 import { hostAddresses, ownInterfaces } from '../shell/host-addresses.ts';
 import type { Session } from '../shell/session.ts';
@@ -88,4 +89,15 @@ t.test('what is no STUN server keeps an agent from starting', async (t) => {
   const stun = ['stun.example:3478', '[2001:db8::1]:3478'];
   const agent = await world.agent('TERM1', { stun });
   t.strictSame(agent.status().ownStun, stun);
+});
+
+t.test('an idle terminal has no UDP socket, before a talk and after it', async (t) => {
+  const sockets = (): number =>
+    process.getActiveResourcesInfo().filter((name) => name === 'UDPWrap').length;
+  const { caller } = await registeredPair(t);
+  t.equal(sockets(), 0);
+  const { session } = await called(caller);
+  t.equal(sockets(), 2, 'one at each end, on loopback');
+  await session.close();
+  await until(() => sockets() === 0);
 });
