@@ -72,8 +72,7 @@ export class Wire {
   up = false;
 
   /** `isTls`: what it shows is not looked at. */
-  constructor(port: number, options: IClientOptions, isTls = false) {
-    const host = '127.0.0.1';
+  constructor(port: number, options: IClientOptions, isTls = false, host = '127.0.0.1') {
     this.socket = isTls
       ? connectTls({ host, port, rejectUnauthorized: false })
       : createConnection({ host, port, noDelay: true });
@@ -160,8 +159,10 @@ export async function attend(
   port: number,
   terminal: TestTerminal,
   server?: Uint8Array,
+  host?: string,
 ): Promise<Wire> {
-  const wire = await new Wire(port, loginOf(terminal, server), server !== undefined).settled();
+  const isTls = server !== undefined;
+  const wire = await new Wire(port, loginOf(terminal, server), isTls, host).settled();
   await wire.subscribe([topic('call', terminal.device), topic('down', terminal.device)]);
   return wire;
 }
