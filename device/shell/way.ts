@@ -20,15 +20,20 @@ export function pathWords({ host, port }: Path): string {
 }
 
 /**
- * Which way a talk takes now. Anything may be missing: an agent of another release says less, and a
+ * Which way a talk takes now; through a relay of ours with its server's address, through one of the
+ * peer's with the address that it has there. Anything may be missing: an agent of another release says less, and a
  * talk that looks for its way has none.
  */
 export function wayWords(talk: {
   readonly class?: PathClass | undefined;
   readonly path?: Path | undefined;
-  readonly meeting?: Pick<MeetingReport, 'tried'> | undefined;
+  readonly meeting?: Pick<MeetingReport, 'tried' | 'relayAt'> | undefined;
 }): string {
   const { class: of, path, meeting } = talk;
+  if (of === 'relay' && meeting?.relayAt !== undefined) {
+    const { server, transport } = meeting.relayAt;
+    return `${CLASS_WORDS.relay} ${pathWords(server)}${transport === 'tcp' ? ' over TCP' : ''}`;
+  }
   if (path !== undefined) {
     return of === undefined ? pathWords(path) : `${CLASS_WORDS[of]} ${pathWords(path)}`;
   }

@@ -29,6 +29,12 @@ t.test('a way is said by its kind and where it leads', async (t) => {
   t.equal(said('relay'), 'through the relay 192.168.1.7:50123');
   t.equal(said(undefined), '192.168.1.7:50123', 'an older agent does not say which kind');
   t.equal(pathWords({ host: '2001:db8::7', port: 3_478 }), '[2001:db8::7]:3478');
+  const server = { host: '192.0.2.5', port: 3_478 };
+  const relayed = (transport: 'udp' | 'tcp', of: PathClass): string =>
+    wayWords({ class: of, path, meeting: { tried: 3, relayAt: { server, transport } } });
+  t.equal(relayed('udp', 'relay'), 'through the relay 192.0.2.5:3478');
+  t.equal(relayed('tcp', 'relay'), 'through the relay 192.0.2.5:3478 over TCP');
+  t.equal(relayed('udp', 'direct'), 'direct 192.168.1.7:50123', 'a relay that is not used now');
   t.equal(wayWords({ meeting: { tried: 12 } }), 'looking for a way (12 candidates tried)');
   t.equal(wayWords({ meeting: { tried: 1 } }), 'looking for a way (1 candidate tried)');
   t.equal(wayWords({}), 'looking for a way');
