@@ -59,14 +59,13 @@ export class StunListener {
   #isClosed = false;
 
   /** `sockets`: bound, handed over. */
-  constructor({ clock, log }: StunOptions, ports: StunPorts, sockets: readonly Socket[]) {
+  constructor(clock: Clock, ports: StunPorts, sockets: readonly Socket[]) {
     this.#clock = clock;
     this.ports = ports;
     this.#sockets = sockets;
     for (const socket of sockets) {
       const { port } = socket.address();
       socket.on('message', (bytes, from) => this.#onDatagram(socket, port, bytes, from));
-      socket.on('error', (error) => log.warn('stun-error', { error }));
     }
   }
 
@@ -115,29 +114,40 @@ export class StunListener {
  * @throws NakodoError `port-taken`, `no-permission` or `address-unusable`.
  */
 export async function openStun(options: StunOptions): Promise<StunListener> {
-  const { host, ports } = options;
-  const first = await openPort(host, ports.port, '--stun-port');
+  const { host, ports, clock, log } = options;
+  const first = await openPort({ host, port: ports.port, option: '--stun-port', log });
   try {
-    const second = await openPort(host, ports.otherPort, '--stun-other-port');
+    const other = { host, port: ports.otherPort, option: '--stun-other-port', log };
+    const second = await openPort(other);
     const [port, otherPort] = [first, second].map(([socket]) => socket.address().port);
-    return new StunListener(options, { port, otherPort }, [...first, ...second]);
+    return new StunListener(clock, { port, otherPort }, [...first, ...second]);
   } catch (error) {
     await closeAll(first);
     throw error;
   }
 }
 
+/** One port to open; `option`: where another one is chosen. */
+interface Wanted {
+  readonly host: string;
+  readonly port: number;
+  readonly option: string;
+  readonly log: Log;
+}
+
 /** The sockets of one port, one for each family; a free port has to be free for both. */
-async function openPort(host: string, port: number, option: string): Promise<readonly Socket[]> {
+async function openPort(wanted: Wanted): Promise<readonly Socket[]> {
+  const { host, port } = wanted;
   const isAny = host === ANY_IPV4 || host === ANY_IPV6;
   for (let tries = 1; ; tries++) {
-    const socket = await bind(isAny ? ANY_IPV4 : host, port, option);
+    const socket = await bind({ ...wanted, host: isAny ? ANY_IPV4 : host });
     if (!isAny) return [socket];
     try {
-      return [socket, await bind(ANY_IPV6, socket.address().port, option)];
+      const same = { ...wanted, host: ANY_IPV6, port: socket.address().port };
+      return [socket, await bind(same)];
     } catch (error) {
       const code = error instanceof NakodoError ? error.code : '';
-      // A kernel without IPv6.
+      // A host without IPv6.
       if (code === 'address-unusable') return [socket];
       await closeAll([socket]);
       if (code !== 'port-taken' || port !== 0 || tries >= BROKER_LIMITS.stunPortTriesMax)
@@ -146,7 +156,8 @@ async function openPort(host: string, port: number, option: string): Promise<rea
   }
 }
 
-function bind(host: string, port: number, option: string): Promise<Socket> {
+function bind(wanted: Wanted): Promise<Socket> {
+  const { host, port, log } = wanted;
   const family = isIPv6(host) ? 6 : 4;
   const socket = createSocket({
     type: family === 6 ? 'udp6' : 'udp4',
@@ -157,11 +168,12 @@ function bind(host: string, port: number, option: string): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const onBindError = (error: Error): void => {
       socket.close();
-      reject(bindError(error, { host, port, option }));
+      reject(bindError(error, wanted));
     };
     socket.once('error', onBindError);
     socket.bind({ address: host, port, exclusive: true }, () => {
       socket.off('error', onBindError);
+      socket.on('error', (error) => log.warn('stun-error', { error }));
       socket.setRecvBufferSize(BROKER_LIMITS.stunReceiveBufferBytes);
       resolve(socket);
     });
@@ -172,12 +184,6 @@ async function closeAll(sockets: readonly Socket[]): Promise<void> {
   await Promise.all(
     sockets.map((socket) => new Promise<void>((resolve) => socket.close(() => resolve()))),
   );
-}
-
-interface Wanted {
-  readonly host: string;
-  readonly port: number;
-  readonly option: string;
 }
 
 function bindError(error: Error, { host, port, option }: Wanted): NakodoError {
