@@ -124,6 +124,14 @@ export class Permissions {
     return known;
   }
 
+  /** From now on everybody may call everybody, for everything. */
+  open(): void {
+    for (const [callee, row] of this.#table) {
+      for (const name of this.#names) if (name !== callee) row.set(name, EVERYTHING);
+      this.#write(callee);
+    }
+  }
+
   /** What the table says now. */
   of(callee: Name, caller: Name): Permission | undefined {
     return this.#table.get(callee)?.get(caller);

@@ -93,6 +93,8 @@ interface WorldOptions {
   readonly isReversed?: boolean;
   /** Where terminals stand, if it is not drawn. */
   readonly place?: (world: World, name: Name) => Attachment;
+  /** Microseconds through the public network, from box to box; default 0 (see `Internet`). */
+  readonly across?: number;
 }
 
 /** The world of one seed. */
@@ -161,6 +163,7 @@ export class World {
       random: (name) => this.#random(`internet/${name}`),
       schedule: (at, run) => this.schedule(at, run),
       now: () => this.now,
+      across: options.across ?? 0,
       onStray: (from, to, bytes) => this.happen({ kind: 'strayed', from, to, bytes }),
     });
     this.places = new Places({

@@ -9,6 +9,8 @@ const KEYS_MAX = 262_144;
 const RANGES_MAX = 4_096;
 /** Nonces of one key that are no counters. */
 const OTHERS_MAX = 65_536;
+/** Empty texts that one key seals: a handshake's, one or two. */
+const TAGS_MAX = 16;
 const UINT32 = 2 ** 32;
 /** Counters stay whole numbers below 2^53. */
 const HIGH_WORD_MAX = 0x1fffff;
@@ -23,6 +25,17 @@ export class KeyUse {
   /** The ranges below it, ascending: from, to, from, to, … */
   #older: number[] | undefined;
   #others: Set<string> | undefined;
+  /** Of empty texts, by nonce. */
+  #tags: Map<string, string> | undefined;
+
+  /** Notes what an empty text became under a nonce; false if it was nothing, or not this, before. */
+  noteTag(nonce: Uint8Array, tag: Uint8Array): boolean {
+    const tags = (this.#tags ??= new Map());
+    const name = String(nonce);
+    const known = tags.get(name);
+    if (known === undefined && tags.size < TAGS_MAX) tags.set(name, String(tag));
+    return known === String(tag);
+  }
 
   /** Notes that a nonce sealed something; false if it had done so before. `nonce`: 12 bytes. */
   note(nonce: Uint8Array): boolean {

@@ -28,7 +28,8 @@ interface WitnessCalls {
   /**
    * A pair of key and nonce seals for the second time. The same content counts too: the cores keep
    * what they sealed and send that again, so that whoever seals again has forgotten that it did,
-   * and the next content would be another.
+   * and the next content would be another. Only of an empty text, which is a handshake's tag, the
+   * same does not: both ends make it, each for itself (ADR 0021).
    */
   readonly onReuse: (reuse: NonceReuse) => void;
   /** Something was opened that nobody sealed (`forged`), or only whoever opens it (`reflected`). */
@@ -127,9 +128,13 @@ export class CryptoWitness {
     return {
       seal: (nonce, aad, buffer, start, length) => {
         const first = (use.sealer ??= owner);
-        if (!use.note(nonce)) onReuse({ owner, first, nonce: nonce.slice() });
+        const isFresh = use.note(nonce);
+        if (!isFresh && length > 0) onReuse({ owner, first, nonce: nonce.slice() });
         onSeal?.(owner, aad, buffer.subarray(start, start + length));
         key.seal(nonce, aad, buffer, start, length);
+        const tag = buffer.subarray(start, start + TAG_BYTES);
+        if (length === 0 && !use.noteTag(nonce, tag) && !isFresh)
+          onReuse({ owner, first, nonce: nonce.slice() });
       },
       open: (nonce, aad, buffer, start, length) => {
         if (!key.open(nonce, aad, buffer, start, length)) return false;
