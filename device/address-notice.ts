@@ -45,6 +45,8 @@ export interface Introduction {
   /** Where the many-socket search may look; undefined: nowhere. */
   readonly searchAt: string | undefined;
   readonly relay: RelayTerms | undefined;
+  /** The peer's ephemeral key, 32 bytes; undefined: the handshake is made on the path. */
+  readonly peerShare: Uint8Array | undefined;
   readonly socket: SocketId;
   readonly call: CallId | undefined;
   /** Ask for more at 70 % [¶0036]. */
@@ -111,6 +113,7 @@ export function introduction(
     peerVaries: message.peerVaries ?? false,
     searchAt: message.searchAt && addressText(message.searchAt),
     relay: message.relay,
+    peerShare: message.peerShare,
   };
 }
 

@@ -3,7 +3,6 @@
 // notice 1, which counts only with the peer's own signed answer, and from whom the pin says.
 // A refusal and a wait that ran out look the same, and nothing of the call is kept.
 
-import type { RelayPolicy } from '../protocol/address.ts';
 import { type Request, requestHash, signRequest } from '../protocol/consent/statements.ts';
 import { type Candidate, type MessageOf, terms } from '../protocol/control/messages.ts';
 import { ascii, uint } from '../protocol/control/schema.ts';
@@ -36,6 +35,7 @@ import { MEETING_LIMITS } from './meeting/limits.ts';
 import type { Outbox } from './outbox.ts';
 import type { Pins } from './pins.ts';
 import type { Requests } from './requests.ts';
+import type { MeetingHints } from './signed-answer.ts';
 import type {
   CallFailure,
   CallId,
@@ -68,9 +68,8 @@ interface ResolutionOptions {
   readonly outbox: Outbox;
   readonly requests: Requests;
   readonly pins: Pins;
-  /** Of one way to the manager, in milliseconds. */
-  readonly delayMs: () => number | undefined;
-  readonly relay: RelayPolicy;
+  /** What the manager is told so that two terminals meet. */
+  readonly hints: (socket: SocketId) => MeetingHints;
   readonly isOnLoopback: (socket: SocketId) => boolean;
 }
 
@@ -81,21 +80,19 @@ export class AddressResolution {
   readonly #outbox: Outbox;
   readonly #requests: Requests;
   readonly #pins: Pins;
-  readonly #delayMs: () => number | undefined;
-  readonly #relay: RelayPolicy;
+  readonly #hints: (socket: SocketId) => MeetingHints;
   readonly #isOnLoopback: (socket: SocketId) => boolean;
   readonly #calls = new Map<CallId, Call>();
 
   constructor(options: ResolutionOptions) {
-    const { self, rng, outbox, requests, pins, delayMs, relay, isOnLoopback } = options;
+    const { self, rng, outbox, requests, pins, hints, isOnLoopback } = options;
     this.#isOnLoopback = isOnLoopback;
     this.#self = self;
     this.#rng = rng;
     this.#outbox = outbox;
     this.#requests = requests;
     this.#pins = pins;
-    this.#delayMs = delayMs;
-    this.#relay = relay;
+    this.#hints = hints;
   }
 
   get size(): number {
@@ -269,7 +266,7 @@ export class AddressResolution {
   }
 
   /** [S1003]: signed, and for as long as the user still waits. */
-  #ask(now: Micros, { input, request, record, until }: Call): void {
+  #ask(now: Micros, { input, socket, request, record, until }: Call): void {
     const { callee, service, want } = input;
     this.#requests.send(now, request, 'up', {
       kind: 'connect',
@@ -281,8 +278,7 @@ export class AddressResolution {
       waitMs: Math.ceil((until - now) / MICROS_PER_MS),
       record,
       signature: signRequest(this.#self.signingKey, this.#requestOf(request, input)),
-      delayMs: this.#delayMs(),
-      relay: this.#relay,
+      ...this.#hints(socket),
     });
   }
 

@@ -390,7 +390,8 @@ export class Agent {
         this.#link.publish(output);
         break;
       case 'openSocket':
-        this.#sockets.open(output.socket, output.to);
+        if (output.tcp === undefined) this.#sockets.open(output.socket, output.to);
+        else this.#sockets.connect(output.socket, output.tcp);
         this.#network.watch();
         break;
       case 'gather':

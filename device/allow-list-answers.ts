@@ -54,7 +54,7 @@ interface AnswerOptions {
   readonly readings: ListReadings;
   readonly questions: OwnerQuestions;
   readonly pins: Pins;
-  readonly hints: () => MeetingHints;
+  readonly hints: (socket: SocketId) => MeetingHints;
   readonly isOnLoopback: (socket: SocketId) => boolean;
   /** Told when a notice led to a talk, or to nothing. */
   readonly onOutcome: (now: Micros, outcome: NoticeOutcome) => void;
@@ -362,7 +362,7 @@ export class AllowListAnswers {
   #reply(answer: Answer, list: Travelling): void {
     const { ask, record, approved } = answer;
     const { self, rng } = this.#options;
-    const hints = record && this.#options.hints();
+    const hints = answer.socket === undefined ? undefined : this.#options.hints(answer.socket);
     answer.reply = signAnswerTo(self, rng, ask, list, { record, approved, hints });
     this.#send(answer);
   }

@@ -5,6 +5,7 @@
 import { assert } from '../protocol/assert.ts';
 import { encodeMessage } from '../protocol/control/codec.ts';
 import type { Message } from '../protocol/control/messages.ts';
+import type { Path } from '../protocol/core.ts';
 import type { SealedChannel } from '../protocol/control/seal.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import { MEETING_LIMITS } from './meeting/limits.ts';
@@ -19,8 +20,9 @@ import {
 /** The three topics that a terminal may publish on (design §4). */
 export type PublishTopic = Extract<TerminalOutput, { kind: 'publish' }>['topic'];
 
-/** Sockets beside the first ones: two for every talk, and one search's. */
-const FURTHER_MAX = 2 * LIMITS.callsMax + MEETING_LIMITS.searchSockets;
+/** Sockets beside the first ones: of every talk's second round and relay, and one search's. */
+const FURTHER_MAX =
+  (1 + MEETING_LIMITS.relayEndpointsMax) * LIMITS.callsMax + MEETING_LIMITS.searchSockets;
 
 /** The queue of outputs, the counters and the open sockets of one terminal. */
 export class Outbox {
@@ -99,13 +101,18 @@ export class Outbox {
 
   /**
    * Wants a further socket for a talk that looks for its way, or undefined at FURTHER_MAX. `to`: it
-   * is only used to send there.
+   * is only used to send there. `tcp`: not a socket of UDP, but a connection to this server.
    */
-  openFurtherSocket(to: string | undefined): SocketId | undefined {
+  openFurtherSocket(to: string | undefined, tcp?: Path): SocketId | undefined {
     if (this.#further.size >= FURTHER_MAX) return undefined;
     const socket = ++this.#lastSocket;
     this.#further.add(socket);
-    this.push({ kind: 'openSocket', socket, ...(to !== undefined && { to }) });
+    this.push({
+      kind: 'openSocket',
+      socket,
+      ...(to !== undefined && { to }),
+      ...(tcp !== undefined && { tcp: { host: tcp.host, port: tcp.port } }),
+    });
     return socket;
   }
 

@@ -54,6 +54,8 @@ export interface MeetingHints {
   /** Of one way to the manager, in milliseconds. */
   readonly delayMs: number | undefined;
   readonly relay: RelayPolicy;
+  /** The ephemeral key of this call's handshake, 32 bytes. */
+  readonly share: Uint8Array;
 }
 
 /**

@@ -3,7 +3,7 @@
 // away; it stops when all is delivered, at its expiry, or when anybody ends it [claim 3].
 
 import type { RelayPolicy } from '../protocol/address.ts';
-import type { Candidate, MessageOf } from '../protocol/control/messages.ts';
+import type { MessageOf } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
 import { type DhKey, KEY_BYTES } from '../protocol/crypto.ts';
 import { Connection } from '../protocol/data/connection.ts';
@@ -27,7 +27,7 @@ import type { Ending } from './ending.ts';
 import type { Extension } from './extension.ts';
 import { candidatePaths } from './candidates.ts';
 import type { Gathered } from './meeting/gathering.ts';
-import { Meeting, type MeetingHost } from './meeting/meeting.ts';
+import { Meeting, type MeetingHost, type OwnPlace } from './meeting/meeting.ts';
 import type { Reachability } from './meeting/reachability.ts';
 import type { Outbox } from './outbox.ts';
 import type { Pins } from './pins.ts';
@@ -74,7 +74,7 @@ export class Talks {
   readonly #early = new Map<SocketId, { readonly path: Path; readonly bytes: Uint8Array }>();
   /** Paths of further endpoints by the last one that was heard there. */
   readonly #vias = new Map<SocketId, Path>();
-  /** Made while a call waits, when there is time; of wanted sockets only. */
+  /** Made with the request, or with the answer to one; of wanted sockets only. */
   readonly #ephemerals = new Map<SocketId, DhKey>();
   /** What the link of a wanted socket allows. */
   readonly #links = new Map<SocketId, Partial<ConnectionConfig>>();
@@ -117,6 +117,7 @@ export class Talks {
       sessionKey: introduced.key,
       localKey,
       ephemeral: this.#ephemerals.get(socket),
+      remoteEphemeral: introduced.peerShare,
       remotePublicKey: introduced.peerKey,
       suite: self.suite,
       rng,
@@ -189,7 +190,7 @@ export class Talks {
   onSocketFailed(now: Micros, socket: SocketId): void {
     const talk = this.#bySocket(socket);
     if (talk?.socket === socket) talk.connection.close(now, 'path-lost');
-    else talk?.meeting.onEndpointFailed(socket);
+    else talk?.meeting.onEndpointFailed(now, socket);
   }
 
   /** A further endpoint of a talk is open; false if it is none. */
@@ -227,6 +228,7 @@ export class Talks {
     const talk = this.#talks.find(({ told }) => told === message.request);
     if (talk === undefined) return false;
     talk.told = undefined;
+    if (message.relay !== undefined) talk.meeting.onRelayTerms(message.relay);
     return this.#options.requests.settle(message.request);
   }
 
@@ -253,8 +255,8 @@ export class Talks {
       if (!this.#keepEarly(socket, path, bytes)) this.#options.outbox.count('strayDatagrams');
     } else if (talk.socket === socket) {
       this.#hear(now, talk, path, bytes);
-    } else if (talk.meeting.relay?.socket === socket) {
-      const heard = talk.meeting.fromRelay(now, path, bytes);
+    } else if (talk.meeting.relay?.owns(socket) === true) {
+      const heard = talk.meeting.fromRelay(now, socket, { from: path, bytes });
       if (heard === 'stray') this.#options.outbox.count('badStun');
       else if (heard !== 'consumed') this.#hear(now, talk, heard.path, heard.bytes);
     } else {
@@ -268,7 +270,7 @@ export class Talks {
       this.#options.outbox.count('strayDatagrams');
     } else if (!isProbe(bytes)) {
       connection.handleDatagram(now, path, bytes);
-    } else if (!meeting.onProbe(now, path, bytes)) {
+    } else if (!connection.isOverAt(now) && !meeting.onProbe(now, path, bytes)) {
       this.#options.outbox.count('badProbes');
     }
   }
@@ -286,6 +288,9 @@ export class Talks {
     for (const { connection, meeting } of [...this.#talks, ...this.#closing]) {
       if (connection.nextTimeout() <= now) connection.handleTimeout(now);
       if (meeting.nextTimeout() <= now) meeting.handleTimeout(now);
+    }
+    for (const { connection, meeting } of this.#closing) {
+      if (connection.nextTimeout() === NEVER) meeting.leave(now);
     }
   }
 
@@ -307,7 +312,7 @@ export class Talks {
     if (this.#closing.length === 0) return;
     const { outbox, reachability } = this.#options;
     this.#closing = this.#closing.filter(({ connection, meeting, socket }) => {
-      if (connection.nextTimeout() !== NEVER) return true;
+      if (connection.nextTimeout() !== NEVER || !meeting.hasLeft) return true;
       for (const each of [socket, ...meeting.endpoints]) {
         outbox.closeSocket(each);
         this.#vias.delete(each);
@@ -339,23 +344,20 @@ export class Talks {
     const { relay } = meeting;
     for (;;) {
       // Those with nothing to say cost one look, however many they are.
-      const met = meeting.nextTimeout() <= now ? meeting.pollTransmit(now, into) : undefined;
+      const isDue = meeting.nextTimeout() <= now && !connection.isOverAt(now);
+      const met = isDue ? meeting.pollTransmit(now, into) : undefined;
       const transmit =
         met ?? (connection.isDrained ? undefined : connection.pollTransmit(now, into));
       if (transmit === undefined) break;
       const { path, size } = transmit;
-      if (path.via === undefined || path.via !== relay?.socket) {
+      if (relay?.carries(path) !== true) {
         return { socket: path.via ?? talk.socket, path, size };
       }
-      const wrapped = relay.wrap(now, path, into, size);
-      const { server } = relay;
       // What the relay does not take is lost on the way.
-      if (wrapped > 0 && server !== undefined) {
-        return { socket: relay.socket, path: server, size: wrapped };
-      }
+      const wrapped = relay.wrap(now, path, into, size);
+      if (wrapped !== undefined) return wrapped;
     }
-    const said = relay?.pollTransmit(now, into);
-    return said && relay && { socket: relay.socket, path: said.path, size: said.size };
+    return relay?.pollTransmit(now, into);
   }
 
   /** Passes on what the connections say. */
@@ -447,11 +449,16 @@ export class Talks {
     outbox.event({ kind: 'ended', session, reason, counts, path, class: of, meeting: report });
   }
 
-  /** Makes ahead what a talk on this socket will need, while somebody else is asked. */
-  prepare(socket: SocketId): void {
+  /** The public ephemeral key of the talk that may come of this socket: 32 bytes. */
+  share(socket: SocketId): Uint8Array {
     const { self, rng } = this.#options;
-    this.#forgetUnwanted(this.#ephemerals);
-    this.#ephemerals.set(socket, self.suite.dhKey(randomBytes(rng, KEY_BYTES)));
+    let ephemeral = this.#ephemerals.get(socket);
+    if (ephemeral === undefined) {
+      this.#forgetUnwanted(this.#ephemerals);
+      ephemeral = self.suite.dhKey(randomBytes(rng, KEY_BYTES));
+      this.#ephemerals.set(socket, ephemeral);
+    }
+    return ephemeral.publicKey;
   }
 
   /** A socket is open, and this is what a talk on it may use. */
@@ -486,20 +493,24 @@ export class Talks {
     const { self, rng, outbox, reachability, relay } = this.#options;
     const { role, grant, key: sessionKey, socket } = introduced;
     const { session } = grant;
+    const secrets = connection.probeSecrets;
     const host: MeetingHost = {
       knock: (path) => connection.knock(path),
+      open: (at, path) => connection.open(at, path),
+      onRoundTrip: (path, micros) => connection.onRoundTrip(path, micros),
       prefer: (at, path) => connection.prefer(at, path),
       quietMicros: (at) => connection.quietMicros(at),
-      openEndpoint: (to) => outbox.openFurtherSocket(to),
+      openEndpoint: (to, tcp) => outbox.openFurtherSocket(to, tcp),
       closeEndpoint: (each) => outbox.closeSocket(each),
       gather: (each) => outbox.push({ kind: 'gather', socket: each }),
-      tell: (at, candidates, varies) => this.#tell(at, talk(), candidates, varies),
+      tell: (at, place) => this.#tell(at, talk(), place),
       onWay: (path, of) => outbox.event({ kind: 'way', session, path, class: of }),
       onSearch: (address) => outbox.event({ kind: 'searching', session, address }),
     };
     const options = {
       ...introduced,
-      probes: new Probes({ suite: self.suite, session, sessionKey, role, rng }),
+      probes: new Probes({ suite: self.suite, session, sessionKey, secrets, role, rng }),
+      isKeyed: secrets !== undefined,
       rng,
       isRelayOnly: relay === 'only',
       isRelayOff: relay === 'never',
@@ -509,7 +520,7 @@ export class Talks {
   }
 
   /** Tells the peer, through the manager, where this end is now; the newest word counts. */
-  #tell(now: Micros, talk: UnderWay, candidates: readonly Candidate[], varies: boolean): void {
+  #tell(now: Micros, talk: UnderWay, { candidates, varies, moved }: OwnPlace): void {
     const { outbox, requests, rng } = this.#options;
     if (talk.generation >= LIMITS.generationsMax) return;
     talk.generation += 1;
@@ -517,9 +528,10 @@ export class Talks {
     const { session, generation } = talk;
     const request = randomRequestId(rng);
     talk.told = request;
-    const message = { kind: 'candidates', request, session, generation, candidates, varies };
-    requests.send(now, request, 'up', { ...message, kind: 'candidates' });
-    outbox.event({ kind: 'reintroduced', session, by: 'us' });
+    const kind = 'candidates';
+    const message = { kind, request, session, generation, candidates, varies, moved } as const;
+    requests.send(now, request, 'up', message);
+    if (moved) outbox.event({ kind: 'reintroduced', session, by: 'us' });
   }
 
   #bySocket(socket: SocketId): UnderWay | undefined {

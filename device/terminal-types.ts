@@ -68,6 +68,7 @@ export type TerminalInput =
     }
   /** This machine's addresses or routes are others: every talk looks for its way anew. */
   | { readonly kind: 'networkChanged' }
+  /** It could not be opened, or, over TCP, its connection is no more. */
   | { readonly kind: 'socketFailed'; readonly socket: SocketId; readonly code: string }
   /**
    * Answer to `readList`: the owner's list as it stands now, or undefined if it cannot be read.
@@ -145,6 +146,8 @@ export interface MeetingReport {
   readonly relay: 'off' | 'none' | 'unused' | 'asked' | 'ready' | 'failed';
   /** Why the relay failed, in words. */
   readonly relaySays: string | undefined;
+  /** The relay that is ready, and what carries our datagrams to it. */
+  readonly relayAt?: { readonly server: Path; readonly transport: 'udp' | 'tcp' } | undefined;
 }
 
 /** What the terminal's core wants done; carried out in this order. */
@@ -158,9 +161,17 @@ export type TerminalOutput =
     }
   /**
    * Opens a socket: IPv4 and IPv6 under one number. `to`: it is only ever used to send to this
-   * host (a relay, a search): one family, answered without candidates.
+   * host (a relay, a search): one family, answered without candidates. `tcp`: no UDP at all, but a
+   * connection to this relay: each frame that leaves is one message of TURN, to be padded; each
+   * that comes is cut out of the stream, and is a datagram of this server's. Answered when it is
+   * connected; when it ends, `socketFailed`.
    */
-  | { readonly kind: 'openSocket'; readonly socket: SocketId; readonly to?: string | undefined }
+  | {
+      readonly kind: 'openSocket';
+      readonly socket: SocketId;
+      readonly to?: string | undefined;
+      readonly tcp?: { readonly host: string; readonly port: number } | undefined;
+    }
   /** Look at this machine's addresses again, and answer with `gathered`. */
   | { readonly kind: 'gather'; readonly socket: SocketId }
   | { readonly kind: 'closeSocket'; readonly socket: SocketId }

@@ -37,6 +37,8 @@ export interface NoticeEnd {
   readonly place: Place;
   /** One way between it and us, by its own word; absent = 0. */
   readonly delayMs: number | undefined;
+  /** The ephemeral key of its handshake, for the other. */
+  readonly share: Uint8Array | undefined;
 }
 
 /**
@@ -67,6 +69,7 @@ export function addressNotice(
     startMs: goMs(own.delayMs, peer.delayMs),
     searchAt: searchAddress(ends),
     relay: relayFor(context, now, { row, side, ends }),
+    peerShare: peer.share,
   };
 }
 

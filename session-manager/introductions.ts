@@ -75,7 +75,7 @@ interface Answer {
   readonly nonce: RequestId;
   readonly record: RecordId;
   /** What it says about meeting. */
-  readonly meeting: Pick<MessageOf<'allowList'>, 'delayMs' | 'relay'>;
+  readonly meeting: Pick<MessageOf<'allowList'>, 'delayMs' | 'relay' | 'share'>;
 }
 
 /** All introductions under way. */
@@ -378,9 +378,9 @@ export class Introductions {
       kind: 'connect',
       approved: message.approved,
     });
-    const { record, nonce, delayMs, relay } = message;
+    const { record, nonce, delayMs, relay, share } = message;
     if (!terms.allowed || record === undefined) return undefined;
-    return { terms, request, verdict, nonce, record, meeting: { delayMs, relay } };
+    return { terms, request, verdict, nonce, record, meeting: { delayMs, relay, share } };
   }
 
   /** The address query names both records; it exists only behind a yes [S2006]. */
@@ -554,6 +554,7 @@ function endsOf(
       candidates: callerAt.candidates,
       place: placeOf(callerAt, connect.relay),
       delayMs: connect.delayMs,
+      share: connect.share,
     },
     callee: {
       device: callee,
@@ -561,6 +562,7 @@ function endsOf(
       candidates: calleeAt.candidates,
       place: placeOf(calleeAt, meeting.relay),
       delayMs: meeting.delayMs,
+      share: meeting.share,
     },
   };
 }

@@ -24,6 +24,12 @@ export const MEETING_LIMITS = {
   answersMax: 32,
   /** Milliseconds without a path after which a relay is asked: a direct path takes about 100. */
   relayAfterMs: 300,
+  /** Milliseconds of silence after which the next server, or TCP, is tried beside the former. */
+  relayStepMs: 1_000,
+  /** Milliseconds in which it is decided whether there is a relay: a set-up has 8 s in all. */
+  relayDecideMs: 6_500,
+  /** Endpoints to relays that one talk has at once: each server over UDP and over TCP. */
+  relayEndpointsMax: 2 * LIMITS.meetingServersMax,
   /** Milliseconds without a path after which both ends try from a new socket (threats §1.6). */
   secondRoundMs: 1_000,
   /** Milliseconds until the many-socket search, which lasts at most that long. */
@@ -62,4 +68,9 @@ assert(
 assert(
   MEETING_LIMITS.unprovenPacketsMax < MEETING_LIMITS.unprovenPacketsEver,
   'a second round has packets left',
+);
+assert(
+  (LIMITS.meetingServersMax + 1) * MEETING_LIMITS.relayStepMs < MEETING_LIMITS.relayDecideMs &&
+    LIMITS.startMsMax + MEETING_LIMITS.relayAfterMs + MEETING_LIMITS.relayDecideMs < 8_000,
+  'the last server has time to answer, and all is decided within 8 s',
 );

@@ -33,13 +33,16 @@ import type { MeetingReport, SocketId } from '../terminal-types.ts';
 import type { Gathered } from './gathering.ts';
 import { MEETING_LIMITS } from './limits.ts';
 import { type Pair, Pairs } from './pairs.ts';
-import { Relay, relayServers } from './relay.ts';
+import type { Relay } from './relay.ts';
+import { RelayUse } from './relay-use.ts';
 import { Search } from './search.ts';
 
 /** What a meeting begins with: what the notice said, and what is known of our own side. */
 interface MeetingOptions {
   readonly role: Role;
   readonly probes: Probes;
+  /** The talk has its keys: probes prove the peer, and the caller need not knock. */
+  readonly isKeyed: boolean;
   readonly rng: Rng;
   /** The talk's first endpoint; its paths have no `via`. */
   readonly socket: SocketId;
@@ -57,21 +60,36 @@ interface MeetingOptions {
   readonly gathered: Gathered | undefined;
 }
 
+/** Where this end can be reached now. */
+export interface OwnPlace {
+  readonly candidates: readonly Candidate[];
+  readonly varies: boolean;
+  /** The way that there was is lost, so that it is for the log. */
+  readonly moved: boolean;
+}
+
 /** What a meeting does through its owner. */
 export interface MeetingHost {
   /** Caller: the handshake's first message goes there. */
   knock(path: Path): void;
+  /** Caller, with keys: the peer is heard on this path, and the talk may begin there. */
+  open(now: Micros, path: Path): void;
+  /** A probe was answered after so many microseconds. */
+  onRoundTrip(path: Path, micros: number): void;
   /** The talk had better take this path. */
   prefer(now: Micros, path: Path): void;
   /** Microseconds without a word of the peer's. */
   quietMicros(now: Micros): number;
-  /** One endpoint more, or undefined if there are too many; `to`: only ever to this host. */
-  openEndpoint(to: string | undefined): SocketId | undefined;
+  /**
+   * One endpoint more, or undefined if there are too many; `to`: only ever to this host; `tcp`: a
+   * connection to this server.
+   */
+  openEndpoint(to: string | undefined, tcp?: Path): SocketId | undefined;
   closeEndpoint(socket: SocketId): void;
   /** Look at this endpoint's addresses again. */
   gather(socket: SocketId): void;
   /** Tell the peer, through the manager. */
-  tell(now: Micros, candidates: readonly Candidate[], varies: boolean): void;
+  tell(now: Micros, place: OwnPlace): void;
   onWay(path: Path, of: PathClass): void;
   onSearch(address: string): void;
 }
@@ -97,10 +115,10 @@ export class Meeting {
   readonly #searchToken: Uint8Array;
   #search: Search | undefined;
   #probes = 0;
-  #relay: Relay | undefined;
-  #isRelayTold = false;
+  readonly #relay: RelayUse;
   /** Our own addresses are asked for anew, and the peer has to hear of them. */
   #isLost = false;
+  #hasMoved = false;
   /** Packets of the search that are due. */
   readonly #pending: Path[] = [];
   #hasHeard = false;
@@ -108,13 +126,11 @@ export class Meeting {
   #class: PathClass | undefined;
   #isEnded = false;
   // What is still to come, each at its time.
-  #relayAt: Micros = NEVER;
   #secondAt: Micros = NEVER;
   #searchAt: Micros = NEVER;
   #retryAt: Micros = NEVER;
   #tellAt: Micros = NEVER;
   #lastTold: Micros = micros(0);
-  #relayCloseAt: Micros = NEVER;
   #restartPauseMs: number = MEETING_LIMITS.restartMsFirst;
   #noRestartUntil: Micros = micros(0);
 
@@ -131,10 +147,8 @@ export class Meeting {
       this.#secondAt = after(go, ms(MEETING_LIMITS.secondRoundMs));
       if (this.#isSearchable) this.#searchAt = after(go, ms(MEETING_LIMITS.searchAfterMs));
     }
-    if (this.#isRelayable) {
-      const wait = options.isRelayOnly ? 0 : MEETING_LIMITS.relayAfterMs;
-      this.#relayAt = after(go, ms(wait));
-    }
+    this.#relay = this.#relayUse();
+    this.#relay.soon(go, options.isRelayOnly ? 0 : MEETING_LIMITS.relayAfterMs);
   }
 
   /** Where the talk goes now; undefined: no way is found yet. */
@@ -147,22 +161,22 @@ export class Meeting {
     return this.#endpoints.has(socket);
   }
 
-  /** The endpoint of the relay, if there is one. */
+  /** The relay, if one was looked for. */
   get relay(): Relay | undefined {
-    return this.#relay;
+    return this.#relay.relay;
   }
 
   /** With `relay = "only"` no datagram of the peer's counts that did not come through a relay. */
   accepts(path: Path): boolean {
     if (!this.#options.isRelayOnly) return true;
-    return this.#relay !== undefined && path.via === this.#relay.socket;
+    return this.#relay.carries(path);
   }
 
   /** How a path reaches the peer. */
   classOf(path: Path): PathClass {
     const known = this.#pairs.find(path);
     if (known !== undefined) return known.class;
-    if (path.via !== undefined && path.via === this.#relay?.socket) return 'relay';
+    if (this.#relay.carries(path)) return 'relay';
     const isRemoteRelay = this.#remotes.some(
       (one) => one.class === 'relay' && one.path.host === path.host && one.path.port === path.port,
     );
@@ -172,26 +186,13 @@ export class Meeting {
   }
 
   report(): MeetingReport {
-    const { relay, isRelayOff } = this.#options;
-    const own = [...this.#gathered.values()];
-    const isAsked = own.some(({ isMapped }) => isMapped !== undefined);
-    const state = this.#relay?.state;
     return {
-      isMapped: isAsked ? own.some(({ isMapped }) => isMapped === true) : undefined,
+      isMapped: this.#isMapped,
       varies: this.#varies,
       tried: this.#pairs.tried,
       hasHeard: this.#hasHeard,
       probes: this.#probes,
-      relay: isRelayOff
-        ? 'off'
-        : relay === undefined
-          ? 'none'
-          : state === undefined || state === 'closed'
-            ? 'unused'
-            : state === 'opening'
-              ? 'asked'
-              : state,
-      relaySays: this.#relay?.says,
+      ...this.#relay.report(),
     };
   }
 
@@ -204,8 +205,10 @@ export class Meeting {
     if (this.#isEnded) return true;
     this.#hasHeard = true;
     const pair = this.#pairs.add(path, this.classOf(path), NEVER);
-    const isKnown = probe.kind === 'answer' && this.#isAnswer(pair, probe);
+    const isKnown = probe.kind === 'answer' && this.#isAnswer(now, pair, probe);
     this.#pairs.onHeard(pair, bytes.length);
+    const { isKeyed, role } = this.#options;
+    if (isKeyed && role === 'caller' && this.#main === undefined) this.#host.open(now, path);
     if (probe.kind === 'probe') this.#answer(path, probe.token);
     if (isKnown) this.#onProven(now, pair);
     else if (!pair.isProven) this.#trigger(now, pair);
@@ -223,25 +226,22 @@ export class Meeting {
     this.#restartPauseMs = MEETING_LIMITS.restartMsFirst;
     this.#secondAt = NEVER;
     this.#host.onWay(path, pair.class);
-    if (path.via !== undefined && path.via === this.#relay?.socket) this.#relay.bind(now, path);
+    this.#relay.onWay(now, path, pair.class === 'relay');
     this.#pairs.rest((other) => rankOf(other.class) < rankOf(pair.class));
     if (pair.class === 'relay') {
       this.#retryAt = this.#options.isRelayOnly ? NEVER : after(now, ms(MEETING_LIMITS.retryMs));
-      this.#relayCloseAt = NEVER;
       return;
     }
     this.#retryAt = NEVER;
-    this.#relayAt = NEVER;
     this.#searchAt = NEVER;
     this.#search?.stop();
     this.#closeEndpoints((of, socket) => of !== 'relay' && socket !== path.via);
-    if (this.#relay !== undefined)
-      this.#relayCloseAt = after(now, ms(MEETING_LIMITS.relayLingerMs));
   }
 
   /** What we send is not acknowledged any more, or this machine's network is another one. */
   onLost(now: Micros, isSure: boolean): void {
     if (this.#isEnded || this.#main === undefined) return;
+    if (this.#relay.carries(this.#main)) this.relay?.check(now);
     if (!isSure && now < this.#noRestartUntil) return;
     this.#noRestartUntil = after(now, ms(this.#restartPauseMs));
     this.#restartPauseMs = Math.min(this.#restartPauseMs * 2, MEETING_LIMITS.restartMsMax);
@@ -250,8 +250,7 @@ export class Meeting {
       this.#host.gather(this.#options.socket);
       this.#pairs.again(now);
     }
-    if (this.#isRelayable && this.#relay === undefined)
-      this.#relayAt = after(now, ms(MEETING_LIMITS.relayAfterMs));
+    this.#relay.soon(now, MEETING_LIMITS.relayAfterMs);
   }
 
   /** The peer tells where it is now; true if that is news. */
@@ -265,7 +264,7 @@ export class Meeting {
     this.#peerGeneration = generation;
     this.#peerVaries = varies;
     this.#remotes = paths;
-    this.#permitPeers(now);
+    this.#relay.permit(now);
     for (const one of paths) {
       for (const via of this.#vias()) this.#addPair(now, one, via);
     }
@@ -276,14 +275,13 @@ export class Meeting {
   onEndpointOpen(now: Micros, socket: SocketId): void {
     const of = this.#endpoints.get(socket);
     if (of === 'search') this.#search?.onSocket(socket);
-    if (of === 'relay') this.#relay?.open(now);
+    if (of === 'relay') this.#relay.onOpen(now, socket);
   }
 
-  onEndpointFailed(socket: SocketId): void {
-    const of = this.#endpoints.get(socket);
+  onEndpointFailed(now: Micros, socket: SocketId): void {
+    if (this.#endpoints.get(socket) === 'relay') this.#relay.onFailed(now, socket);
     this.#endpoints.delete(socket);
     this.#pairs.drop(socket);
-    if (of === 'relay') this.#relay?.fail('this machine has no socket left for the relay');
   }
 
   /** Where an endpoint of ours can be reached; undefined: nobody could be asked. */
@@ -291,6 +289,7 @@ export class Meeting {
     this.#gathered.set(socket, gathered);
     // The first time the notice has told it, or the second round will.
     if (socket === this.#options.socket && !this.#isLost) return;
+    this.#hasMoved ||= this.#isLost;
     this.#isLost = false;
     if (this.#endpoints.get(socket) === 'second') {
       for (const one of this.#remotes) this.#addPair(now, one, socket);
@@ -298,11 +297,18 @@ export class Meeting {
     this.#tellSoon(now);
   }
 
-  /** A datagram on the relay's socket, taken out of what the relay wrapped it in. */
-  fromRelay(now: Micros, from: Path, bytes: Uint8Array): ReturnType<Relay['handleDatagram']> {
-    const heard = this.#relay?.handleDatagram(now, from, bytes) ?? 'stray';
-    this.#onRelay(now);
-    return heard;
+  /** A datagram on a socket of the relay's, taken out of what the relay wrapped it in. */
+  fromRelay(
+    now: Micros,
+    socket: SocketId,
+    wrapped: { readonly from: Path; readonly bytes: Uint8Array },
+  ): ReturnType<Relay['handleDatagram']> {
+    return this.#relay.handleDatagram(now, socket, wrapped);
+  }
+
+  /** The manager has minted newer credentials for the relay. */
+  onRelayTerms(terms: RelayTerms): void {
+    this.#relay.renew(terms);
   }
 
   /** The talk is over: nothing more is tried. What is open closes with `endpoints`. */
@@ -311,9 +317,8 @@ export class Meeting {
     this.#search?.stop();
     this.#answers.length = 0;
     // The relay still carries the peer's word about the end.
-    if (this.#main?.via === undefined || this.#main.via !== this.#relay?.socket) {
-      this.#relay?.close(now);
-    }
+    if (this.#relay.carries(this.#main)) this.#relay.rest();
+    else this.#relay.leave(now);
   }
 
   /** The endpoints beside the first one, to be closed when the talk has nothing more to say. */
@@ -323,22 +328,22 @@ export class Meeting {
 
   /** Nobody will hear of this talk any more: the allocation is given back. */
   leave(now: Micros): void {
-    this.#relay?.close(now);
+    this.#relay.leave(now);
+  }
+
+  /** Whether it has nothing more to say: its endpoints may be closed. */
+  get hasLeft(): boolean {
+    return this.relay?.hasLeft ?? true;
   }
 
   // --- time --------------------------------------------------------------------------------------
 
   handleTimeout(now: Micros): void {
-    if (this.#relay !== undefined && this.#relay.nextTimeout() <= now) {
-      this.#relay.handleTimeout(now);
-      this.#onRelay(now);
-    }
+    this.#relay.handleTimeout(now);
     if (this.#isEnded) return;
-    if (this.#relayAt <= now) this.#openRelay();
     if (this.#secondAt <= now) this.#openSecond();
     if (this.#searchAt <= now) this.#beginSearch(now);
     if (this.#tellAt <= now) this.#tell(now);
-    if (this.#relayCloseAt <= now) this.#closeRelay(now);
     if (this.#retryAt <= now) {
       this.#retryAt = after(now, ms(MEETING_LIMITS.retryMs));
       for (const pair of this.#pairs.all) if (this.#isWanted(pair)) pair.nextAt = now;
@@ -350,15 +355,13 @@ export class Meeting {
   }
 
   nextTimeout(): Micros {
-    let next = this.#relay?.nextTimeout() ?? NEVER;
+    let next = this.#relay.nextTimeout();
     if (this.#isEnded) return next;
     if (this.#answers.length > 0 || this.#pending.length > 0) return micros(0);
     for (const at of [
-      this.#relayAt,
       this.#secondAt,
       this.#searchAt,
       this.#tellAt,
-      this.#relayCloseAt,
       this.#retryAt,
       this.#search?.nextTimeout() ?? NEVER,
     ]) {
@@ -392,7 +395,7 @@ export class Meeting {
         continue;
       }
       const token = randomBytes(this.#options.rng, PROBE_TOKEN_BYTES);
-      this.#pairs.onToken(pair, token);
+      this.#pairs.onToken(now, pair, token);
       this.#pairs.onSent(now, pair, PROBE_BYTES);
       return { path: pair.path, size: this.#options.probes.write(into, { kind: 'probe', token }) };
     }
@@ -403,16 +406,19 @@ export class Meeting {
 
   /** The caller's first packets open the handshake; afterwards it probes like the callee. */
   get #knocks(): boolean {
-    return this.#options.role === 'caller' && this.#main === undefined;
+    const { role, isKeyed } = this.#options;
+    return role === 'caller' && !isKeyed && this.#main === undefined;
   }
 
   get #varies(): boolean {
     return [...this.#gathered.values()].some(({ varies }) => varies === true);
   }
 
-  get #isRelayable(): boolean {
-    const { relay, isRelayOff } = this.#options;
-    return !isRelayOff && relay !== undefined && relayServers(relay).length > 0;
+  /** Undefined: nobody was asked. */
+  get #isMapped(): boolean | undefined {
+    const own = [...this.#gathered.values()];
+    const isAsked = own.some(({ isMapped }) => isMapped !== undefined);
+    return isAsked ? own.some(({ isMapped }) => isMapped === true) : undefined;
   }
 
   get #isSearchable(): boolean {
@@ -423,15 +429,13 @@ export class Meeting {
   #vias(): readonly (SocketId | undefined)[] {
     const vias: (SocketId | undefined)[] = this.#options.isRelayOnly ? [] : [undefined];
     for (const [socket, of] of this.#endpoints) {
-      if (of === 'second' || (of === 'relay' && this.#relay?.relayed !== undefined)) {
-        vias.push(socket);
-      }
+      if (of === 'second' || socket === this.relay?.socket) vias.push(socket);
     }
     return vias;
   }
 
   #addPair(now: Micros, { path: { host, port }, class: of }: PeerPath, via?: SocketId): void {
-    const isRelay = via !== undefined && via === this.#relay?.socket;
+    const isRelay = via !== undefined && via === this.relay?.socket;
     // A relay sends to no private address, and reaches the peer by the others.
     if (isRelay && of === 'lan') return;
     const path: Path = via === undefined ? { host, port } : { host, port, via };
@@ -467,8 +471,11 @@ export class Meeting {
     if (this.#answers.length < MEETING_LIMITS.answersMax) this.#answers.push({ path, token });
   }
 
-  #isAnswer(pair: Pair, { token }: Probe): boolean {
-    return this.#pairs.answers(pair, token) || this.#isSearchAnswer(token);
+  #isAnswer(now: Micros, pair: Pair, { token }: Probe): boolean {
+    const sentAt = this.#pairs.answered(pair, token);
+    if (sentAt === undefined) return this.#isSearchAnswer(token);
+    this.#host.onRoundTrip(pair.path, now - sentAt);
+    return true;
   }
 
   #isSearchAnswer(token: Uint8Array): boolean {
@@ -505,36 +512,43 @@ export class Meeting {
     if (socket !== undefined) this.#endpoints.set(socket, 'second');
   }
 
-  #openRelay(): void {
-    this.#relayAt = NEVER;
-    const { relay: terms, rng } = this.#options;
-    if (terms === undefined || this.#relay !== undefined) return;
-    const [server] = relayServers(terms);
-    const socket = server && this.#host.openEndpoint(server.host);
-    if (socket === undefined) return;
-    this.#endpoints.set(socket, 'relay');
-    this.#relay = new Relay(socket, terms, rng);
+  #relayUse(): RelayUse {
+    const { relay: terms, isRelayOff: isOff, rng } = this.#options;
+    const host = this.#host;
+    return new RelayUse(
+      { terms, isOff, rng },
+      {
+        open: (server, transport) => {
+          const socket = host.openEndpoint(server.host, transport === 'tcp' ? server : undefined);
+          if (socket !== undefined) this.#endpoints.set(socket, 'relay');
+          return socket;
+        },
+        close: (socket) => this.#closeEndpoints((_, each) => each === socket),
+        isUdpSilent: () => this.#isMapped === false,
+        peers: () => this.#peerHosts,
+        onReady: (now, socket) => this.#onRelayReady(now, socket),
+        onLost: (now) => this.#onRelayLost(now),
+      },
+    );
   }
 
-  /** The relay has said something: as soon as it is ready the peer is told, and may come. */
-  #onRelay(now: Micros): void {
-    const relayed = this.#relay?.relayed;
-    const socket = this.#relay?.socket;
-    if (relayed === undefined || socket === undefined || this.#isRelayTold) return;
-    this.#isRelayTold = true;
-    this.#permitPeers(now);
+  /** The peer is told, and may come. */
+  #onRelayReady(now: Micros, socket: SocketId): void {
+    if (this.#isEnded) return;
     for (const one of this.#remotes) this.#addPair(now, one, socket);
     this.#tellSoon(now);
   }
 
-  #permitPeers(now: Micros): void {
-    const hosts = this.#remotes.filter((one) => one.class !== 'lan').map(({ path }) => path.host);
-    this.#relay?.permit(now, [...new Set(hosts)]);
+  /** If it carried the talk, or was to: every other way is tried, and another relay looked for. */
+  #onRelayLost(now: Micros): void {
+    if (this.#isEnded || (this.#main !== undefined && !this.#relay.carries(this.#main))) return;
+    this.onLost(now, true);
+    this.#relay.soon(now, 0);
   }
 
-  #closeRelay(now: Micros): void {
-    this.#relayCloseAt = NEVER;
-    this.#relay?.close(now);
+  get #peerHosts(): readonly string[] {
+    const hosts = this.#remotes.filter((one) => one.class !== 'lan').map(({ path }) => path.host);
+    return [...new Set(hosts)];
   }
 
   #beginSearch(now: Micros): void {
@@ -544,8 +558,10 @@ export class Meeting {
     if (host === undefined || this.#search !== undefined || this.#varies === this.#peerVaries) {
       return;
     }
-    const port = this.#remotes.find(({ path, class: of }) => path.host === host && of === 'direct')
-      ?.path.port;
+    // Of the notice: the peer tries our ports from its first endpoint, not from a later one.
+    const port = this.#options.paths.find(
+      ({ path, class: of }) => path.host === host && of === 'direct',
+    )?.path.port;
     if (!this.#peerVaries && port === undefined) return;
     this.#search = new Search(now, { host, port: this.#peerVaries ? undefined : port }, rng);
     this.#host.onSearch(host);
@@ -579,7 +595,7 @@ export class Meeting {
     this.#tellAt = NEVER;
     this.#lastTold = now;
     const all: Candidate[] = [];
-    const relayed = this.#relay?.relayed;
+    const relayed = this.relay?.relayed;
     const own = relayed === undefined ? undefined : candidateOf(relayed, 'relayed');
     if (own !== undefined) all.push(own);
     if (!this.#options.isRelayOnly) {
@@ -588,6 +604,9 @@ export class Meeting {
         all.push(...candidates);
     }
     if (all.length === 0) return;
-    this.#host.tell(now, all.slice(0, LIMITS.candidatesMax), this.#varies);
+    const candidates = all.slice(0, LIMITS.candidatesMax);
+    const moved = this.#hasMoved;
+    this.#hasMoved = false;
+    this.#host.tell(now, { candidates, varies: this.#varies, moved });
   }
 }

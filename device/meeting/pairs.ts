@@ -21,7 +21,7 @@ export interface Pair {
   receivedBytes: number;
   /** Our probe was answered: the peer is there, and gets what we send. */
   isProven: boolean;
-  readonly tokens: Uint8Array[];
+  readonly tokens: { readonly token: Uint8Array; readonly sentAt: Micros }[];
 }
 
 /** The pairs of one talk. */
@@ -101,17 +101,17 @@ export class Pairs {
   }
 
   /** Notes a token that may be answered. */
-  onToken(pair: Pair, token: Uint8Array): void {
-    pair.tokens.push(token);
+  onToken(now: Micros, pair: Pair, token: Uint8Array): void {
+    pair.tokens.push({ token, sentAt: now });
     if (pair.tokens.length > MEETING_LIMITS.tokensMax) pair.tokens.shift();
   }
 
-  /** Whether this answers a probe of ours to this pair; each is answered once. */
-  answers(pair: Pair, token: Uint8Array): boolean {
-    const at = pair.tokens.findIndex((one) => sameBytes(one, token));
-    if (at < 0) return false;
-    pair.tokens.splice(at, 1);
-    return true;
+  /** When the probe left that this answers; undefined: none of ours, or answered already. */
+  answered(pair: Pair, token: Uint8Array): Micros | undefined {
+    const at = pair.tokens.findIndex((one) => sameBytes(one.token, token));
+    if (at < 0) return undefined;
+    const [{ sentAt }] = pair.tokens.splice(at, 1);
+    return sentAt;
   }
 
   /** Every pair is tried anew, as far as the bounds for its address still let it. */

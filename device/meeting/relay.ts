@@ -1,104 +1,213 @@
-// The relay of one talk (RFC 8656): an allocation at the first TURN server that gives one, over a
-// socket of its own. What passes is what the two ends have sealed for each other: the relay sees
-// who and how much, and nothing else. Its credentials are the session's own and run out.
+// The relay of one talk (RFC 8656): an allocation at the first TURN server that gives one, over UDP
+// or, where that is blocked, over TCP; each try has an endpoint of its own, and the first that is
+// ready is the relay. What passes is what the two ends have sealed for each other: the relay sees
+// who and how much, and nothing else. Its credentials are the session's own and run out. A relay
+// that is lost says so, and is looked for anew when its owner asks again.
 
-import type { RelayTerms } from '../../protocol/control/messages.ts';
 import { addressText } from '../../protocol/address.ts';
-import type { Path, Transmit } from '../../protocol/core.ts';
+import type { RelayTerms } from '../../protocol/control/messages.ts';
+import type { Path } from '../../protocol/core.ts';
 import type { Rng } from '../../protocol/random.ts';
 import { TurnClient } from '../../protocol/stun/turn-client.ts';
-import { type Micros, NEVER } from '../../protocol/time.ts';
+import {
+  RELAY_CUT,
+  RELAY_SHUT,
+  RELAY_UNOPENED,
+  type TurnFailure,
+} from '../../protocol/stun/turn-failures.ts';
+import { type Micros, NEVER, after, earlier, ms } from '../../protocol/time.ts';
 import type { SocketId } from '../terminal-types.ts';
+import { MEETING_LIMITS } from './limits.ts';
+import { type RelayTransport, type RelayTry, relaySteps } from './relay-plan.ts';
 
-/** Bytes of UDP payload that every Ethernet link carries whole (RFC 8200 and RFC 768 headers). */
-const PAYLOAD_BYTES_MAX = 1_452;
+/** Where a relay stands. `failed`: nobody gave an allocation, or the one that there was is lost. */
+type RelayState = 'idle' | 'asked' | 'ready' | 'failed' | 'closed';
 
-/** Where a relay stands. */
-type RelayState = 'opening' | 'asked' | 'ready' | 'failed' | 'closed';
+/** What a relay does through its owner. */
+export interface RelayHost {
+  /** One endpoint more, that only speaks to this server; undefined: there are too many. */
+  open(server: Path, transport: RelayTransport): SocketId | undefined;
+  close(socket: SocketId): void;
+}
 
-/** One talk's relay, from its socket on. */
-export class Relay {
+/** A datagram, or over TCP a frame, to the relay. */
+interface RelayTransmit {
   readonly socket: SocketId;
-  readonly #servers: readonly Path[];
-  readonly #terms: RelayTerms;
-  readonly #rng: Rng;
-  readonly #paths = new Map<Path, Path>();
-  #at = -1;
-  #client: TurnClient | undefined;
-  #state: RelayState = 'opening';
-  #says: string | undefined;
+  readonly path: Path;
+  readonly size: number;
+}
 
-  /** `socket`: asked for; `open` is called when it is there. */
-  constructor(socket: SocketId, terms: RelayTerms, rng: Rng) {
-    this.socket = socket;
+interface Attempt extends RelayTry {
+  readonly socket: SocketId;
+  readonly client: TurnClient;
+  /** Its server has said something. */
+  isHeard: boolean;
+  isLeaving: boolean;
+}
+
+/** One talk's relay. Bounds: MEETING_LIMITS, STUN_LIMITS. */
+export class Relay {
+  readonly #host: RelayHost;
+  readonly #rng: Rng;
+  #terms: RelayTerms;
+  readonly #attempts = new Map<SocketId, Attempt>();
+  /** All endpoints so far: what came or went by one of them came or went through a relay. */
+  readonly #sockets = new Set<SocketId>();
+  readonly #paths = new Map<Path, Path>();
+  /** Hosts that may send to us, and the peer of the talk: of every allocation. */
+  #hosts: readonly string[] = [];
+  #peer: Path | undefined;
+  #state: RelayState = 'idle';
+  #ready: Attempt | undefined;
+  #steps: RelayTry[][] = [];
+  #stepAt: Micros = NEVER;
+  #decideAt: Micros = NEVER;
+  #says: string | undefined;
+  /** What a server of this round said, which tells more than silence. */
+  #refusal: string | undefined;
+  #hasOpened = false;
+  /** After `close`: all that there was to say is on its way. */
+  #isSaid = true;
+
+  constructor(terms: RelayTerms, rng: Rng, host: RelayHost) {
     this.#terms = terms;
     this.#rng = rng;
-    this.#servers = relayServers(terms);
+    this.#host = host;
   }
 
   get state(): RelayState {
     return this.#state;
   }
 
-  /** Why it failed, in words. */
+  /** Why it failed, or was lost, in words; kept until there is one again. */
   get says(): string | undefined {
     return this.#says;
   }
 
-  /** Where the peer reaches us through it; undefined until it is ready. */
+  /** Where the peer reaches us through it; undefined while there is none. */
   get relayed(): Path | undefined {
-    return this.#state === 'ready' ? this.#client?.relayed : undefined;
+    return this.#ready?.client.relayed;
   }
 
-  /** The socket is there: the first server is asked. */
-  open(now: Micros): void {
-    if (this.#state === 'opening') this.#next(now);
+  /** The endpoint of the relay that is ready. */
+  get socket(): SocketId | undefined {
+    return this.#ready?.socket;
   }
 
-  /** The socket could not be opened. */
-  fail(says: string): void {
-    this.#state = 'failed';
-    this.#says ??= says;
+  /** The server of the relay that is ready. */
+  get server(): Path | undefined {
+    return this.#ready?.server;
   }
 
-  /** The peer may send to us from these hosts. */
-  permit(now: Micros, hosts: readonly string[]): void {
-    if (this.#state === 'ready') this.#client?.permit(now, hosts);
+  /** What the relay that is ready is reached by. */
+  get transport(): RelayTransport | undefined {
+    return this.#ready?.transport;
   }
 
-  /** This is the path of the talk: fewer bytes for each datagram. */
-  bind(now: Micros, peer: Path): void {
-    if (this.#state === 'ready') this.#client?.bind(now, { host: peer.host, port: peer.port });
+  /** Whether datagrams on this path pass through a relay of ours, present or former. */
+  carries({ via }: Path): boolean {
+    return via !== undefined && this.owns(via);
+  }
+
+  /** Whether this endpoint is, or was, one of a relay of ours. */
+  owns(socket: SocketId): boolean {
+    return this.#sockets.has(socket);
+  }
+
+  /** Whether nothing is to be said any more: its endpoints may close. */
+  get hasLeft(): boolean {
+    return this.#isSaid && this.#state !== 'asked' && this.#state !== 'ready';
   }
 
   /**
-   * Makes the datagram at the start of `buffer` one for the relay, in place; its new size, or 0 if
-   * it may not go.
+   * Looks for a relay, if there is none and none is looked for: decided within
+   * MEETING_LIMITS.relayDecideMs. `isUdpSilent`: nothing has answered this terminal over UDP.
    */
-  wrap(now: Micros, peer: Path, buffer: Uint8Array, size: number): number {
-    if (this.#state !== 'ready' || this.#client === undefined) return 0;
-    const wrapped = this.#client.wrap(now, { host: peer.host, port: peer.port }, buffer, size);
-    return wrapped > PAYLOAD_BYTES_MAX ? 0 : wrapped;
+  begin(now: Micros, isUdpSilent: boolean): void {
+    if (this.#state === 'asked' || this.#state === 'ready') return;
+    for (const attempt of this.#attempts.values()) this.#drop(attempt);
+    this.#state = 'asked';
+    this.#refusal = undefined;
+    this.#hasOpened = false;
+    this.#steps = relaySteps(relayServers(this.#terms), isUdpSilent);
+    this.#decideAt = after(now, ms(MEETING_LIMITS.relayDecideMs));
+    this.#settle(now);
   }
 
-  /** Where wrapped datagrams go. */
-  get server(): Path | undefined {
-    return this.#servers[this.#at];
+  /** Newer credentials and servers, for the next `begin`. */
+  renew(terms: RelayTerms): void {
+    this.#terms = terms;
   }
 
-  /** What came on its socket: a datagram of the peer's, or undefined for anything else. */
+  /** An endpoint is open: its server is asked. */
+  onOpen(now: Micros, socket: SocketId): void {
+    const attempt = this.#attempts.get(socket);
+    if (attempt === undefined || attempt.isLeaving) return;
+    this.#hasOpened = true;
+    attempt.client.start(now);
+  }
+
+  /** An endpoint could not be opened, or is no more. */
+  onFailed(now: Micros, socket: SocketId): void {
+    const attempt = this.#attempts.get(socket);
+    if (attempt === undefined) return;
+    // Over TCP: that its connection is refused is no less than an answer that never comes.
+    if (attempt.transport === 'tcp') this.#hasOpened = true;
+    this.#drop(attempt);
+    if (attempt === this.#ready) this.#lose(RELAY_CUT);
+    this.#settle(now);
+  }
+
+  /** The peer may send to us from these hosts, through this relay and those after it. */
+  permit(now: Micros, hosts: readonly string[]): void {
+    this.#hosts = hosts;
+    for (const { client } of this.#attempts.values()) client.permit(now, hosts);
+  }
+
+  /** This is the path of the talk: fewer bytes for each datagram. */
+  bind(now: Micros, { host, port }: Path): void {
+    this.#peer = { host, port };
+    for (const { client } of this.#attempts.values()) client.bind(now, this.#peer);
+  }
+
+  /** Asks the relay whether it is still there: if not it is lost within 5 s. */
+  check(now: Micros): void {
+    this.#ready?.client.check(now);
+  }
+
+  /**
+   * Makes the datagram at the start of `buffer` one for the relay, in place; undefined if it may
+   * not go.
+   */
+  wrap(now: Micros, peer: Path, buffer: Uint8Array, size: number): RelayTransmit | undefined {
+    const relay = this.#ready;
+    if (relay === undefined || peer.via !== relay.socket) return undefined;
+    const wrapped = relay.client.wrap(now, peer, buffer, size);
+    if (wrapped === 0 || wrapped > PAYLOAD_BYTES_MAX) return undefined;
+    return { socket: relay.socket, path: relay.server, size: wrapped };
+  }
+
+  /** What came on one of its endpoints: a datagram of a peer's, something for us, or neither. */
   handleDatagram(
     now: Micros,
-    from: Path,
-    bytes: Uint8Array,
+    socket: SocketId,
+    { from, bytes }: { readonly from: Path; readonly bytes: Uint8Array },
   ): { readonly path: Path; readonly bytes: Uint8Array } | 'consumed' | 'stray' {
-    const heard = this.#client?.handleDatagram(now, from, bytes) ?? false;
-    this.#settle(now);
-    if (heard === true) return 'consumed';
-    if (heard === false) return 'stray';
+    const attempt = this.#attempts.get(socket);
+    const heard = attempt?.client.handleDatagram(now, from, bytes) ?? false;
+    if (typeof heard === 'boolean') {
+      if (attempt?.isHeard === false && attempt.client.isHeard) {
+        attempt.isHeard = true;
+        // Somebody is there: the others wait as long again.
+        this.#stepAt = after(now, ms(MEETING_LIMITS.relayStepMs));
+      }
+      this.#settle(now);
+      return heard ? 'consumed' : 'stray';
+    }
+    if (attempt !== this.#ready) return 'consumed';
     let path = this.#paths.get(heard.peer);
     if (path === undefined) {
-      path = { host: heard.peer.host, port: heard.peer.port, via: this.socket };
+      path = { host: heard.peer.host, port: heard.peer.port, via: socket };
       if (this.#paths.size >= PATHS_MAX) this.#paths.clear();
       this.#paths.set(heard.peer, path);
     }
@@ -106,52 +215,126 @@ export class Relay {
   }
 
   handleTimeout(now: Micros): void {
-    this.#client?.handleTimeout(now);
+    for (const { client } of this.#attempts.values()) client.handleTimeout(now);
+    if (this.#state === 'asked' && this.#decideAt <= now) this.#giveUp();
+    else if (this.#state === 'asked' && this.#stepAt <= now) this.#step(now);
     this.#settle(now);
   }
 
   nextTimeout(): Micros {
-    return this.#client?.nextTimeout() ?? NEVER;
+    let next = this.#state === 'asked' ? earlier(this.#stepAt, this.#decideAt) : NEVER;
+    for (const { client } of this.#attempts.values()) next = earlier(next, client.nextTimeout());
+    return next;
   }
 
-  /** What is said to the server itself. */
-  pollTransmit(now: Micros, into: Uint8Array): Transmit | undefined {
-    return this.#client?.pollTransmit(now, into);
+  /** What is said to the servers themselves. */
+  pollTransmit(now: Micros, into: Uint8Array): RelayTransmit | undefined {
+    for (const { client, socket } of this.#attempts.values()) {
+      const said = client.pollTransmit(now, into);
+      if (said !== undefined) return { socket, path: said.path, size: said.size };
+    }
+    this.#isSaid = true;
+    return undefined;
   }
 
   /** Gives the allocation back; what is still to be said of it waits for the last polls. */
   close(now: Micros): void {
-    if (this.#state === 'ready' || this.#state === 'asked') this.#client?.close(now);
+    if (this.#state === 'asked' || this.#state === 'ready') this.#isSaid = false;
     this.#state = 'closed';
+    this.#ready = undefined;
+    for (const attempt of this.#attempts.values()) this.#leave(now, attempt);
+    this.#settle(now);
   }
 
-  /** Follows the allocation; a server that gives none is followed by the next one. */
+  /** Follows the allocations; a server that gives none is followed by the next one at once. */
   #settle(now: Micros): void {
-    if (this.#state !== 'asked' && this.#state !== 'ready') return;
-    const client = this.#client;
-    if (client?.state === 'ready') this.#state = 'ready';
-    if (client?.state !== 'failed') return;
-    this.#says = client.failure?.says ?? this.#says;
-    if (this.#state === 'asked') this.#next(now);
-    else this.#state = 'failed';
+    for (const attempt of this.#attempts.values()) {
+      const { client } = attempt;
+      if (client.failure !== undefined) this.#onFailure(attempt, client.failure);
+      else if (attempt.isLeaving && client.isOver) this.#drop(attempt);
+      else if (client.state === 'ready' && this.#state === 'asked') this.#win(now, attempt);
+    }
+    while (this.#state === 'asked' && !this.#isUnderWay) {
+      if (this.#steps.length === 0) this.#giveUp();
+      else this.#step(now);
+    }
   }
 
-  #next(now: Micros): void {
-    this.#at += 1;
-    const server = this.server;
-    if (server === undefined) {
-      this.fail('the server named no relay');
-      return;
+  get #isUnderWay(): boolean {
+    return [...this.#attempts.values()].some(({ isLeaving }) => !isLeaving);
+  }
+
+  #onFailure(attempt: Attempt, failure: TurnFailure): void {
+    this.#drop(attempt);
+    if (attempt === this.#ready) {
+      this.#lose(failure);
+    } else if (failure.code !== undefined) {
+      this.#refusal = failure.says;
+      // It would say the same over TCP.
+      this.#steps = this.#steps.map((step) => step.filter((one) => one.server !== attempt.server));
     }
+  }
+
+  #lose({ says }: TurnFailure): void {
+    this.#state = 'failed';
+    this.#ready = undefined;
+    this.#says = says;
+  }
+
+  #giveUp(): void {
+    for (const attempt of this.#attempts.values()) this.#drop(attempt);
+    const silence = this.#hasOpened ? RELAY_SHUT : RELAY_UNOPENED;
+    this.#lose({ code: undefined, says: this.#refusal ?? silence.says });
+  }
+
+  #win(now: Micros, winner: Attempt): void {
+    this.#state = 'ready';
+    this.#ready = winner;
+    this.#says = undefined;
+    this.#steps = [];
+    this.#paths.clear();
+    for (const attempt of this.#attempts.values()) {
+      if (attempt !== winner) this.#leave(now, attempt);
+    }
+  }
+
+  #step(now: Micros): void {
+    const tries = this.#steps.shift();
+    this.#stepAt = this.#steps.length === 0 ? NEVER : after(now, ms(MEETING_LIMITS.relayStepMs));
+    for (const one of tries ?? []) this.#try(now, one);
+  }
+
+  #try(now: Micros, { server, transport }: RelayTry): void {
+    const socket = this.#host.open(server, transport);
+    if (socket === undefined) return;
     const { username, password } = this.#terms;
-    this.#client = new TurnClient({ server, username, password, rng: this.#rng });
-    this.#client.start(now);
-    this.#state = 'asked';
+    const isStream = transport === 'tcp';
+    const client = new TurnClient({ server, username, password, rng: this.#rng, isStream });
+    client.permit(now, this.#hosts);
+    if (this.#peer !== undefined) client.bind(now, this.#peer);
+    const [oldest] = this.#sockets;
+    if (this.#sockets.size >= SOCKETS_MAX) this.#sockets.delete(oldest);
+    this.#sockets.add(socket);
+    const attempt = { server, transport, socket, client, isHeard: false, isLeaving: false };
+    this.#attempts.set(socket, attempt);
+  }
+
+  #leave(now: Micros, attempt: Attempt): void {
+    attempt.isLeaving = true;
+    attempt.client.close(now);
+  }
+
+  #drop({ socket }: Attempt): void {
+    if (this.#attempts.delete(socket)) this.#host.close(socket);
   }
 }
 
+/** Bytes of UDP payload that every Ethernet link carries whole (RFC 8200 and RFC 768 headers). */
+const PAYLOAD_BYTES_MAX = 1_452;
 /** Senders through one relay whose paths are kept. */
 const PATHS_MAX = 64;
+/** Endpoints, present and former, by which a relay of this talk is known. */
+const SOCKETS_MAX = 64;
 
 /** The servers of the terms, as paths. */
 export function relayServers({ servers }: RelayTerms): readonly Path[] {

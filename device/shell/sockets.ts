@@ -27,6 +27,7 @@ import {
   ownInterfaces,
 } from './host-addresses.ts';
 import { linkConfig, mtuOf, smallestMtu } from './link-config.ts';
+import { RelayStream } from './relay-stream.ts';
 
 interface SocketsOptions {
   readonly pool: BufferPool;
@@ -46,6 +47,8 @@ export class Sockets {
   readonly #options: SocketsOptions;
   readonly #open = new Map<SocketId, Endpoint>();
   readonly #opening = new Set<SocketId>();
+  /** Connections to relays, open or not yet. */
+  readonly #streams = new Map<SocketId, RelayStream>();
 
   constructor(options: SocketsOptions) {
     this.#options = options;
@@ -53,7 +56,7 @@ export class Sockets {
 
   /** None is open, nor being opened. */
   get isIdle(): boolean {
-    return this.#open.size === 0 && this.#opening.size === 0;
+    return this.#open.size === 0 && this.#opening.size === 0 && this.#streams.size === 0;
   }
 
   /**
@@ -64,6 +67,27 @@ export class Sockets {
   open(socket: SocketId, to?: string): void {
     this.#opening.add(socket);
     setImmediate(() => void this.#bind(socket, to));
+  }
+
+  /** Connects to a relay where UDP is blocked; answered as the opening of a socket is. */
+  connect(socket: SocketId, { host, port }: Path): void {
+    const { onDatagram, onInput, place, pool } = this.#options;
+    const [bind] = bindsFor(place(), host);
+    if (bind === undefined) {
+      onInput({ kind: 'socketFailed', socket, code: 'address-unusable' });
+      return;
+    }
+    const stream = new RelayStream({
+      server: { host, port },
+      localAddress: isWildcard(bind) ? undefined : bind,
+      pool,
+      onOpen: () => onInput({ kind: 'socketOpen', socket, candidates: [] }),
+      onDatagram: (path, bytes) => onDatagram(socket, path, bytes),
+      onEnd: (code) => {
+        if (this.#streams.delete(socket)) onInput({ kind: 'socketFailed', socket, code });
+      },
+    });
+    this.#streams.set(socket, stream);
   }
 
   async #bind(socket: SocketId, to: string | undefined): Promise<void> {
@@ -100,20 +124,22 @@ export class Sockets {
 
   /** Sends the first `size` bytes of a pool buffer and takes it over. */
   send(socket: SocketId, path: Path, size: number, buffer: Uint8Array): void {
-    const endpoint = this.#open.get(socket);
+    const endpoint = this.#open.get(socket) ?? this.#streams.get(socket);
     if (endpoint === undefined) this.#options.pool.release(buffer);
     else endpoint.send(path, size, buffer);
   }
 
   async close(socket: SocketId): Promise<void> {
     this.#opening.delete(socket);
-    const endpoint = this.#open.get(socket);
+    const endpoint = this.#open.get(socket) ?? this.#streams.get(socket);
     this.#open.delete(socket);
+    this.#streams.delete(socket);
     await endpoint?.close();
   }
 
   async closeAll(): Promise<void> {
-    await Promise.all([...this.#open.keys(), ...this.#opening].map((each) => this.close(each)));
+    const all = [...this.#open.keys(), ...this.#opening, ...this.#streams.keys()];
+    await Promise.all(all.map((each) => this.close(each)));
   }
 
   #addresses(): readonly HostAddress[] {

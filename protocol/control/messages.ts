@@ -190,6 +190,8 @@ const FIELDS = {
     /** One way to the manager, as the caller measured it; only ever a reason to begin later. */
     delayMs: optional(10, delayMs),
     relay: optional(11, relayPolicy),
+    /** The ephemeral key of this call's handshake (ADR 0021); a wrong one only makes no talk. */
+    share: optional(12, bytes(KEY_BYTES)),
   },
   /** [S4003, S2003]: the allow-list or the verdict, in answer to a communication request. */
   allowList: {
@@ -208,6 +210,7 @@ const FIELDS = {
     /** As in `connect`. */
     delayMs: optional(11, delayMs),
     relay: optional(12, relayPolicy),
+    share: optional(13, bytes(KEY_BYTES)),
   },
   /** [S5004, claim 4]: ask for a later expiry; `want` holds cumulative totals. */
   extend: {
@@ -367,6 +370,8 @@ const FIELDS = {
     /** The many-socket search may be used on this address of the peer, which is proven. */
     searchAt: optional(12, ipAddress),
     relay: optional(13, relayTerms),
+    /** The `share` of the other end. */
+    peerShare: optional(14, bytes(KEY_BYTES)),
   },
   /** [S6003, S5005, claim 11]: a new expiry, told to both ends; `expiry` is signed as it stands. */
   newExpiry: {

@@ -12,6 +12,7 @@ import { KEY_BYTES } from '../crypto.ts';
 import type { ConnectionOptions, Role } from './connection-types.ts';
 import { Handshake } from './handshake.ts';
 import { DATA_LIMITS } from './limits.ts';
+import type { NoiseSecrets } from './noise.ts';
 import { HANDSHAKE_PACKET_BYTES, indexOf, receiverIndex } from './packet.ts';
 import { Protection } from './protection.ts';
 import type { Timers } from './timers.ts';
@@ -47,7 +48,14 @@ export class ConnectionHandshake {
       localKey: options.localKey,
       remotePublicKey: options.remotePublicKey,
       ephemeral: options.ephemeral ?? suite.dhKey(ephemeralSecret(rng)),
+      remoteEphemeral: options.remoteEphemeral,
     });
+    if (this.#handshake.secrets !== undefined) this.#protect();
+  }
+
+  /** The secrets from which the keys of probes are made; undefined before the keys are there. */
+  get secrets(): NoiseSecrets | undefined {
+    return this.#handshake.secrets;
   }
 
   /** The keys of the talk, once the handshake is done at this end [claim 7]. */
@@ -57,7 +65,8 @@ export class ConnectionHandshake {
 
   /** Caller: knocks at every candidate, unless its owner says where. */
   start(now: Micros): void {
-    if (this.#role === 'caller' && this.#options.isLed !== true) this.#knock(now);
+    const isDone = this.#protection !== undefined || this.#options.isLed === true;
+    if (this.#role === 'caller' && !isDone) this.#knock(now);
   }
 
   /** Caller: knocks once at this address, unless the handshake is done. */

@@ -36,6 +36,8 @@ export interface ConnectionOptions {
   readonly remotePublicKey: Uint8Array;
   /** For this handshake alone, if the owner had time to make it ahead. */
   readonly ephemeral?: DhKey | undefined;
+  /** The peer's for this handshake, 32 bytes: with both, the talk has its keys from the start. */
+  readonly remoteEphemeral?: Uint8Array | undefined;
   readonly suite: CryptoSuite;
   readonly rng: Rng;
   /** The peer's candidates in order of preference; the callee sends to none before it is proven. */

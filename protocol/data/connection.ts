@@ -4,7 +4,7 @@
 // once. Drive it as protocol/core.ts says: one change, drain, arm one timer.
 
 import { assert } from '../assert.ts';
-import type { DatagramCore, Path, Transmit } from '../core.ts';
+import { type DatagramCore, type Path, type Transmit, samePath } from '../core.ts';
 import type { Counts, EndReason } from '../ends.ts';
 import type { Micros } from '../time.ts';
 import { MICROS_PER_MS, after, earlier, micros, ms } from '../time.ts';
@@ -24,6 +24,7 @@ import { FRAME, datagramRoom, decodeFrames } from './frame.ts';
 import { CRYPTO_LIMITS } from './limits.ts';
 import { Liveness } from './liveness.ts';
 import { PACKET_OVERHEAD_BYTES, packetKind } from './packet.ts';
+import type { NoiseSecrets } from './noise.ts';
 import { PacketBuilder } from './packet-builder.ts';
 import { PeerError } from './peer-error.ts';
 import { PeerFrames } from './peer-frames.ts';
@@ -183,6 +184,35 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (this.#path !== undefined || this.#ending.isOver) return;
     this.#drained = false;
     this.#handshake.knock(path);
+  }
+
+  /** Both ends have had their keys from the start: of what the caller hears, probes prove the peer. */
+  get probeSecrets(): NoiseSecrets | undefined {
+    return this.#handshake.secrets;
+  }
+
+  /** Caller, with keys: the peer has been heard on this path, and the talk is open. */
+  open(now: Micros, path: Path): void {
+    this.#advance(now);
+    if (this.#path !== undefined || this.#ending.isOver) return;
+    if (this.#handshake.protection === undefined) return;
+    this.#establish(path);
+    // The callee says nothing before our first packet (design §5).
+    this.#builder.pingDue = true;
+  }
+
+  /** Whether the talk is over by now, however late its timer is [claim 14]. */
+  isOverAt(now: Micros): boolean {
+    this.#now = micros(Math.max(now, this.#now));
+    this.#endIfTimeIsUp();
+    return this.#ending.isOver;
+  }
+
+  /** A round trip that was measured on this path by other means than packets; microseconds. */
+  onRoundTrip(path: Path, micros: number): void {
+    const { rtt } = this.#parts;
+    const isHere = this.#path !== undefined && samePath(this.#path, path);
+    if (isHere && !rtt.hasSample && micros > 0) rtt.update(micros, 0);
   }
 
   /** The peer has proven that it is there as well, and its owner likes that path better. */
@@ -390,6 +420,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
 
   /** The first packet that only the true peer can have sent: the talk is open, on this path. */
   #establish(path: Path): void {
+    this.#startClock();
     this.#parts.paths.establish(path);
     const sample = this.#handshake.roundTrip(this.#now, path);
     if (sample > 0) this.#parts.rtt.update(sample, 0);

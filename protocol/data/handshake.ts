@@ -5,7 +5,7 @@
 
 import { assert } from '../assert.ts';
 import { sameBytes } from '../bytes.ts';
-import type { CryptoSuite, DhKey } from '../crypto.ts';
+import { type CryptoSuite, type DhKey, KEY_BYTES } from '../crypto.ts';
 import type { Role } from './connection-types.ts';
 import { type NoiseSecrets, NoiseState } from './noise.ts';
 import {
@@ -29,6 +29,8 @@ interface HandshakeOptions {
   readonly remotePublicKey: Uint8Array;
   /** Made for this handshake alone. */
   readonly ephemeral: DhKey;
+  /** The peer's, if the notice brought it: then nothing is left to be said. */
+  readonly remoteEphemeral?: Uint8Array | undefined;
 }
 
 /** Both ends of the handshake; which methods apply depends on the role. */
@@ -52,6 +54,7 @@ export class Handshake {
       remoteStatic: options.remotePublicKey,
       preSharedKey: options.sessionKey,
     });
+    if (options.remoteEphemeral !== undefined) this.#assume(options.remoteEphemeral);
   }
 
   /** Both directions' secrets once the handshake is done; `hash` names this handshake. */
@@ -101,6 +104,17 @@ export class Handshake {
     if (noise.readMessage(packet.subarray(HANDSHAKE_HEADER_BYTES)) === undefined) return false;
     this.#finish(noise);
     return true;
+  }
+
+  /** Both messages at once (ADR 0021): each end makes those of both. */
+  #assume(remoteEphemeral: Uint8Array): void {
+    const noise = this.#noise;
+    if (noise === undefined || remoteEphemeral.length !== KEY_BYTES) return;
+    const write = (): boolean => noise.writeMessage(EMPTY) !== undefined;
+    const expect = (): boolean => noise.expectMessage(remoteEphemeral);
+    const isDone = this.#role === 'caller' ? write() && expect() : expect() && write();
+    if (isDone) this.#finish(noise);
+    else this.#noise = undefined;
   }
 
   #finish(noise: NoiseState): void {

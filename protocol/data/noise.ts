@@ -212,6 +212,23 @@ export class NoiseState {
     return payload;
   }
 
+  /**
+   * Takes the peer's next message, of which only the ephemeral key is known, as it has to be with
+   * an empty payload: both ends hold the same state, so that its tag can be made here as well.
+   * False, and nothing changed, for a key of low order. Whoever made that key is proven by the
+   * first packet under the secrets that come of it.
+   */
+  expectMessage(ephemeral: Uint8Array): boolean {
+    assert(!this.isDone && !this.#isOurTurn(), 'it is the peer who writes');
+    const symmetric = this.#symmetric.copy();
+    if (!this.#mixTokens(symmetric, ephemeral, ephemeral)) return false;
+    symmetric.encryptAndHash(EMPTY);
+    this.#symmetric = symmetric;
+    this.#remoteEphemeral = ephemeral;
+    this.#at++;
+    return true;
+  }
+
   /** Source: Noise §5.2 Split; the initiator sends with the first secret. */
   split(): NoiseSecrets {
     assert(this.isDone, 'the handshake is complete');

@@ -14,6 +14,7 @@ import type { SessionId } from '../ids.ts';
 import type { Rng } from '../random.ts';
 import { randomBytes } from '../random.ts';
 import type { Role } from './connection-types.ts';
+import type { NoiseSecrets } from './noise.ts';
 import { indexOf, receiverIndex } from './packet.ts';
 
 /** Bytes of a token: guessing one is hopeless. */
@@ -48,20 +49,24 @@ export class Probes {
   readonly #remoteIndex: number;
   readonly #rng: Rng;
 
-  /** [claim 7]: `sessionKey`: 32 bytes of the address notice; each direction has its own of it. */
+  /**
+   * [claim 7]: `sessionKey`: 32 bytes of the address notice; each direction has its own of it. With
+   * `secrets` the peer itself is proven by every probe, and not only that it knows the session key.
+   */
   constructor(options: {
     readonly suite: CryptoSuite;
     readonly session: SessionId;
     readonly sessionKey: Uint8Array;
+    readonly secrets: Pick<NoiseSecrets, 'send' | 'receive'> | undefined;
     readonly role: Role;
     readonly rng: Rng;
   }) {
-    const { suite, session, sessionKey, role, rng } = options;
+    const { suite, session, sessionKey, secrets, role, rng } = options;
     const other: Role = role === 'caller' ? 'callee' : 'caller';
-    const keyOf = (from: Role): AeadKey =>
-      suite.aead.importKey(suite.hmacBlake2s(sessionKey, asciiBytes(`${LABEL}${from}`)));
-    this.#seal = keyOf(role);
-    this.#open = keyOf(other);
+    const keyOf = (material: Uint8Array, from: Role): AeadKey =>
+      suite.aead.importKey(suite.hmacBlake2s(material, asciiBytes(`${LABEL}${from}`)));
+    this.#seal = keyOf(secrets?.send ?? sessionKey, role);
+    this.#open = keyOf(secrets?.receive ?? sessionKey, other);
     this.#localIndex = receiverIndex(suite, session, role);
     this.#remoteIndex = receiverIndex(suite, session, other);
     this.#rng = rng;

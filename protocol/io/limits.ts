@@ -18,6 +18,17 @@ export const IO_LIMITS = {
   stunNameSeconds: 300,
   /** Send buffers that wait in Node for the kernel, a socket; beyond it datagrams are dropped. */
   udpQueuedMax: 64,
+  /**
+   * Bytes that wait in Node for a connection to a relay: beyond it datagrams are dropped, as it is
+   * UDP inside, and a queue would only make them late.
+   */
+  relayQueueBytesMax: 128 * 1024,
+  /** Bytes that are handed to such a connection at a time. */
+  relayBatchBytes: 32 * 1024,
+  /** Milliseconds for the connection to a relay. */
+  relayConnectMs: 5_000,
+  /** Milliseconds in which the last frames of a connection to a relay are sent. */
+  relayFlushMs: 1_000,
   /** Bytes that one local-socket frame carries. */
   frameBytesMax: 64 * 1024,
   /** Bytes of data that one end of a local socket may send before the other has used them. */

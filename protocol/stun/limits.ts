@@ -34,6 +34,11 @@ export const STUN_LIMITS = {
    * together give up in under 10 s. Eight tries get through 51 % loss in 199 of 200 cases.
    */
   turnPausesMs: [100, 200, 400, 800, 800, 800, 800, 800],
+  /**
+   * Milliseconds for the answer to a request over TCP, which is sent once: as long as over UDP (RFC
+   * 8489 §6.2.2 has 39.5 s).
+   */
+  turnStreamMs: 4_700,
   /** Times that one TURN request is made again for a new nonce or for credentials. */
   challengesMax: 3,
   /** Hosts that may send through one allocation, and peers that have a channel. */
@@ -58,6 +63,11 @@ export const STUN_LIMITS = {
 const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
 
 assert(2 * sum(STUN_LIMITS.turnPausesMs) < 10_000, 'a relay that is silent is given up in 10 s');
+assert(
+  STUN_LIMITS.turnStreamMs <= sum(STUN_LIMITS.turnPausesMs) &&
+    sum(STUN_LIMITS.turnPausesMs) < 5_000,
+  'a relay that is gone is noticed within 5 s',
+);
 assert(
   STUN_LIMITS.permissionSeconds + sum(STUN_LIMITS.turnPausesMs) / 1_000 <
     STUN_LIMITS.permissionLifeSeconds,

@@ -1,4 +1,4 @@
-// One allocation at a TURN server, over UDP (RFC 8656): allocated, refreshed, given back;
+// One allocation at a TURN server, over UDP or a stream (RFC 8656): allocated, refreshed, given back;
 // permissions for hosts and channels for peers, renewed before they end; datagrams wrapped and
 // unwrapped. What passes is sealed end to end, so the relay is believed in nothing but where a
 // datagram came from, and only for hosts that we asked it to let through. Nothing that is not an
@@ -48,6 +48,11 @@ interface TurnConfig {
   readonly rng: Rng;
   /** IP version of the relayed address; default 4. */
   readonly family?: 4 | 6;
+  /**
+   * What leaves goes whole over a stream, padded (`padForStream`), and what came was cut from it
+   * (`TcpFrames`); default: each is a datagram.
+   */
+  readonly isStream?: boolean;
   /** `via` of the paths of peers that nobody named by `bind`; default none. */
   readonly via?: number;
 }
@@ -102,6 +107,16 @@ export class TurnClient {
   /** Why it failed; set in state `failed`, and kept. */
   get failure(): TurnFailure | undefined {
     return this.#failure;
+  }
+
+  /** Whether the server has said anything that only it can have said. */
+  get isHeard(): boolean {
+    return this.#requests.isSigned;
+  }
+
+  /** Whether it has nothing more to say to the server, nor waits for a word of it. */
+  get isOver(): boolean {
+    return this.#state === 'failed' || (this.#state === 'closed' && this.nextTimeout() === NEVER);
   }
 
   /** The address at the relay, without `via`; from `ready` on. */

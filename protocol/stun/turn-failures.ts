@@ -54,3 +54,23 @@ export const RELAY_WITHOUT_ADDRESS: TurnFailure = {
   code: undefined,
   says: 'The relay gave no address. Check that it is a TURN server (RFC 8656).',
 };
+
+/** No relay answered, whatever carried the question. */
+export const RELAY_SHUT: TurnFailure = {
+  code: undefined,
+  says:
+    'The relay answers neither over UDP nor over TCP: it is down, or this network lets nothing ' +
+    'through to it. Check both.',
+};
+
+/** The stream to a relay that worked is closed or broken. */
+export const RELAY_CUT: TurnFailure = {
+  code: undefined,
+  says: 'The connection to the relay is cut: it is down, or the way to it is gone. Call again.',
+};
+
+/** Nothing was asked. */
+export const RELAY_UNOPENED: TurnFailure = {
+  code: undefined,
+  says: 'This machine has no socket for the relay. End other talks, or check its addresses.',
+};

@@ -40,6 +40,8 @@ interface TurnUser {
   /** ASCII, at most STUN_LIMITS.usernameBytesMax. */
   readonly username: string;
   readonly password: string | Uint8Array;
+  /** Requests go over a stream, which repeats what is lost by itself (RFC 8489 §6.2.2). */
+  readonly isStream?: boolean | undefined;
 }
 
 interface Request<Subject> extends Due {
@@ -65,6 +67,8 @@ const UNSIGNED: readonly number[] = [BAD_REQUEST, UNAUTHORIZED, STALE_NONCE, WRO
 export class TurnRequests<Subject> {
   readonly #rng: Rng;
   readonly #user: TurnUser;
+  /** Milliseconds after each try of a request. */
+  readonly #pausesMs: readonly number[];
   readonly #open = new Map<string, Request<Subject>>();
   readonly #toSend = new DeadlineHeap<Request<Subject>>();
   readonly #sentLast = new DeadlineHeap<Request<Subject>>();
@@ -75,6 +79,8 @@ export class TurnRequests<Subject> {
   constructor(rng: Rng, user: TurnUser) {
     this.#rng = rng;
     this.#user = user;
+    const { turnPausesMs, turnStreamMs } = STUN_LIMITS;
+    this.#pausesMs = user.isStream === true ? [turnStreamMs] : turnPausesMs;
   }
 
   /** Whether the server has told its realm and nonce, so that requests are signed. */
@@ -138,7 +144,7 @@ export class TurnRequests<Subject> {
   pollRequest(now: Micros, into: Uint8Array): number {
     const request = this.#toSend.popDue(now);
     if (request === undefined) return 0;
-    const pauses = STUN_LIMITS.turnPausesMs;
+    const pauses = this.#pausesMs;
     const at = after(now, ms(pauses[request.sent]));
     request.sent += 1;
     const isLast = request.ask.isOnce === true || request.sent === pauses.length;
@@ -188,7 +194,7 @@ export class TurnRequests<Subject> {
   }
 
   #stop(request: Request<Subject>): void {
-    const isLast = request.sent === STUN_LIMITS.turnPausesMs.length;
+    const isLast = request.sent === this.#pausesMs.length;
     (isLast || (request.ask.isOnce === true && request.sent > 0)
       ? this.#sentLast
       : this.#toSend
