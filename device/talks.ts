@@ -27,7 +27,8 @@ import type { Ending } from './ending.ts';
 import type { Extension } from './extension.ts';
 import { candidatePaths } from './candidates.ts';
 import type { Gathered } from './meeting/gathering.ts';
-import { Meeting, type MeetingHost, type OwnPlace } from './meeting/meeting.ts';
+import { Meeting } from './meeting/meeting.ts';
+import type { MeetingHost, OwnPlace } from './meeting/meeting-types.ts';
 import type { Reachability } from './meeting/reachability.ts';
 import type { Outbox } from './outbox.ts';
 import type { Pins } from './pins.ts';
@@ -498,7 +499,7 @@ export class Talks {
       knock: (path) => connection.knock(path),
       open: (at, path) => connection.open(at, path),
       onRoundTrip: (path, micros) => connection.onRoundTrip(path, micros),
-      prefer: (at, path) => connection.prefer(at, path),
+      prefer: (at, path, isBetter) => connection.prefer(at, path, isBetter),
       quietMicros: (at) => connection.quietMicros(at),
       openEndpoint: (to, tcp) => outbox.openFurtherSocket(to, tcp),
       closeEndpoint: (each) => outbox.closeSocket(each),

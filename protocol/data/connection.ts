@@ -215,10 +215,13 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (isHere && !rtt.hasSample && micros > 0) rtt.update(micros, 0);
   }
 
-  /** The peer has proven that it is there as well, and its owner likes that path better. */
-  prefer(now: Micros, path: Path): void {
+  /**
+   * The peer has proven that it is there as well. `isBetter`: the owner likes that path better than
+   * the present one; else it is taken only if the present one does not answer.
+   */
+  prefer(now: Micros, path: Path, isBetter: boolean): void {
     this.#advance(now);
-    if (this.#isOpen()) this.#parts.paths.prefer(this.#now, path, this.#parts.rtt.pto);
+    if (this.#isOpen()) this.#parts.paths.prefer(this.#now, path, this.#parts.rtt.pto, isBetter);
   }
 
   /** Microseconds since anything of the peer's came; 0 before the talk is open. */

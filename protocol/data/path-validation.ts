@@ -179,10 +179,10 @@ export class PathValidation {
   }
 
   /**
-   * An address at which the peer has proven itself by other means, and which is the better one, or
-   * the only one left: taken when it answers, without a look at the present one (RFC 9000 §9.2).
+   * An address at which the peer has proven itself by other means. `isBetter`: taken when it
+   * answers, without a look at the present one (RFC 9000 §9.2); else only if that is silent.
    */
-  prefer(now: Micros, path: Path, pto: number): void {
+  prefer(now: Micros, path: Path, pto: number, isBetter: boolean): void {
     const main = this.#main;
     if (main === undefined || samePath(path, main)) return;
     const known = this.#candidate(path);
@@ -192,10 +192,10 @@ export class PathValidation {
         if (spared < 0) return;
         this.#candidates.splice(spared, 1);
       }
-      this.#consider(now, path, Infinity, pto, true);
+      this.#consider(now, path, Infinity, pto, isBetter);
       return;
     }
-    known.isPreferred = true;
+    known.isPreferred ||= isBetter;
     known.receivedBytes = Infinity;
     this.#decide(now);
   }
