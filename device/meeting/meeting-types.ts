@@ -51,8 +51,8 @@ export interface MeetingHost {
   open(now: Micros, path: Path): void;
   /** A probe was answered after so many microseconds. */
   onRoundTrip(path: Path, micros: number): void;
-  /** The talk had better take this path. */
-  prefer(now: Micros, path: Path): void;
+  /** The talk had better take this path; or may, if the present one is silent. */
+  prefer(now: Micros, path: Path, isBetter: boolean): void;
   /** Microseconds without a word of the peer's. */
   quietMicros(now: Micros): number;
   /**

@@ -435,7 +435,8 @@ export class Meeting {
     }
     pair.nextAt = NEVER;
     if (samePath(pair.path, this.#main)) return;
-    if (this.#isWanted(pair) || this.#isQuiet(now)) this.#host.prefer(now, pair.path);
+    const isBetter = this.#isWanted(pair);
+    if (isBetter || this.#isQuiet(now)) this.#host.prefer(now, pair.path, isBetter);
   }
 
   #isQuiet(now: Micros): boolean {
