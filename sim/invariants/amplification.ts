@@ -184,8 +184,7 @@ class AmplificationIsBounded implements Watcher {
     exchange.sentBytes += bytes.length;
     if (token !== undefined && isProbe(bytes)) exchange.tokens.add(token);
     const isSmall = this.#isSmall(end, account, bytes);
-    if (!end.proven.has(peer) && !this.#searches.isOf(end, peer, bytes))
-      this.#isBounded(end, { account, exchange, peer, bytes, isSmall });
+    if (!end.proven.has(peer)) this.#isBounded(end, { account, exchange, peer, bytes, isSmall });
     if (end.ended !== undefined) this.#onClose(end, account, end.ended.at, bytes);
     else if (!isSmall && bytes[0] !== RESPONSE && end.establishedAt === undefined)
       this.#violateBy(end, 'speaks before it is asked');
@@ -225,6 +224,7 @@ class AmplificationIsBounded implements Watcher {
     if (isSmall && bytes.length !== HANDSHAKE_PACKET_BYTES && bytes.length !== PROBE_BYTES)
       this.#violateBy(end, `knocks with ${bytes.length} bytes`);
     if (sentBytes <= DATA_LIMITS.amplification * genuineBytes) return;
+    if (this.#searches.isOf(end, peer, bytes)) return;
     if (!isSmall) {
       // The small packets that may be sent on account are nobody's to pay.
       const onAccount = SMALL_MAX * HANDSHAKE_PACKET_BYTES;

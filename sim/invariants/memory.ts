@@ -2,6 +2,7 @@
 // about only so much. Looked at every so many events that touched a party: what grows without a
 // bound goes on growing.
 
+import { MEETING_LIMITS } from '../../device/meeting/limits.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { VirtualBroker } from '../parties/virtual-broker.ts';
 import { VirtualManager } from '../parties/virtual-manager.ts';
@@ -12,8 +13,9 @@ import type { Watcher, World } from '../world.ts';
 const LOOK_EVERY = 64;
 /** Datagrams that one event may set free: a full window of a fast path. */
 const DATAGRAMS_PER_EVENT_MAX = 20_000;
-/** Of a terminal: one for each call and each answer, two more for each talk, those of one search. */
-const SOCKETS_MAX = 4 * LIMITS.callsMax + 256;
+/** Of a terminal: one for each call and each answer, a talk's further ones, those of one search. */
+const SOCKETS_MAX =
+  (3 + MEETING_LIMITS.relayEndpointsMax) * LIMITS.callsMax + MEETING_LIMITS.searchSockets;
 
 /** Sizes of all parties, from their own figures and from what the world holds for them. */
 export class Memory implements Watcher {

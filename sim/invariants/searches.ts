@@ -18,7 +18,7 @@ const PER_SECOND = 500;
 /** Ports of the peer, or sockets of ours with two packets each. */
 const PACKETS_MAX = 2_048;
 /** Packets that an ordinary meeting sends to the same host meanwhile: ten to each of some pairs. */
-const OTHERS_MAX = 160;
+const OTHERS_MAX = 96;
 const CLOCK_SHARE = 1.002;
 
 interface Search {

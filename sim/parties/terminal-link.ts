@@ -61,6 +61,16 @@ export class TerminalLink {
     this.#connection = undefined;
   }
 
+  /** The address that it came from is gone: a connection that was there is tried anew at once. */
+  renew(): void {
+    const connection = this.#connection;
+    if (connection === undefined || !this.#isWanted) return;
+    const wasUp = this.#isUp;
+    this.drop();
+    if (wasUp) this.#terminal.input({ kind: 'linkDown' });
+    this.#connect();
+  }
+
   onUp(): void {
     this.#isUp = true;
     this.#upSince = this.#world.now;

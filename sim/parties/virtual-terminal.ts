@@ -41,6 +41,8 @@ import { ENROL_URL } from './virtual-manager.ts';
 
 const OUTPUTS_MAX = 100_000;
 const HTTP_MS = 5;
+/** How often the shell compares addresses and routes while a socket is open. */
+const NOTICED_MS = 1_000;
 const OWNER_MS = 80;
 const PROBES = [1_452, 1_472];
 const FORWARDED_SHARE = 0.25;
@@ -225,13 +227,21 @@ export class VirtualTerminal implements BusUser {
 
   /**
    * Its machine joins another network: what is on its way to the old address goes astray, its link
-   * is dead. `isTold`: the shell notices; else the terminal finds out by silence.
+   * is dead. `isTold`: the shell notices within a second, and asks its link whether it still works
+   * (`check` of protocol/io/mqtt-link.ts: an address that is gone needs no asking); else the terminal
+   * finds out by silence.
    */
   move(to: string | Attachment, isTold: boolean): void {
     this.host.move(to);
     const { connection } = this.#link;
     if (connection !== undefined) this.#world.broker.die(connection);
-    if (isTold && !this.isSuspended) this.input({ kind: 'networkChanged' });
+    if (!isTold) return;
+    const core = this.#core;
+    this.#world.schedule(after(this.#world.now, ms(NOTICED_MS)), () => {
+      if (this.#core !== core || this.isSuspended) return;
+      this.#link.renew();
+      this.input({ kind: 'networkChanged' });
+    });
   }
 
   // --- its user and its applications -------------------------------------------------------------
@@ -412,7 +422,9 @@ export class VirtualTerminal implements BusUser {
       case 'publish':
         return this.publish(output.topic, output.bytes);
       case 'openSocket':
-        return this.#openSocket(output.socket, output.to);
+        if (output.tcp === undefined) return this.#openSocket(output.socket, output.to);
+        // No TCP to relays here: they are UDP only, as many are.
+        return this.input({ kind: 'socketFailed', socket: output.socket, code: 'ECONNREFUSED' });
       case 'gather': {
         const path = this.#sockets.get(output.socket);
         if (path === undefined) return;
