@@ -93,32 +93,34 @@ export class Sockets {
   async #bind(socket: SocketId, to: string | undefined): Promise<void> {
     if (!this.#opening.has(socket)) return;
     const { place, pool, onDatagram, onError, onInput } = this.#options;
+    let endpoint: Endpoint;
     try {
-      const endpoint = await openEndpoint({
+      endpoint = await openEndpoint({
         binds: bindsFor(place(), to),
         pool,
         receiveBuffer: to === undefined ? 'large' : 'later',
         onDatagram: (path, bytes) => onDatagram(socket, path, bytes),
         onError,
       });
-      if (!this.#opening.delete(socket)) {
-        void endpoint.close();
-        return;
-      }
-      this.#open.set(socket, endpoint);
-      if (to === undefined) onInput({ kind: 'socketOpen', socket, ...this.#opened(endpoint) });
-      else onInput({ kind: 'socketOpen', socket, candidates: [] });
     } catch (error) {
       if (!this.#opening.delete(socket)) return;
       onInput({ kind: 'socketFailed', socket, code: errorCode(error) });
+      return;
     }
+    if (!this.#opening.delete(socket)) {
+      await endpoint.close();
+      return;
+    }
+    this.#open.set(socket, endpoint);
+    if (to === undefined) onInput({ kind: 'socketOpen', socket, ...this.#opened(endpoint) });
+    else onInput({ kind: 'socketOpen', socket, candidates: [] });
   }
 
   /** Looks at this machine's addresses again; the answer comes as an input, if it is open. */
   gather(socket: SocketId): void {
     const endpoint = this.#open.get(socket);
     if (endpoint === undefined) return;
-    const { candidates, stun } = this.#located(endpoint, this.#addresses());
+    const { candidates, stun } = this.#located(endpoint, this.#addressesOf(endpoint));
     this.#options.onInput({ kind: 'gathered', socket, candidates, stun });
   }
 
@@ -142,22 +144,26 @@ export class Sockets {
     await Promise.all(all.map((each) => this.close(each)));
   }
 
-  #addresses(): readonly HostAddress[] {
+  /**
+   * Of this machine, that it may be sent to at; one that is bound to a literal address knows its.
+   */
+  #addressesOf(endpoint: Endpoint): readonly HostAddress[] {
+    if (!endpoint.sockets.some(({ host }) => isWildcard(host))) return [];
     const { interfaces, place } = this.#options;
-    return hostAddresses((interfaces ?? ownInterfaces)(), place().link);
+    const all = hostAddresses((interfaces ?? ownInterfaces)(), place().link);
+    return all.filter(({ host }) => endpoint.socketFor(host) !== undefined);
   }
 
   #opened(endpoint: Endpoint): Located & { readonly link: Partial<ConnectionConfig> } {
-    const addresses = this.#addresses();
+    const addresses = this.#addressesOf(endpoint);
     const located = this.#located(endpoint, addresses);
     const [{ host, receiveBufferBytes }] = endpoint.sockets;
     if (!isWildcard(host)) {
       const link = linkConfig({ host, receiveBufferBytes, mtu: () => mtuOf(host) });
       return { ...located, link };
     }
-    const used = addresses.filter((one) => endpoint.socketFor(one.host) !== undefined);
-    const longest = used.some((one) => isIpv6(one.host)) ? '::' : '0.0.0.0';
-    const mtu = (): number | undefined => smallestMtu(used.map((one) => one.interface));
+    const longest = addresses.some((one) => isIpv6(one.host)) ? '::' : '0.0.0.0';
+    const mtu = (): number | undefined => smallestMtu(addresses.map((one) => one.interface));
     return { ...located, link: linkConfig({ host: longest, receiveBufferBytes, mtu }) };
   }
 

@@ -21,8 +21,8 @@ export function pathWords({ host, port }: Path): string {
 
 /**
  * Which way a talk takes now; through a relay of ours with its server's address, through one of the
- * peer's with the address that it has there. Anything may be missing: an agent of another release says less, and a
- * talk that looks for its way has none.
+ * peer's with the address that it has there. Anything may be missing: an agent of another release
+ * says less, and a talk that looks for its way has none.
  */
 export function wayWords(talk: {
   readonly class?: PathClass | undefined;
