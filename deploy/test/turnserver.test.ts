@@ -5,6 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -131,4 +132,12 @@ t.test('one session’s credentials get a few allocations, and no more', { skip 
     states.push(one.client.state);
   }
   t.strictSame(states, [...Array.from({ length: QUOTA }, () => 'ready'), 'failed']);
+});
+
+t.test('it listens on TCP too, for networks that let no UDP through', { skip }, async (t) => {
+  const { host, port } = await startRelay(t);
+  const connection = connect(port, host);
+  await once(connection, 'connect');
+  t.equal(connection.remotePort, port);
+  connection.destroy();
 });
