@@ -146,8 +146,10 @@ export class Meeting {
     const isKnown = probe.kind === 'answer' && this.#isAnswer(now, pair, probe);
     this.#pairs.onHeard(pair, bytes.length);
     const { isKeyed, role } = this.#options;
-    if (isKeyed && role === 'caller' && this.#main === undefined) this.#host.open(now, path);
-    if (probe.kind === 'probe') this.#answer(path, probe.token);
+    // The caller takes the first path on which it hears the peer, and says so until it is heard.
+    const isFirst = role === 'caller' || probe.kind === 'choice';
+    if (isKeyed && isFirst && this.#main === undefined) this.#host.open(now, path);
+    if (probe.kind !== 'answer') this.#answer(path, probe.token);
     if (isKnown) this.#onProven(now, pair);
     else if (!pair.isProven) this.#trigger(now, pair);
     return true;
@@ -335,7 +337,8 @@ export class Meeting {
       const token = randomBytes(this.#options.rng, PROBE_TOKEN_BYTES);
       this.#pairs.onToken(now, pair, token);
       this.#pairs.onSent(now, pair, PROBE_BYTES);
-      return { path: pair.path, size: this.#options.probes.write(into, { kind: 'probe', token }) };
+      const kind = pair === this.#choice ? 'choice' : 'probe';
+      return { path: pair.path, size: this.#options.probes.write(into, { kind, token }) };
     }
     return undefined;
   }
@@ -465,6 +468,7 @@ export class Meeting {
         close: (socket) => this.#closeEndpoints((_, each) => each === socket),
         isUdpSilent: () => this.#isMapped === false,
         peers: () => this.#peerHosts,
+        isNeeded: () => !this.#isEnded && this.#relay.carries(this.#main),
         onReady: (now, socket) => this.#onRelayReady(now, socket),
         onLost: (now) => this.#onRelayLost(now),
       },

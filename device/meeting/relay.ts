@@ -60,6 +60,8 @@ export class Relay {
   #state: RelayState = 'idle';
   #ready: Attempt | undefined;
   #steps: RelayTry[][] = [];
+  /** Connections that were refused: a relay that is being started will take them soon. */
+  #refused: RelayTry[] = [];
   #stepAt: Micros = NEVER;
   #decideAt: Micros = NEVER;
   #says: string | undefined;
@@ -128,6 +130,7 @@ export class Relay {
     for (const attempt of this.#attempts.values()) this.#drop(attempt);
     this.#state = 'asked';
     this.#refusal = undefined;
+    this.#refused = [];
     this.#hasOpened = false;
     this.#steps = relaySteps(relayServers(this.#terms), isUdpSilent);
     this.#decideAt = after(now, ms(MEETING_LIMITS.relayDecideMs));
@@ -152,7 +155,11 @@ export class Relay {
     const attempt = this.#attempts.get(socket);
     if (attempt === undefined) return;
     // Over TCP: that its connection is refused is no less than an answer that never comes.
-    if (attempt.transport === 'tcp') this.#hasOpened = true;
+    if (attempt.transport === 'tcp') {
+      this.#hasOpened = true;
+      this.#refused.push({ server: attempt.server, transport: 'tcp' });
+      this.#stepAt = earlier(this.#stepAt, after(now, ms(MEETING_LIMITS.relayStepMs)));
+    }
     this.#drop(attempt);
     if (attempt === this.#ready) this.#lose(RELAY_CUT);
     this.#settle(now);
@@ -217,7 +224,10 @@ export class Relay {
   handleTimeout(now: Micros): void {
     for (const { client } of this.#attempts.values()) client.handleTimeout(now);
     if (this.#state === 'asked' && this.#decideAt <= now) this.#giveUp();
-    else if (this.#state === 'asked' && this.#stepAt <= now) this.#step(now);
+    else if (this.#state === 'asked' && this.#stepAt <= now) {
+      this.#steps[0] = [...(this.#steps[0] ?? []), ...this.#refused.splice(0)];
+      this.#step(now);
+    }
     this.#settle(now);
   }
 
@@ -255,8 +265,9 @@ export class Relay {
       else if (client.state === 'ready' && this.#state === 'asked') this.#win(now, attempt);
     }
     while (this.#state === 'asked' && !this.#isUnderWay) {
-      if (this.#steps.length === 0) this.#giveUp();
-      else this.#step(now);
+      if (this.#steps.length > 0) this.#step(now);
+      else if (this.#refused.length > 0) return;
+      else this.#giveUp();
     }
   }
 
@@ -271,7 +282,9 @@ export class Relay {
     } else if (failure.code !== undefined) {
       this.#refusal = failure.says;
       // It would say the same over TCP.
-      this.#steps = this.#steps.map((step) => step.filter((one) => one.server !== attempt.server));
+      const isOther = ({ server }: RelayTry): boolean => server !== attempt.server;
+      this.#steps = this.#steps.map((step) => step.filter(isOther));
+      this.#refused = this.#refused.filter(isOther);
     }
   }
 
@@ -300,7 +313,8 @@ export class Relay {
 
   #step(now: Micros): void {
     const tries = this.#steps.shift();
-    this.#stepAt = this.#steps.length === 0 ? NEVER : after(now, ms(MEETING_LIMITS.relayStepMs));
+    const isMore = this.#steps.length + this.#refused.length > 0;
+    this.#stepAt = isMore ? after(now, ms(MEETING_LIMITS.relayStepMs)) : NEVER;
     for (const one of tries ?? []) this.#try(now, one);
   }
 
