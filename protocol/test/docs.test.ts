@@ -21,6 +21,7 @@ const PAGES = [
   'docs/fleet.md',
   'docs/threat-model.md',
   'docs/simulator.md',
+  'docs/nat.md',
   'SECURITY.md',
 ];
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
