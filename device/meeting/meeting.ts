@@ -57,6 +57,8 @@ export class Meeting {
   /** Our own addresses are asked for anew, and the peer has to hear of them. */
   #isLost = false;
   #hasMoved = false;
+  /** Caller: what it has taken, until the peer says that it has heard of it. */
+  #choice: Pair | undefined;
   /** Packets of the search that are due. */
   readonly #pending: Path[] = [];
   #hasHeard = false;
@@ -157,6 +159,7 @@ export class Meeting {
 
   /** The handshake is done on this path, or path validation has moved the talk to it. */
   onWay(now: Micros, path: Path): void {
+    const isFirst = this.#main === undefined;
     this.#hasHeard = true;
     this.#main = path;
     const pair = this.#pairs.add(path, this.classOf(path), NEVER);
@@ -168,6 +171,12 @@ export class Meeting {
     this.#host.onWay(path, pair.class);
     this.#relay.onWay(now, path, pair.class === 'relay');
     this.#pairs.rest((other) => rankOf(other.class) < rankOf(pair.class));
+    const { role, isKeyed } = this.#options;
+    if (isFirst && isKeyed && role === 'caller') {
+      this.#choice = pair;
+      pair.nextAt = now;
+      pair.pauseMs = MEETING_LIMITS.pauseMsFirst;
+    }
     if (pair.class === 'relay') {
       this.#retryAt = this.#options.isRelayOnly ? NEVER : after(now, ms(MEETING_LIMITS.retryMs));
       return;
@@ -432,6 +441,7 @@ export class Meeting {
   /** The peer hears us there, and we hear it. */
   #onProven(now: Micros, pair: Pair): void {
     pair.isProven = true;
+    if (pair === this.#choice) this.#choice = undefined;
     if (this.#main === undefined) {
       if (this.#knocks) this.#trigger(now, pair);
       return;

@@ -4,6 +4,7 @@
 //
 //   probe   1: 0x08 | receiver index (4) | nonce (12) | sealed token (8) + tag (16)   = 41 bytes
 //   answer  1: 0x09 | the same with the probe's token
+//   choice  1: 0x0a | as a probe: the caller has opened the talk on this path
 //
 // The nonce is random, fresh for each packet: one talk sends a few thousand at most.
 
@@ -26,19 +27,26 @@ export const PROBE_BYTES = TOKEN_AT + PROBE_TOKEN_BYTES + TAG_BYTES;
 
 const TYPE_PROBE = 0x08;
 const TYPE_ANSWER = 0x09;
+const TYPE_CHOICE = 0x0a;
+const KINDS: ReadonlyMap<number, ProbeKind> = new Map([
+  [TYPE_PROBE, 'probe'],
+  [TYPE_ANSWER, 'answer'],
+  [TYPE_CHOICE, 'choice'],
+]);
 const LABEL = 'nakodo/1/probe/';
 
-/** What a probing packet says. */
+type ProbeKind = 'probe' | 'answer' | 'choice';
+
+/** What a probing packet says; a choice is answered like a probe. */
 export interface Probe {
-  readonly kind: 'probe' | 'answer';
+  readonly kind: ProbeKind;
   /** PROBE_TOKEN_BYTES. */
   readonly token: Uint8Array;
 }
 
 /** Looks at type and length only. */
 export function isProbe(datagram: Uint8Array): boolean {
-  const [type] = datagram;
-  return datagram.length === PROBE_BYTES && (type === TYPE_PROBE || type === TYPE_ANSWER);
+  return datagram.length === PROBE_BYTES && KINDS.has(datagram[0]);
 }
 
 /** Makes and reads the probes of one end of one session. */
@@ -74,7 +82,7 @@ export class Probes {
 
   /** Writes PROBE_BYTES at the start of `into`. */
   write(into: Uint8Array, { kind, token }: Probe): number {
-    into[0] = kind === 'probe' ? TYPE_PROBE : TYPE_ANSWER;
+    into[0] = kind === 'probe' ? TYPE_PROBE : kind === 'answer' ? TYPE_ANSWER : TYPE_CHOICE;
     new DataView(into.buffer, into.byteOffset).setUint32(1, this.#remoteIndex);
     const nonce = randomBytes(this.#rng, NONCE_BYTES);
     into.set(nonce, HEADER_BYTES);
@@ -85,13 +93,14 @@ export class Probes {
 
   /** The probe, decrypted in place; undefined for one that the peer did not make. */
   read(datagram: Uint8Array): Probe | undefined {
-    if (!isProbe(datagram) || indexOf(datagram) !== this.#localIndex) return undefined;
+    const kind = isProbe(datagram) ? KINDS.get(datagram[0]) : undefined;
+    if (kind === undefined || indexOf(datagram) !== this.#localIndex) return undefined;
     const nonce = datagram.slice(HEADER_BYTES, TOKEN_AT);
     const aad = datagram.subarray(0, HEADER_BYTES);
     if (!this.#open.open(nonce, aad, datagram, TOKEN_AT, PROBE_TOKEN_BYTES + TAG_BYTES))
       return undefined;
     return {
-      kind: datagram[0] === TYPE_PROBE ? 'probe' : 'answer',
+      kind,
       token: datagram.slice(TOKEN_AT, TOKEN_AT + PROBE_TOKEN_BYTES),
     };
   }
