@@ -50,7 +50,9 @@ export class RelayStream {
     socket.on('close', () => this.#end('ECONNRESET'));
   }
 
-  /** Sends the first `size` bytes of a pool buffer to the server; takes it over. Failure is loss. */
+  /**
+   * Sends the first `size` bytes of a pool buffer to the server; takes it over. Failure is loss.
+   */
   send(_path: Path, size: number, buffer: Uint8Array): void {
     const total = padForStream(buffer, size);
     const waiting = this.#socket.writableLength + this.#batched;
