@@ -5,6 +5,7 @@
 
 import type { Path } from '../../protocol/core.ts';
 import { HANDSHAKE_PACKET_BYTES } from '../../protocol/data/packet.ts';
+import { isProbe } from '../../protocol/data/probe.ts';
 import { type Rng, randomBelow, randomBytes } from '../../protocol/random.ts';
 import { after, ms, seconds } from '../../protocol/time.ts';
 import type { Happening } from '../happenings.ts';
@@ -53,6 +54,9 @@ class NetworkAttacker implements Watcher {
   readonly #rng: Rng;
   readonly #talk = new Overheard<Datagram>();
   readonly #handshakes = new Overheard<Datagram>();
+  /** Of STUN: what terminals ask, where; what they are answered, by whom. */
+  readonly #questions = new Overheard<Datagram>();
+  readonly #answers = new Overheard<Datagram>();
   /** What is done with the next packets of a talk. */
   readonly #waiting: ((next: Datagram) => void)[] = [];
   readonly #restarted = new Set<VirtualTerminal>();
@@ -80,6 +84,17 @@ class NetworkAttacker implements Watcher {
       'new packets come from a source that moves': (rng) => this.#move(rng),
       'a new packet comes from its own receiver': () =>
         this.#wait((next) => this.#say(next.to, next.to, next.bytes.slice())),
+      'a question for an address comes from a victim': (rng) => {
+        const old = this.#questions.recall(rng);
+        if (old !== undefined) this.#say(this.#victim(rng), old.to, old.bytes.slice());
+        return old !== undefined;
+      },
+      'a question or an answer is distorted': (rng) => {
+        const old = (randomBelow(rng, 2) === 0 ? this.#questions : this.#answers).recall(rng);
+        if (old !== undefined) this.#say(old.from, old.to, distorted(rng, old.bytes));
+        return old !== undefined;
+      },
+      'an answer comes again, or to somebody else': (rng) => this.#misdirect(rng, this.#answers),
       'a handshake comes from a victim first': (rng) => {
         const old = this.#handshakes.newest;
         if (old !== undefined) this.#say(this.#victim(rng), old.to, old.bytes.slice());
@@ -91,6 +106,13 @@ class NetworkAttacker implements Watcher {
   onHappening(happening: Happening): void {
     if (!this.#world.isFaulty) return;
     if (happening.kind === 'datagramSent') this.#onSent(happening);
+    else if (happening.kind === 'stunSent') this.#onStun(happening);
+    else if (happening.kind === 'stunReceived')
+      this.#answers.hear({
+        from: happening.peer,
+        to: happening.socket,
+        bytes: happening.bytes.slice(),
+      });
     else if (happening.kind === 'started' && happening.terminal.boots > 1)
       this.#restarted.add(happening.terminal);
     else if (happening.kind === 'socketOpened') this.#onSocket(happening.terminal, happening.path);
@@ -103,7 +125,7 @@ class NetworkAttacker implements Watcher {
   }
 
   #onSent({ terminal, socket, peer, bytes }: Sent): void {
-    const isHandshake = bytes.length === HANDSHAKE_PACKET_BYTES && bytes[0] < 4;
+    const isHandshake = isProbe(bytes) || (bytes.length === HANDSHAKE_PACKET_BYTES && bytes[0] < 4);
     this.#packets += 1;
     const act = isHandshake ? undefined : this.#waiting.shift();
     if (!isHandshake && act === undefined && this.#packets % KEPT_OF !== 0) return;
@@ -112,6 +134,11 @@ class NetworkAttacker implements Watcher {
     if (isHandshake) this.#handshakes.hear(datagram);
     else this.#talk.hear(datagram);
     act?.(datagram);
+  }
+
+  #onStun({ terminal, socket, peer, bytes }: Sent): void {
+    const from = this.#world.internet.announce(terminal.host, socket);
+    this.#questions.hear({ from, to: peer, bytes: bytes.slice() });
   }
 
   /** Where it is announced is known only later: who sees the router's mappings need not wait. */

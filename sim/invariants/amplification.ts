@@ -227,7 +227,7 @@ class AmplificationIsBounded implements Watcher {
     if (this.#searches.isOf(end, peer, bytes)) return;
     if (!isSmall) {
       // The small packets that may be sent on account are nobody's to pay.
-      const onAccount = SMALL_MAX * HANDSHAKE_PACKET_BYTES;
+      const onAccount = genuineBytes === 0 ? 0 : SMALL_MAX * HANDSHAKE_PACKET_BYTES;
       if (sentBytes <= DATA_LIMITS.amplification * genuineBytes + onAccount) return;
       const what = `${sentBytes} bytes to ${peer.host}:${peer.port}`;
       this.#violateBy(end, `sends ${what}, which has sent ${genuineBytes}`);

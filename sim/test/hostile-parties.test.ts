@@ -49,6 +49,9 @@ const DEEDS: readonly (readonly [Partial<Options>, readonly string[]])[] = [
       'new packets come from a source that moves',
       'a new packet comes from its own receiver',
       'a handshake comes from a victim first',
+      'a question for an address comes from a victim',
+      'a question or an answer is distorted',
+      'an answer comes again, or to somebody else',
     ],
   ],
   [

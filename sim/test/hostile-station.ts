@@ -85,7 +85,7 @@ export class Station {
     this.suite = truth.suiteOf(this.id);
     this.signingKey = this.suite.signingKey(seed);
     this.localKey = this.suite.dhKey(secret);
-    this.host = `10.0.0.${index + 1}`;
+    this.host = `203.0.113.${index + 1}`;
     this.pollSeconds = pollSeconds;
   }
 

@@ -11,6 +11,8 @@ import { randomBytes, seededRng } from '../../protocol/random.ts';
 import { NEVER, after, seconds } from '../../protocol/time.ts';
 import { fastSuite } from '../crypto/fast-suite.ts';
 import { dataPlane } from '../invariants/data-plane.ts';
+import { SeenFrom } from '../invariants/seen-from.ts';
+import { Spoken, type WordHearer } from '../invariants/spoken.ts';
 import { drawOptions } from '../options.ts';
 import { beginStrikes } from '../strikes.ts';
 import { Workload } from '../workload.ts';
@@ -27,7 +29,10 @@ function run(seed: number): World {
   const options = drawOptions(seededRng(seed));
   const hearsTraces = true;
   const world = new World({ seed, terminals: TERMINALS, options, suite: fastSuite, hearsTraces });
-  world.watchers.push(...dataPlane(world));
+  const seen = new SeenFrom();
+  const hearers: WordHearer[] = [seen];
+  const talks = dataPlane(world, seen, hearers);
+  world.watchers.push(seen, new Spoken(hearers), ...talks);
   const workload = new Workload(world);
   world.open();
   workload.begin();
@@ -112,7 +117,7 @@ t.test('S1006: an end that answers whatever address asks is found', async (t) =>
       },
     };
   });
-  t.match(says, /^amplification: .* to an address that has sent 0/);
+  t.match(says, /^amplification: .* which has sent 0/);
 });
 
 t.test('claim 7: a nonce that is used twice is found, over restarts and clones', async (t) => {
