@@ -44,6 +44,14 @@ export const DATA_LIMITS = {
   homeCheckMs: 5_000,
   /** Milliseconds of silence after received bytes until a PING asks; doubles to the keep-alive. */
   silencePauseMs: 2_000,
+  /**
+   * Probe timeouts without a word of the peer's, and milliseconds at least, since something left
+   * that it acknowledges: then another path is looked for, and again after each further such time.
+   */
+  silencePtos: 2,
+  silenceMsLeast: 200,
+  /** Probe timeouts of waiting in vain after which one is due although packets keep leaving. */
+  steadyPtos: 2,
   /** Probe timeouts in a row after which packets are small: the size itself may be what is lost. */
   smallProbeAfter: 2,
   /** Plaintext is padded to a multiple of this, so that exact lengths stay private. */

@@ -46,6 +46,8 @@ export class Recovery {
   #elicitingInFlight = 0;
   #largestAcked = -1;
   #lastElicitingAt = micros(0);
+  /** Since when nothing was acknowledged of what is in flight. */
+  #waitingSince = micros(0);
   #lossTime: Micros = NEVER;
   #ptoCount = 0;
   #probes = 0;
@@ -151,6 +153,7 @@ export class Recovery {
     }
     this.#sampler.onSent(now, packet, this.#bytesInFlight);
     this.#bytesInFlight += bytes;
+    if (this.#elicitingInFlight === 0) this.#waitingSince = now;
     this.#elicitingInFlight++;
     this.#lastElicitingAt = now;
     if (this.#probes > 0) this.#probes--;
@@ -202,6 +205,7 @@ export class Recovery {
     }
     this.#ptoCount = 0;
     this.#probes = 0;
+    this.#waitingSince = now;
     // Losses first (RFC 9002 A.7): what is acknowledged out of a bad round trip opens no window.
     this.#detectLost(now);
     const held = rttMicros > 0 ? Math.min(ack.delayMicros, ms(DATA_LIMITS.peerAckDelayMs)) : 0;
@@ -221,7 +225,9 @@ export class Recovery {
   nextTimeout(): Micros {
     if (this.#lossTime !== NEVER) return this.#lossTime;
     if (this.#elicitingInFlight === 0) return NEVER;
-    return after(this.#lastElicitingAt, this.pto);
+    // RFC 9002 §6.2.1 begins anew with each packet: who sends often would never notice a silence.
+    const steady = after(this.#waitingSince, DATA_LIMITS.steadyPtos * this.pto);
+    return earlier(after(this.#lastElicitingAt, this.pto), steady);
   }
 
   handleTimeout(now: Micros): void {
@@ -261,6 +267,7 @@ export class Recovery {
     }
     // Measured from the probe that is about to leave, or from now if it cannot.
     this.#lastElicitingAt = now;
+    this.#waitingSince = now;
   }
 
   #onAcked(now: Micros, packet: SentPacket): void {

@@ -54,6 +54,44 @@ t.test('three later acknowledgements make a packet lost (RFC 9002 §6.1.1)', asy
   t.equal(bench.recovery.lostPackets, 1);
 });
 
+t.test('who sends without a pause notices a silence too', async (t) => {
+  const bench = new Bench();
+  bench.send(1, 0);
+  bench.ack(RTT_MS, [0, 0]);
+  const { pto } = bench.recovery;
+  // A packet each half of a PTO: RFC 9002 alone would put the timeout off for ever.
+  let timeouts = 0;
+  let firstAt = 0;
+  for (let at = 2 * RTT_MS; timeouts < 2 && at < 60_000; at += pto / 2_000) {
+    bench.send(1, at);
+    if (bench.recovery.nextTimeout() > ms(at)) continue;
+    bench.recovery.handleTimeout(micros(ms(at)));
+    timeouts += 1;
+    firstAt ||= ms(at);
+  }
+  t.equal(timeouts, 2);
+  t.ok(bench.recovery.wantsSmall);
+  const waited = firstAt - ms(2 * RTT_MS);
+  t.ok(waited >= DATA_LIMITS.steadyPtos * pto, `${waited}`);
+  t.ok(waited <= (DATA_LIMITS.steadyPtos + 1) * pto, `${waited}`);
+  bench.ack(90_000, [1, 1]);
+  t.notOk(bench.recovery.wantsSmall, 'an acknowledgement ends it');
+});
+
+t.test('an acknowledgement puts the timeout of who waits in vain off', async (t) => {
+  const bench = new Bench();
+  bench.send(1, 0);
+  bench.ack(RTT_MS, [0, 0]);
+  const step = bench.recovery.pto / 2_000;
+  for (let number = 1; number < 40; number++) {
+    const at = 2 * RTT_MS + number * step;
+    bench.send(1, at);
+    t.ok(bench.recovery.nextTimeout() > ms(at), `${number}`);
+    // Each is acknowledged one round trip later, when the next one is under way.
+    if (number > 1) bench.ack(at + 1, [number - 1, number - 1]);
+  }
+});
+
 t.test('9/8 of the round trip make a packet lost (RFC 9002 §6.1.2)', async (t) => {
   const bench = new Bench();
   bench.send(2, 0);
