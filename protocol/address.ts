@@ -94,11 +94,12 @@ export function addressBytes(host: string): Uint8Array | undefined {
   if (!plain.includes(':')) return ipv4Bytes(plain);
   const halves = plain.split('::');
   if (halves.length > 2) return undefined;
-  const head = groupsOf(halves[0]);
-  const tail = halves.length === 2 ? groupsOf(halves[1]) : [];
+  const isWhole = halves.length === 1;
+  const head = groupsOf(halves[0], isWhole);
+  const tail = isWhole ? [] : groupsOf(halves[1], true);
   if (head === undefined || tail === undefined) return undefined;
   const missing = IPV6_GROUPS - head.length - tail.length;
-  if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined;
+  if (isWhole ? missing !== 0 : missing < 1) return undefined;
   const zeros = Array.from({ length: missing }, () => 0);
   const bytes = [...head, ...zeros, ...tail].flatMap((group) => [group >> 8, group & 0xff]);
   return foldedAddress(Uint8Array.from(bytes));
@@ -111,13 +112,14 @@ function ipv4Bytes(text: string): Uint8Array | undefined {
   return numbers.every((byte) => byte <= 255) ? Uint8Array.from(numbers) : undefined;
 }
 
-/** The groups of one side of `::`; the last may be written as IPv4. */
-function groupsOf(text: string): readonly number[] | undefined {
+/** The groups of one side of `::`; the last of all may be written as IPv4. */
+function groupsOf(text: string, isEnd: boolean): readonly number[] | undefined {
   if (text === '') return [];
   const groups: number[] = [];
   const parts = text.split(':');
   for (const [at, part] of parts.entries()) {
-    const quad = at === parts.length - 1 && part.includes('.') ? ipv4Bytes(part) : undefined;
+    const isLast = isEnd && at === parts.length - 1;
+    const quad = isLast && part.includes('.') ? ipv4Bytes(part) : undefined;
     if (quad !== undefined) groups.push((quad[0] << 8) | quad[1], (quad[2] << 8) | quad[3]);
     else if (GROUP.test(part)) groups.push(Number.parseInt(part, 16));
     else return undefined;

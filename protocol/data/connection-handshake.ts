@@ -8,7 +8,7 @@ import type { Rng } from '../random.ts';
 import { randomBytes } from '../random.ts';
 import type { Micros } from '../time.ts';
 import { after, ms } from '../time.ts';
-import { KEY_BYTES } from '../crypto.ts';
+import { type CryptoSuite, KEY_BYTES } from '../crypto.ts';
 import type { ConnectionOptions, Role } from './connection-types.ts';
 import { Handshake } from './handshake.ts';
 import { DATA_LIMITS } from './limits.ts';
@@ -32,6 +32,7 @@ export class ConnectionHandshake {
   /** Where our message went, at most DATA_LIMITS.knockedMax places. */
   readonly #sent: { readonly path: Path; readonly at: Micros; times: number }[] = [];
   #protection: Protection | undefined;
+  #secrets: NoiseSecrets | undefined;
 
   constructor(options: ConnectionOptions, timers: Timers) {
     const { role, suite, session, rng } = options;
@@ -50,12 +51,13 @@ export class ConnectionHandshake {
       ephemeral: options.ephemeral ?? suite.dhKey(ephemeralSecret(rng)),
       remoteEphemeral: options.remoteEphemeral,
     });
-    if (this.#handshake.secrets !== undefined) this.#protect();
+    const { secrets } = this.#handshake;
+    if (secrets !== undefined) this.#protect(boundToGrant(suite, secrets));
   }
 
   /** The secrets from which the keys of probes are made; undefined before the keys are there. */
   get secrets(): NoiseSecrets | undefined {
-    return this.#handshake.secrets;
+    return this.#secrets;
   }
 
   /** The keys of the talk, once the handshake is done at this end [claim 7]. */
@@ -143,9 +145,9 @@ export class ConnectionHandshake {
     this.#pause = Math.min(this.#pause * 2, ms(DATA_LIMITS.initiationRetryMsMax));
   }
 
-  #protect(): void {
-    const { secrets } = this.#handshake;
+  #protect(secrets = this.#handshake.secrets): void {
     assert(secrets !== undefined, 'a finished handshake has secrets');
+    this.#secrets = secrets;
     this.#protection = new Protection({
       suite: this.#options.suite,
       secrets,
@@ -153,6 +155,18 @@ export class ConnectionHandshake {
       remoteIndex: this.#remoteIndex,
     });
   }
+}
+
+/**
+ * On the path the tags of both messages show that both ends hold the same grant, which alone the
+ * hash contains (Noise §5.2). Where the messages are not sent, the secrets themselves have to.
+ */
+function boundToGrant(suite: CryptoSuite, { send, receive, hash }: NoiseSecrets): NoiseSecrets {
+  return {
+    send: suite.hmacBlake2s(send, hash),
+    receive: suite.hmacBlake2s(receive, hash),
+    hash,
+  };
 }
 
 const ephemeralSecret = (rng: Rng): Uint8Array => randomBytes(rng, KEY_BYTES);
