@@ -190,7 +190,8 @@ export class Meeting {
   /** What we send is not acknowledged any more, or this machine's network is another one. */
   onLost(now: Micros, isSure: boolean): void {
     if (this.#isEnded || this.#main === undefined) return;
-    if (this.#relay.carries(this.#main)) this.relay?.check(now);
+    // Whether it carries the talk, or could.
+    this.relay?.check(now);
     if (!isSure && now < this.#noRestartUntil) return;
     this.#noRestartUntil = after(now, ms(this.#restartPauseMs));
     this.#restartPauseMs = Math.min(this.#restartPauseMs * 2, MEETING_LIMITS.restartMsMax);
@@ -217,6 +218,8 @@ export class Meeting {
     for (const one of paths) {
       for (const via of this.#vias()) this.#addPair(now, one, via);
     }
+    // The peer has noticed first that nothing passes: perhaps it is we who have moved.
+    if (this.#isQuiet(now)) this.onLost(now, false);
     return true;
   }
 
@@ -478,7 +481,7 @@ export class Meeting {
         close: (socket) => this.#closeEndpoints((_, each) => each === socket),
         isUdpSilent: () => this.#isMapped === false,
         peers: () => this.#peerHosts,
-        isNeeded: () => !this.#isEnded && this.#relay.carries(this.#main),
+        isNeeded: (now) => this.#isRelayNeeded(now),
         onReady: (now, socket) => this.#onRelayReady(now, socket),
         onLost: (now) => this.#onRelayLost(now),
       },
@@ -494,9 +497,15 @@ export class Meeting {
 
   /** If it carried the talk, or was to: every other way is tried, and another relay looked for. */
   #onRelayLost(now: Micros): void {
-    if (this.#isEnded || (this.#main !== undefined && !this.#relay.carries(this.#main))) return;
-    this.onLost(now, true);
-    this.#relay.soon(now, 0);
+    if (this.#isEnded) return;
+    if (this.#relay.carries(this.#main)) this.onLost(now, true);
+    if (this.#main === undefined || this.#isRelayNeeded(now)) this.#relay.soon(now, 0);
+  }
+
+  /** The talk has lost its way, or is to lose it with the relay. */
+  #isRelayNeeded(now: Micros): boolean {
+    if (this.#isEnded || this.#main === undefined) return false;
+    return this.#relay.carries(this.#main) || this.#isQuiet(now);
   }
 
   get #peerHosts(): readonly string[] {

@@ -24,7 +24,7 @@ interface RelayUseHost extends RelayHost {
   /** Hosts of the peer, which may send through it. */
   peers(): readonly string[];
   /** The talk has no other way: a relay that was not found is looked for again. */
-  isNeeded(): boolean;
+  isNeeded(now: Micros): boolean;
   onReady(now: Micros, socket: SocketId): void;
   onLost(now: Micros): void;
 }
@@ -158,7 +158,7 @@ export class RelayUse {
   /** Tells the owner when there is another relay, or none any more. */
   #follow(now: Micros): void {
     const socket = this.#relay?.socket;
-    if (this.#relay?.state === 'failed' && this.#host.isNeeded()) this.soon(now, this.#pauseMs);
+    if (this.#relay?.state === 'failed' && this.#host.isNeeded(now)) this.soon(now, this.#pauseMs);
     if (socket === this.#told) return;
     this.#told = socket;
     if (socket === undefined) this.#host.onLost(now);

@@ -93,7 +93,7 @@ export type ConnectionEvent =
   | { readonly kind: 'datagram' }
   /** The peer has another address, and has answered from there. */
   | { readonly kind: 'path'; readonly path: Path }
-  /** What was sent is not acknowledged any more: the path may be gone. Again at each probe. */
+  /** Nothing comes, though the peer has something to answer: the path may be gone. Repeated. */
   | { readonly kind: 'silent' }
   /** 70 % of the time or of the bytes is used, once per expiry [S5003]. */
   | { readonly kind: 'expiryNear'; readonly by: 'time' | 'bytes' }

@@ -21,7 +21,7 @@ import type {
 import { Ending } from './ending.ts';
 import type { Extension } from './expiry.ts';
 import { FRAME, datagramRoom, decodeFrames } from './frame.ts';
-import { CRYPTO_LIMITS } from './limits.ts';
+import { CRYPTO_LIMITS, DATA_LIMITS } from './limits.ts';
 import { Liveness } from './liveness.ts';
 import { PACKET_OVERHEAD_BYTES, packetKind } from './packet.ts';
 import type { NoiseSecrets } from './noise.ts';
@@ -57,6 +57,8 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   /** Of our keys when the update was last put off; none yet. */
   #keyPhase = -1;
   #heardAt: Micros | undefined;
+  /** Times that silence was told since. */
+  #silences = 0;
   #wireBytes = 0;
   #dropped = 0;
 
@@ -107,13 +109,13 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (this.#liveness.isPingDue(at)) this.#builder.pingDue = true;
     if (timers.fires(TIMER.keyUpdate, at)) this.#onKeyUpdateTimeout();
     timers.fires(TIMER.pace, at);
+    if (timers.fires(TIMER.silence, at)) this.#saySilent();
     const { paths, recovery, rtt } = this.#parts;
     paths.handleTimeout(at, rtt.pto);
     if (recovery.nextTimeout() > at) return;
     recovery.handleTimeout(at);
     if (!recovery.wantsSmall) return;
     paths.onSilence(at, rtt.pto);
-    this.#parts.events.push({ kind: 'silent' });
   }
 
   nextTimeout(): Micros {
@@ -390,6 +392,8 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#onKeyPhase(protection);
     const { streams, datagrams } = this.#parts;
     this.#heardAt = this.#now;
+    this.#timers.stop(TIMER.silence);
+    this.#silences = 0;
     this.#liveness.onHeard(this.#now, streams.receivedBytes + datagrams.receivedBytes);
     this.#ending.onHeard();
     try {
@@ -460,6 +464,20 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#timers.set(TIMER.near, expiry.nearAt);
   }
 
+  /** From the first packet that waits for an answer; later ones do not put it off. */
+  #armSilence(): void {
+    const pto = DATA_LIMITS.silencePtos * this.#parts.rtt.pto;
+    const patience = Math.max(pto, ms(DATA_LIMITS.silenceMsLeast)) * 2 ** this.#silences;
+    this.#timers.set(TIMER.silence, after(this.#now, patience));
+  }
+
+  #saySilent(): void {
+    if (this.#path === undefined || this.#ending.isOver) return;
+    this.#parts.events.push({ kind: 'silent' });
+    this.#silences = Math.min(this.#silences + 1, DATA_LIMITS.silenceDoublingsMax);
+    this.#armSilence();
+  }
+
   /** [S5003, ¶0036]: once for each expiry. */
   #sayNear(by: 'time' | 'bytes'): void {
     this.#parts.expiry.onNearSaid();
@@ -492,7 +510,10 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#timers.set(TIMER.pace, builder.pacedUntil);
     if (size === 0) return undefined;
     this.#settlement.onSent();
-    if (builder.wasEliciting) this.#liveness.onActivity(this.#now);
+    if (builder.wasEliciting) {
+      this.#liveness.onActivity(this.#now);
+      if (!this.#timers.isSet(TIMER.silence)) this.#armSilence();
+    }
     return { path, size };
   }
 

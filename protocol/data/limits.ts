@@ -46,10 +46,12 @@ export const DATA_LIMITS = {
   silencePauseMs: 2_000,
   /**
    * Probe timeouts without a word of the peer's, and milliseconds at least, since something left
-   * that it acknowledges: then another path is looked for, and again after each further such time.
+   * that it acknowledges: then another path is looked for, and again
+   * after twice that time, so many times.
    */
   silencePtos: 2,
   silenceMsLeast: 200,
+  silenceDoublingsMax: 6,
   /** Probe timeouts of waiting in vain after which one is due although packets keep leaving. */
   steadyPtos: 2,
   /** Probe timeouts in a row after which packets are small: the size itself may be what is lost. */

@@ -28,6 +28,8 @@ export const TIMER = {
   closing: 9,
   /** The keys are old. */
   keyUpdate: 10,
+  /** Nothing has come since something left that the peer acknowledges. */
+  silence: 11,
 } as const;
 type Timer = (typeof TIMER)[keyof typeof TIMER];
 
