@@ -98,6 +98,7 @@ export function introduction(
   if (deviceIdOf(self.suite, message.peerKeys) !== peer.id) return undefined;
   if (message.key.length !== KEY_BYTES) return undefined;
   const { role, socket, call, extend, isOnLoopback } = own;
+  const paths = candidatePaths(message.peerCandidates, isOnLoopback);
   return {
     role,
     socket,
@@ -108,13 +109,22 @@ export function introduction(
     key: message.key,
     peer,
     peerKey: message.peerKeys.x25519,
-    paths: candidatePaths(message.peerCandidates, isOnLoopback),
+    paths,
     startMs: message.startMs ?? 0,
     peerVaries: message.peerVaries ?? false,
-    searchAt: message.searchAt && addressText(message.searchAt),
+    searchAt: searchHost(message.searchAt, paths),
     relay: message.relay,
     peerShare: message.peerShare,
   };
+}
+
+/** Where to search, if it is an address of the peer's that may be sent to: whoever says so. */
+function searchHost(
+  address: Uint8Array | undefined,
+  paths: readonly PeerPath[],
+): string | undefined {
+  const host = address && addressText(address);
+  return paths.some(({ path }) => path.host === host) ? host : undefined;
 }
 
 /**
