@@ -6,7 +6,7 @@ SOURCES := $(shell find protocol device broker session-manager sim bench cli dep
   -not -path '*/node_modules/*' 2>/dev/null)
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check build bundle deb test-arm64 image flash lint fmt trace wire bench bench-against bench-peers bench-scale sim sim-night prove sabotage clean
+.PHONY: demo test check build bundle deb test-arm64 image flash lint fmt trace wire bench bench-against bench-peers bench-scale sim sim-night lab prove sabotage clean
 
 $(INSTALLED): package.json package-lock.json .npmrc
 	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
@@ -100,6 +100,11 @@ sim: out/.built
 sim-night: out/.built
 	@node out/cli/main.js sim --seeds $(or $(SEEDS),100000) --from $(or $(FROM),1) \
 	  --resume sim-night.json --failures sim-failures.txt
+
+# The real program behind real boxes, in network namespaces (docs/lab.md): sudo make lab
+# ONLY=matrix,loss JSON=lab.json; PAIRS=port,symmetric:none,port is a part of the matrix.
+lab: out/.built
+	@node out/sim/lab/main.js --only "$(ONLY)" --pairs "$(PAIRS)" --json "$(JSON)"
 
 # Memory of a terminal, set-ups a second, and what one is made of: make bench-scale RATE=400 N=9000
 bench-scale: out/.built

@@ -428,6 +428,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   /** The first packet that only the true peer can have sent: the talk is open, on this path. */
   #establish(path: Path): void {
     this.#startClock();
+    this.#heardAt = this.#now;
     this.#parts.paths.establish(path);
     const sample = this.#handshake.roundTrip(this.#now, path);
     if (sample > 0) this.#parts.rtt.update(sample, 0);

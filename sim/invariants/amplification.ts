@@ -37,7 +37,9 @@ const CLOCK_SHARE = 1.1;
 
 /** What went between one socket and one address. */
 interface Exchange {
-  sentBytes: number;
+  /** Of handshakes and probes, and of all else. */
+  smallBytes: number;
+  largeBytes: number;
   /** Of datagrams that only the peer can have made. */
   genuineBytes: number;
   /** When the last small packets left that nothing had paid for. */
@@ -181,9 +183,10 @@ class AmplificationIsBounded implements Watcher {
     }
     const account = this.#accountOf(end);
     const exchange = this.#exchange(socket, peer);
-    exchange.sentBytes += bytes.length;
     if (token !== undefined && isProbe(bytes)) exchange.tokens.add(token);
     const isSmall = this.#isSmall(end, account, bytes);
+    if (isSmall) exchange.smallBytes += bytes.length;
+    else exchange.largeBytes += bytes.length;
     if (!end.proven.has(peer)) this.#isBounded(end, { account, exchange, peer, bytes, isSmall });
     if (end.ended !== undefined) this.#onClose(end, account, end.ended.at, bytes);
     else if (!isSmall && bytes[0] !== RESPONSE && end.establishedAt === undefined)
@@ -258,7 +261,7 @@ class AmplificationIsBounded implements Watcher {
     if (exchanges === undefined) return this.#violate(`${socket.port} is no open socket`);
     let exchange = exchanges.get(peer);
     if (exchange === undefined) {
-      exchange = { sentBytes: 0, genuineBytes: 0, small: [], tokens: new Set() };
+      exchange = { smallBytes: 0, largeBytes: 0, genuineBytes: 0, small: [], tokens: new Set() };
       exchanges.set(peer, exchange);
     }
     return exchange;

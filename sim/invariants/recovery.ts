@@ -314,9 +314,10 @@ export class RecoveryIsSound implements Watcher {
       };
       this.#ledgers.set(end, ledger);
     }
-    // The handshake gives the first sample.
+    // The first probe that is heard opens the talk, after half a round trip at least; the answer
+    // to another gives the first sample.
     if (end.establishedAt !== undefined)
-      ledger.rttMost = Math.max(ledger.rttMost, end.establishedAt - end.introducedAt);
+      ledger.rttMost = Math.max(ledger.rttMost, 2 * (end.establishedAt - end.introducedAt));
     return ledger;
   }
 

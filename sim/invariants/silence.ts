@@ -72,8 +72,8 @@ class SilenceIsKept implements Watcher {
       if (event.kind === 'talk' && event.event.kind === 'established') {
         const quiet = this.#of(end);
         quiet.heardAt = quiet.activeAt = end.terminal.clock.local(this.#world.now);
-        // The handshake gives the first sample.
-        quiet.rttMost = quiet.heardAt - end.introducedAt;
+        // The first probe that is heard opens the talk, after half a round trip at least.
+        quiet.rttMost = 2 * (quiet.heardAt - end.introducedAt);
       } else if (event.kind === 'ended') {
         this.#left.set(end, end.sockets.size);
         for (const socket of end.sockets) this.#closing.set(socket, end);

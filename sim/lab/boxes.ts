@@ -131,8 +131,10 @@ function guard(
     translates ? '  iifname "up0" ct status dnat accept' : '',
     '  iifname "up0" drop',
     ' }',
-    // What is for nobody inside is dropped before it takes a port from those inside.
+    // What is for nobody inside is dropped before it takes a port from those inside; and a reset
+    // would end what is only forgotten here.
     ' chain input { type filter hook input priority filter;',
+    '  iifname "up0" meta l4proto tcp drop',
     earlyTakesPort === true ? '' : '  meta l4proto udp drop',
     ' }',
     '}',

@@ -21,6 +21,8 @@ export interface Call {
   readonly setupMs: number | undefined;
   /** From the request to the first byte at the callee: the path, and half of a round trip. */
   readonly firstByteMs: number | undefined;
+  /** From the introduction, by MQTT, to the path, by UDP. */
+  readonly meetingMs: number | undefined;
   readonly ways: readonly TakenWay[];
   readonly lastWay: string;
   readonly exit: number | undefined;
@@ -30,24 +32,28 @@ export interface Call {
   readonly commandMs: number;
 }
 
-/** Calls, holds the talk for so long by pings, and ends it. */
+/** What is called, and what for. */
+interface CallPlan {
+  readonly from: string;
+  readonly to: string;
+  /** The talk is held that long by pings; 0: for one ping. */
+  readonly holdSeconds: number;
+  /** A file is sent instead: where much is lost, it arrives, while a ping is sent but once. */
+  readonly file?: string;
+}
+
+/** Calls, holds the talk for so long, and ends it. */
 export async function callOnce(
   terminals: Terminals,
-  {
-    from,
-    to,
-    holdSeconds,
-  }: { readonly from: string; readonly to: string; readonly holdSeconds: number },
+  { from, to, holdSeconds, file }: CallPlan,
 ): Promise<Call> {
-  const count = Math.max(1, Math.round((holdSeconds * MS_PER_SECOND) / PING_MS));
+  const holdMs = holdSeconds * MS_PER_SECOND;
+  const count = Math.max(1, Math.round(holdMs / PING_MS));
+  const ping = ['ping', to, '--count', String(count), '--interval', `${PING_MS}ms`];
+  const words = file === undefined ? ping : ['send', to, file];
   const begun = performance.now();
   const before = Date.now();
-  const words = ['ping', to, '--count', String(count), '--interval', `${PING_MS}ms`];
-  const { exit, said, stderr } = await terminals.command(
-    from,
-    words,
-    CALL_MS_MAX + holdSeconds * MS_PER_SECOND,
-  );
+  const { exit, said, stderr } = await terminals.command(from, words, CALL_MS_MAX + holdMs);
   const commandMs = performance.now() - begun;
   const setupSeconds = said.setupSeconds as number | undefined;
   const rtt = said.rttMs as { readonly min: number } | undefined;
@@ -57,15 +63,17 @@ export async function callOnce(
   const events = logLines(terminals.complaints(from)).filter(
     ({ time }) => Date.parse(time) >= before,
   );
+  const introduced = events.find(({ event }) => event === 'introduced');
   const firstWay = events.find(({ event }) => event === 'way');
   const calledAt = firstWay === undefined ? before : Date.parse(firstWay.time) - (setupMs ?? 0);
   return {
     setupMs,
     firstByteMs: setupMs === undefined ? undefined : setupMs + (rtt?.min ?? 0) / 2,
+    meetingMs: between(introduced, firstWay),
     ways: events
       .filter(({ event }) => event === 'way')
       .map(({ time, way }) => ({ way: way ?? '', atMs: Date.parse(time) - calledAt })),
-    lastWay: String(said.way ?? 'none'),
+    lastWay: typeof said.way === 'string' ? said.way : 'none',
     exit,
     failure:
       error === undefined ? (exit === 0 ? undefined : stderr) : `${error.code}: ${error.message}`,
@@ -77,6 +85,11 @@ interface LogLine {
   readonly time: string;
   readonly event: string;
   readonly way?: string;
+}
+
+function between(from: LogLine | undefined, to: LogLine | undefined): number | undefined {
+  if (from === undefined || to === undefined) return undefined;
+  return Date.parse(to.time) - Date.parse(from.time);
 }
 
 function logLines(text: string): readonly LogLine[] {

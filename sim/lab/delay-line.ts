@@ -31,7 +31,7 @@ interface LineEnd {
 }
 
 /** A link to be. */
-export interface LineWish {
+interface LineWish {
   readonly a: LineEnd;
   readonly b: LineEnd;
   readonly shape: LinkShape;

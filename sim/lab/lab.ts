@@ -38,8 +38,10 @@ const TALLY = [
   'table inet tally {',
   ' counter sent {}',
   ' counter heard {}',
-  ' chain out { type filter hook output priority 0; oifname "up*" meta l4proto udp counter name sent; }',
-  ' chain in { type filter hook input priority 0; iifname "up*" meta l4proto udp counter name heard; }',
+  ' chain out { type filter hook output priority 0;',
+  '  oifname "up*" meta l4proto udp counter name sent; }',
+  ' chain in { type filter hook input priority 0;',
+  '  iifname "up*" meta l4proto udp counter name heard; }',
   '}',
   'RULES',
 ];
@@ -71,7 +73,7 @@ export interface Ran {
 }
 
 /** What of UDP a host has sent and heard, in datagrams. */
-export interface UdpTally {
+interface UdpTally {
   readonly sent: number;
   readonly heard: number;
 }

@@ -4,6 +4,8 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { type Cell, SEVEN, matrixFaults, matrixLines, measureMatrix } from './matrix.ts';
+import { SCENES } from './scenes.ts';
+import { FULL } from './stage.ts';
 import { boxesMissing, linkMissing } from './namespaces.ts';
 import { PLACES, type PlaceName } from './pair-table.ts';
 import { Terminals } from './terminals.ts';
@@ -35,6 +37,20 @@ if (isWanted('matrix')) {
   figures.matrix = cells;
   for (const line of matrixLines(cells)) tell(line);
   faults.push(...matrixFaults(cells));
+}
+
+for (const [name, perform] of Object.entries(SCENES)) {
+  if (!isWanted(name)) continue;
+  const begun = performance.now();
+  const scene = await perform(FULL).catch((error: unknown) => ({
+    lines: [],
+    figures: undefined,
+    faults: [`${name}: ${error instanceof Error ? error.message : String(error)}`],
+  }));
+  for (const line of scene.lines) tell(line);
+  tell(`  (${name}: ${Math.round((performance.now() - begun) / 1_000)} s)`);
+  figures[name] = scene.figures;
+  faults.push(...scene.faults);
 }
 
 if (values.json !== '') writeFileSync(values.json, `${JSON.stringify(figures, undefined, 1)}\n`);

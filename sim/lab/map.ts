@@ -29,7 +29,7 @@ const GATEWAY_6 = 'fe80::1';
 const LOWER_6 = 'fe80::2';
 
 /** Address families that a host has. */
-export type Families = 'ipv4' | 'ipv6' | 'both';
+type Families = 'ipv4' | 'ipv6' | 'both';
 
 /** A box of a plan. */
 export interface BoxPlan extends BoxOptions {

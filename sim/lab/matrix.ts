@@ -20,7 +20,7 @@ export const SEVEN: readonly PlaceName[] = [
 ];
 
 /** What theory has for a pair: home router × symmetric is found by many sockets only. */
-export type Expected = 'direct' | 'search' | 'relay';
+type Expected = 'direct' | 'search' | 'relay';
 
 /** One ordered pair. */
 export interface Cell {
@@ -57,7 +57,7 @@ export function planOf(places: Readonly<Record<string, PlaceName>>): LabPlan {
 }
 
 /** What the table, and the many-socket method, promise a pair. */
-export function expectedOf(caller: PlaceName, callee: PlaceName): Expected {
+function expectedOf(caller: PlaceName, callee: PlaceName): Expected {
   const passage = MEASURED.get(caller)?.[COLUMNS.indexOf(callee as (typeof COLUMNS)[number])];
   if (passage !== '-') return 'direct';
   const symmetric = [caller, callee].filter((place) => place === 'symmetric').length;

@@ -18,7 +18,7 @@ export interface Address {
 }
 
 /** How to punch: words to `to`, `rounds` of them, `everyMs` apart, the first after `afterMs`. */
-export interface PunchPlan {
+interface PunchPlan {
   readonly to: Address;
   readonly everyMs: number;
   readonly rounds: number;

@@ -36,6 +36,8 @@ export interface TerminalsPlan {
   /** Hosts that are terminals, each with the name that it has. */
   readonly terminals: readonly string[];
   readonly hasRelay: boolean;
+  /** Terminals come to the server by IPv6. */
+  readonly isIpv6?: boolean;
   /** Options of each agent. */
   readonly options?: readonly string[];
 }
@@ -102,14 +104,18 @@ export class Terminals {
 
   /** Starts the server, or starts it again. */
   async startServer(): Promise<void> {
-    const { server, hasRelay } = this.#plan;
+    const { server, hasRelay, isIpv6 = false } = this.#plan;
     const { host } = this.lab.side(server);
     const secret = join(this.#folder, 'secret');
     writeFileSync(secret, SECRET);
     chmodSync(secret, 0o600);
     await this.#startProgram(server, [
       'serve',
-      ...['--listen', '0.0.0.0', '--public-url', `https://${host}:${HTTP_PORT}`],
+      ...['--listen', isIpv6 ? '::' : '0.0.0.0'],
+      ...[
+        '--public-url',
+        `https://${isIpv6 ? `[${this.lab.address6(server)}]` : host}:${HTTP_PORT}`,
+      ],
       ...(hasRelay ? ['--turn', `${host}:${RELAY_PORT}`, '--turn-secret-file', secret] : []),
     ]);
   }
