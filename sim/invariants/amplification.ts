@@ -1,9 +1,9 @@
 // Whom a socket sends to, and how much (threats §5, invariant 5; docs/wire.md §9): nothing before
 // an introduction and nothing of a talk that is not this terminal's; to an address that has not
-// proven to be the peer's a few small packets, at first close together and then not, and beyond
-// them at most three times what came from it and was genuine; to one address of a host only so many
-// over all sockets; the many-socket search is excepted, and judged in searches.ts. After the end
-// there are a few CLOSEs for a while, then silence.
+// proven to be the peer's at most three times what came from it and was genuine; beyond that a few
+// small packets, ten in a second, and only so many to one of its ports over all sockets; the
+// many-socket search is excepted, and judged in searches.ts. After the end there are a few CLOSEs
+// for a while, then silence.
 
 import type { Path } from '../../protocol/core.ts';
 import { DATA_LIMITS } from '../../protocol/data/limits.ts';
@@ -223,18 +223,16 @@ class AmplificationIsBounded implements Watcher {
     },
   ): void {
     const { account, exchange, peer, bytes, isSmall } = sent;
-    const { sentBytes, genuineBytes, small } = exchange;
+    const { smallBytes, largeBytes, genuineBytes, small } = exchange;
     if (isSmall && bytes.length !== HANDSHAKE_PACKET_BYTES && bytes.length !== PROBE_BYTES)
       this.#violateBy(end, `knocks with ${bytes.length} bytes`);
-    if (sentBytes <= DATA_LIMITS.amplification * genuineBytes) return;
-    if (this.#searches.isOf(end, peer, bytes)) return;
+    const mayBytes = DATA_LIMITS.amplification * genuineBytes;
+    if ((isSmall ? smallBytes : largeBytes) <= mayBytes) return;
     if (!isSmall) {
-      // The small packets that may be sent on account are nobody's to pay.
-      const onAccount = genuineBytes === 0 ? 0 : SMALL_MAX * HANDSHAKE_PACKET_BYTES;
-      if (sentBytes <= DATA_LIMITS.amplification * genuineBytes + onAccount) return;
-      const what = `${sentBytes} bytes to ${peer.host}:${peer.port}`;
+      const what = `${largeBytes} bytes to ${peer.host}:${peer.port}`;
       this.#violateBy(end, `sends ${what}, which has sent ${genuineBytes}`);
     }
+    if (this.#searches.isOf(end, peer, bytes)) return;
     const { now } = this.#world;
     small.push(now);
     while (small[0] < now - SMALL_MICROS) small.shift();
