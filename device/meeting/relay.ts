@@ -336,6 +336,7 @@ export class Relay {
   #leave(now: Micros, attempt: Attempt): void {
     attempt.isLeaving = true;
     attempt.client.close(now);
+    if (attempt.client.isOver) this.#drop(attempt);
   }
 
   #drop({ socket }: Attempt): void {
