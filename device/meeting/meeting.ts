@@ -198,8 +198,8 @@ export class Meeting {
     if (!this.#options.isRelayOnly) {
       this.#isLost = true;
       this.#host.gather(this.#options.socket);
-      this.#pairs.again(now);
     }
+    this.#pairs.again(now);
     this.#relay.soon(now, MEETING_LIMITS.relayAfterMs);
   }
 
