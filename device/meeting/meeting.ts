@@ -310,15 +310,10 @@ export class Meeting {
     let next = this.#relay.nextTimeout();
     if (this.#isEnded) return next;
     if (this.#answers.length > 0 || this.#pending.length > 0) return micros(0);
-    for (const at of [
-      this.#secondAt,
-      this.#searchAt,
-      this.#tellAt,
-      this.#retryAt,
-      this.#search?.nextTimeout() ?? NEVER,
-    ]) {
-      next = earlier(next, at);
-    }
+    // Asked for every datagram of the talk.
+    next = earlier(next, earlier(this.#secondAt, this.#searchAt));
+    next = earlier(next, earlier(this.#tellAt, this.#retryAt));
+    if (this.#search !== undefined) next = earlier(next, this.#search.nextTimeout());
     for (const pair of this.#pairs.all) {
       if (pair.nextAt !== NEVER && this.#mayGo(pair)) next = earlier(next, pair.nextAt);
     }
