@@ -50,14 +50,18 @@ export class RelayStream {
     socket.on('close', () => this.#end('ECONNRESET'));
   }
 
+  /** Bytes that wait for the kernel. */
+  get waitingBytes(): number {
+    return this.#socket.writableLength + this.#batched;
+  }
+
   /**
    * Sends the first `size` bytes of a pool buffer to the server; takes it over. Failure is loss.
    */
   send(_path: Path, size: number, buffer: Uint8Array): void {
     const total = padForStream(buffer, size);
-    const waiting = this.#socket.writableLength + this.#batched;
     const { relayQueueBytesMax, relayBatchBytes } = IO_LIMITS;
-    const isFull = waiting + total > relayQueueBytesMax || total > relayBatchBytes;
+    const isFull = this.waitingBytes + total > relayQueueBytesMax || total > relayBatchBytes;
     if (this.#isOver || this.#socket.connecting || isFull || total === 0) {
       this.droppedFrames += 1;
     } else {
@@ -76,13 +80,13 @@ export class RelayStream {
     const socket = this.#socket;
     if (socket.closed) return Promise.resolve();
     return new Promise((resolve) => {
-      socket.once('close', () => resolve());
-      if (socket.connecting) {
-        socket.destroy();
-        return;
-      }
-      socket.setTimeout(IO_LIMITS.relayFlushMs, () => socket.destroy());
-      socket.end(() => socket.destroy());
+      const late = setTimeout(() => socket.destroy(), IO_LIMITS.relayFlushMs);
+      socket.once('close', () => {
+        clearTimeout(late);
+        resolve();
+      });
+      if (socket.connecting) socket.destroy();
+      else socket.end(() => socket.destroy());
     });
   }
 
