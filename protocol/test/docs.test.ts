@@ -22,6 +22,7 @@ const PAGES = [
   'docs/threat-model.md',
   'docs/simulator.md',
   'docs/nat.md',
+  'docs/lab.md',
   'SECURITY.md',
 ];
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
