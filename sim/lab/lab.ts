@@ -196,7 +196,7 @@ export class Lab {
   }
 
   /** Mappings that begin from now on are forgotten after so many seconds without a packet. */
-  setTimeout(box: string, timeoutSeconds: number): void {
+  forgetAfter(box: string, timeoutSeconds: number): void {
     this.#make(box, { ...this.#state(box), timeoutSeconds });
   }
 

@@ -3,7 +3,15 @@
 // what their owners ask them. Homes are in a temporary folder, gone with the lab.
 
 import type { ChildProcess } from 'node:child_process';
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { atExit } from './clean-up.ts';
@@ -111,11 +119,10 @@ export class Terminals {
     chmodSync(secret, 0o600);
     await this.#startProgram(server, [
       'serve',
-      ...['--listen', isIpv6 ? '::' : '0.0.0.0'],
-      ...[
-        '--public-url',
-        `https://${isIpv6 ? `[${this.lab.address6(server)}]` : host}:${HTTP_PORT}`,
-      ],
+      '--listen',
+      isIpv6 ? '::' : '0.0.0.0',
+      '--public-url',
+      `https://${isIpv6 ? `[${this.lab.address6(server)}]` : host}:${HTTP_PORT}`,
       ...(hasRelay ? ['--turn', `${host}:${RELAY_PORT}`, '--turn-secret-file', secret] : []),
     ]);
   }
@@ -188,13 +195,20 @@ export class Terminals {
   async #startRelay(): Promise<void> {
     const { server } = this.#plan;
     const { host } = this.lab.side(server);
-    const child = this.lab.start(server, 'turnserver', [
-      ...['-n', '--no-cli', '--no-tls', '--no-dtls', '--no-tcp', '--fingerprint'],
-      ...[`--listening-ip=${host}`, `--relay-ip=${host}`, `--listening-port=${RELAY_PORT}`],
-      ...['--use-auth-secret', `--static-auth-secret=${SECRET}`, '--realm=lab', '--no-stun'],
-      ...['--log-file=stdout', `--pidfile=${join(this.#folder, 'relay.pid')}`],
-      `--userdb=${join(this.#folder, 'relay.db')}`,
-    ]);
+    // As it is shipped, but for where it listens and what it is told by systemd.
+    const shipped = readFileSync(join(ROOT, 'deploy', 'server', 'turnserver.conf'), 'utf8');
+    const settings = [
+      ...shipped.split('\n').filter((line) => line !== 'syslog'),
+      `listening-ip=${host}`,
+      `relay-ip=${host}`,
+      'log-file=stdout',
+      `static-auth-secret=${SECRET}`,
+      `pidfile=${join(this.#folder, 'relay.pid')}`,
+      `userdb=${join(this.#folder, 'relay.db')}`,
+    ];
+    const file = join(this.#folder, 'turnserver.conf');
+    writeFileSync(file, `${settings.join('\n')}\n`);
+    const child = this.lab.start(server, 'turnserver', ['-c', file]);
     this.#running.set('relay', child);
     this.#listen('relay', child);
     await new Promise<void>((resolve, reject) => {

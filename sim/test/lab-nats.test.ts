@@ -236,7 +236,7 @@ t.test(
         t.not(fourth?.host, external, `${kind}: another address`);
         t.equal(fourth?.host, lab.externalAddress(box));
         t.notOk(await isHeard(third));
-        lab.setTimeout(box, 1);
+        lab.forgetAfter(box, 1);
         lab.rebind(box, 'flush');
         const fifth = await socket.ask(stand.first.local);
         t.ok(await isHeard(fifth), `${kind}: at once`);

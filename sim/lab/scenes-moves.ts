@@ -1,0 +1,140 @@
+// Scenes in which the network changes under a running bulk: rebinds of each sort, a phone that goes
+// from its Wi-Fi to a carrier, both that move at once, a spoofer with the peer's address.
+
+import { join } from 'node:path';
+import { type Bulk, sendBulk } from './bulk.ts';
+import { ACCESS, type Lab } from './lab.ts';
+import type { LabPlan } from './map.ts';
+import { placeOf, planOf } from './matrix.ts';
+import { A, B, type Doses, type Scene, calls, joined, median, on, whole } from './stage.ts';
+
+const SPOOFER = join(import.meta.dirname, 'spoofer.js');
+const ROUND_TRIP_MS = 50;
+const STALL_MS_MAX = 3 * ROUND_TRIP_MS + 1_000;
+
+function bulkLine(name: string, bulk: Bulk): string {
+  const { stallMs, beforeMbPerSecond, afterMbPerSecond, isWhole } = bulk;
+  return (
+    `${name}: stall ${whole(stallMs)} ms, ${beforeMbPerSecond.toFixed(1)} MB/s before, ` +
+    `${afterMbPerSecond.toFixed(1)} after${isWhole ? '' : ', NOT WHOLE'}`
+  );
+}
+
+async function moved(
+  name: string,
+  plan: LabPlan,
+  { megabytes }: Doses,
+  happen: (lab: Lab) => void,
+): Promise<Scene> {
+  return on(plan, {}, async ({ lab, terminals }) => {
+    await calls(terminals, 1);
+    const bulk = await sendBulk(terminals, {
+      from: A,
+      to: B,
+      megabytes,
+      happen: () => happen(lab),
+    });
+    const isSlow = bulk.stallMs > STALL_MS_MAX;
+    return {
+      name,
+      lines: [bulkLine(name, bulk)],
+      figures: { ...bulk, said: bulk.said.said },
+      faults: [
+        ...(isSlow ? [`${name}: a stall of ${whole(bulk.stallMs)} ms`] : []),
+        ...(bulk.isWhole ? [] : [`${name}: the file is not whole: ${bulk.said.stdout}`]),
+      ],
+    };
+  });
+}
+
+/** A rebind of each sort, at each end, in a running bulk. */
+export async function rebindScene(doses: Doses): Promise<Scene> {
+  const scenes: Scene[] = [];
+  for (const what of ['flush', 'port', 'address'] as const)
+    for (const end of [A, B])
+      scenes.push(
+        await moved(
+          `rebind ${what} of ${end}`,
+          planOf({ [A]: 'port', [B]: 'port' }),
+          doses,
+          (lab) => lab.rebind(`${end}x0`, what),
+        ),
+      );
+  return joined('rebind', scenes);
+}
+
+/** A phone goes from its Wi-Fi to a carrier with a symmetric NAT, to a peer at home. */
+export async function phoneScene(doses: Doses): Promise<Scene> {
+  const { boxes, host } = placeOf('port', B);
+  const plan: LabPlan = {
+    boxes: { ...boxes, wifi: { kind: 'port-restricted' }, lte: { kind: 'symmetric' } },
+    hosts: { server: {}, [A]: { behind: ['wifi', 'lte'] }, [B]: host },
+    link: ACCESS,
+  };
+  return moved('wifi-lte', plan, doses, (lab) => lab.move(A, { from: 0, to: 1 }));
+}
+
+/** Both get another address at the same time. */
+export async function bothScene(doses: Doses): Promise<Scene> {
+  const scene = await moved('both', planOf({ [A]: 'port', [B]: 'port' }), doses, (lab) => {
+    lab.rebind('Ax0', 'address');
+    lab.rebind('Bx0', 'address');
+  });
+  return scene;
+}
+
+interface StatusOf {
+  readonly talks: readonly {
+    readonly talk: { readonly path?: { readonly host: string; readonly port: number } };
+  }[];
+}
+
+/** A spoofer with the caller's address, and later its own, at the callee's socket. */
+export async function spoofScene({ spoofed, megabytes }: Doses): Promise<Scene> {
+  const hosts = { server: {}, [A]: {}, [B]: {}, spoofer: {}, sink: {} };
+  return on({ hosts, link: ACCESS }, {}, async ({ lab, terminals }) => {
+    lab.spoof('spoofer', lab.side(A).host);
+    const perSecond = 25_000;
+    const flood = async (isAtSink: boolean): Promise<void> => {
+      const pathOf = async (name: string) => {
+        const { said } = await terminals.command(name, ['status']);
+        return (said as unknown as StatusOf).talks[0].talk.path ?? { host: '', port: 0 };
+      };
+      const [caller, callee] = [await pathOf(B), await pathOf(A)];
+      const to = isAtSink ? lab.side('sink').host : callee.host;
+      const send = (from: string, count: number) =>
+        lab.run('spoofer', 'env', [
+          '-u',
+          'NODE_OPTIONS',
+          process.execPath,
+          SPOOFER,
+          from,
+          String(caller.port),
+          to,
+          String(callee.port),
+          String(count),
+          String(perSecond),
+        ]);
+      await send(caller.host, spoofed);
+      if (!isAtSink) await send(lab.side('spoofer').host, 1_000);
+    };
+    await calls(terminals, 1);
+    const rates: { sink: number[]; victim: number[] } = { sink: [], victim: [] };
+    for (const at of ['sink', 'victim', 'sink', 'victim'] as const) {
+      const options = { from: A, to: B, megabytes: megabytes * 2, share: 0.05 };
+      const bulk = await sendBulk(terminals, { ...options, happen: () => flood(at === 'sink') });
+      rates[at].push(bulk.isWhole ? bulk.duringMbPerSecond : 0);
+    }
+    const ratio = median(rates.victim) / median(rates.sink);
+    const { heard } = lab.udp('spoofer');
+    const words =
+      `${spoofed} spoofed: ${median(rates.victim).toFixed(2)} MB/s, ` +
+      `${(ratio * 100).toFixed(0)} % of what it is with them elsewhere; ${heard} answers`;
+    return {
+      name: 'spoof',
+      lines: [words],
+      figures: { rates, heard },
+      faults: ratio < 0.9 || heard > 0 ? [`spoof: ${words}`] : [],
+    };
+  });
+}
