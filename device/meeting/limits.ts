@@ -8,7 +8,7 @@ export const MEETING_LIMITS = {
   /** Milliseconds between two packets to one pair: the first pause, doubling up to the second. */
   pauseMsFirst: 50,
   pauseMsMax: 400,
-  /** Packets to one pair from which nothing has come. */
+  /** Packets to one pair that the peer lists and from which nothing has come. */
   unprovenPacketsMax: 10,
   /** The same to one address and port of the peer, over all our sockets and all rounds of a talk. */
   unprovenPacketsEver: 40,
@@ -16,8 +16,14 @@ export const MEETING_LIMITS = {
   amplification: 3,
   /** Pairs of a socket of ours and an address of the peer; the oldest unproven one goes. */
   pairsMax: 96,
-  /** Addresses of the peer that were counted for `unprovenPacketsEver`; more are not sent to. */
+  /**
+   * Addresses of the peer that get packets unasked and are counted for `unprovenPacketsEver`; and
+   * milliseconds after which it may be one more: a long talk's peer has many in time. So who lists
+   * others' addresses has at most 64 × 40 packets of 41 bytes sent, 4 a second in the long run, and
+   * 40 to one of them in ten minutes.
+   */
   remotesMax: 64,
+  remotePauseMs: 10_000,
   /** Tokens of one pair that may still be answered. */
   tokensMax: 4,
   /** Answers that wait to be sent; more probes than that go unanswered. */
@@ -38,8 +44,11 @@ export const MEETING_LIMITS = {
   /** Sockets of the end whose NAT maps by destination; ports that the other one tries. */
   searchSockets: 256,
   searchPorts: 2_048,
-  /** Packets a second of either (threats §1.7: 500). */
+  /** Packets a second of either (threats §1.7: 500), and what a late timer makes up for. */
   searchPerSecond: 500,
+  searchBurst: 25,
+  /** Milliseconds for which its sockets still hear answers. */
+  searchLingerMs: 1_000,
   /** Milliseconds between two looks at how many packets of the search are due. */
   searchStepMs: 10,
   /** Ports below are the router's own. */

@@ -13,7 +13,6 @@ import {
   addressBytes,
   addressScope,
 } from '../../protocol/address.ts';
-import { sameBytes } from '../../protocol/bytes.ts';
 import type { Candidate, RelayTerms } from '../../protocol/control/messages.ts';
 import { type Path, type Transmit, samePath } from '../../protocol/core.ts';
 import { HANDSHAKE_PACKET_BYTES } from '../../protocol/data/packet.ts';
@@ -68,6 +67,7 @@ export class Meeting {
   // What is still to come, each at its time.
   #secondAt: Micros = NEVER;
   #searchAt: Micros = NEVER;
+  #searchEndAt: Micros = NEVER;
   #retryAt: Micros = NEVER;
   #tellAt: Micros = NEVER;
   #lastTold: Micros = micros(0);
@@ -83,7 +83,7 @@ export class Meeting {
     if (options.gathered !== undefined) this.#gathered.set(options.socket, options.gathered);
     const go = after(now, ms(options.startMs));
     if (!options.isRelayOnly) {
-      for (const { path, class: of } of options.paths) this.#pairs.add(path, of, go);
+      for (const { path, class: of } of options.paths) this.#pairs.list(now, path, of, go);
       this.#secondAt = after(go, ms(MEETING_LIMITS.secondRoundMs));
       if (this.#isSearchable) this.#searchAt = after(go, ms(MEETING_LIMITS.searchAfterMs));
     }
@@ -144,7 +144,7 @@ export class Meeting {
     if (probe === undefined) return false;
     if (this.#isEnded) return true;
     this.#hasHeard = true;
-    const pair = this.#pairs.add(path, this.classOf(path), NEVER);
+    const pair = this.#pairs.add(path, this.classOf(path));
     const isKnown = probe.kind === 'answer' && this.#isAnswer(now, pair, probe);
     this.#pairs.onHeard(pair, bytes.length);
     const { isKeyed, role } = this.#options;
@@ -162,7 +162,7 @@ export class Meeting {
     const isFirst = this.#main === undefined;
     this.#hasHeard = true;
     this.#main = path;
-    const pair = this.#pairs.add(path, this.classOf(path), NEVER);
+    const pair = this.#pairs.add(path, this.classOf(path));
     pair.isProven = true;
     pair.nextAt = NEVER;
     this.#class = pair.class;
@@ -214,6 +214,9 @@ export class Meeting {
     this.#peerGeneration = generation;
     this.#peerVaries = varies;
     this.#remotes = paths;
+    const main = this.#main;
+    // In a set-up it was there a moment ago; a talk's peer leaves a trail of places.
+    if (main !== undefined) this.#pairs.unlist(({ path }) => samePath(path, main));
     this.#relay.permit(now);
     for (const one of paths) {
       for (const via of this.#vias()) this.#addPair(now, one, via);
@@ -231,9 +234,10 @@ export class Meeting {
   }
 
   onEndpointFailed(now: Micros, socket: SocketId): void {
-    if (this.#endpoints.get(socket) === 'relay') this.#relay.onFailed(now, socket);
-    this.#endpoints.delete(socket);
-    this.#pairs.drop(socket);
+    const of = this.#endpoints.get(socket);
+    if (of === 'relay') this.#relay.onFailed(now, socket);
+    if (of === 'search') this.#search?.onSocketFailed(socket);
+    this.#closeEndpoints((_, each) => each === socket);
   }
 
   /** Where an endpoint of ours can be reached; undefined: nobody could be asked. */
@@ -267,6 +271,7 @@ export class Meeting {
   end(now: Micros): void {
     this.#isEnded = true;
     this.#search?.stop();
+    this.#pending.length = 0;
     this.#answers.length = 0;
     // The relay still carries the peer's word about the end.
     if (this.#relay.carries(this.#main)) this.#relay.rest();
@@ -295,10 +300,11 @@ export class Meeting {
     if (this.#isEnded) return;
     if (this.#secondAt <= now) this.#openSecond();
     if (this.#searchAt <= now) this.#beginSearch(now);
+    if (this.#searchEndAt <= now) this.#endSearch();
     if (this.#tellAt <= now) this.#tell(now);
     if (this.#retryAt <= now) {
       this.#retryAt = after(now, ms(MEETING_LIMITS.retryMs));
-      for (const pair of this.#pairs.all) if (this.#isWanted(pair)) pair.nextAt = now;
+      this.#pairs.again(now, (pair) => this.#isWanted(pair));
     }
     for (let step = this.#search?.step(now); step !== undefined; step = this.#search?.step(now)) {
       if (step.kind === 'send') this.#pending.push(step.path);
@@ -313,7 +319,9 @@ export class Meeting {
     // Asked for every datagram of the talk.
     next = earlier(next, earlier(this.#secondAt, this.#searchAt));
     next = earlier(next, earlier(this.#tellAt, this.#retryAt));
-    if (this.#search !== undefined) next = earlier(next, this.#search.nextTimeout());
+    if (this.#search !== undefined) {
+      next = earlier(next, earlier(this.#search.nextTimeout(), this.#searchEndAt));
+    }
     for (const pair of this.#pairs.all) {
       if (pair.nextAt !== NEVER && this.#mayGo(pair)) next = earlier(next, pair.nextAt);
     }
@@ -387,7 +395,7 @@ export class Meeting {
     // A relay sends to no private address, and reaches the peer by the others.
     if (isRelay && of === 'lan') return;
     const path: Path = via === undefined ? { host, port } : { host, port, via };
-    const pair = this.#pairs.add(path, isRelay ? 'relay' : of, NEVER);
+    const pair = this.#pairs.list(now, path, isRelay ? 'relay' : of, NEVER);
     const isMain = this.#main !== undefined && samePath(path, this.#main);
     const isWorse = this.#class !== undefined && rankOf(pair.class) > rankOf(this.#class);
     // Of an equal one: the peer would not tell us if it were where it was.
@@ -421,13 +429,10 @@ export class Meeting {
 
   #isAnswer(now: Micros, pair: Pair, { token }: Probe): boolean {
     const sentAt = this.#pairs.answered(pair, token);
-    if (sentAt === undefined) return this.#isSearchAnswer(token);
+    // One to the search proves nothing but that the peer heard it: who knows from where.
+    if (sentAt === undefined) return false;
     this.#host.onRoundTrip(pair.path, now - sentAt);
     return true;
-  }
-
-  #isSearchAnswer(token: Uint8Array): boolean {
-    return this.#search !== undefined && sameBytes(token, this.#searchToken);
   }
 
   /** The peer is heard there: our own packet goes at once, as its NAT is open now. */
@@ -438,7 +443,7 @@ export class Meeting {
 
   /** The peer hears us there, and we hear it. */
   #onProven(now: Micros, pair: Pair): void {
-    pair.isProven = true;
+    this.#pairs.onProven(pair);
     if (pair === this.#choice) this.#choice = undefined;
     if (this.#main === undefined) {
       if (this.#knocks) this.#trigger(now, pair);
@@ -519,9 +524,17 @@ export class Meeting {
     const port = this.#options.paths.find(
       ({ path, class: of }) => path.host === host && of === 'direct',
     )?.path.port;
-    if (!this.#peerVaries && port === undefined) return;
+    // What is no address to send to is none to search at either.
+    if (port === undefined) return;
+    this.#searchEndAt = after(now, ms(MEETING_LIMITS.searchMs + MEETING_LIMITS.searchLingerMs));
     this.#search = new Search(now, { host, port: this.#peerVaries ? undefined : port }, rng);
     this.#host.onSearch(host);
+  }
+
+  #endSearch(): void {
+    this.#searchEndAt = NEVER;
+    this.#search?.stop();
+    this.#closeEndpoints((of, socket) => of === 'search' && socket !== this.#main?.via);
   }
 
   #openSearchSocket(): void {

@@ -5,6 +5,7 @@
 import type { PathClass } from '../../protocol/address.ts';
 import { sameBytes } from '../../protocol/bytes.ts';
 import { type Path, samePath } from '../../protocol/core.ts';
+import { LIMITS } from '../../protocol/limits.ts';
 import { type Micros, NEVER, after, ms } from '../../protocol/time.ts';
 import { MEETING_LIMITS } from './limits.ts';
 
@@ -15,11 +16,13 @@ export interface Pair {
   /** When the next packet is due; NEVER: none is wanted. */
   nextAt: Micros;
   pauseMs: number;
-  /** Packets since something last came. */
+  /** The peer lists it, or was there: it gets packets unasked. The source of one may be forged. */
+  isListed: boolean;
+  /** Packets that went there unasked, since the peer was last there or was last looked for. */
   sent: number;
   sentBytes: number;
   receivedBytes: number;
-  /** Our probe was answered: the peer is there, and gets what we send. */
+  /** Our probe was answered: the peer is there. */
   isProven: boolean;
   readonly tokens: { readonly token: Uint8Array; readonly sentAt: Micros }[];
 }
@@ -27,8 +30,12 @@ export interface Pair {
 /** The pairs of one talk. */
 export class Pairs {
   readonly #pairs: Pair[] = [];
-  /** Unproven packets by the peer's address and port. */
+  /** Unasked packets by the peer's address and port; the oldest is forgotten at the bound. */
   readonly #remotes = new Map<string, number>();
+  /** Addresses beyond those that may get something unasked now; more in time. */
+  #room: number = MEETING_LIMITS.remotesMax;
+  #roomSince: Micros | undefined;
+  #tried = 0;
 
   get all(): readonly Pair[] {
     return this.#pairs;
@@ -36,32 +43,43 @@ export class Pairs {
 
   /** Addresses of the peer that got anything. */
   get tried(): number {
-    return this.#remotes.size;
+    return this.#tried;
   }
 
   find(path: Path): Pair | undefined {
     return this.#pairs.find((pair) => samePath(pair.path, path));
   }
 
-  /** The pair, made if it is new; its first packet is due at `at`. */
-  add(path: Path, of: PathClass, at: Micros): Pair {
+  /** One that the peer lists, made if it is new; its first packet is due at `at`. */
+  list(now: Micros, path: Path, of: PathClass, at: Micros): Pair {
+    this.#refill(now);
+    const pair = this.add(path, of, at);
+    pair.isListed = true;
+    return pair;
+  }
+
+  /** The peer does not list the others any more: it is there no longer. */
+  unlist(isKept: (pair: Pair) => boolean): void {
+    for (const pair of this.#pairs) pair.isListed &&= isKept(pair);
+  }
+
+  /** The pair of a packet that came, or of a path that is taken; made if it is new. */
+  add(path: Path, of: PathClass, at: Micros = NEVER): Pair {
     const known = this.find(path);
     if (known !== undefined) return known;
-    if (this.#pairs.length >= MEETING_LIMITS.pairsMax) {
-      const oldest = this.#pairs.findIndex(({ isProven }) => !isProven);
-      this.#pairs.splice(Math.max(0, oldest), 1);
-    }
     const pair: Pair = {
       path,
       class: of,
       nextAt: at,
       pauseMs: MEETING_LIMITS.pauseMsFirst,
+      isListed: false,
       sent: 0,
       sentBytes: 0,
       receivedBytes: 0,
       isProven: false,
       tokens: [],
     };
+    if (this.#pairs.length >= MEETING_LIMITS.pairsMax) this.#makeRoom();
     this.#pairs.push(pair);
     return pair;
   }
@@ -74,30 +92,31 @@ export class Pairs {
 
   /** Whether one more packet of `bytes` may go there. */
   mayCarry(pair: Pair, bytes: number): boolean {
-    const { sent, sentBytes, receivedBytes } = pair;
-    if (sentBytes + bytes <= MEETING_LIMITS.amplification * receivedBytes) return true;
-    if (sent >= MEETING_LIMITS.unprovenPacketsMax) return false;
-    const key = remoteKey(pair.path);
-    const ever = this.#remotes.get(key);
-    if (ever === undefined) return this.#remotes.size < MEETING_LIMITS.remotesMax;
-    return ever < MEETING_LIMITS.unprovenPacketsEver;
+    if (isAsked(pair, bytes)) return true;
+    if (!pair.isListed || pair.sent >= MEETING_LIMITS.unprovenPacketsMax) return false;
+    const ever = this.#remotes.get(remoteKey(pair.path));
+    return ever === undefined ? this.#room > 0 : ever < MEETING_LIMITS.unprovenPacketsEver;
   }
 
   /** A packet of `bytes` leaves; the next one is due after a pause that doubles. */
   onSent(now: Micros, pair: Pair, bytes: number): void {
-    pair.sent += 1;
+    if (!isAsked(pair, bytes)) this.#onUnasked(pair);
     pair.sentBytes += bytes;
-    const key = remoteKey(pair.path);
-    this.#remotes.set(key, (this.#remotes.get(key) ?? 0) + 1);
     pair.nextAt = after(now, ms(pair.pauseMs));
     pair.pauseMs = Math.min(pair.pauseMs * 2, MEETING_LIMITS.pauseMsMax);
   }
 
-  /** Something that only the peer can have made came from there. */
+  /** Something that only the peer can have made came from there, or from who says so. */
   onHeard(pair: Pair, bytes: number): void {
     pair.receivedBytes += bytes;
+  }
+
+  /** What we sent there was answered: it is an address of the peer's, and counts as none. */
+  onProven(pair: Pair): void {
+    pair.isProven = true;
+    pair.isListed = true;
     pair.sent = 0;
-    this.#remotes.set(remoteKey(pair.path), 0);
+    if (this.#remotes.delete(remoteKey(pair.path))) this.#room += 1;
   }
 
   /** Notes a token that may be answered. */
@@ -115,8 +134,10 @@ export class Pairs {
   }
 
   /** Every pair is tried anew, as far as the bounds for its address still let it. */
-  again(now: Micros): void {
+  again(now: Micros, isWanted: (pair: Pair) => boolean = () => true): void {
+    this.#refill(now);
     for (const pair of this.#pairs) {
+      if (!isWanted(pair)) continue;
       pair.nextAt = now;
       pair.pauseMs = MEETING_LIMITS.pauseMsFirst;
       pair.sent = 0;
@@ -128,6 +149,38 @@ export class Pairs {
   rest(isWanted: (pair: Pair) => boolean): void {
     for (const pair of this.#pairs) if (!isWanted(pair)) pair.nextAt = NEVER;
   }
+
+  /** Who replays packets from many places displaces its own ones, not those of the peer. */
+  #makeRoom(): void {
+    const forged = this.#pairs.findIndex(({ isListed }) => !isListed);
+    const oldest = forged < 0 ? this.#pairs.findIndex(({ isProven }) => !isProven) : forged;
+    this.#pairs.splice(Math.max(0, oldest), 1);
+  }
+
+  /** A long talk's peer moves often; who names others' addresses gets no further than time does. */
+  #refill(now: Micros): void {
+    this.#roomSince ??= now;
+    const { remotePauseMs, remotesMax } = MEETING_LIMITS;
+    const more = Math.floor((now - this.#roomSince) / ms(remotePauseMs));
+    this.#roomSince = after(this.#roomSince, more * ms(remotePauseMs));
+    this.#room = Math.min(this.#room + more, remotesMax);
+  }
+
+  #onUnasked(pair: Pair): void {
+    pair.sent += 1;
+    const key = remoteKey(pair.path);
+    const ever = this.#remotes.get(key);
+    this.#remotes.set(key, (ever ?? 0) + 1);
+    if (ever !== undefined) return;
+    this.#tried = Math.min(this.#tried + 1, LIMITS.probesMax);
+    this.#room -= 1;
+    const [oldest] = this.#remotes.keys();
+    if (this.#remotes.size > MEETING_LIMITS.remotesMax) this.#remotes.delete(oldest);
+  }
 }
+
+/** Whether what came from there pays for one more packet. */
+const isAsked = ({ sentBytes, receivedBytes }: Pair, bytes: number): boolean =>
+  sentBytes + bytes <= MEETING_LIMITS.amplification * receivedBytes;
 
 const remoteKey = ({ host, port }: Path): string => `${port} ${host}`;

@@ -29,6 +29,8 @@ export class Search {
   readonly #sockets: number[] = [];
   #wanted = 0;
   #sent = 0;
+  /** Packets whose time passed while the timer was late. */
+  #skipped = 0;
   #next: Micros;
   #isOver = false;
 
@@ -67,6 +69,12 @@ export class Search {
     this.#sockets.push(socket);
   }
 
+  /** It is no more. */
+  onSocketFailed(socket: number): void {
+    const at = this.#sockets.indexOf(socket);
+    if (at >= 0) this.#sockets.splice(at, 1);
+  }
+
   /** The next thing to do now, or nothing until `nextTimeout()`. */
   step(now: Micros): SearchStep | undefined {
     if (this.#isOver || now < this.#next) return undefined;
@@ -75,8 +83,10 @@ export class Search {
       return undefined;
     }
     const passed = (now - this.#begun) / MICROS_PER_SECOND;
-    const isInRate = this.#sent < 1 + passed * MEETING_LIMITS.searchPerSecond;
-    const found = isInRate ? this.#one() : undefined;
+    const { searchBurst, searchPerSecond } = MEETING_LIMITS;
+    const due = 1 + passed * searchPerSecond - this.#sent - this.#skipped;
+    this.#skipped += Math.max(0, due - searchBurst);
+    const found = due > 0 ? this.#one() : undefined;
     if (found !== undefined) return found;
     this.#next = after(now, ms(searchStepMs));
     return undefined;
