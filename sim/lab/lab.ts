@@ -178,18 +178,18 @@ export class Lab {
     const [{ address, other, device }] = this.#station(box).uplinks;
     const next = state.address === address ? other : address;
     const isMove = what === 'address' && next !== undefined;
-    this.#make(box, {
+    const changed = {
       ...state,
       address: isMove ? next : state.address,
       portShift: state.portShift + (what === 'port' ? 1 : 0),
-    });
+    };
+    this.#boxes.set(box, changed);
+    // One process for all: what takes long here is part of a stall that is measured.
     scriptIn(this.#namespace(box), [
+      ...(isMove ? [`ip address add ${next}/32 dev ${device}`] : []),
+      ...boxScript(changed),
       ...(isMove
-        ? [
-            `ip address add ${next}/32 dev ${device}`,
-            `ip address del ${state.address}/32 dev ${device}`,
-            ...this.#defaults(box, 0),
-          ]
+        ? [`ip address del ${state.address}/32 dev ${device}`, ...this.#defaults(box, 0)]
         : []),
       'conntrack -F 2>/dev/null',
     ]);
