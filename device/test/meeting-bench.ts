@@ -68,6 +68,8 @@ export class MeetingBench {
   /** Endpoints that may be open at once. */
   endpointsMax = 1_000;
   wakeUps = 0;
+  /** Messages to relays. */
+  toRelay = 0;
   readonly peer: Probes;
   readonly #own: Probes;
   readonly #begun: Micros;
@@ -146,9 +148,13 @@ export class MeetingBench {
     const into = new Uint8Array(1_500);
     for (let turn = 0; turn < TURNS_MAX; turn++) {
       // As talks.ts does: those with nothing to say are not asked.
-      if (this.meeting.nextTimeout() > this.now) return;
-      const transmit = this.meeting.pollTransmit(this.now, into);
-      if (transmit === undefined) return;
+      const isDue = this.meeting.nextTimeout() <= this.now;
+      const transmit = isDue ? this.meeting.pollTransmit(this.now, into) : undefined;
+      if (transmit === undefined) {
+        if (this.meeting.relay?.pollTransmit(this.now, into) === undefined) return;
+        this.toRelay += 1;
+        continue;
+      }
       const bytes = into.slice(0, transmit.size);
       if (!isProbe(bytes)) throw new Error('a meeting sends probes');
       const kind = KINDS[bytes[0] - 0x08];
