@@ -503,6 +503,7 @@ export class Agent {
       case 'listUnreadable':
       case 'reintroduced':
       case 'searching':
+      case 'relayLost':
         // Only said in the log.
         break;
       case 'ended': {

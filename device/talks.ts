@@ -507,6 +507,7 @@ export class Talks {
       tell: (at, place) => this.#tell(at, talk(), place),
       onWay: (path, of) => outbox.event({ kind: 'way', session, path, class: of }),
       onSearch: (address) => outbox.event({ kind: 'searching', session, address }),
+      onRelayLost: (says) => outbox.event({ kind: 'relayLost', session, says }),
     };
     const options = {
       ...introduced,

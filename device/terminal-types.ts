@@ -279,6 +279,8 @@ export type TerminalEvent =
   | { readonly kind: 'reintroduced'; readonly session: SessionId; readonly by: 'us' | 'peer' }
   /** The many-socket search begins: `sockets` of ours, or packets to many ports of the peer. */
   | { readonly kind: 'searching'; readonly session: SessionId; readonly address: string }
+  /** The relay of a talk is no more, and another way is looked for; why, in words. */
+  | { readonly kind: 'relayLost'; readonly session: SessionId; readonly says: string }
   /**
    * The talk is over, the end notice is on its way. What arrived can still be read, now; the socket
    * closes when the peer knows of the end.

@@ -67,4 +67,6 @@ export interface MeetingHost {
   tell(now: Micros, place: OwnPlace): void;
   onWay(path: Path, of: PathClass): void;
   onSearch(address: string): void;
+  /** The relay that there was is no more; why, in words. */
+  onRelayLost(says: string): void;
 }

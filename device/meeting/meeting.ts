@@ -498,6 +498,7 @@ export class Meeting {
   /** If it carried the talk, or was to: every other way is tried, and another relay looked for. */
   #onRelayLost(now: Micros): void {
     if (this.#isEnded) return;
+    this.#host.onRelayLost(this.relay?.says ?? '');
     if (this.#relay.carries(this.#main)) this.onLost(now, true);
     if (this.#main === undefined || this.#isRelayNeeded(now)) this.#relay.soon(now, 0);
   }

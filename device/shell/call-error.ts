@@ -85,7 +85,10 @@ const NEXT_STEPS: Readonly<Record<EndReason, string>> = {
  */
 export function endError(reason: EndReason, meeting?: Meeting): NakodoError {
   const what = `the talk ended: ${endSentence(reason)}`;
-  if (reason !== 'path-lost' || meeting === undefined) {
+  // Whose relay is gone hears nothing of the peer any more.
+  const isWayLost =
+    reason === 'path-lost' || (reason === 'peer-gone' && meeting?.relay === 'failed');
+  if (!isWayLost || meeting === undefined) {
     return new NakodoError(reason, what, NEXT_STEPS[reason], endExit(reason));
   }
   const { says, next } = noWayWords(meeting);

@@ -36,6 +36,9 @@ export class TalkLog {
         this.#log.info('searching', { session: event.session });
         this.#log.debug('searching-at', { session: event.session, address: event.address });
         break;
+      case 'relayLost':
+        this.#log.info('relay-lost', { session: event.session, why: event.says });
+        break;
       case 'ended': {
         const { session, reason, counts, class: way, meeting } = event;
         const probes = meeting === undefined || meeting.probes === 0 ? undefined : meeting.probes;

@@ -101,6 +101,7 @@ export class MeetingBench {
       tell: (_, place) => void this.told.push({ ...place, atMs: this.ms }),
       onWay: (path, of) => void this.ways.push({ path, class: of }),
       onSearch: (address) => void this.searches.push(address),
+      onRelayLost: () => {},
     };
     this.meeting = new Meeting(
       this.now,

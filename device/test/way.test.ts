@@ -164,3 +164,18 @@ t.test('every search says something, in a line, and only a lost path tells of it
     t.equal(endError(reason, NOTHING_CAME).message, endError(reason).message, reason);
   }
 });
+
+t.test('who fell silent when the relay was gone is not to blame', async (t) => {
+  const meeting = {
+    ...NOTHING_CAME,
+    isMapped: true,
+    hasHeard: true,
+    relay: 'failed',
+    relaySays: 'The relay stopped answering.',
+  } as const;
+  const error = endError('peer-gone', meeting);
+  t.match(error.message, /fell silent: the way that there was is no more; and the relay failed/);
+  t.match(error.message, /The relay stopped answering/);
+  t.match(error.next, /tell the operator/);
+  t.equal(error.exit, endError('path-lost', meeting).exit);
+});

@@ -35,10 +35,10 @@ export const STUN_LIMITS = {
    */
   turnPausesMs: [100, 200, 400, 800, 800, 800, 800, 800],
   /**
-   * Milliseconds for the answer to a request over TCP, which is sent once: as long as over UDP (RFC
-   * 8489 §6.2.2 has 39.5 s).
+   * Milliseconds for the answer to a request over TCP, which is sent once: about as long as over
+   * UDP, so that a silent relay is lost within 5 s of its silence (RFC 8489 §6.2.2 has 39.5 s).
    */
-  turnStreamMs: 4_700,
+  turnStreamMs: 4_000,
   /** Times that one TURN request is made again for a new nonce or for credentials. */
   challengesMax: 3,
   /** Hosts that may send through one allocation, and peers that have a channel. */

@@ -143,6 +143,8 @@ function eventLine(who: string, event: TerminalEvent): readonly [string, string]
       return [who, `reintroduced ${short(event.session)} by ${event.by}`];
     case 'searching':
       return [who, `searches at ${event.address} ${short(event.session)}`];
+    case 'relayLost':
+      return [who, `lost the relay of ${short(event.session)}: ${event.says}`];
     default:
       event satisfies never;
       return undefined;

@@ -15,8 +15,8 @@ import { Terminals } from '../lab/terminals.ts';
 const skip = boxesMissing() ?? linkMissing() ?? Terminals.relayMissing() ?? false;
 /** Milliseconds from the call to the path, at most. */
 const SETUP_MS_MAX = 5_000;
-/** Milliseconds after which a relay that is asked whether it is there counts as lost. */
-const LOST_MS = 5_500;
+/** Milliseconds after which a relay that falls silent counts as lost, on a busy machine. */
+const LOST_MS_MAX = 6_000;
 /** Of the kernel's clock for /proc, everywhere on Linux. */
 const TICKS_A_SECOND = 100;
 
@@ -70,12 +70,10 @@ t.test('UDP blocked at one end, or at both: through a relay', { skip }, async (t
   process.kill(relay, 'SIGSTOP');
   t.teardown(() => process.kill(relay, 'SIGCONT'));
   const stopped = Date.now();
-  await until(() => isLogged('reintroduced', stopped), 'the silence is noticed');
-  // Longer than a question to the relay waits for its answer.
-  await new Promise((later) => setTimeout(later, LOST_MS));
+  await until(() => isLogged('relay-lost', stopped), 'the silence is noticed');
+  t.ok(Date.now() - stopped <= LOST_MS_MAX, `after ${Date.now() - stopped} ms`);
   process.kill(relay, 'SIGCONT');
   await until(() => isLogged('way', stopped), 'another way');
-  t.ok(Date.now() - stopped > LOST_MS, 'not before the relay speaks again');
   const [exit] = (await once(ping, 'exit')) as [number | null];
   t.equal(exit, 0, said);
   t.match(said, /"received":[1-9]/);
