@@ -23,10 +23,8 @@ export function reachOf(world: World, a: VirtualTerminal, b: VirtualTerminal): R
   const isRelayed = a.relay === 'only' || b.relay === 'only';
   const direct = isRelayed ? 'no' : directReach(a, b);
   if (direct === 'yes' || world.relay?.isUp !== true) return direct;
-  const isOut = [a, b].every(
-    ({ host, relay }) => relay !== 'never' && !wayOf(host.place.nats, false).isBlocked,
-  );
-  return isOut ? 'yes' : direct;
+  // TCP goes to the relay where UDP does not.
+  return a.relay === 'never' || b.relay === 'never' ? direct : 'yes';
 }
 
 function directReach(a: VirtualTerminal, b: VirtualTerminal): Reach {

@@ -55,8 +55,10 @@ const TICKET_SECONDS = 600;
 const OPENING_SECONDS = 20;
 const GRANT_SECONDS = 20;
 const QUOTA_BYTES = 10_000_000;
-/** A probe is 0x08, an answer 0x09 (protocol/data/probe.ts). */
-const PROBE_TYPES = 0x08;
+/** First bytes of what ends probe with (protocol/data/probe.ts). */
+const PROBE_TYPE = 0x08;
+const ANSWER_TYPE = 0x09;
+const CHOICE_TYPE = 0x0a;
 
 interface Errand extends Due {
   readonly run: () => void;
@@ -136,6 +138,8 @@ export class World {
   readonly #touched = new Set<Party>();
   readonly #byName = new Map<string, VirtualTerminal>();
   readonly #late: Rng;
+  /** Microseconds through the public network. */
+  readonly across: number;
   readonly #place: (world: World, name: Name) => Attachment;
   #sameInstant = 0;
 
@@ -145,6 +149,7 @@ export class World {
     this.options = options.options;
     this.connection = { ...talksOf(this.options), ...connection };
     this.hearsTraces = hearsTraces;
+    this.across = options.across ?? 0;
     this.#place = options.place ?? ((world, name) => world.places.next(name));
     this.crypto = new CryptoWitness(suite, {
       onReuse: ({ owner }) => {
@@ -163,7 +168,7 @@ export class World {
       random: (name) => this.#random(`internet/${name}`),
       schedule: (at, run) => this.schedule(at, run),
       now: () => this.now,
-      across: options.across ?? 0,
+      across: this.across,
       onStray: (from, to, bytes) => this.happen({ kind: 'strayed', from, to, bytes }),
     });
     this.places = new Places({
@@ -389,8 +394,8 @@ export class World {
    */
   #onWord(kind: 'sealed' | 'opened', owner: string, aad: Uint8Array, bytes: Uint8Array): void {
     if (aad.length === CHANNEL_ID_BYTES) this.happen({ kind, owner, bytes });
-    else if (bytes.length === PROBE_TOKEN_BYTES && aad[0] >> 1 === PROBE_TYPES >> 1) {
-      const isAnswer = aad[0] !== PROBE_TYPES;
+    else if (bytes.length === PROBE_TOKEN_BYTES && aad[0] >= PROBE_TYPE && aad[0] <= CHOICE_TYPE) {
+      const isAnswer = aad[0] === ANSWER_TYPE;
       const how = kind === 'sealed' ? 'tokenSealed' : 'tokenOpened';
       this.happen({ kind: how, owner, isAnswer, bytes });
     }

@@ -32,6 +32,7 @@ import { MS_PER_SECOND, type Micros, after, seconds } from '../../protocol/time.
 import type { RelayService } from '../../session-manager/manager-types.ts';
 import type { Host } from '../network/internet.ts';
 import type { World } from '../world.ts';
+import type { RelayStream } from './relay-stream.ts';
 
 /** Where it is; in TEST-NET-1 (RFC 5737), as the servers of a world are. */
 export const RELAY_ADDRESS = '192.0.2.20';
@@ -97,6 +98,8 @@ export class VirtualRelay {
   readonly #rng: Rng;
   readonly #allocations = new Map<Path, Allocation>();
   readonly #byRelayed = new Map<Path, Allocation>();
+  /** Clients that came by TCP. */
+  readonly #streams = new Map<Path, RelayStream>();
   #socket: Path | undefined;
   #nonce: Uint8Array = new Uint8Array(0);
   #nonceUntil: Micros;
@@ -128,6 +131,26 @@ export class VirtualRelay {
     for (const allocation of [...this.#allocations.values()]) this.#end(allocation);
     this.host.unbind(this.#socket);
     this.#socket = undefined;
+    for (const stream of this.#streams.values()) stream.reset();
+    this.#streams.clear();
+  }
+
+  /** A client connects by TCP; false: nobody is here. */
+  accept(stream: RelayStream): boolean {
+    if (this.isUp) this.#streams.set(stream.client, stream);
+    return this.isUp;
+  }
+
+  /** A frame of a client's came by TCP. */
+  hear(client: Path, bytes: Uint8Array): void {
+    if (this.#streams.has(client) && this.#socket !== undefined)
+      this.#onDatagram(this.#socket, client, bytes);
+  }
+
+  /** A client has closed its connection: its allocation goes with it (RFC 8656 §3.1). */
+  forget(client: Path): void {
+    const allocation = this.#find(client);
+    if (this.#streams.delete(client) && allocation !== undefined) this.#end(allocation);
   }
 
   /** From now on every nonce is another one. */
@@ -398,7 +421,9 @@ export class VirtualRelay {
   }
 
   #send(to: Path, bytes: Uint8Array): void {
-    if (this.#socket !== undefined) this.host.send(this.#socket, to, bytes);
+    const stream = this.#streams.get(to);
+    if (stream !== undefined) stream.deliver(bytes);
+    else if (this.#socket !== undefined) this.host.send(this.#socket, to, bytes);
   }
 }
 

@@ -1,10 +1,9 @@
 // One terminal in virtual time: the real core, and around it what its shell would be: the MQTT link
-// (terminal-link.ts), UDP sockets on the simulated network, the disk that survives a crash, the
+// (terminal-link.ts), its sockets (terminal-sockets.ts), the disk that survives a crash, the
 // owner with the allow-list and an answer to every question. Over 400 lines: device/agent.ts and
 // its shell in one piece, as nothing here waits for anything.
 
-import { type RelayPolicy, addressBytes } from '../../protocol/address.ts';
-import type { Candidate } from '../../protocol/control/messages.ts';
+import type { RelayPolicy } from '../../protocol/address.ts';
 import { topic } from '../../protocol/control/topics.ts';
 import type { Path } from '../../protocol/core.ts';
 import type { StreamId, Talk } from '../../protocol/data/connection-types.ts';
@@ -21,7 +20,6 @@ import { type Rng, randomBytes, randomFraction } from '../../protocol/random.ts'
 import { MS_PER_SECOND, after, micros, ms } from '../../protocol/time.ts';
 import type {
   OwnerQuestion,
-  SocketId,
   TerminalEvent,
   TerminalInput,
   TerminalOutput,
@@ -30,13 +28,13 @@ import type {
 import { Terminal } from '../../device/terminal.ts';
 import type { Attachment } from '../network/host.ts';
 import type { Host } from '../network/internet.ts';
-import { RelayedView } from '../network/relayed.ts';
 import type { World } from '../world.ts';
 import type { Identity } from './identity.ts';
 import type { PartyClock } from './party-clock.ts';
 import { type BusConnection, type BusUser, CONNACK } from './virtual-broker.ts';
 import { TerminalDisk } from './terminal-disk.ts';
 import { TerminalLink } from './terminal-link.ts';
+import { TerminalSockets } from './terminal-sockets.ts';
 import { ENROL_URL } from './virtual-manager.ts';
 
 const OUTPUTS_MAX = 100_000;
@@ -44,7 +42,6 @@ const HTTP_MS = 5;
 /** How often the shell compares addresses and routes while a socket is open. */
 const NOTICED_MS = 1_000;
 const OWNER_MS = 80;
-const PROBES = [1_452, 1_472];
 const FORWARDED_SHARE = 0.25;
 
 /** Hears what the core tells, and may use the terminal at once. */
@@ -77,10 +74,7 @@ export class VirtualTerminal implements BusUser {
   isSuspended = false;
   readonly #world: World;
   readonly #rng: Rng;
-  readonly #sockets = new Map<SocketId, Path>();
-  readonly #bySocket = new Map<Path, SocketId>();
-  /** Sockets that speak to a relay. */
-  readonly #views = new Map<Path, RelayedView>();
+  readonly #sockets: TerminalSockets;
   readonly #disk: TerminalDisk;
   #membership: Uint8Array = new Uint8Array(0);
   #core: Terminal | undefined;
@@ -115,10 +109,11 @@ export class VirtualTerminal implements BusUser {
     this.isForwarded = host.nats.length > 0 && randomFraction(faults) < FORWARDED_SHARE;
     const isShy = randomFraction(world.rng(`${label}/relay`)) < world.options['relay.only'];
     this.relay = isShy ? 'only' : 'if-needed';
+    this.#sockets = new TerminalSockets(world, this);
     this.#disk = new TerminalDisk(world, faults);
     this.#link = new TerminalLink(world, this, this.#rng);
     this.subscriptions = [topic('call', identity.id), topic('down', identity.id)];
-    host.onDatagram = (to, from, bytes) => this.#onDatagram(to, from, bytes);
+    host.onDatagram = (to, from, bytes) => this.receive(to, from, bytes);
   }
 
   get name(): Name {
@@ -142,7 +137,7 @@ export class VirtualTerminal implements BusUser {
   }
   /** Its open sockets, as it knows them. */
   get sockets(): readonly Path[] {
-    return [...this.#sockets.values()];
+    return this.#sockets.paths;
   }
   /** Everything on its disk that is text or bytes. */
   get membership(): Uint8Array {
@@ -194,10 +189,7 @@ export class VirtualTerminal implements BusUser {
     this.#core = undefined;
     this.isSuspended = false;
     this.#postponed = [];
-    for (const path of this.#sockets.values()) this.host.unbind(path);
-    this.#sockets.clear();
-    this.#bySocket.clear();
-    this.#views.clear();
+    this.#sockets.closeAll();
     this.#link.drop();
     this.#disk.crash();
     this.#world.arm(this.due, micros(Infinity));
@@ -233,6 +225,7 @@ export class VirtualTerminal implements BusUser {
    */
   move(to: string | Attachment, isTold: boolean): void {
     this.host.move(to);
+    this.#sockets.onMoved();
     const { connection } = this.#link;
     if (connection !== undefined) this.#world.broker.die(connection);
     if (!isTold) return;
@@ -384,32 +377,15 @@ export class VirtualTerminal implements BusUser {
     const buffer = this.#world.datagramBuffer;
     const transmit = core.pollTransmit(this.clock.local(this.#world.now), buffer);
     if (transmit === undefined) return false;
-    const socket = this.#sockets.get(transmit.socket);
-    if (socket === undefined) return true;
-    const bytes = buffer.subarray(0, transmit.size);
-    const peer = this.#world.internet.paths.intern(transmit.path);
-    this.#tell('Sent', socket, peer, bytes);
-    this.host.send(socket, peer, bytes);
+    this.#sockets.send(transmit.socket, transmit.path, buffer.subarray(0, transmit.size));
     return true;
   }
 
-  /** Watchers hear what a relay carries as what it is, and of the rest of STUN apart. */
-  #tell(way: 'Sent' | 'Received', socket: Path, other: Path, bytes: Uint8Array): void {
-    const view = this.#views.get(socket) ?? new RelayedView(this.#world.internet.paths);
-    const inside = view.look(bytes);
-    const of = { terminal: this, socket };
-    if (inside === undefined)
-      return this.#world.happen({ kind: `datagram${way}`, ...of, peer: other, bytes });
-    this.#views.set(socket, view);
-    if (inside === 'stun')
-      return this.#world.happen({ kind: `stun${way}`, ...of, peer: other, bytes });
-    this.#world.happen({ kind: `datagram${way}`, ...of, ...inside, relay: other });
-  }
-
-  #onDatagram(to: Path, from: Path, bytes: Uint8Array): void {
-    const socket = this.#bySocket.get(to);
+  /** Something came to one of its sockets. */
+  receive(to: Path, from: Path, bytes: Uint8Array): void {
+    const socket = this.#sockets.idOf(to);
     if (socket === undefined || this.#core === undefined || this.isSuspended) return;
-    this.#tell('Received', to, from, bytes);
+    this.#sockets.tell('Received', to, from, bytes);
     this.#core.handleDatagram(this.clock.local(this.#world.now), socket, from, bytes);
     this.#world.touch(this);
   }
@@ -421,25 +397,16 @@ export class VirtualTerminal implements BusUser {
         return this.#want(output.want === 'up');
       case 'publish':
         return this.publish(output.topic, output.bytes);
-      case 'openSocket':
-        if (output.tcp === undefined) return this.#openSocket(output.socket, output.to);
-        // No TCP to relays here: they are UDP only, as many are.
-        return this.input({ kind: 'socketFailed', socket: output.socket, code: 'ECONNREFUSED' });
-      case 'gather': {
-        const path = this.#sockets.get(output.socket);
-        if (path === undefined) return;
-        const candidates = this.#candidates(path);
-        return this.input({ kind: 'gathered', socket: output.socket, candidates });
+      case 'openSocket': {
+        const { socket, to, tcp } = output;
+        if (tcp === undefined) this.#sockets.open(socket, to);
+        else this.#sockets.connect(socket, tcp);
+        return;
       }
-      case 'closeSocket': {
-        const path = this.#sockets.get(output.socket);
-        if (path === undefined) return;
-        this.#sockets.delete(output.socket);
-        this.#bySocket.delete(path);
-        this.#views.delete(path);
-        this.host.unbind(path);
-        return world.happen({ kind: 'socketClosed', terminal: this, path });
-      }
+      case 'gather':
+        return this.#sockets.gather(output.socket);
+      case 'closeSocket':
+        return this.#sockets.close(output.socket);
       case 'readList':
         return this.#readList(output.ask);
       case 'store': {
@@ -465,28 +432,6 @@ export class VirtualTerminal implements BusUser {
       default:
         output satisfies never;
     }
-  }
-
-  /** `to`: it is only ever used to send there. */
-  #openSocket(socket: SocketId, to: string | undefined): void {
-    const path = this.host.bind();
-    this.#sockets.set(socket, path);
-    this.#bySocket.set(path, socket);
-    this.#world.happen({ kind: 'socketOpened', terminal: this, path });
-    const { internet } = this.#world;
-    // Its router has a way in, for this socket: what a terminal behind one needs to be called.
-    if (this.isForwarded && to === undefined) internet.forward(this.host, path);
-    const candidates = to === undefined ? this.#candidates(path) : [];
-    const link = { datagramBytesProbes: PROBES };
-    this.input({ kind: 'socketOpen', socket, candidates, link });
-  }
-
-  /** This machine's own addresses with the socket's port; what a router makes of it STUN shows. */
-  #candidates({ port }: Path): readonly Candidate[] {
-    return this.host.places.flatMap(({ address: text }) => {
-      const address = addressBytes(text);
-      return address === undefined ? [] : [{ address, port, type: 'host' as const }];
-    });
   }
 
   #readList(ask: number): void {

@@ -72,13 +72,13 @@ t.test('the many-socket search: a home router and a symmetric NAT, both ways', a
 });
 
 t.test('who cannot be reached is given up in time, with what is known of why', async (t) => {
-  for (const [caller, callee, set] of [
-    ['symmetric', 'symmetric', {}],
-    ['blocked', 'none', RELAY],
-    ['none', 'blocked', RELAY],
-    ['blocked', 'blocked', RELAY],
+  for (const [caller, callee] of [
+    ['symmetric', 'symmetric'],
+    ['blocked', 'none'],
+    ['none', 'blocked'],
+    ['blocked', 'blocked'],
   ] as const) {
-    const stage = new MeetingStage({ places: [behind(caller), behind(callee)], set });
+    const stage = new MeetingStage({ places: [behind(caller), behind(callee)] });
     stage.call(END_MS_MAX, () => stage.isOver && stage.ends.callee.ended !== undefined);
     const label = `${caller} × ${callee}`;
     for (const { ended, meeting, way } of [stage.ends.caller, stage.ends.callee]) {
@@ -87,6 +87,21 @@ t.test('who cannot be reached is given up in time, with what is known of why', a
       t.ok(meeting !== undefined, label);
     }
     t.equal(stage.ends.caller.meeting?.isMapped, caller !== 'blocked', `${label}: UDP comes back`);
+  }
+});
+
+t.test('where UDP is blocked, TCP leads to the relay', async (t) => {
+  for (const [caller, callee] of [
+    ['blocked', 'none'],
+    ['symmetric', 'blocked'],
+    ['blocked', 'blocked'],
+  ] as const) {
+    const stage = new MeetingStage({ places: [behind(caller), behind(callee)], set: RELAY });
+    stage.call(END_MS_MAX, () => stage.isOpen && stage.ends.callee.readBytes > 0);
+    const label = `${caller} × ${callee}`;
+    t.equal(stage.way, 'relay', label);
+    t.ok(stage.tookMs <= RELAY_MS_MAX, `${label}: ${stage.tookMs} ms`);
+    t.equal(stage.ends.callee.readBytes, 10, label);
   }
 });
 
