@@ -44,6 +44,9 @@ export const DATA_LIMITS = {
   homeCheckMs: 5_000,
   /** Milliseconds of silence after received bytes until a PING asks; doubles to the keep-alive. */
   silencePauseMs: 2_000,
+  /** The same after bytes that came steadily: so many of their pauses, and milliseconds at least. */
+  silenceGaps: 8,
+  silencePauseMsLeast: 300,
   /**
    * Probe timeouts without a word of the peer's, and milliseconds at least, since something left
    * that it acknowledges: then another path is looked for, and again

@@ -1,10 +1,11 @@
 // Whether the peer is still there, and whether it can still reach us. A quiet talk sends a PING
 // every keep-alive time. Who only receives says nothing by itself: when bytes stop coming, its own
 // address may be what has changed, and only a packet of its own tells the peer (RFC 9000 §9.3). So
-// after received bytes the first pause is short, and doubles back to the keep-alive time.
+// after received bytes the first pause is short, the shorter the more steadily they came, and
+// doubles back to the keep-alive time.
 
 import type { Micros } from '../time.ts';
-import { after, ms } from '../time.ts';
+import { MICROS_PER_MS, after, ms } from '../time.ts';
 import type { ConnectionConfig } from './connection-types.ts';
 import { DATA_LIMITS } from './limits.ts';
 import type { Timers } from './timers.ts';
@@ -16,6 +17,9 @@ export class Liveness {
   readonly #config: ConnectionConfig;
   #pauseMs: number;
   #receivedBytes = 0;
+  #receivedAt: Micros | undefined;
+  /** Milliseconds between two packets with bytes, smoothed. */
+  #gapMs: number = DATA_LIMITS.silencePauseMs;
 
   constructor(timers: Timers, config: ConnectionConfig) {
     this.#timers = timers;
@@ -29,9 +33,18 @@ export class Liveness {
     this.#timers.set(TIMER.idle, after(now, ms(idleTimeoutMs)));
     if (receivedBytes !== this.#receivedBytes) {
       this.#receivedBytes = receivedBytes;
-      this.#pauseMs = Math.min(DATA_LIMITS.silencePauseMs, keepAliveMs);
+      this.#pauseMs = Math.min(this.#steadyPauseMs(now), keepAliveMs);
     }
     this.onActivity(now);
+  }
+
+  /** What comes steadily is missed early: a receiver has nothing else to notice a dead path by. */
+  #steadyPauseMs(now: Micros): number {
+    const { silencePauseMs, silencePauseMsLeast, silenceGaps } = DATA_LIMITS;
+    const gap = (now - (this.#receivedAt ?? now)) / MICROS_PER_MS;
+    this.#receivedAt = now;
+    this.#gapMs += (Math.min(gap, silencePauseMs) - this.#gapMs) / 8;
+    return Math.max(silencePauseMsLeast, Math.min(silenceGaps * this.#gapMs, silencePauseMs));
   }
 
   /** Something left that the peer will acknowledge, or came. */
