@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { type Call, callOnce } from './calls.ts';
 import { planOf } from './matrix.ts';
 import { bothScene, phoneScene, rebindScene, spoofScene } from './scenes-moves.ts';
+import { relayScene } from './scenes-relay.ts';
 import { blockedScene, ipv6Scene, neighboursScene } from './scenes-ways.ts';
 import {
   A,
@@ -130,6 +131,7 @@ export const SCENES: Readonly<Record<string, (doses: Doses) => Promise<Scene>>> 
   'wifi-lte': phoneScene,
   both: bothScene,
   search: searchScene,
+  relay: relayScene,
   spoof: spoofScene,
   loss: lossScene,
 };

@@ -20,8 +20,10 @@ import { has } from './namespaces.ts';
 
 const ROOT = dirname(dirname(dirname(import.meta.dirname)));
 const MAIN = join(ROOT, 'out', 'cli', 'main.js');
-const RELAY_PORT = 3_480;
-const SECRET = 'known-to-the-manager-and-to-the-relay';
+/** Where the relay listens, on the server's host. */
+export const RELAY_PORT = 3_480;
+/** What manager and relay share. */
+export const RELAY_SECRET = 'known-to-the-manager-and-to-the-relay';
 const HTTP_PORT = 8_183;
 /** Milliseconds for a process to say that it is ready, on a busy machine. */
 const READY_MS_MAX = 30_000;
@@ -115,7 +117,7 @@ export class Terminals {
     const { server, hasRelay, isIpv6 = false } = this.#plan;
     const { host } = this.lab.side(server);
     const secret = join(this.#folder, 'secret');
-    writeFileSync(secret, SECRET);
+    writeFileSync(secret, RELAY_SECRET);
     chmodSync(secret, 0o600);
     await this.#startProgram(server, [
       'serve',
@@ -202,7 +204,7 @@ export class Terminals {
       `listening-ip=${host}`,
       `relay-ip=${host}`,
       'log-file=stdout',
-      `static-auth-secret=${SECRET}`,
+      `static-auth-secret=${RELAY_SECRET}`,
       `pidfile=${join(this.#folder, 'relay.pid')}`,
       `userdb=${join(this.#folder, 'relay.db')}`,
     ];
