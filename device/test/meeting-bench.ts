@@ -70,6 +70,10 @@ export class MeetingBench {
   wakeUps = 0;
   /** Messages to relays. */
   toRelay = 0;
+  /** What a relay answers to a message, at once; undefined: nothing. */
+  relayAnswer: (to: Path, bytes: Uint8Array) => Uint8Array | undefined = () => undefined;
+  /** What was said of relays that are no more. */
+  readonly lostRelays: string[] = [];
   readonly peer: Probes;
   readonly #own: Probes;
   readonly #begun: Micros;
@@ -101,7 +105,7 @@ export class MeetingBench {
       tell: (_, place) => void this.told.push({ ...place, atMs: this.ms }),
       onWay: (path, of) => void this.ways.push({ path, class: of }),
       onSearch: (address) => void this.searches.push(address),
-      onRelayLost: () => {},
+      onRelayLost: (says) => void this.lostRelays.push(says),
     };
     this.meeting = new Meeting(
       this.now,
@@ -152,8 +156,12 @@ export class MeetingBench {
       const isDue = this.meeting.nextTimeout() <= this.now;
       const transmit = isDue ? this.meeting.pollTransmit(this.now, into) : undefined;
       if (transmit === undefined) {
-        if (this.meeting.relay?.pollTransmit(this.now, into) === undefined) return;
+        const said = this.meeting.relay?.pollTransmit(this.now, into);
+        if (said === undefined) return;
         this.toRelay += 1;
+        const bytes = this.relayAnswer(said.path, into.slice(0, said.size));
+        if (bytes === undefined) continue;
+        this.meeting.fromRelay(this.now, said.socket, { from: said.path, bytes });
         continue;
       }
       const bytes = into.slice(0, transmit.size);

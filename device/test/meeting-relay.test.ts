@@ -1,0 +1,125 @@
+// A talk whose way is the relay, when that is lost: noticed, said, and another way looked for,
+// direct and by another relay; without haste where no relay answers. In virtual time.
+
+import t from 'tap';
+import type { Path } from '../../protocol/core.ts';
+import { answerOf } from '../../protocol/test/turn-server.ts';
+import { MEETING_LIMITS } from '../meeting/limits.ts';
+import { FIRST_SOCKET, MeetingBench, peerPath } from './meeting-bench.ts';
+
+const PEER = peerPath('203.0.113.7', 4_000);
+const server = (last: number) => ({ address: Uint8Array.of(192, 0, 2, last), port: 3_478 });
+const TERMS = { servers: [server(1), server(2)], username: 'someone', password: 'secret' };
+/** Time for a question to the relay to be given up. */
+const GIVEN_UP_MS = 5_000;
+
+/** A talk that goes through its relay; `lives`: which relays answer, by their last number. */
+function relayed(lives: Set<number>): { bench: MeetingBench; main: Path } {
+  const bench = new MeetingBench({ paths: [PEER], relay: TERMS });
+  bench.relayAnswer = ({ host }, bytes) =>
+    lives.has(Number(host.split('.')[3])) ? answerOf(bytes) : undefined;
+  bench.pass(MEETING_LIMITS.relayAfterMs + 100);
+  const via = bench.meeting.relay?.socket;
+  const main: Path = { ...PEER.path, via };
+  bench.way(main);
+  return { bench, main };
+}
+
+t.test('S1005: a relay that is gone is said, and the next one is told to the peer', async (t) => {
+  const lives = new Set([1, 2]);
+  const { bench, main } = relayed(lives);
+  t.equal(bench.meeting.class, 'relay');
+  t.match(bench.meeting.report(), { relay: 'ready', relayAt: { transport: 'udp' } });
+  bench.pass(5_000);
+  lives.delete(1);
+  bench.quiet = 1_000_000;
+  const direct = bench.sentTo(PEER.path).length;
+  const toldBefore = bench.told.length;
+  bench.lost();
+  t.strictSame(bench.lostRelays, [], 'it is asked first');
+  t.strictSame(bench.gathers.at(-1)?.socket, FIRST_SOCKET);
+  bench.pass(GIVEN_UP_MS);
+  t.match(bench.lostRelays, [/stopped answering/]);
+  t.ok(bench.sentTo(PEER.path).length > direct, 'the direct pair is tried again');
+  t.match(bench.meeting.report(), { relay: 'failed', relaySays: /stopped answering/ });
+  bench.pass(2_500);
+  t.match(bench.meeting.report(), { relay: 'ready', relaySays: undefined });
+  t.equal(bench.meeting.report().relayAt?.server.host, '192.0.2.2');
+  t.ok(bench.told.length > toldBefore, 'the peer is told');
+  t.ok(bench.told.at(-1)?.candidates.some(({ type }) => type === 'relayed'));
+  const via = bench.meeting.relay?.socket;
+  t.not(via, main.via);
+  t.ok(bench.sentTo({ ...PEER.path, via }).length > 0, 'and tried through the new relay');
+  bench.way({ ...PEER.path, via });
+  t.equal(bench.meeting.class, 'relay');
+  bench.pass(60_000);
+  t.equal(bench.lostRelays.length, 1);
+});
+
+t.test('a connection to the relay that breaks needs no question', async (t) => {
+  const { bench, main } = relayed(new Set([1, 2]));
+  bench.pass(1_000);
+  const before = bench.told.length;
+  bench.meeting.onEndpointFailed(bench.now, main.via ?? 0);
+  bench.drain();
+  t.equal(bench.lostRelays.length, 1);
+  bench.pass(1_500);
+  t.match(bench.meeting.report(), { relay: 'ready' });
+  t.ok(bench.told.length > before);
+});
+
+t.test('where no relay answers any more they are asked ever less often', async (t) => {
+  const lives = new Set([1]);
+  const { bench } = relayed(lives);
+  lives.clear();
+  bench.quiet = 1_000_000;
+  bench.lost();
+  const { length: before } = bench.endpoints;
+  const { toRelay, wakeUps } = bench;
+  bench.pass(60_000);
+  const tried = bench.endpoints.slice(before).filter(({ to }) => to !== undefined);
+  t.ok(tried.length >= 8 && tried.length <= 40, `${tried.length} endpoints in a minute`);
+  t.ok(tried.some(({ tcp }) => tcp !== undefined));
+  t.ok(bench.toRelay - toRelay < 200, `${bench.toRelay - toRelay} messages in a minute`);
+  t.ok(bench.wakeUps - wakeUps < 600, `${bench.wakeUps - wakeUps} times awake in a minute`);
+  t.ok(bench.open.length <= 1 + MEETING_LIMITS.relayEndpointsMax);
+  // And one that comes back is found.
+  lives.add(1);
+  bench.pass(MEETING_LIMITS.restartMsMax + 1_000);
+  t.match(bench.meeting.report(), { relay: 'ready' });
+});
+
+t.test('a relay that nobody needs any more may go without a word', async (t) => {
+  const { bench, main } = relayed(new Set([1, 2]));
+  bench.answer(PEER.path);
+  bench.way(PEER.path);
+  t.equal(bench.meeting.class, 'direct');
+  const { length: before } = bench.endpoints;
+  bench.meeting.onEndpointFailed(bench.now, main.via ?? 0);
+  bench.pass(60_000);
+  t.equal(bench.endpoints.length, before, 'no other is looked for');
+  // When that way is lost as well there is one again.
+  bench.quiet = 1_000_000;
+  bench.lost();
+  bench.pass(2_000);
+  t.match(bench.meeting.report(), { relay: 'ready' });
+});
+
+t.test('a relay that was given back is looked for again when the direct way is lost', async (t) => {
+  const { bench } = relayed(new Set([1]));
+  bench.way(PEER.path);
+  bench.pass(MEETING_LIMITS.relayLingerMs + 1_000);
+  t.match(bench.meeting.report(), { relay: 'unused' });
+  t.strictSame(
+    bench.open.filter((socket) => bench.meeting.relay?.owns(socket)),
+    [],
+  );
+  bench.quiet = 1_000_000;
+  bench.lost();
+  bench.pass(MEETING_LIMITS.relayAfterMs + 100);
+  t.match(bench.meeting.report(), { relay: 'ready' });
+  bench.meeting.end(bench.now);
+  bench.meeting.leave(bench.now);
+  bench.drain();
+  t.ok(bench.meeting.hasLeft);
+});
