@@ -2,6 +2,7 @@
 // measured; ONLY=matrix,loss runs some, JSON=FILE keeps all figures. Needs root (docs/lab.md).
 
 import { writeFileSync } from 'node:fs';
+import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { type Cell, SEVEN, matrixFaults, matrixLines, measureMatrix } from './matrix.ts';
 import { SCENES } from './scenes.ts';
@@ -30,6 +31,8 @@ const isWanted = (name: string): boolean => only.length === 0 || only.includes(n
 const figures: Record<string, unknown> = {};
 const faults: string[] = [];
 
+// Times mean little where others have the processors.
+tell(`load ${loadavg()[0].toFixed(1)} on ${availableParallelism()} processors`);
 if (isWanted('matrix')) {
   const chosen = values.pairs.split(':').map(placesOf);
   const [callers = SEVEN, callees = SEVEN] = chosen;

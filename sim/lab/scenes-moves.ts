@@ -10,6 +10,9 @@ import { A, B, type Doses, type Scene, calls, joined, median, on, whole } from '
 
 const SPOOFER = join(import.meta.dirname, 'spoofer.js');
 const ROUND_TRIP_MS = 50;
+/** What home routers have at the least (threats §6). */
+const FORGOTTEN_SECONDS = 30;
+const SILENT_SECONDS = 45;
 const STALL_MS_MAX = 3 * ROUND_TRIP_MS + 1_000;
 
 function bulkLine(name: string, bulk: Bulk): string {
@@ -81,6 +84,43 @@ export async function bothScene(doses: Doses): Promise<Scene> {
     lab.rebind('Bx0', 'address');
   });
   return scene;
+}
+
+/** The server is away when a router rebinds: the talk goes on, as the peer can be reached. */
+export async function awayScene({ megabytes }: Doses): Promise<Scene> {
+  return on(planOf({ [A]: 'port', [B]: 'none' }), {}, async ({ lab, terminals }) => {
+    await calls(terminals, 1);
+    const happen = async (): Promise<void> => {
+      await terminals.end('server');
+      lab.rebind('Ax0', 'port');
+    };
+    const bulk = await sendBulk(terminals, { from: A, to: B, megabytes, happen });
+    const words = bulkLine('away', bulk);
+    return {
+      name: 'away',
+      lines: [words],
+      figures: { ...bulk, said: bulk.said.said },
+      faults: bulk.isWhole ? [] : [`${words}: ${bulk.said.stdout}`],
+    };
+  });
+}
+
+/** Routers forget after 30 s, and nothing is said for longer: the talk keeps its mappings. */
+export async function timeoutScene(): Promise<Scene> {
+  return on(planOf({ [A]: 'port', [B]: 'port' }), {}, async ({ lab, terminals }) => {
+    for (const box of ['Ax0', 'Bx0']) lab.forgetAfter(box, FORGOTTEN_SECONDS);
+    const { said, exit } = await terminals.command(
+      A,
+      ['ping', B, '--count', '2', '--interval', `${SILENT_SECONDS}s`],
+      2 * SILENT_SECONDS * 1_000,
+    );
+    const words =
+      `${String(said.received as number)} of ${String(said.sent as number)} pings back, ` +
+      `${SILENT_SECONDS} s apart, mappings of ${FORGOTTEN_SECONDS} s`;
+    const isKept = exit === 0 && said.lost === 0;
+    const faults = isKept ? [] : [`timeout: ${words}`];
+    return { name: 'timeout', lines: [`timeout: ${words}`], figures: said, faults };
+  });
 }
 
 interface StatusOf {

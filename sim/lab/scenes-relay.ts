@@ -54,7 +54,7 @@ export async function relayScene({ megabytes }: Doses): Promise<Scene> {
   });
 }
 
-/** Megabytes a second of plain UDP that come to the sink; each round has its user, for the quota. */
+/** Megabytes a second of plain UDP at the sink; each round has its user, for the quota. */
 async function plainRate(lab: Lab, round: number): Promise<number> {
   const user = `${Math.floor(Date.now() / MS_PER_SECOND) + HOUR_SECONDS}:plain${round}`;
   const password = createHmac('sha1', RELAY_SECRET).update(user).digest('base64');

@@ -5,7 +5,14 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Call, callOnce } from './calls.ts';
 import { planOf } from './matrix.ts';
-import { bothScene, phoneScene, rebindScene, spoofScene } from './scenes-moves.ts';
+import {
+  awayScene,
+  bothScene,
+  phoneScene,
+  rebindScene,
+  spoofScene,
+  timeoutScene,
+} from './scenes-moves.ts';
 import { relayScene } from './scenes-relay.ts';
 import { blockedScene, ipv6Scene, neighboursScene } from './scenes-ways.ts';
 import {
@@ -130,6 +137,8 @@ export const SCENES: Readonly<Record<string, (doses: Doses) => Promise<Scene>>> 
   rebind: rebindScene,
   'wifi-lte': phoneScene,
   both: bothScene,
+  away: awayScene,
+  timeout: timeoutScene,
   search: searchScene,
   relay: relayScene,
   spoof: spoofScene,
