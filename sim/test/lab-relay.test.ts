@@ -1,6 +1,6 @@
 // Terminals whose networks let no UDP through talk all the same: the real program reaches coturn
-// over TCP; and a relay that falls silent in mid-session is noticed, and found again, without a busy
-// loop. Needs root, nftables, conntrack, cc, coturn.
+// over TCP; and a relay that falls silent in mid-session is noticed, and found again, without a
+// busy loop. Needs root, nftables, conntrack, cc, coturn.
 
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
