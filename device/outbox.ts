@@ -31,6 +31,8 @@ export class Outbox {
   readonly #sockets = new Set<SocketId>();
   /** Those beside a talk's first one. */
   readonly #further = new Set<SocketId>();
+  /** Hears of each socket that nobody wants any more. */
+  onClosed: (socket: SocketId) => void = () => {};
   #lastSocket = 0;
   #channel: SealedChannel | undefined;
 
@@ -124,7 +126,9 @@ export class Outbox {
   /** Closes a socket once; repeated calls are harmless. */
   closeSocket(socket: SocketId): void {
     const isOpen = this.#sockets.delete(socket) || this.#further.delete(socket);
-    if (isOpen) this.push({ kind: 'closeSocket', socket });
+    if (!isOpen) return;
+    this.push({ kind: 'closeSocket', socket });
+    this.onClosed(socket);
   }
 }
 

@@ -311,16 +311,13 @@ export class Talks {
   /** Closes the sockets of talks that have nothing more to say; the shell has heard their end. */
   sweep(): void {
     if (this.#closing.length === 0) return;
-    const { outbox, reachability } = this.#options;
+    const { outbox } = this.#options;
     this.#closing = this.#closing.filter(({ connection, meeting, socket }) => {
       if (connection.nextTimeout() !== NEVER || !meeting.hasLeft) return true;
-      for (const each of [socket, ...meeting.endpoints]) {
-        outbox.closeSocket(each);
-        this.#vias.delete(each);
-      }
+      for (const each of [socket, ...meeting.endpoints]) outbox.closeSocket(each);
       return false;
     });
-    reachability.keep((socket) => outbox.isWanted(socket));
+    this.#forgetUnwanted(this.#vias);
   }
 
   /** The talks take turns, one datagram each. */

@@ -102,6 +102,7 @@ export class Terminal {
       relay,
       share: this.#talks.share(socket),
     });
+    outbox.onClosed = (socket) => reachability.forget(socket);
     this.#relay = relay;
     this.#reachability = reachability;
     this.#self = self;

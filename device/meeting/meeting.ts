@@ -152,7 +152,8 @@ export class Meeting {
     const isFirst = role === 'caller' || probe.kind === 'choice';
     if (isKeyed && isFirst && this.#main === undefined) this.#host.open(now, path);
     if (probe.kind !== 'answer') this.#answer(path, probe.token);
-    if (isKnown) this.#onProven(now, pair);
+    // Where it was proven before it is heard again, while the way is silent: so it is there.
+    if (isKnown || (pair.isProven && this.#isQuiet(now))) this.#onProven(now, pair);
     else if (!pair.isProven) this.#trigger(now, pair);
     return true;
   }

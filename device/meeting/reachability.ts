@@ -79,14 +79,11 @@ export class Reachability {
     return this.#onLoopback.has(socket);
   }
 
-  /** Forgets sockets that nobody wants any more. */
-  keep(isWanted: (socket: SocketId) => boolean): void {
-    for (const socket of this.#known.keys()) {
-      if (isWanted(socket)) continue;
-      this.#known.delete(socket);
-      this.#onLoopback.delete(socket);
-      this.#gatherings.drop(socket);
-    }
+  /** Nobody wants this socket any more: nothing is asked from it, or known of it. */
+  forget(socket: SocketId): void {
+    this.#known.delete(socket);
+    this.#onLoopback.delete(socket);
+    this.#gatherings.drop(socket);
   }
 
   /** True if it was an answer of a STUN server. */

@@ -97,6 +97,10 @@ export class World {
   readonly lastNotice = new Map<Node, MessageOf<'addressNotice'>>();
   /** Every datagram that was on the wire. */
   readonly wireBytes: Uint8Array[] = [];
+  /** Whether notices carry the other end's key share, as the real manager's do. */
+  sharesKeys = false;
+  /** Hears what leaves; false: it is lost. */
+  onWire: (to: Path, from: Path, bytes: Uint8Array) => boolean = () => true;
   readonly #records = new Map<RecordId, readonly Candidate[]>();
   /** Queries that wait for a record, as at the broker. */
   #queries: { wanted: readonly RecordId[]; notify: () => void }[] = [];
@@ -239,6 +243,8 @@ export class World {
     for (let step = 0; step < STEPS_MAX; step++) {
       this.settle();
       if (until()) return true;
+      // What it has read makes room at the other end.
+      this.settle();
       const next = Math.min(
         ...this.#wire.map(({ at }) => at),
         ...this.nodes.map((node) => node.terminal.nextTimeout()),
@@ -254,6 +260,11 @@ export class World {
         if (terminal.nextTimeout() <= this.now) terminal.handleTimeout(this.now);
     }
     throw new Error('time does not pass');
+  }
+
+  /** A datagram that arrives in so many microseconds, from wherever somebody says. */
+  fly(to: Path, from: Path, bytes: Uint8Array, delayMicros = WIRE_MICROS): void {
+    this.#wire.push({ at: after(this.now, delayMicros), to, from, bytes: bytes.slice() });
   }
 
   #deliver(): void {
@@ -282,6 +293,7 @@ export class World {
     if (from !== undefined) {
       const bytes = buffer.slice(0, transmit.size);
       this.wireBytes.push(bytes.slice());
+      if (!this.onWire(transmit.path, from, bytes)) return true;
       this.#wire.push({ at: after(this.now, WIRE_MICROS), to: transmit.path, from, bytes });
     }
     return true;
@@ -498,8 +510,9 @@ export class World {
     });
     const key = randomBytes(this.rng, 32);
     const notify = (): void => {
-      this.#notify(caller, connect.request, grant, key, callee, record, consent);
-      this.#notify(callee, answer.nonce, grant, key, caller, connect.record);
+      const { share } = answer;
+      this.#notify(caller, connect.request, grant, key, callee, { record, share }, consent);
+      this.#notify(callee, answer.nonce, grant, key, caller, connect);
     };
     this.#queries.push({ wanted: [record, connect.record], notify });
     this.#answerQueries();
@@ -517,7 +530,7 @@ export class World {
     grant: Grant,
     key: Uint8Array,
     peer: Node,
-    record: RecordId,
+    { record, share }: { readonly record: RecordId; readonly share?: Uint8Array | undefined },
     consent?: Consent,
   ): void {
     const encoded = encodeGrant(grant);
@@ -531,6 +544,7 @@ export class World {
       peerCandidates: this.#records.get(record) ?? [],
       verdict: consent?.verdict,
       verdictSignature: consent?.verdictSignature,
+      peerShare: this.sharesKeys ? share : undefined,
     });
     if (notice === undefined) return;
     this.lastNotice.set(to, notice);

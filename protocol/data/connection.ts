@@ -434,7 +434,6 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (sample > 0) this.#parts.rtt.update(sample, 0);
     this.#handshake.stop();
     this.#timers.stop(TIMER.handshake);
-    this.#heardAt = this.#now;
     this.#liveness.onHeard(this.#now, 0);
     this.#parts.size.open(this.#now);
     this.#parts.events.push({ kind: 'established', path });
