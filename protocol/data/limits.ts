@@ -224,7 +224,7 @@ export const CONNECTION_DEFAULTS: ConnectionConfig = {
   sendBufferBytesMax: 8 * 1024 * 1024,
   idleTimeoutMs: 45_000,
   keepAliveMs: 20_000,
-  handshakeTimeoutMs: 8_000,
+  handshakeTimeoutMs: 7_500,
 };
 
 assert(

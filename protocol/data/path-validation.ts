@@ -243,7 +243,8 @@ export class PathValidation {
     let next = earlier(this.#doubts.nextAt, this.#homeCheckAt);
     for (const candidate of this.#candidates) {
       next = earlier(next, candidate.deadline);
-      if (candidate.challenges.isAnswered) next = earlier(next, this.#patientUntil);
+      if (candidate.challenges.isAnswered && !this.#doubts.isAnswered)
+        next = earlier(next, this.#patientUntil);
       if (this.#allowance(candidate) > 0) next = earlier(next, candidate.challenges.nextAt);
     }
     return next;
@@ -283,7 +284,8 @@ export class PathValidation {
     pto: number,
     isPreferred = false,
   ): void {
-    if (this.#doubts === undefined) {
+    // One that has answered an earlier question is asked anew: it may be gone since.
+    if (this.#doubts === undefined || this.#doubts.isAnswered) {
       this.#doubts = new Challenges(now, pto);
       this.#patientUntil = after(now, pto);
       this.#pausedUntil = after(now, ms(migrationPauseMs));

@@ -275,3 +275,48 @@ t.test(
     t.notOk(result.failed, fc.defaultReportMessage(result) ?? 'as claimed');
   },
 );
+
+t.test(
+  'a proven path that is better is taken, one that is not only from a silent one',
+  async (t) => {
+    const better = new Bench();
+    better.validation.prefer(better.now, place(1), PTO, true);
+    better.drain();
+    better.answer(HOME, better.token(HOME));
+    better.answer(place(1), better.token(place(1)));
+    t.strictSame(
+      better.moves.map(({ to }) => to),
+      [place(1)],
+    );
+
+    const equal = new Bench();
+    equal.validation.prefer(equal.now, place(1), PTO, false);
+    equal.drain();
+    equal.answer(HOME, equal.token(HOME));
+    t.equal(equal.moves.length, 0, 'the present one answers');
+
+    const silent = new Bench();
+    silent.validation.prefer(silent.now, place(1), PTO, false);
+    silent.drain();
+    silent.answer(place(1), silent.token(place(1)));
+    silent.pass(150);
+    t.strictSame(
+      silent.moves.map(({ to }) => to),
+      [place(1)],
+    );
+  },
+);
+
+t.test('whom nobody will follow makes no timer that is due for ever', async (t) => {
+  const bench = new Bench();
+  bench.validation.prefer(bench.now, place(1), PTO, true);
+  bench.drain();
+  bench.answer(HOME, bench.token(HOME));
+  bench.pass(150);
+  bench.validation.prefer(bench.now, place(2), PTO, false);
+  bench.drain();
+  bench.answer(HOME, bench.token(HOME));
+  bench.answer(place(2), bench.token(place(2)));
+  bench.pass(150);
+  t.ok(bench.validation.deadline > bench.now);
+});
