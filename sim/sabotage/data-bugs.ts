@@ -38,8 +38,9 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     name: 'probe-timer-not-re-armed',
     core: 'data',
     file: 'protocol/data/recovery.ts',
-    find: 'if (this.#elicitingInFlight === 0) return NEVER; return after(',
-    replace: 'if (this.#elicitingInFlight === 0 || this.#ptoCount > 0) return NEVER; return after(',
+    find: 'return earlier(after(this.#lastElicitingAt, this.pto), steady);',
+    replace:
+      'return this.#ptoCount > 0 ? NEVER : earlier(after(this.#lastElicitingAt, this.pto), steady);',
     why: 'one probe for each silence: if it is lost the talk stands still for ever',
     source: 'threats §5: timer not re-armed',
   },

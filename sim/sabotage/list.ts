@@ -5,6 +5,7 @@ import { BROKER_SABOTAGES } from './broker-bugs.ts';
 import { DATA_SABOTAGES } from './data-bugs.ts';
 import { DEVICE_SABOTAGES } from './device-bugs.ts';
 import { MANAGER_SABOTAGES } from './manager-bugs.ts';
+import { MEETING_SABOTAGES } from './meeting-bugs.ts';
 import type { Sabotage } from './sabotage.ts';
 import { STREAM_SABOTAGES } from './stream-bugs.ts';
 
@@ -15,6 +16,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   ...DEVICE_SABOTAGES,
   ...BROKER_SABOTAGES,
   ...MANAGER_SABOTAGES,
+  ...MEETING_SABOTAGES,
 ];
 
 /** The one of this name; undefined: there is none. */
