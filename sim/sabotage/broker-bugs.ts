@@ -87,11 +87,10 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
     name: 'record-of-another-terminal-answered',
     core: 'broker',
     file: 'broker/addresses.ts',
-    find: 'return held === undefined ? [] : [{ device, record, candidates: held.candidates }];',
+    find: 'return held === undefined ? [] : [foundOf(held)];',
     replace:
       'const other = [...this.#records.values()].find((one) => one.candidates.length > 0); ' +
-      'return held === undefined ? [] : [{ device, record, candidates: (other ?? ' +
-      'held).candidates }];',
+      'return held === undefined ? [] : [foundOf({ ...(other ?? held), device, record })];',
     why: 'the two are told the address of a third',
     source: 'threats §5, invariant 5: to a refused address nothing',
   },

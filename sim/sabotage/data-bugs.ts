@@ -161,15 +161,6 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     source: 'commit f059306',
   },
   {
-    name: 'knock-with-another-index-accepted',
-    core: 'data',
-    file: 'protocol/data/connection-handshake.ts',
-    find: "if (this.#role !== 'callee' || !this.#isToUs(packet)) return undefined;",
-    replace: "if (this.#role !== 'callee') return undefined;",
-    why: 'a copy of the first knock with a flipped bit shuts out every true one',
-    source: 'commit 81269f8',
-  },
-  {
     name: 'quota-checked-after-sending',
     core: 'data',
     file: 'protocol/data/quota.ts',

@@ -106,14 +106,9 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
   {
     name: 'each-end-its-own-key',
     core: 'session-manager',
-    file: 'session-manager/introductions.ts',
-    find:
-      "this.#context.sendDown(callee.id, { kind: 'addressNotice', request: " +
-      'answer.nonce, ...notice,',
-    replace:
-      "this.#context.sendDown(callee.id, { kind: 'addressNotice', request: " +
-      'answer.nonce, ...notice, ' +
-      'key: randomBytes(this.#context.options.rng, KEY_BYTES),',
+    file: 'session-manager/address-notices.ts',
+    find: '...of.notice, peerKeys',
+    replace: "...of.notice, ...(side === 'callee' && { key: own.device.keys.x25519 }), peerKeys",
     why: 'both are told of a talk that cannot come about',
   },
   {
