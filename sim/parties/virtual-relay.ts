@@ -128,7 +128,7 @@ export class VirtualRelay {
   /** Gone, with every allocation. */
   kill(): void {
     if (this.#socket === undefined) return;
-    for (const allocation of [...this.#allocations.values()]) this.#end(allocation);
+    for (const allocation of this.#allocations.values()) this.#end(allocation);
     this.host.unbind(this.#socket);
     this.#socket = undefined;
     for (const stream of this.#streams.values()) stream.reset();
