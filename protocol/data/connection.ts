@@ -199,6 +199,8 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (this.#path !== undefined || this.#ending.isOver) return;
     if (this.#handshake.protection === undefined) return;
     this.#establish(path);
+    // Its source may be forged, or the path lead one way only: the talk has as long to be answered.
+    this.#timers.set(TIMER.handshake, after(this.#now, ms(this.#parts.config.handshakeTimeoutMs)));
     // The callee says nothing before our first packet (design §5).
     this.#builder.pingDue = true;
   }
@@ -389,6 +391,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     }
     this.#wireBytes += bytes.length;
     if (this.#path === undefined) this.#establish(path);
+    this.#timers.stop(TIMER.handshake);
     this.#onKeyPhase(protection);
     const { streams, datagrams } = this.#parts;
     this.#heardAt = this.#now;
