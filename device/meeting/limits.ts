@@ -25,7 +25,7 @@ export const MEETING_LIMITS = {
   remotesMax: 64,
   remotePauseMs: 10_000,
   /** Tokens of one pair that may still be answered. */
-  tokensMax: 4,
+  tokensMax: 16,
   /** Answers that wait to be sent; more probes than that go unanswered. */
   answersMax: 32,
   /** Milliseconds without a path after which a relay is asked: a direct path takes about 100. */

@@ -154,7 +154,7 @@ export class Meeting {
     if (probe.kind !== 'answer') this.#answer(path, probe.token);
     // Where it was proven before it is heard again, while the way is silent: so it is there.
     if (isKnown || (pair.isProven && this.#isQuiet(now))) this.#onProven(now, pair);
-    else if (!pair.isProven) this.#trigger(now, pair);
+    else if (!pair.isProven && probe.kind !== 'answer') this.#trigger(now, pair);
     return true;
   }
 
@@ -350,8 +350,8 @@ export class Meeting {
         this.#host.knock(pair.path);
         continue;
       }
-      const token = randomBytes(this.#options.rng, PROBE_TOKEN_BYTES);
-      this.#pairs.onToken(now, pair, token);
+      const { rng } = this.#options;
+      const token = this.#pairs.token(now, pair, () => randomBytes(rng, PROBE_TOKEN_BYTES));
       this.#pairs.onSent(now, pair, PROBE_BYTES);
       const kind = pair === this.#choice ? 'choice' : 'probe';
       return { path: pair.path, size: this.#options.probes.write(into, { kind, token }) };
@@ -429,17 +429,18 @@ export class Meeting {
   }
 
   #isAnswer(now: Micros, pair: Pair, { token }: Probe): boolean {
-    const sentAt = this.#pairs.answered(pair, token);
+    const answered = this.#pairs.answered(pair, token);
     // One to the search proves nothing but that the peer heard it: who knows from where.
-    if (sentAt === undefined) return false;
-    this.#host.onRoundTrip(pair.path, now - sentAt);
+    if (answered === undefined) return false;
+    const { sentAt } = answered;
+    if (sentAt !== undefined) this.#host.onRoundTrip(pair.path, now - sentAt);
     return true;
   }
 
   /** The peer is heard there: our own packet goes at once, as its NAT is open now. */
   #trigger(now: Micros, pair: Pair): void {
     if (!this.#isWanted(pair) && !this.#isQuiet(now)) return;
-    pair.nextAt = earlier(pair.nextAt, now);
+    this.#pairs.soon(now, pair);
   }
 
   /** The peer hears us there, and we hear it. */

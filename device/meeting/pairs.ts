@@ -6,7 +6,7 @@ import type { PathClass } from '../../protocol/address.ts';
 import { sameBytes } from '../../protocol/bytes.ts';
 import { type Path, samePath } from '../../protocol/core.ts';
 import { LIMITS } from '../../protocol/limits.ts';
-import { type Micros, NEVER, after, ms } from '../../protocol/time.ts';
+import { type Micros, NEVER, after, earlier, ms } from '../../protocol/time.ts';
 import { MEETING_LIMITS } from './limits.ts';
 
 /** One pair. */
@@ -16,6 +16,8 @@ export interface Pair {
   /** When the next packet is due; NEVER: none is wanted. */
   nextAt: Micros;
   pauseMs: number;
+  /** When the last packet left; undefined: none did. */
+  sentAt: Micros | undefined;
   /** The peer lists it, or was there: it gets packets unasked. The source of one may be forged. */
   isListed: boolean;
   /** Packets that went there unasked, since the peer was last there or was last looked for. */
@@ -24,7 +26,11 @@ export interface Pair {
   receivedBytes: number;
   /** Our probe was answered: the peer is there. */
   isProven: boolean;
-  readonly tokens: { readonly token: Uint8Array; readonly sentAt: Micros }[];
+  readonly tokens: {
+    readonly token: Uint8Array;
+    readonly sentAt: Micros;
+    isRepeated: boolean;
+  }[];
 }
 
 /** The pairs of one talk. */
@@ -72,6 +78,7 @@ export class Pairs {
       class: of,
       nextAt: at,
       pauseMs: MEETING_LIMITS.pauseMsFirst,
+      sentAt: undefined,
       isListed: false,
       sent: 0,
       sentBytes: 0,
@@ -102,8 +109,16 @@ export class Pairs {
   onSent(now: Micros, pair: Pair, bytes: number): void {
     if (!isAsked(pair, bytes)) this.#onUnasked(pair);
     pair.sentBytes += bytes;
+    pair.sentAt = now;
     pair.nextAt = after(now, ms(pair.pauseMs));
     pair.pauseMs = Math.min(pair.pauseMs * 2, MEETING_LIMITS.pauseMsMax);
+  }
+
+  /** A packet is due soon: at once, or a first pause after the last one, whatever comes. */
+  soon(now: Micros, pair: Pair): void {
+    const { sentAt } = pair;
+    const paced = sentAt === undefined ? now : after(sentAt, ms(MEETING_LIMITS.pauseMsFirst));
+    pair.nextAt = earlier(pair.nextAt, paced > now ? paced : now);
   }
 
   /** Something that only the peer can have made came from there, or from who says so. */
@@ -119,18 +134,30 @@ export class Pairs {
     if (this.#remotes.delete(remoteKey(pair.path))) this.#room += 1;
   }
 
-  /** Notes a token that may be answered. */
-  onToken(now: Micros, pair: Pair, token: Uint8Array): void {
-    pair.tokens.push({ token, sentAt: now });
-    if (pair.tokens.length > MEETING_LIMITS.tokensMax) pair.tokens.shift();
+  /**
+   * The token of the next probe there: `fresh`, or the last one again when as many as we keep wait
+   * for an answer, as on a path of seconds.
+   */
+  token(now: Micros, pair: Pair, fresh: () => Uint8Array): Uint8Array {
+    const last = pair.tokens.at(-1);
+    if (last !== undefined && pair.tokens.length >= MEETING_LIMITS.tokensMax) {
+      last.isRepeated = true;
+      return last.token;
+    }
+    const token = fresh();
+    pair.tokens.push({ token, sentAt: now, isRepeated: false });
+    return token;
   }
 
-  /** When the probe left that this answers; undefined: none of ours, or answered already. */
-  answered(pair: Pair, token: Uint8Array): Micros | undefined {
+  /**
+   * Whether this answers a probe of ours, each once; `sentAt`: when that left, if it is certain
+   * which one it was.
+   */
+  answered(pair: Pair, token: Uint8Array): { readonly sentAt: Micros | undefined } | undefined {
     const at = pair.tokens.findIndex((one) => sameBytes(one.token, token));
     if (at < 0) return undefined;
-    const [{ sentAt }] = pair.tokens.splice(at, 1);
-    return sentAt;
+    const [{ sentAt, isRepeated }] = pair.tokens.splice(at, 1);
+    return { sentAt: isRepeated ? undefined : sentAt };
   }
 
   /** Every pair is tried anew, as far as the bounds for its address still let it. */
