@@ -127,7 +127,7 @@ t.test('whoever knows a packet of the search is proven only by an answer to oneâ
   const elsewhere = { host: '198.51.100.99', port: 443 };
   bench.hear(elsewhere, 'answer', token);
   t.equal(bench.preferred.length, 0, 'the source may be forged');
-  bench.answer(elsewhere);
+  bench.hear(elsewhere).answer(elsewhere);
   t.strictSame(bench.preferred, [{ path: elsewhere, isBetter: true }]);
   t.end();
 });
