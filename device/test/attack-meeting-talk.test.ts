@@ -1,5 +1,6 @@
-// Attacks on the meeting of two whole terminals: who copies, forges or floods packets between them,
-// a manager that changes the key shares or knocks itself. They talk with one another or with nobody.
+// Attacks on the meeting of two whole terminals: who copies, forges or floods packets between
+// them, a manager that changes the key shares or knocks itself. They talk with one another or with
+// nobody.
 
 import t from 'tap';
 import { PROBE_BYTES, Probes } from '../../protocol/data/probe.ts';

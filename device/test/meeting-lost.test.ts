@@ -1,5 +1,5 @@
-// A way that is lost, a way that never is found, and the end [S1006, S4006]: what is done, how often
-// a timer is needed for it, and that nothing is left afterwards.
+// A way that is lost, a way that never is found, and the end [S1006, S4006]: what is done, how
+// often a timer is needed for it, and that nothing is left afterwards.
 
 import t from 'tap';
 import type { RelayTerms } from '../../protocol/control/messages.ts';
