@@ -2,6 +2,7 @@
 // signed it, reads its owner's list as it stands, asks the owner where an entry says so, and sends
 // what the list says about this caller, or all of it, signed [S4003, claim 1]. Only after a yes is
 // there a socket and a record of addresses. When the notice comes, the list is asked again.
+// Over 400 lines: one answer from the question to the talk, whose steps are best read together.
 
 import { sameBytes } from '../protocol/bytes.ts';
 import {

@@ -1,6 +1,8 @@
 // Means 15 [S1005, S4005, S5000]: the talks under way, each a connection with a socket of its own,
 // encrypted with the session key of its notice [claim 7]. A talk goes on while the control plane is
 // away; it stops when all is delivered, at its expiry, or when anybody ends it [claim 3].
+// Over 400 lines: the one place where a talk's connection, its meeting and its endpoints come
+// together; each method hands on to one of them.
 
 import type { RelayPolicy } from '../protocol/address.ts';
 import type { MessageOf } from '../protocol/control/messages.ts';

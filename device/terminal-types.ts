@@ -142,7 +142,7 @@ export interface MeetingReport {
   readonly hasHeard: boolean;
   /** Packets of the many-socket search. */
   readonly probes: number;
-  /** `off`: by this terminal's setting; `none`: the server offers none; `failed`: see `relaySays`. */
+  /** `off`: by its setting; `none`: the server offers none; `failed`: see `relaySays`. */
   readonly relay: 'off' | 'none' | 'unused' | 'asked' | 'ready' | 'failed';
   /** Why the relay failed, in words. */
   readonly relaySays: string | undefined;

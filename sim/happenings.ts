@@ -73,7 +73,7 @@ export type Happening =
     }
   /**
    * A terminal's core sends a datagram of a talk; what arrives at one of its sockets. `relay`: it
-   * goes, or came, in a message to the relay at this address; `peer` and `bytes` are what is inside.
+   * goes, or came, in a message to the relay at this address; `peer`, `bytes`: what is inside.
    */
   | {
       readonly kind: 'datagramSent' | 'datagramReceived';

@@ -1,13 +1,14 @@
-// Which two terminals can find a path to one another, by what is known of boxes in theory (RFC 4787,
-// RFC 5128 §3.3): a socket of one end keeps its port for all, or the other end lets in whoever comes
-// from the right host. Asked when the faults are over: who can, has to; who cannot, has to be told.
+// Which two terminals can find a path to one another, by what is known of boxes in theory (RFC
+// 4787, RFC 5128 §3.3): a socket of one end keeps its port for all, or the other end lets in
+// whoever comes from the right host. Asked when the faults are over: who can, has to; who cannot,
+// has to be told.
 
 import type { Place } from './network/host.ts';
 import type { VirtualTerminal } from './parties/virtual-terminal.ts';
 import type { World } from './world.ts';
 
 /** `maybe`: it takes luck, as the many-socket search does. */
-export type Reach = 'yes' | 'maybe' | 'no';
+type Reach = 'yes' | 'maybe' | 'no';
 
 /** What all boxes between a host and some network do together. */
 interface Way {

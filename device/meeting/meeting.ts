@@ -1,11 +1,11 @@
-// How two introduced terminals find a path [S1005, S4005], a pure core beside the talk's connection:
-// from a common start on both send small authenticated packets to all addresses of the other, so
-// that each one's NAT opens for the other (RFC 5128 §3.3, RFC 8445); the caller's is the first
-// message of the handshake itself, so that the first path that works is the talk's at once. What is
-// better and proves itself later takes over by path validation. Then, in this order and only as far
-// as needed: a relay, a second round from a new socket, the many-socket search.
-// The same when the way is lost: both look for it anew, within the same grant.
-// Over 400 lines: one state machine, whose rules are best read after one another.
+// How two introduced terminals find a path [S1005, S4005], a pure core beside the talk's
+// connection: from a common start on both send small authenticated packets to all addresses of the
+// other, so that each one's NAT opens for the other (RFC 5128 §3.3, RFC 8445); the caller's is the
+// first message of the handshake itself, so that the first path that works is the talk's at once.
+// What is better and proves itself later takes over by path validation. Then, in this order and
+// only as far as needed: a relay, a second round from a new socket, the many-socket search. The
+// same when the way is lost: both look for it anew, within the same grant. Over 400 lines: one
+// state machine, whose rules are best read after one another.
 
 import {
   PATH_CLASSES,
@@ -453,8 +453,17 @@ export class Meeting {
     }
     pair.nextAt = NEVER;
     if (samePath(pair.path, this.#main)) return;
-    const isBetter = this.#isWanted(pair);
+    const isBetter = this.#isWanted(pair) && this.#isNamed(pair.path);
     if (isBetter || this.#isQuiet(now)) this.#host.prefer(now, pair.path, isBetter);
+  }
+
+  /**
+   * Whether the manager has told us of this host. Who stands between and sends on what it hears is
+   * seen there too: that may be the only way, and never a better one than one that works.
+   */
+  #isNamed({ host }: Path): boolean {
+    const named = [...this.#remotes, ...this.#options.paths].map(({ path }) => path.host);
+    return host === this.#options.searchAt || named.includes(host);
   }
 
   #isQuiet(now: Micros): boolean {
@@ -556,7 +565,7 @@ export class Meeting {
     }
   }
 
-  // --- telling the peer ----------------------------------------------------------------------------
+  // --- telling the peer --------------------------------------------------------------------------
 
   #tellSoon(now: Micros): void {
     const pause = after(this.#lastTold, ms(MEETING_LIMITS.tellPauseMs));

@@ -1,5 +1,5 @@
-// Attacks on the meeting of two whole terminals: who copies, forges or floods packets between
-// them, a manager that changes the key shares or knocks itself. They talk with one another or with
+// Attacks on the meeting of two whole terminals: who copies, forges or floods packets between them,
+// a manager that changes the key shares or knocks itself. They talk with one another or with
 // nobody.
 
 import t from 'tap';

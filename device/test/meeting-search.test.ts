@@ -128,7 +128,10 @@ t.test('whoever knows a packet of the search is proven only by an answer to oneâ
   bench.hear(elsewhere, 'answer', token);
   t.equal(bench.preferred.length, 0, 'the source may be forged');
   bench.hear(elsewhere).answer(elsewhere);
-  t.strictSame(bench.preferred, [{ path: elsewhere, isBetter: true }]);
+  t.equal(bench.preferred.length, 0, 'nobody has told us of that host: perhaps it sends on');
+  const found = { host: PEER.path.host, port: 443 };
+  bench.hear(found).answer(found);
+  t.strictSame(bench.preferred, [{ path: found, isBetter: true }]);
   t.end();
 });
 

@@ -188,7 +188,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#handshake.knock(path);
   }
 
-  /** Both ends have had their keys from the start: of what the caller hears, probes prove the peer. */
+  /** Both ends have had their keys from the start: then probes prove the peer. */
   get probeSecrets(): NoiseSecrets | undefined {
     return this.#handshake.secrets;
   }

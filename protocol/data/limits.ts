@@ -44,7 +44,7 @@ export const DATA_LIMITS = {
   homeCheckMs: 5_000,
   /** Milliseconds of silence after received bytes until a PING asks; doubles to the keep-alive. */
   silencePauseMs: 2_000,
-  /** The same after bytes that came steadily: so many of their pauses, and milliseconds at least. */
+  /** The same after bytes that came steadily: so many of their pauses, and that long at least. */
   silenceGaps: 8,
   silencePauseMsLeast: 300,
   /**

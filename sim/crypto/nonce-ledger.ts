@@ -28,7 +28,7 @@ export class KeyUse {
   /** Of empty texts, by nonce. */
   #tags: Map<string, string> | undefined;
 
-  /** Notes what an empty text became under a nonce; false if it was nothing, or not this, before. */
+  /** Notes what an empty text became under a nonce; false if it was something else before. */
   noteTag(nonce: Uint8Array, tag: Uint8Array): boolean {
     const tags = (this.#tags ??= new Map());
     const name = String(nonce);

@@ -1,9 +1,10 @@
 // Invariant 2: nobody learns an address before its owner has agreed. Addresses are what terminals
 // publish for a record, or our STUN server saw for it, or what they say of themselves in a session;
 // a record counts only if its terminal named it in a call of its own or in a yes. What the manager
-// asks the broker, what the broker answers, what a notice says and what follows it while the session
-// lasts, what passes to a terminal as bytes or as text, and where datagrams go, is held against
-// that. What only a site knows is told where both were seen at one public address, and nowhere else.
+// asks the broker, what the broker answers, what a notice says and what follows it while the
+// session lasts, what passes to a terminal as bytes or as text, and where datagrams go, is held
+// against that. What only a site knows is told where both were seen at one public address, and
+// nowhere else.
 
 import { addressScope, addressText } from '../../protocol/address.ts';
 import { decodeGrant } from '../../protocol/grant.ts';

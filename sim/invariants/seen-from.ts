@@ -1,6 +1,6 @@
 // From where each terminal was seen: by the STUN server beside the broker, for a record that is its
-// own, and by the broker, whose connection it has. What is told of addresses that only a site knows,
-// and where a search may go, is held against it.
+// own, and by the broker, whose connection it has. What is told of addresses that only a site
+// knows, and where a search may go, is held against it.
 
 import type { DeviceId, RecordId } from '../../protocol/ids.ts';
 import type { Happening } from '../happenings.ts';

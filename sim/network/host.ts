@@ -1,6 +1,6 @@
 // One host of the modelled Internet: an address in some network, perhaps one of the other family as
-// well, an access link, sockets. Ports of closed sockets rest for a long time, as a datagram for the
-// old one may still be under way.
+// well, an access link, sockets. Ports of closed sockets rest for a long time, as a datagram for
+// the old one may still be under way.
 
 import type { Path } from '../../protocol/core.ts';
 import type { Channel } from './channel.ts';

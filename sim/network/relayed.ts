@@ -12,7 +12,7 @@ const CHANNEL_LAST = 0x4f;
 const CHANNEL_HEADER_BYTES = 4;
 
 /** What a datagram is: a message of STUN, or one of a peer's within a message of TURN. */
-export type Inside = 'stun' | { readonly peer: Path; readonly bytes: Uint8Array };
+type Inside = 'stun' | { readonly peer: Path; readonly bytes: Uint8Array };
 
 /** The channels of one socket. */
 export class RelayedView {

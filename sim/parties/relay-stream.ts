@@ -1,6 +1,7 @@
-// A TCP connection of a terminal to the relay (RFC 8656 §2.1), for networks that let no UDP through:
-// each frame arrives whole, in order, as long as both ends are there; nothing of TCP's own behaviour
-// is modelled. Who moves to another network loses it without a word, and notices after a while.
+// A TCP connection of a terminal to the relay (RFC 8656 §2.1), for networks that let no UDP
+// through: each frame arrives whole, in order, as long as both ends are there; nothing of TCP's own
+// behaviour is modelled. Who moves to another network loses it without a word, and notices after a
+// while.
 
 import type { Path } from '../../protocol/core.ts';
 import { type Micros, after, micros, ms, seconds } from '../../protocol/time.ts';

@@ -1,5 +1,5 @@
-// The sockets of one terminal in virtual time: of UDP on the modelled Internet, and connections to a
-// relay. Watchers are told what leaves and what comes: what a relay carries as what it is, and of
+// The sockets of one terminal in virtual time: of UDP on the modelled Internet, and connections to
+// a relay. Watchers are told what leaves and what comes: what a relay carries as what it is, and of
 // the rest of STUN apart.
 
 import { addressBytes } from '../../protocol/address.ts';

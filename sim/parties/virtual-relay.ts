@@ -1,8 +1,9 @@
 // A TURN server in virtual time, for terminals that find no other way: Allocate, Refresh,
 // CreatePermission, ChannelBind, Send, Data and ChannelData of RFC 8656, with the time-limited
-// credentials of coturn's `use-auth-secret`. Strict where a server may be: nothing passes without a
-// permission, none is given for an address that is not global, a nonce grows old. It can go away
-// with all that it knew, as a process that is killed, and come back knowing nothing.
+// credentials of coturn's `use-auth-secret`. Over 400 lines: each request with its refusals. Strict
+// where a server may be: nothing passes without a permission, none is given for an address that is
+// not global, a nonce grows old. It can go away with all that it knew, as a process that is killed,
+// and come back knowing nothing.
 
 import { addressBytes, addressScope } from '../../protocol/address.ts';
 import { asciiBytes } from '../../protocol/bytes.ts';

@@ -8,8 +8,8 @@ import { answerBinding } from '../../protocol/stun/server.ts';
 import type { Host, Internet } from '../network/internet.ts';
 
 /** Where the servers are, in TEST-NET-1 and the documentation prefix (RFC 5737, RFC 3849). */
-export const SERVER_ADDRESS = '192.0.2.10';
-export const SERVER_ADDRESS_IPV6 = '2001:db8:ffff::10';
+const SERVER_ADDRESS = '192.0.2.10';
+const SERVER_ADDRESS_IPV6 = '2001:db8:ffff::10';
 /** Ports of the STUN server (RFC 8489 §18.6). */
 export const STUN_PORTS = { first: 3_478, other: 3_479 } as const;
 

@@ -220,8 +220,8 @@ export class VirtualTerminal implements BusUser {
   /**
    * Its machine joins another network: what is on its way to the old address goes astray, its link
    * is dead. `isTold`: the shell notices within a second, and asks its link whether it still works
-   * (`check` of protocol/io/mqtt-link.ts: an address that is gone needs no asking); else the terminal
-   * finds out by silence.
+   * (`check` of protocol/io/mqtt-link.ts: an address that is gone needs no asking); else the
+   * terminal finds out by silence.
    */
   move(to: string | Attachment, isTold: boolean): void {
     this.host.move(to);

@@ -38,9 +38,8 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     name: 'probe-timer-not-re-armed',
     core: 'data',
     file: 'protocol/data/recovery.ts',
-    find: 'return earlier(after(this.#lastElicitingAt, this.pto), steady);',
-    replace:
-      'return this.#ptoCount > 0 ? NEVER : earlier(after(this.#lastElicitingAt, this.pto), steady);',
+    find: 'return earlier(after(this.#lastElicitingAt',
+    replace: 'return this.#ptoCount > 0 ? NEVER : earlier(after(this.#lastElicitingAt',
     why: 'one probe for each silence: if it is lost the talk stands still for ever',
     source: 'threats §5: timer not re-armed',
   },

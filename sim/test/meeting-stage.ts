@@ -1,6 +1,6 @@
 // Two terminals at places of a test's choice, with the real cores of everybody and every invariant
-// on: one calls the other, and what became of it, how and when. 25 ms each way between them, most of
-// it between their boxes, and 25 ms each way of either to the broker.
+// on: one calls the other, and what became of it, how and when. 25 ms each way between them, most
+// of it between their boxes, and 25 ms each way of either to the broker.
 
 import type { PathClass } from '../../protocol/address.ts';
 import type { CryptoSuite } from '../../protocol/crypto.ts';
