@@ -160,6 +160,7 @@ export class Talks {
     const early = this.#early.get(socket);
     this.#early.delete(socket);
     if (early !== undefined) this.#hear(now, talk, early.path, early.bytes);
+    if (talk.meeting.isHopeless) connection.close(now, 'path-lost');
     outbox.event({
       kind: 'introduced',
       session,

@@ -27,7 +27,7 @@ import type { Gathered } from './gathering.ts';
 import { MEETING_LIMITS } from './limits.ts';
 import type { MeetingHost, MeetingOptions } from './meeting-types.ts';
 import { type Pair, Pairs } from './pairs.ts';
-import type { Relay } from './relay.ts';
+import { type Relay, relayServers } from './relay.ts';
 import { RelayUse } from './relay-use.ts';
 import { Search } from './search.ts';
 
@@ -89,6 +89,12 @@ export class Meeting {
     }
     this.#relay = this.#relayUse();
     this.#relay.soon(go, options.isRelayOnly ? 0 : MEETING_LIMITS.relayAfterMs);
+  }
+
+  /** It may go through a relay only, and none was offered: nothing is worth waiting for. */
+  get isHopeless(): boolean {
+    const { isRelayOnly, relay } = this.#options;
+    return isRelayOnly && (relay === undefined || relayServers(relay).length === 0);
   }
 
   /** Where the talk goes now; undefined: no way is found yet. */

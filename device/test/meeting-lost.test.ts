@@ -172,3 +172,13 @@ t.test('the end while probes wait to be answered', (t) => {
   t.equal(bench.left.length, before);
   t.end();
 });
+
+t.test('who wants nothing but a relay, and is offered none, has nothing to wait for', async (t) => {
+  for (const relay of [undefined, { servers: [], username: 'u', password: 'p' }]) {
+    t.equal(new MeetingBench({ isRelayOnly: true, relay }).meeting.isHopeless, true);
+    t.equal(new MeetingBench({ isRelayOnly: false, relay }).meeting.isHopeless, false);
+  }
+  const server = { address: Uint8Array.of(192, 0, 2, 5), port: 3_480 };
+  const relay = { servers: [server], username: 'u', password: 'p' };
+  t.equal(new MeetingBench({ isRelayOnly: true, relay }).meeting.isHopeless, false);
+});
