@@ -13,7 +13,8 @@ import { ms } from '../../protocol/time.ts';
 import { MEETING_LIMITS } from '../meeting/limits.ts';
 import { Reachability } from '../meeting/reachability.ts';
 import { eventsOf, exchange, sentOf, talkEvents, two } from './talking.ts';
-import { type Node, World } from './world.ts';
+import type { Node } from './world-types.ts';
+import { World } from './world.ts';
 
 /** Packets that somebody on the way can copy before it is noticed, or has to pause. */
 const COPIES = 12;

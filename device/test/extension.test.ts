@@ -6,7 +6,8 @@ import type { AllowEntry } from '../../protocol/consent/allow-list.ts';
 import { randomRequestId } from '../../protocol/ids.ts';
 import { after, micros, ms } from '../../protocol/time.ts';
 import { eventsOf, introduced } from './talking.ts';
-import { AT, type Node } from './world.ts';
+import type { Node } from './world-types.ts';
+import { AT } from './world.ts';
 
 /** A talk of 5 s, as its entry says `until`, that is asked for 5 s more after 3.6 s. */
 function askedAgain(entry: Partial<AllowEntry>): {

@@ -15,7 +15,8 @@ import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { randomBytes, seededRng } from '../../protocol/random.ts';
 import { askOf } from './manager-consent.ts';
 import { sentOf, talkEvents } from './talking.ts';
-import { type Node, World } from './world.ts';
+import type { Node } from './world-types.ts';
+import { World } from './world.ts';
 
 const CALLER = 'TERM1';
 const CALLEE = 'TERM3';

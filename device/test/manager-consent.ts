@@ -14,7 +14,7 @@ import {
 import type { MessageOf } from '../../protocol/control/messages.ts';
 import type { RequestId } from '../../protocol/ids.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
-import type { Node } from './world.ts';
+import type { Node } from './world-types.ts';
 
 /** A callee's answer as it goes on to the caller, and stands in the grant. */
 export interface Consent {

@@ -7,7 +7,8 @@ import type { Name } from '../../protocol/ids.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import type { OwnerQuestion, TerminalOutput } from '../terminal-types.ts';
 import { eventsOf, introduced, question, sentOf, talkEvents, two } from './talking.ts';
-import { AT, type Node, World } from './world.ts';
+import type { Node } from './world-types.ts';
+import { AT, World } from './world.ts';
 
 const ASKS = { ask: true } as const;
 

@@ -10,7 +10,8 @@ import { LIMITS } from '../../protocol/limits.ts';
 import { Outbox } from '../outbox.ts';
 import { Pins } from '../pins.ts';
 import { eventsOf, introduced, sentOf, talkEvents, two } from './talking.ts';
-import { type Node, World } from './world.ts';
+import type { Node } from './world-types.ts';
+import { World } from './world.ts';
 
 const ALLOW_TERM1 = { action: 'allow', pattern: 'TERM1' } as const;
 const idOf = (number: number): DeviceId => {

@@ -12,7 +12,8 @@ import { LIMITS } from '../../protocol/limits.ts';
 import type { TerminalStatus } from '../terminal-types.ts';
 import { Terminal } from '../terminal.ts';
 import { eventsOf, introduced, question, sentOf, two } from './talking.ts';
-import { type Node, World } from './world.ts';
+import type { Node } from './world-types.ts';
+import { World } from './world.ts';
 
 /** The messages as the broker sees them. */
 const onWire = (node: Node): Message[] =>

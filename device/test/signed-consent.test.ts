@@ -19,7 +19,8 @@ import type { DeviceId, Name } from '../../protocol/ids.ts';
 import { randomRequestId } from '../../protocol/ids.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { eventsOf, introduced, question, sentOf, two } from './talking.ts';
-import { type Node, World } from './world.ts';
+import type { Node } from './world-types.ts';
+import { World } from './world.ts';
 
 /** Whether a callee itself signed this answer, to this question. */
 function isSigned(callee: Node, callerId: DeviceId, answer: Answer, request: Uint8Array): boolean {

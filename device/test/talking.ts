@@ -9,7 +9,8 @@ import type { Name, SessionId } from '../../protocol/ids.ts';
 import { randomRequestId } from '../../protocol/ids.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import type { TerminalEvent } from '../terminal-types.ts';
-import { type Node, World } from './world.ts';
+import type { Node } from './world-types.ts';
+import { World } from './world.ts';
 
 /** The events of one kind. */
 export function eventsOf<K extends TerminalEvent['kind']>(

@@ -5,7 +5,8 @@ import t from 'tap';
 import type { MessageOf } from '../../protocol/control/messages.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { eventsOf, question, sentOf, talkEvents, two } from './talking.ts';
-import { AT, type Node, World } from './world.ts';
+import type { Node } from './world-types.ts';
+import { AT, World } from './world.ts';
 
 const ALLOW_TERM1 = [{ action: 'allow', pattern: 'TERM1' }] as const;
 

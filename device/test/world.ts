@@ -2,68 +2,29 @@
 // Terminals in virtual time, wired through a double of the two servers' messages and a wire without
 // loss. The real servers have tests of their own; here only what a terminal says and hears counts.
 
-import { type AllowEntry, type AllowList, grantFor } from '../../protocol/consent/allow-list.ts';
+import { type AllowEntry, grantFor } from '../../protocol/consent/allow-list.ts';
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
-import type {
-  Candidate,
-  Message,
-  MessageOf,
-  PublicKeys,
-  Terms,
-} from '../../protocol/control/messages.ts';
+import type { Candidate, Message, MessageOf, Terms } from '../../protocol/control/messages.ts';
 import type { Path } from '../../protocol/core.ts';
 import type { SigningKey } from '../../protocol/crypto.ts';
 import { type Grant, encodeExpiry, encodeGrant } from '../../protocol/grant.ts';
 import { deviceIdOf } from '../../protocol/identity/device-id.ts';
 import { signed } from '../../protocol/identity/signed.ts';
-import type { DeviceId, Name, RecordId, SessionId } from '../../protocol/ids.ts';
+import type { Name, RecordId } from '../../protocol/ids.ts';
 import { randomRequestId, randomSessionId } from '../../protocol/ids.ts';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { randomBytes, seededRng } from '../../protocol/random.ts';
 import { type Micros, NEVER, after, micros, wallMs } from '../../protocol/time.ts';
-import type { OwnerQuestion, StoredEnd, TerminalEvent, TerminalOutput } from '../terminal-types.ts';
+import type { OwnerQuestion, TerminalOutput } from '../terminal-types.ts';
 import { Terminal } from '../terminal.ts';
 import { type Consent, askOf, checkExtension, consentOf, judged } from './manager-consent.ts';
 import { ManagerSeal } from './manager-seal.ts';
+import type { Node, Session } from './world-types.ts';
 
 const STEPS_MAX = 200_000;
 const WIRE_MICROS = 200;
 export const AT = { wallMs: wallMs(1_700_000_000_000), offsetMinutes: 0 };
-
-/** One terminal, its shell's memory, and everything that came out of it. */
-export interface Node {
-  readonly name: Name;
-  readonly id: DeviceId;
-  readonly keys: PublicKeys;
-  readonly signing: SigningKey;
-  terminal: Terminal;
-  list: AllowList | undefined;
-  isLinkUp: boolean;
-  /** Connects and disconnects as the terminal wants. */
-  readonly followsLink: boolean;
-  readonly outputs: TerminalOutput[];
-  readonly events: TerminalEvent[];
-  /** What it said, unsealed. */
-  readonly sent: Message[];
-  /** The same as it left. */
-  readonly wire: Uint8Array[];
-  readonly sockets: Map<number, Path>;
-  readonly stored: Map<SessionId, StoredEnd>;
-  /** Whom it knows, as on its disk. */
-  readonly pins: Map<Name, DeviceId>;
-  readonly make: () => Terminal;
-}
-
-/** A session as the double of the manager knows it. */
-export interface Session {
-  readonly grant: Grant;
-  readonly caller: Node;
-  readonly callee: Node;
-  revision: number;
-  seconds: number;
-  bytes: number | undefined;
-}
 
 /** Time, wire, servers. */
 export class World {
