@@ -38,15 +38,32 @@ export const MEETING_LIMITS = {
   relayDecideMs: 6_500,
   /** Endpoints to relays that one talk has at once: each server over UDP and over TCP. */
   relayEndpointsMax: 2 * LIMITS.meetingServersMax,
-  /** Milliseconds without a path after which both ends try from a new socket (threats §1.6). */
+  /**
+   * Bytes of UDP payload to a relay, with its header: what every Ethernet link carries whole (1,500
+   * less the headers of IPv6, RFC 8200, and UDP, RFC 768).
+   */
+  relayPayloadBytesMax: 1_452,
+  /** Senders through one relay whose paths are kept; a peer can make it see many. */
+  relayPathsMax: 64,
+  /** Endpoints, present and former, by which a relay of this talk is known; the oldest one goes. */
+  relaySocketsMax: 64,
+  /**
+   * Milliseconds without a path after which both ends try from a new socket: a packet that was early
+   * can have taken the port that the first one's mapping wanted.
+   */
   secondRoundMs: 1_000,
   /** Milliseconds until the many-socket search, which lasts at most that long. */
   searchAfterMs: 1_150,
   searchMs: 5_000,
-  /** Sockets of the end whose NAT maps by destination; ports that the other one tries. */
+  /** Sockets of the end whose NAT maps by destination. */
   searchSockets: 256,
+  /** Packets of one of those sockets: the second one for those that were lost. */
+  searchTries: 2,
+  /** Sockets that are being opened at once: the process has other things to do as well. */
+  searchOpeningMax: 32,
+  /** Ports that the other end tries. */
   searchPorts: 2_048,
-  /** Packets a second of either (threats §1.7: 500), and what a late timer makes up for. */
+  /** Packets a second of either (what home routers bear), and what a late timer makes up for. */
   searchPerSecond: 500,
   searchBurst: 25,
   /** Milliseconds for which its sockets still hear answers. */

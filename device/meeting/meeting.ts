@@ -1,11 +1,10 @@
 // How two introduced terminals find a path [S1005, S4005], a pure core beside the talk's
 // connection: from a common start on both send small authenticated packets to all addresses of the
-// other, so that each one's NAT opens for the other (RFC 5128 §3.3, RFC 8445); the caller's is the
-// first message of the handshake itself, so that the first path that works is the talk's at once.
-// What is better and proves itself later takes over by path validation. Then, in this order and
-// only as far as needed: a relay, a second round from a new socket, the many-socket search. The
-// same when the way is lost: both look for it anew, within the same grant. Over 400 lines: one
-// state machine, whose rules are best read after one another.
+// other, so that each one's NAT opens for the other (RFC 5128 §3.3, RFC 8445). With key shares both
+// send probes, and the first that the caller hears opens the talk; the handshake's message goes out
+// only where a share is missing. A better path takes over by path validation. Then, as far as
+// needed: a relay, a second round from a new socket, the many-socket search; all of it again when
+// the way is lost, within the same grant. Over 400 lines: one state machine, best read in one go.
 
 import {
   PATH_CLASSES,

@@ -190,7 +190,7 @@ export class Relay {
     const relay = this.#ready;
     if (relay === undefined || peer.via !== relay.socket) return undefined;
     const wrapped = relay.client.wrap(now, peer, buffer, size);
-    if (wrapped === 0 || wrapped > PAYLOAD_BYTES_MAX) return undefined;
+    if (wrapped === 0 || wrapped > MEETING_LIMITS.relayPayloadBytesMax) return undefined;
     return { socket: relay.socket, path: relay.server, size: wrapped };
   }
 
@@ -215,7 +215,7 @@ export class Relay {
     let path = this.#paths.get(heard.peer);
     if (path === undefined) {
       path = { host: heard.peer.host, port: heard.peer.port, via: socket };
-      if (this.#paths.size >= PATHS_MAX) this.#paths.clear();
+      if (this.#paths.size >= MEETING_LIMITS.relayPathsMax) this.#paths.clear();
       this.#paths.set(heard.peer, path);
     }
     return { path, bytes: heard.bytes };
@@ -327,7 +327,7 @@ export class Relay {
     client.permit(now, this.#hosts);
     if (this.#peer !== undefined) client.bind(now, this.#peer);
     const [oldest] = this.#sockets;
-    if (this.#sockets.size >= SOCKETS_MAX) this.#sockets.delete(oldest);
+    if (this.#sockets.size >= MEETING_LIMITS.relaySocketsMax) this.#sockets.delete(oldest);
     this.#sockets.add(socket);
     const attempt = { server, transport, socket, client, isHeard: false, isLeaving: false };
     this.#attempts.set(socket, attempt);
@@ -343,13 +343,6 @@ export class Relay {
     if (this.#attempts.delete(socket)) this.#host.close(socket);
   }
 }
-
-/** Bytes of UDP payload that every Ethernet link carries whole (RFC 8200 and RFC 768 headers). */
-const PAYLOAD_BYTES_MAX = 1_452;
-/** Senders through one relay whose paths are kept. */
-const PATHS_MAX = 64;
-/** Endpoints, present and former, by which a relay of this talk is known. */
-const SOCKETS_MAX = 64;
 
 /** The servers of the terms, as paths. */
 export function relayServers({ servers }: RelayTerms): readonly Path[] {

@@ -1,4 +1,4 @@
-// The many-socket search (threats §1.7), for the one common pair that plain punching loses: a home
+// The many-socket search (docs/nat.md), for the one common pair that plain punching loses: a home
 // router that keeps one port for a socket, and one that gives every destination another. The end
 // behind the latter opens many sockets towards the other's one port; that other tries many ports.
 // After 256 sockets and some hundred tries one of them fits, as birthdays do. Only after consent,
@@ -10,10 +10,9 @@ import { type Rng, randomBelow } from '../../protocol/random.ts';
 import { MICROS_PER_SECOND, type Micros, NEVER, after, ms } from '../../protocol/time.ts';
 import { MEETING_LIMITS } from './limits.ts';
 
-const { searchPortMin, searchPorts, searchSockets, searchMs, searchStepMs } = MEETING_LIMITS;
+const { searchPortMin, searchPorts, searchSockets, searchTries, searchOpeningMax } = MEETING_LIMITS;
+const { searchMs, searchStepMs } = MEETING_LIMITS;
 const PORTS = LIMITS.portMax - searchPortMin + 1;
-/** Packets of one socket of ours: the second one for those that were lost. */
-const TRIES = 2;
 
 /** Where the search of one end stands; `socket` asks for one more socket. */
 type SearchStep = { readonly kind: 'send'; readonly path: Path } | { readonly kind: 'socket' };
@@ -106,7 +105,7 @@ export class Search {
   }
 
   #oneSocket(port: number): SearchStep | undefined {
-    if (this.#sent < Math.min(this.#sockets.length * TRIES, searchSockets * TRIES)) {
+    if (this.#sent < Math.min(this.#sockets.length, searchSockets) * searchTries) {
       // Every socket once as soon as it is open, then all of them once more.
       const isFirst = this.#sent < this.#sockets.length;
       const isWhole = this.#sockets.length >= searchSockets;
@@ -116,12 +115,9 @@ export class Search {
         return { kind: 'send', path: { host: this.#host, port, via } };
       }
     }
-    if (this.#wanted >= searchSockets || this.#wanted - this.#sockets.length >= OPENING_MAX)
-      return undefined;
+    const opening = this.#wanted - this.#sockets.length;
+    if (this.#wanted >= searchSockets || opening >= searchOpeningMax) return undefined;
     this.#wanted += 1;
     return { kind: 'socket' };
   }
 }
-
-/** Sockets that are being opened at once: the process has other things to do as well. */
-const OPENING_MAX = 32;
