@@ -196,7 +196,10 @@ export function parseConfig(text: string): ParsedConfig {
     .map((step) => (typeof step.key === 'number' ? `number ${step.key + 1}` : String(step.key)))
     .join(' ');
   const isUnknown = issue.type === 'strict_object' && issue.expected === 'never';
-  return { problem: isUnknown ? `unknown key '${key}'` : `${key}: ${issue.message}` };
+  if (!isUnknown) return { problem: `${key}: ${issue.message}` };
+  const last = String(issue.path?.at(-1)?.key);
+  const place = Object.hasOwn(agent.entries, last) ? ' (it belongs under [agent])' : '';
+  return { problem: `unknown key '${key}'${place}` };
 }
 
 /**

@@ -90,7 +90,10 @@ t.test('what is not right is told with its place', async (t) => {
     [`${'[[run]]\nname = "a"\ncommand = "/x"\n'.repeat(2)}`, /run: wanted each name once/],
     ['[pipe]\ncommand = "cat"', /pipe command: .*absolute/],
     ['[live]\nat_once = 2', /live command/],
-    ['[fiel]\n', /unknown key 'fiel'/],
+    ['[fiel]\n', /unknown key 'fiel'$/],
+    ['relay = "only"', /unknown key 'relay' \(it belongs under \[agent\]\)$/],
+    ['stun = []', /unknown key 'stun' \(it belongs under \[agent\]\)$/],
+    ['[file]\nrelay = "only"', /unknown key 'file relay' \(it belongs under \[agent\]\)$/],
     ['[file]\nfoldr = "/x"', /unknown key 'file foldr'/],
     ['[file', /line 1/],
   ];
