@@ -34,7 +34,7 @@ async function readPrivate(path: string): Promise<string> {
     const isSmall = facts.isFile() && facts.size <= BYTES_MAX;
     if (!isSmall) throw refused(`${path} is no file of one line`, 'check the path');
     if ((facts.mode & TOO_OPEN) !== 0) {
-      throw refused(`${path} can be read by others on this machine`, `chmod 600 ${path}`);
+      throw refused(`${path} can be read by others on this machine`, `chmod o-rwx,g-w ${path}`);
     }
     return (await file.readFile('latin1')).trim();
   } catch (error) {

@@ -150,8 +150,8 @@ t.test(
     );
     t.equal(await relayOf({}), undefined);
     const refused: readonly (readonly [string, RegExp])[] = [
-      [at('open', SECRET, 0o644), /chmod 600/],
-      [at('shared', SECRET, 0o660), /chmod 600/],
+      [at('open', SECRET, 0o644), /chmod o-rwx,g-w /],
+      [at('shared', SECRET, 0o660), /chmod o-rwx,g-w /],
       [at('short', 'short'), /openssl rand -hex 32/],
       [at('empty', ''), /openssl rand/],
       [at('lines', `${SECRET}\n${SECRET}`), /openssl rand/],
