@@ -5,7 +5,7 @@ import { errorCode } from '../../protocol/errors.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import type { TerminalEvent } from '../terminal-types.ts';
 import { ToldErrors } from './told-errors.ts';
-import { pathWords } from './way.ts';
+import { noWayWord, pathWords } from './way.ts';
 
 /** Writes about talks into an agent's log. */
 export class TalkLog {
@@ -42,7 +42,9 @@ export class TalkLog {
       case 'ended': {
         const { session, reason, counts, class: way, meeting } = event;
         const probes = meeting === undefined || meeting.probes === 0 ? undefined : meeting.probes;
-        this.#log.info('ended', { session, reason, way, ...counts, probes });
+        const isLost = reason === 'path-lost' && meeting !== undefined;
+        const why = isLost ? noWayWord(meeting) : undefined;
+        this.#log.info('ended', { session, reason, why, way, ...counts, probes });
         break;
       }
       default:

@@ -52,16 +52,23 @@ interface NoWay {
 const BLOCKED = 'nothing came back from any STUN server: UDP seems to be blocked on this side';
 const UNBLOCK = 'ask for outgoing UDP on this network, or use another one';
 const SHUT = "both sides' routers let no UDP through to one another";
+/** The server gives no credentials where either end's owner wants no relay. */
+const NONE_OFFERED =
+  "none was offered for this talk: the server has none, or the other terminal's owner wants " +
+  'none (relay = "never")';
+const ASK_FOR_RELAY =
+  "ask the operator for a relay (nakodo serve --turn …), and the other terminal's owner " +
+  'whether it says relay = "never"';
+const UNSAID = 'it did not say why';
+const TELL_OPERATOR = 'tell the operator what the relay says, then call again';
+const LOOK_THERE = 'is UDP blocked at the other end? its owner sees with nakodo doctor';
 const OTHER_SIDE = 'the other terminal told no address that can be reached from here';
 
 /** Why a talk found no way to its peer, or lost it for good [S5000]. */
 export function noWayWords(meeting: Meeting): NoWay {
-  const { isMapped, hasHeard, tried, relay } = meeting;
-  if (meeting.policy === 'only' && relay === 'none') {
-    return {
-      says: 'this terminal uses nothing but a relay, and the server offers none',
-      next: `${withPolicy('if-needed')}; or ask the operator for a relay (nakodo serve --turn …)`,
-    };
+  const { isMapped, hasHeard, tried } = meeting;
+  if (meeting.policy === 'only' && !(hasHeard && meeting.relay !== 'none')) {
+    return onlyRelayWords(meeting);
   }
   const relayed = relayWords(meeting);
   if (hasHeard) {
@@ -74,8 +81,42 @@ export function noWayWords(meeting: Meeting): NoWay {
     return { says: `${OTHER_SIDE}${relayed.says}`, next };
   }
   const kind = meeting.varies ? ', and the one here shows everybody another port' : '';
-  const next = relayed.next ?? 'is UDP blocked at the other end? its owner sees with nakodo doctor';
+  const next = relayed.next ?? LOOK_THERE;
   return { says: `${SHUT}${kind}${relayed.says}`, next };
+}
+
+/** The same in a word, for the log: a short one that does not change. */
+export function noWayWord({ isMapped, hasHeard, relay }: MeetingReport): string {
+  if (hasHeard) return relay === 'failed' ? 'relay-failed' : 'way-gone';
+  if (isMapped === false) return 'udp-blocked';
+  if (relay === 'failed') return 'relay-failed';
+  return relay === 'none' || relay === 'off' ? 'no-relay' : 'not-heard';
+}
+
+/** Of a terminal whose owner wants nothing but a relay: no address of either end matters. */
+function onlyRelayWords({ relay, relaySays, tried }: Meeting): NoWay {
+  const only = 'this terminal uses nothing but a relay';
+  switch (relay) {
+    case 'none':
+      return {
+        says: `${only}, and ${NONE_OFFERED}`,
+        next: `${ASK_FOR_RELAY}; or ${withPolicy('if-needed')}`,
+      };
+    case 'failed':
+      return {
+        says: `${only} (relay = "only"), and the relay failed: ${relaySays ?? UNSAID}`,
+        next: TELL_OPERATOR,
+      };
+    case 'asked':
+      return { says: `${only}, and the relay did not answer in time`, next: 'call again' };
+    case 'ready': {
+      const peer = tried === 0 ? 'told no address that it could reach' : 'sent nothing to it';
+      return { says: `${only}, which is ready, and the other terminal ${peer}`, next: LOOK_THERE };
+    }
+    case 'off':
+    case 'unused':
+      return { says: `${only}, and the talk ended before one was asked`, next: 'call again' };
+  }
 }
 
 /** What the relay had to do with it; `says` follows on another reason. */
@@ -83,8 +124,8 @@ function relayWords({ relay, relaySays }: Meeting): NoWayOfRelay {
   switch (relay) {
     case 'failed':
       return {
-        says: `; and the relay failed: ${relaySays ?? 'it did not say why'}`,
-        next: 'tell the operator what the relay says, then call again',
+        says: `; and the relay failed: ${relaySays ?? UNSAID}`,
+        next: TELL_OPERATOR,
       };
     case 'off':
       return {
@@ -94,7 +135,7 @@ function relayWords({ relay, relaySays }: Meeting): NoWayOfRelay {
     case 'none':
       return {
         says: '',
-        next: 'ask the operator for a relay (nakodo serve --turn …), or use another network',
+        next: `${ASK_FOR_RELAY}; or use another network`,
       };
     case 'asked':
       return { says: '; and the relay did not answer in time', next: 'call again' };

@@ -3,9 +3,12 @@
 
 import t from 'tap';
 import type { PathClass } from '../../protocol/address.ts';
-import { END_REASONS } from '../../protocol/ends.ts';
+import { END_REASONS, NO_COUNTS } from '../../protocol/ends.ts';
+import type { SessionId } from '../../protocol/ids.ts';
+import { silentLog } from '../../protocol/io/log.ts';
 import { endError } from '../shell/call-error.ts';
-import { type Meeting, noWayWords, pathWords, wayWords } from '../shell/way.ts';
+import { TalkLog } from '../shell/talk-log.ts';
+import { type Meeting, noWayWord, noWayWords, pathWords, wayWords } from '../shell/way.ts';
 
 /**
  * Both sides' STUN servers answered, candidates were tried, nothing came; the server has no relay.
@@ -93,8 +96,32 @@ const CASES: readonly Case[] = [
   {
     what: 'the owner wants nothing but a relay, and there is none',
     found: { policy: 'only', isMapped: undefined, tried: 0 },
-    says: /^this terminal uses nothing but a relay, and the server offers none$/,
-    next: /relay = "if-needed".*or ask the operator for a relay/,
+    says: /nothing but a relay, and none was offered .*: the server has none, or the other .* wants/,
+    next: /ask the operator for a relay.*the other terminal's owner.*or set relay = "if-needed"/,
+  },
+  {
+    what: 'the owner wants nothing but a relay, and it failed',
+    found: { policy: 'only', tried: 0, relay: 'failed', relaySays: 'no credentials' },
+    says: /nothing but a relay \(relay = "only"\), and the relay failed: no credentials$/,
+    next: /tell the operator/,
+  },
+  {
+    what: 'the owner wants nothing but a relay, and the other end does not send to it',
+    found: { policy: 'only', isMapped: undefined, relay: 'ready' },
+    says: /nothing but a relay, which is ready, and the other terminal sent nothing to it$/,
+    next: /is UDP blocked at the other end\? its owner sees with nakodo doctor/,
+  },
+  {
+    what: 'the owner wants nothing but a relay, and the other end told nothing',
+    found: { policy: 'only', isMapped: undefined, tried: 0, relay: 'ready' },
+    says: /which is ready, and the other terminal told no address that it could reach$/,
+    next: /its owner sees with nakodo doctor/,
+  },
+  {
+    what: 'the owner wants nothing but a relay, which is slow',
+    found: { policy: 'only', tried: 0, relay: 'asked' },
+    says: /nothing but a relay, and the relay did not answer in time$/,
+    next: /^call again$/,
   },
   {
     what: 'the relay is slow',
@@ -138,6 +165,35 @@ t.test('S5000: a talk without a way says why, and what to try', async (t) => {
     t.match(error, { code: 'path-lost', exit: 5, next: words.next }, `${what}: as an error`);
     t.ok(error.message.endsWith(`: ${words.says}`), what);
   }
+});
+
+t.test('S5000: the log has a word for each reason', async (t) => {
+  const word = (found: Partial<Meeting>): string => noWayWord({ ...NOTHING_CAME, ...found });
+  t.equal(word({ isMapped: false }), 'udp-blocked');
+  t.equal(word({ relay: 'failed' }), 'relay-failed');
+  t.equal(word({ hasHeard: true, relay: 'failed' }), 'relay-failed');
+  t.equal(word({ hasHeard: true }), 'way-gone');
+  t.equal(word({}), 'no-relay');
+  t.equal(word({ relay: 'off' }), 'no-relay');
+  t.equal(word({ relay: 'ready' }), 'not-heard');
+  const lines: object[] = [];
+  const log = {
+    ...silentLog,
+    info: (event: string, facts = {}) => lines.push({ event, ...facts }),
+  };
+  const talks = new TalkLog(log);
+  const ended = {
+    kind: 'ended',
+    session: 's' as SessionId,
+    path: undefined,
+    counts: NO_COUNTS,
+  } as const;
+  talks.onEvent({ ...ended, reason: 'path-lost', meeting: NOTHING_CAME });
+  talks.onEvent({ ...ended, reason: 'done', meeting: NOTHING_CAME });
+  t.match(lines, [
+    { event: 'ended', why: 'no-relay' },
+    { event: 'ended', why: undefined },
+  ]);
 });
 
 t.test('every search says something, in a line, and only a lost path tells of it', async (t) => {
