@@ -19,7 +19,7 @@ export const STUN_LIMITS = {
    * Milliseconds between Binding requests to one server that is silent; the last one stays. Faster
    * than RFC 8489 §6.2.1 (500 ms): a talk waits for it, and it ends after 8 small packets.
    */
-  bindingPausesMs: [75, 150, 300],
+  bindingPausesMs: [75, 100, 200],
   /** Binding requests to one server in all, and milliseconds after the last until we give up. */
   bindingPacketsMax: 8,
   bindingPatienceMs: 400,
