@@ -1,6 +1,6 @@
 // The second phase of a world: all faults are off, and everything has to come right by itself
-// (threats §5, invariant 9). Nothing half open is left, whoever may talk can, and what they send
-// arrives in time.
+// (docs/simulator.md). Nothing half open is left, whoever may talk can, and what they send arrives
+// in time.
 
 import type { TerminalEvent } from '../device/terminal-types.ts';
 import type { EndReason } from '../protocol/ends.ts';

@@ -48,8 +48,8 @@ export const MEETING_LIMITS = {
   /** Endpoints, present and former, by which a relay of this talk is known; the oldest one goes. */
   relaySocketsMax: 64,
   /**
-   * Milliseconds without a path after which both ends try from a new socket: a packet that was early
-   * can have taken the port that the first one's mapping wanted.
+   * Milliseconds without a path after which both ends try from a new socket: a packet that came
+   * early can have taken the port that the first one's mapping wanted.
    */
   secondRoundMs: 1_000,
   /** Milliseconds until the many-socket search, which lasts at most that long. */
@@ -63,7 +63,7 @@ export const MEETING_LIMITS = {
   searchOpeningMax: 32,
   /** Ports that the other end tries. */
   searchPorts: 2_048,
-  /** Packets a second of either (what home routers bear), and what a late timer makes up for. */
+  /** Packets a second of either: all ports in `searchMs`; and what a late timer makes up for. */
   searchPerSecond: 500,
   searchBurst: 25,
   /** Milliseconds for which its sockets still hear answers. */

@@ -1,7 +1,7 @@
 // What opens a talk [S1005, S4005]. With the key shares of both ends (docs/adr/0021-key-shares.md)
 // the keys are there at once and nothing of it goes on the path: probes show who the peer is. Where
-// a share is missing it is one round trip: the caller knocks at every candidate, doubling the pause;
-// the callee says nothing until it is asked rightly, and answers each knock once, to where it came
+// a share is missing, one round trip: the caller knocks at every candidate, doubling the pause; the
+// callee says nothing until it is asked rightly, and answers each knock once, to where it came
 // from, with no more bytes than it got.
 
 import { assert } from '../assert.ts';

@@ -1,7 +1,8 @@
 // A STUN server without a socket: what is answered to a Binding request, and which address record
 // it is for. It keeps nothing, believes nothing but where the request came from, and never says
 // more than it was told, so that whoever spoofs a source makes it send no more than they did
-// themselves (threat model, T9). No authentication, no TURN, nothing of RFC 5780. RFC 8489 §6.3.1, §12.
+// themselves (threat model, T9). No authentication, no TURN, nothing of RFC 5780. RFC 8489 §6.3.1,
+// §12.
 
 import type { Path } from '../core.ts';
 import { type RecordId, isRandomId } from '../ids.ts';

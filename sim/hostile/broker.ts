@@ -1,6 +1,6 @@
-// A broker that was taken over (threats T5): it reads, keeps, alters, invents and misdirects what
-// passes, answers what it was asked with lies, and lets somebody stay who is to go. It has no key
-// but its own word. When the faults are over it is an honest one again: what it kept is lost.
+// A broker that was taken over (threat model, T5): it reads, keeps, alters, invents and misdirects
+// what passes, answers what it was asked with lies, and lets somebody stay who is to go. It has no
+// key but its own word. When the faults are over it is an honest one again: what it kept is lost.
 
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';
 import { type Candidate, KIND_NUMBERS, type Message } from '../../protocol/control/messages.ts';

@@ -1,6 +1,6 @@
-// Somebody on the path of a talk who would like to carry it (threats T7): copies the packets of
-// both ends and sends them on from an address of its own, faster than they come by themselves; what
-// is answered to that address goes on to the other end. Sometimes it stops the straight way as
+// Somebody on the path of a talk who would like to carry it (threat model, T7): copies the packets
+// of both ends and sends them on from an address of its own, faster than they come by themselves;
+// what is answered to that address goes on to the other end. Sometimes it stops the straight way as
 // well, and is then the only one. After a while it lets go.
 
 import type { Path } from '../../protocol/core.ts';

@@ -1,7 +1,7 @@
-// Somebody on the network (threats T1, T7 to T10): hears every datagram, has no key, and says again
-// what was said, at another time, to another socket, from another address, with other bits. The
-// cruellest way is to be faster: a genuine new packet comes from a wrong address before it comes
-// from the right one.
+// Somebody on the network (threat model, T1, T7 to T10): hears every datagram, has no key, and says
+// again what was said, at another time, to another socket, from another address, with other bits.
+// The cruellest way is to be faster: a genuine new packet comes from a wrong address before it
+// comes from the right one.
 
 import type { Path } from '../../protocol/core.ts';
 import { HANDSHAKE_PACKET_BYTES } from '../../protocol/data/packet.ts';

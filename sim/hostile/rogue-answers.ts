@@ -1,4 +1,4 @@
-// What hostile terminals say in place of what their cores want to (threats T4, T6): the next
+// What hostile terminals say in place of what their cores want to (threat model, T4, T6): the next
 // answer, request, report or address record is another one, comes late, twice or never. Answers are
 // signed again, by the terminal's own key, so that what is wrong is what they say; now and then
 // they are not.

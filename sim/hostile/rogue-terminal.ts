@@ -1,6 +1,6 @@
-// An enrolled terminal with a program of its own (threats T3, T4, T6, T11): the real core with its
-// own keys, and somebody who sits between it and the world. What it seals is opened before it
-// leaves and sealed again as something else, any number of times; the frames of its talks are
+// An enrolled terminal with a program of its own (threat model, T3, T4, T6, T11): the real core
+// with its own keys, and somebody who sits between it and the world. What it seals is opened before
+// it leaves and sealed again as something else, any number of times; the frames of its talks are
 // written over before they are encrypted. It lies with its own signature, never with another's.
 
 import { decodeMessage, encodeMessage } from '../../protocol/control/codec.ts';

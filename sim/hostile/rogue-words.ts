@@ -1,7 +1,7 @@
-// What hostile terminals say of their own accord on the control plane (threats T2, T4, T6): they
-// ask for everybody, in every name, for more than there is; announce addresses that are not theirs;
-// speak where they have no right to. Each lie is signed with their own key where a signature
-// belongs. What they say in place of what their cores want to is in rogue-answers.ts.
+// What hostile terminals say of their own accord on the control plane (threat model, T2, T4, T6):
+// they ask for everybody, in every name, for more than there is; announce addresses that are not
+// theirs; speak where they have no right to. Each lie is signed with their own key where a
+// signature belongs. What they say in place of what their cores want to is in rogue-answers.ts.
 
 import { signExtension, signRequest } from '../../protocol/consent/statements.ts';
 import { encodeCbor } from '../../protocol/control/cbor.ts';

@@ -1,6 +1,6 @@
-// Strangers at the broker's door (threats T1, T10): tokens that were used, of others, for others,
-// from long ago; a membership that has run out; somebody who says that he is the manager. None of
-// them may be let in; who is, is a violation. Nobody is hurt by it who has the keys.
+// Strangers at the broker's door (threat model, T1, T10): tokens that were used, of others, for
+// others, from long ago; a membership that has run out; somebody who says that he is the manager.
+// None of them may be let in; who is, is a violation. Nobody is hurt by it who has the keys.
 
 import { makeMembership } from '../../protocol/identity/membership.ts';
 import {

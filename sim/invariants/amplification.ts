@@ -1,9 +1,9 @@
-// Whom a socket sends to, and how much (threats §5, invariant 5; docs/wire.md §9): nothing before
-// an introduction and nothing of a talk that is not this terminal's; to an address that has not
-// proven to be the peer's at most three times what came from it and was genuine; beyond that a few
-// small packets, ten in a second, and only so many to one of its ports over all sockets; the
-// many-socket search is excepted, and judged in searches.ts. After the end there are a few CLOSEs
-// for a while, then silence.
+// Whom a socket sends to, and how much (docs/wire.md §9): nothing before an introduction and
+// nothing of a talk that is not this terminal's; to an address that has not proven to be the peer's
+// at most three times what came from it and was genuine; beyond that a few small packets, ten in a
+// second, and only so many to one of its ports over all sockets; the many-socket search is
+// excepted, and judged in searches.ts. After the end there are a few CLOSEs for a while, then
+// silence.
 
 import type { Path } from '../../protocol/core.ts';
 import { DATA_LIMITS } from '../../protocol/data/limits.ts';

@@ -1,6 +1,6 @@
-// What both ends count agrees (threats §5, invariants 4 and 8): nobody has received more than was
-// sent, at any time; when both say that all was delivered, all that was sent has arrived or counts
-// as lost; and a talk that ends by its quota has used it to the byte.
+// What both ends count agrees: nobody has received more than was sent, at any time; when both say
+// that all was delivered, all that was sent has arrived or counts as lost; and a talk that ends by
+// its quota has used it to the byte.
 
 import type { Happening } from '../happenings.ts';
 import type { Watcher, World } from '../world.ts';

@@ -1,7 +1,6 @@
-// Time and quota of a grant are kept (threats §5, invariant 4): nothing is taken or sent by an end
-// whose time is up, on its own clock; what both ends have sent never sums to more than the grant
-// that both know, to the byte (docs/wire.md §9, "Meter": better than the one window that the
-// threats ask for); an end adopts no expiry that the manager has not given.
+// Time and quota of a grant are kept: nothing is taken or sent by an end whose time is up, on its
+// own clock; what both ends have sent never sums to more than the grant that both know, to the byte
+// (docs/wire.md §9, "Meter"); an end adopts no expiry that the manager has not given.
 
 import type { Counts } from '../../protocol/ends.ts';
 import { LIMITS } from '../../protocol/limits.ts';

@@ -1,7 +1,7 @@
-// Invariant of the log (threats §5, 8): its entries follow one another without a gap and are never
-// fewer than before; it verifies after every start of the manager and at the end; what the manager
-// promises to terminals (receipts) is on its disk, and covers what it acknowledges. Verified with
-// public keys, from what lies on the disk.
+// Invariant of the log: its entries follow one another without a gap and are never fewer than
+// before; it verifies after every start of the manager and at the end; what the manager promises to
+// terminals (receipts) is on its disk, and covers what it acknowledges. Verified with public keys,
+// from what lies on the disk.
 
 import type { MessageOf } from '../../protocol/control/messages.ts';
 import { sameBytes } from '../../protocol/bytes.ts';

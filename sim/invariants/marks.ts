@@ -1,6 +1,6 @@
-// What should occur in some world or other ("sometimes" assertions, threats §5, Scale): moments in
-// which faults of the control plane meet. A night in which one of them never occurred has not
-// tested it. Nothing is judged here.
+// What should occur in some world or other ("sometimes" assertions): moments in which faults of the
+// control plane meet. A night in which one of them never occurred has not tested it. Nothing is
+// judged here.
 
 import { type Micros, seconds } from '../../protocol/time.ts';
 import type { Happening } from '../happenings.ts';

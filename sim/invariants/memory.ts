@@ -1,6 +1,5 @@
-// Invariant 7 (threats §5): what a party holds stays under its stated bound, and one event brings
-// about only so much. Looked at every so many events that touched a party: what grows without a
-// bound goes on growing.
+// Memory: what a party holds stays under its stated bound, and one event brings about only so much.
+// Looked at every so many events that touched a party: what grows without a bound goes on growing.
 
 import { MEETING_LIMITS } from '../../device/meeting/limits.ts';
 import { LIMITS } from '../../protocol/limits.ts';

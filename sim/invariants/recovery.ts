@@ -1,8 +1,8 @@
-// Loss recovery as each connection traces it (threats §5, invariant 6; RFC 9002): packet numbers
-// grow, each packet is acknowledged or lost once, a late acknowledgement counts as spurious, bytes
-// in flight are those of the packets that are neither; nothing is acknowledged that the other end
-// has not opened; windows and round trips are possible ones; and while something is in flight a
-// probe follows in time, so that no talk falls silent.
+// Loss recovery as each connection traces it (RFC 9002): packet numbers grow, each packet is
+// acknowledged or lost once, a late acknowledgement counts as spurious, bytes in flight are those
+// of the packets that are neither; nothing is acknowledged that the other end has not opened;
+// windows and round trips are possible ones; and while something is in flight a probe follows in
+// time, so that no talk falls silent.
 
 import { DATA_LIMITS } from '../../protocol/data/limits.ts';
 import { MICROS_PER_MS, type Micros, ms, seconds } from '../../protocol/time.ts';

@@ -1,4 +1,4 @@
-// The many-socket search (threats §1.7): hundreds of packets to ports of which one may be the
+// The many-socket search (docs/nat.md): hundreds of packets to ports of which one may be the
 // peer's. It goes only to an address at which the STUN server beside the broker and the broker
 // itself have seen the peer, so that nobody can have it aimed at somebody else; once in a session,
 // for a few seconds, at a rate.

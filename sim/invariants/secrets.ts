@@ -1,5 +1,5 @@
-// Invariant 3 (threats §5), its second half: no key and no plaintext of an application in any
-// datagram, on the bus, or on the manager's disk. The witness behind every suite knows the keys
+// Secrets stay where they are: no key and no plaintext of an application in any datagram, on the
+// bus, or on the manager's disk. The witness behind every suite knows the keys
 // (crypto/witnessed-suite.ts); what applications write and the session keys that the manager makes
 // are added here.
 

@@ -1,9 +1,8 @@
-// Invariants of a session's life (threats §5, 1, 4 and 8): one begin and one end in the log, with a
-// reason that somebody gave; what terminals reported is what they told their owners; no end counts
-// more than was sent; ends that the operator ordered are in the log with the order, and happen soon
-// while everybody is linked. Judged from the log's entries, the terminals' events, and what
-// applications wrote.
-// Over 400 lines: one life, from its entry in the log to its last report.
+// Invariants of a session's life: one begin and one end in the log, with a reason that somebody
+// gave; what terminals reported is what they told their owners; no end counts more than was sent;
+// ends that the operator ordered are in the log with the order, and happen soon while everybody is
+// linked. Judged from the log's entries, the terminals' events, and what applications wrote. Over
+// 400 lines: one life, from its entry in the log to its last report.
 
 import type { TerminalEvent } from '../../device/terminal-types.ts';
 import { type Counts, type EndReason, NO_COUNTS } from '../../protocol/ends.ts';
@@ -19,7 +18,7 @@ import { KeptMap } from './kept-map.ts';
 import type { Word, WordHearer } from './spoken.ts';
 
 const KEPT = 20_000;
-/** The promise is 30 s (threats §5); talks here are too short for that; nothing takes so long. */
+/** The promise is 30 s; talks here are too short for that, and nothing takes so long. */
 const ORDER_MICROS = seconds(5);
 const OBEYS_MICROS = seconds(1);
 /** Orders are looked at this often. */

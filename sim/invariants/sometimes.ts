@@ -1,5 +1,5 @@
-// What has to occur in some world, or nothing is shown by its never going wrong (threats §5,
-// "sometimes"): rare mixtures of the data plane, counted as marks of the world.
+// What has to occur in some world, or nothing is shown by its never going wrong ("sometimes"
+// assertions): rare mixtures of the data plane, counted as marks of the world.
 
 import type { Path } from '../../protocol/core.ts';
 import { DATA_LIMITS } from '../../protocol/data/limits.ts';

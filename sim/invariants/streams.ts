@@ -1,7 +1,7 @@
 // Streams deliver a prefix of what was sent, in order, once, unaltered; they end after everything,
-// and only if they were finished; messages come at most once, as they were sent (threats §5,
-// invariant 2). What one end writes is kept until the other has read it, so that nothing of another
-// session, direction or boot can pass for it.
+// and only if they were finished; messages come at most once, as they were sent. What one end
+// writes is kept until the other has read it, so that nothing of another session, direction or boot
+// can pass for it.
 
 import type { StreamId } from '../../protocol/data/connection-types.ts';
 import { CONNECTION_DEFAULTS, DATA_LIMITS } from '../../protocol/data/limits.ts';

@@ -1,6 +1,6 @@
-// How much one event makes a party do (threats §5, invariant 7): it comes to rest, wakes up only so
-// often without time passing, sends only so many datagrams at once; and while it has a talk, it has
-// a timer, which is not in the past.
+// How much one event makes a party do: it comes to rest, wakes up only so often without time
+// passing, sends only so many datagrams at once; and while it has a talk, it has a timer, which is
+// not in the past.
 
 import type { Happening } from '../happenings.ts';
 import { VirtualTerminal } from '../parties/virtual-terminal.ts';

@@ -17,7 +17,7 @@ export interface BoxOptions {
   readonly hairpins?: boolean;
   /** Hosts behind it reach one another only by hairpin, as in a guest network. */
   readonly isolates?: boolean;
-  /** What comes to a port unasked takes the port, for who came (threats §1.6). */
+  /** What comes to a port unasked takes the port, for who came: then a mapping gets another. */
   readonly earlyTakesPort?: boolean;
   /** A mapping that long without a packet is forgotten. */
   readonly timeoutSeconds?: number;

@@ -1,6 +1,6 @@
 // Links in user space: of each, two TUN devices in two network namespaces, and between them, each
-// way, a FIFO queue of so many bytes, a rate, a delay and random loss (anchors, speed §2.3).
-// It is there because this kernel has no netem.
+// way, a FIFO queue of so many bytes, a rate, a delay and random loss. It is there because not every
+// kernel has netem.
 //
 //   delay-line (NAMESPACE_A DEVICE_A NAMESPACE_B DEVICE_B MBIT DELAY_US QUEUE_BYTES LOSS_PPM SEED)+
 //

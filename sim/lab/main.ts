@@ -20,13 +20,16 @@ const { values } = parseArgs({
 });
 const tell = (line: string): void => void process.stdout.write(`${line}\n`);
 
-const missing = boxesMissing() ?? linkMissing() ?? Terminals.relayMissing();
-if (missing !== undefined) {
-  tell(`no lab here: ${missing}`);
-  process.exit(2);
-}
-
+const PLACE_NAMES = Object.keys(PLACES) as readonly PlaceName[];
 const only = values.only.split(',').filter(Boolean);
+const scenes = ['matrix', ...Object.keys(SCENES)];
+const unknown = only.find((name) => !scenes.includes(name));
+if (unknown !== undefined) leave(`no scene is called ${unknown}; there are ${scenes.join(', ')}`);
+const [callers = SEVEN, callees = SEVEN] = chosenPairs(values.pairs);
+
+const missing = boxesMissing() ?? linkMissing() ?? Terminals.relayMissing();
+if (missing !== undefined) leave(`no lab here: ${missing}`);
+
 const isWanted = (name: string): boolean => only.length === 0 || only.includes(name);
 const figures: Record<string, unknown> = {};
 const faults: string[] = [];
@@ -34,8 +37,6 @@ const faults: string[] = [];
 // Times mean little where others have the processors.
 tell(`load ${loadavg()[0].toFixed(1)} on ${availableParallelism()} processors`);
 if (isWanted('matrix')) {
-  const chosen = values.pairs.split(':').map(placesOf);
-  const [callers = SEVEN, callees = SEVEN] = chosen;
   const cells = await measureMatrix({ callers, callees }, (cell) => tell(cellLine(cell)));
   figures.matrix = cells;
   for (const line of matrixLines(cells)) tell(line);
@@ -60,13 +61,22 @@ if (values.json !== '') writeFileSync(values.json, `${JSON.stringify(figures, un
 tell(faults.length === 0 ? 'all as asked' : `not as asked:\n  ${faults.join('\n  ')}`);
 process.exit(faults.length === 0 ? 0 : 1);
 
-/** `port,symmetric`; nothing: undefined, all seven. */
-function placesOf(words: string): readonly PlaceName[] | undefined {
-  if (words === '') return undefined;
-  return words.split(',').map((word) => {
-    if (!(word in PLACES)) throw new Error(`no place is called ${word}`);
-    return word as PlaceName;
-  });
+/** `CALLERS:CALLEES`, each as `port,symmetric`; nothing: undefined, all seven. */
+function chosenPairs(words: string): readonly (readonly PlaceName[] | undefined)[] {
+  const sides = words.split(':');
+  if (sides.length > 2) leave(`PAIRS is CALLERS:CALLEES, as port,symmetric:none; not ${words}`);
+  return sides.map((side) => (side === '' ? undefined : side.split(',').map(placeNamed)));
+}
+
+function placeNamed(word: string): PlaceName {
+  const name = PLACE_NAMES.find((place) => place === word);
+  return name ?? leave(`no place is called ${word}; there are ${PLACE_NAMES.join(', ')}`);
+}
+
+/** Nothing is measured: says why. */
+function leave(why: string): never {
+  process.stdout.write(`${why}\n`);
+  process.exit(2);
 }
 
 function cellLine({ caller, callee, expected, call }: Cell): string {

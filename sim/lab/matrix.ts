@@ -134,7 +134,7 @@ export function matrixLines(cells: readonly Cell[]): readonly string[] {
   ];
 }
 
-/** Cells that are not what the issue asks for, in words; 2 s direct, 3 s relayed. */
+/** Cells that are not as asked, in words: another way, or too late; 2 s direct, 3 s relayed. */
 export function matrixFaults(cells: readonly Cell[]): readonly string[] {
   return cells.flatMap(({ caller, callee, expected, call }) => {
     const pair = `${caller} → ${callee}`;

@@ -1,5 +1,5 @@
 // Which pairs of places reach one another: what real boxes did in a laboratory of namespaces
-// (threats §6), and what theory says in the terms of RFC 4787. The modelled boxes and those of the
+// (docs/lab.md), and what theory says in the terms of RFC 4787. The modelled boxes and those of the
 // lab are held against this same table, cell by cell.
 
 import type { NatKind } from '../network/nat.ts';

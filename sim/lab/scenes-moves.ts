@@ -1,5 +1,6 @@
-// Scenes in which the network changes under a running bulk: rebinds of each sort, a phone that goes
-// from its Wi-Fi to a carrier, both that move at once, a spoofer with the peer's address.
+// Scenes in which the network changes under a talk: rebinds of each sort, a phone that goes from
+// its Wi-Fi to a carrier, both that move at once, a server that is away while a router rebinds,
+// routers that forget in silence (timeout), a spoofer with the peer's address.
 
 import { join } from 'node:path';
 import { type Bulk, sendBulk } from './bulk.ts';
@@ -10,10 +11,13 @@ import { A, B, type Doses, type Scene, calls, joined, median, on, whole } from '
 
 const SPOOFER = join(import.meta.dirname, 'spoofer.js');
 const ROUND_TRIP_MS = 50;
-/** What home routers have at the least (threats §6). */
+/** Home routers forget no sooner, though RFC 4787 REQ-5 asks for two minutes. */
 const FORGOTTEN_SECONDS = 30;
 const SILENT_SECONDS = 45;
+/** Three round trips, to ask and be answered anew, and a second to notice and to hear STUN. */
 const STALL_MS_MAX = 3 * ROUND_TRIP_MS + 1_000;
+/** Of what is moved with the same datagrams elsewhere: dropping them may cost a tenth. */
+const SPOOFED_SHARE_MIN = 0.9;
 
 function bulkLine(name: string, bulk: Bulk): string {
   const { stallMs, beforeMbPerSecond, afterMbPerSecond, isWhole } = bulk;
@@ -79,11 +83,10 @@ export async function phoneScene(doses: Doses): Promise<Scene> {
 
 /** Both get another address at the same time. */
 export async function bothScene(doses: Doses): Promise<Scene> {
-  const scene = await moved('both', planOf({ [A]: 'port', [B]: 'port' }), doses, (lab) => {
+  return moved('both', planOf({ [A]: 'port', [B]: 'port' }), doses, (lab) => {
     lab.rebind('Ax0', 'address');
     lab.rebind('Bx0', 'address');
   });
-  return scene;
 }
 
 /** The server is away when a router rebinds: the talk goes on, as the peer can be reached. */
@@ -174,7 +177,7 @@ export async function spoofScene({ spoofed, megabytes }: Doses): Promise<Scene> 
       name: 'spoof',
       lines: [words],
       figures: { rates, heard },
-      faults: ratio < 0.9 || heard > 0 ? [`spoof: ${words}`] : [],
+      faults: ratio < SPOOFED_SHARE_MIN || heard > 0 ? [`spoof: ${words}`] : [],
     };
   });
 }

@@ -30,10 +30,16 @@ import {
 } from './stage.ts';
 
 const ROUND_TRIP_MS = 50;
+/** What callers bear at 10 to 30 % of loss: one of 20 calls may take longer, or fail. */
+const LOSS_SHARE_MIN = 0.95;
+const LOSS_SETUP_MS_MAX = 5_000;
+/** The ports of the search fit by chance, as birthdays do: two of 20 tries may find none. */
+const SEARCH_SHARE_MIN = 0.9;
+/** A half each: call, question, verdict, notice, probe, first byte; and half of one to wait. */
+const FIRST_BYTE_ROUND_TRIPS_MAX = 3.5;
 
 /** 10, 20, 30 % on the link of each terminal: at least 95 % have a path within 5 s. */
 async function lossScene({ lossTries }: Doses): Promise<Scene> {
-  const within = 5_000;
   return on(planOf({ [A]: 'port', [B]: 'port' }), {}, async ({ lab, terminals }) => {
     await calls(terminals, 1);
     const file = join(terminals.home(A), 'small');
@@ -44,7 +50,7 @@ async function lossScene({ lossTries }: Doses): Promise<Scene> {
       const all: Call[] = [];
       for (let at = 0; at < lossTries; at++)
         all.push(await callOnce(terminals, { from: A, to: B, holdSeconds: 0, file }));
-      const inTime = setups(all).filter((ms) => ms <= within).length;
+      const inTime = setups(all).filter((ms) => ms <= LOSS_SETUP_MS_MAX).length;
       const meetings = all.flatMap(({ meetingMs }) => meetingMs ?? []);
       levels.push({
         loss,
@@ -67,7 +73,7 @@ async function lossScene({ lossTries }: Doses): Promise<Scene> {
       ),
       figures: levels,
       faults: levels
-        .filter(({ inTime, tries }) => inTime < tries * 0.95)
+        .filter(({ inTime, tries }) => inTime < tries * LOSS_SHARE_MIN)
         .map(({ loss, inTime, tries }) => `loss ${loss}: ${inTime} of ${tries} within 5 s`),
     };
   });
@@ -86,7 +92,10 @@ async function searchScene({ searchTries }: Doses): Promise<Scene> {
           `median ${whole(median(found))} ms, most ${whole(most(found))} ms`,
       ],
       figures: all,
-      faults: found.length < searchTries * 0.9 ? [`search: ${found.length} of ${searchTries}`] : [],
+      faults:
+        found.length < searchTries * SEARCH_SHARE_MIN
+          ? [`search: ${found.length} of ${searchTries}`]
+          : [],
     };
   });
 }
@@ -103,7 +112,7 @@ async function firstByteScene({ firstByteTries }: Doses): Promise<Scene> {
       name: 'first-byte',
       lines: [`name to first byte: median ${said}; least ${whole(sorted(times)[0])} ms`],
       figures: all,
-      faults: roundTrips > 3.5 ? [`first byte after ${said}`] : [],
+      faults: roundTrips > FIRST_BYTE_ROUND_TRIPS_MAX ? [`first byte after ${said}`] : [],
     };
   });
 }

@@ -1,6 +1,6 @@
 // Somebody who sends UDP with an address that may be another's: bytes that look like packets of a
-// talk by their first one and are else by chance, so many a second. Run by scenes.ts on a host of
-// the lab that was given the address: FROM_HOST FROM_PORT TO_HOST TO_PORT COUNT PER_SECOND.
+// talk by their first one and are else by chance, so many a second. Run by scenes-moves.ts on a
+// host of the lab that was given the address: FROM_HOST FROM_PORT TO_HOST TO_PORT COUNT PER_SECOND.
 
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';

@@ -16,7 +16,7 @@ export interface Scene {
   readonly name: string;
   readonly lines: readonly string[];
   readonly figures: unknown;
-  /** What is not as the issue asks. */
+  /** What is not as asked: docs/lab.md. */
   readonly faults: readonly string[];
 }
 
@@ -30,7 +30,7 @@ export interface Doses {
   readonly idleSeconds: number;
 }
 
-/** What the issue asks for. */
+/** The full doses; the figures of docs/nat.md are made with them. */
 export const FULL: Doses = {
   lossTries: 20,
   searchTries: 20,

@@ -71,7 +71,7 @@ export type NatKind = keyof typeof NAT_KINDS;
 /** Why a box let something drop. */
 type NatRefusal = 'udpBlocked' | 'full' | 'unmapped' | 'filtered' | 'otherAddress';
 
-/** Remote ends that one mapping remembers; a 256-socket search sends to 2,048 (threats §1.7). */
+/** Remote ends that one mapping remembers; a 256-socket search sends to 2,048 (docs/nat.md). */
 const REMOTES_MAX = 4_096;
 /** Ports below belong to the box itself. */
 const PORT_MIN = 1_024;

@@ -20,7 +20,7 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
     find: "if (this.#revocations.isVoid(held)) return 'revoked';",
     replace: '',
     why: 'a terminal that was shut out comes back at once',
-    source: 'threats §5, invariant 1: revocation',
+    source: 'invariant: revocation',
   },
   {
     name: 'revoked-device-stays-connected',
@@ -29,7 +29,7 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
     find: 'if (seated.held.manager === manager && this.#revocations.isVoid(seated.held))',
     replace: 'if (seated.held.manager !== manager && this.#revocations.isVoid(seated.held))',
     why: 'a terminal that was shut out stays until it leaves by itself',
-    source: 'threats §5, invariant 1: revocation',
+    source: 'invariant: revocation',
   },
   {
     name: 'revocation-lists-nobody',
@@ -38,7 +38,7 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
     find: 'return issuedAt < newest.notBefore || newest.devices.has(device);',
     replace: 'return issuedAt < newest.notBefore;',
     why: 'the manager shuts a terminal out and the broker does not care',
-    source: 'threats §5, invariant 1: revocation',
+    source: 'invariant: revocation',
   },
   {
     name: 'lets-in-without-a-list',
@@ -81,7 +81,7 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
       'this.#remove(waiting);',
     replace: 'for (const waiting of this.#waiting.get(device)?.values() ?? []) {',
     why: 'at each poll a sleeper is handed once more what it has had',
-    source: 'threats §5, invariant 7: memory under its bound',
+    source: 'invariant: memory under its bound',
   },
   {
     name: 'record-of-another-terminal-answered',
@@ -92,7 +92,7 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
       'const other = [...this.#records.values()].find((one) => one.candidates.length > 0); ' +
       'return held === undefined ? [] : [foundOf({ ...(other ?? held), device, record })];',
     why: 'the two are told the address of a third',
-    source: 'threats §5, invariant 5: to a refused address nothing',
+    source: 'invariant: to a refused address nothing',
   },
   {
     name: 'terminal-may-speak-for-another',

@@ -12,7 +12,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'if (packetNumber > this.#highest) return true;',
     replace: 'if (packetNumber >= this.#highest) return true;',
     why: 'a copy of the newest packet is taken again: a message is delivered twice',
-    source: 'threats §5: replay window off by one',
+    source: 'classic: replay window off by one',
   },
   {
     name: 'nonce-starts-again',
@@ -21,7 +21,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'packetNonce(packetNumber, this.#nonce);',
     replace: 'packetNonce(packetNumber % 64, this.#nonce);',
     why: 'two packets under one key and nonce: whoever records them reads both',
-    source: 'threats §5: nonce reset',
+    source: 'classic: nonce reset',
   },
   {
     name: 'ack-of-unsent-accepted',
@@ -32,7 +32,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
       "was not sent');",
     replace: '',
     why: 'a peer acknowledges what it never got, and the ledger is read beyond its end',
-    source: 'threats §5: ACK of unsent accepted',
+    source: 'classic: ACK of unsent accepted',
   },
   {
     name: 'probe-timer-not-re-armed',
@@ -41,7 +41,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'return earlier(after(this.#lastElicitingAt',
     replace: 'return this.#ptoCount > 0 ? NEVER : earlier(after(this.#lastElicitingAt',
     why: 'one probe for each silence: if it is lost the talk stands still for ever',
-    source: 'threats §5: timer not re-armed',
+    source: 'classic: timer not re-armed',
   },
   {
     name: 'loss-by-time-never-declared',
@@ -50,7 +50,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'if (number > byNumber && lostAt > now) {',
     replace: 'if (number > byNumber) {',
     why: 'the timer of a lost tail stays in the past: the process turns without a pause',
-    source: 'threats §5, invariant 7: no timer in the past',
+    source: 'invariant: no timer in the past',
   },
   {
     name: 'lost-packet-stays-in-flight',
@@ -59,7 +59,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'this.#bytesInFlight -= packet.bytes; this.#sizes?.onLost(now, packet);',
     replace: 'this.#sizes?.onLost(now, packet);',
     why: 'each loss takes a piece of the window for good, until nothing is sent any more',
-    source: 'threats §5, invariant 6: bytes in flight',
+    source: 'invariant: bytes in flight',
   },
   {
     name: 'late-acknowledgement-counted-again',
@@ -68,7 +68,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'this.#spuriousLosses++;',
     replace: 'this.#spuriousLosses++; this.#bytesInFlight -= lost.bytes;',
     why: 'on a path that reorders, a packet leaves the flight twice: more is sent than the window',
-    source: 'threats §5, invariant 6: a packet is acknowledged or lost once',
+    source: 'invariant: a packet is acknowledged or lost once',
   },
   {
     name: 'flight-kept-after-a-move',
@@ -77,7 +77,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'this.#pathStart = this.#sent.next; this.#bytesInFlight = 0;',
     replace: 'this.#pathStart = this.#sent.next;',
     why: 'what was under way on the old path fills the window of the new one for good',
-    source: 'threats §5, invariant 6: bytes in flight',
+    source: 'invariant: bytes in flight',
   },
   {
     name: 'late-message-stays-lost',
@@ -94,7 +94,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'return BBR.minimumWindowDatagrams * this.datagramBytes + this.#unacknowledged;',
     replace: 'return this.datagramBytes;',
     why: 'a slow path stops and goes: one datagram, then its held-back acknowledgement',
-    source: 'threats §5, invariant 6: two datagrams at least',
+    source: 'invariant: two datagrams at least',
   },
   {
     name: 'amplification-limit-missing',
@@ -103,7 +103,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'const bytes = Math.min(datagramBytesMin, amplification * receivedBytes - sentBytes);',
     replace: 'const bytes = datagramBytesMin;',
     why: 'a forged source address draws thirty times what was sent in its name',
-    source: 'threats §5, invariant 5: three times what came',
+    source: 'invariant: three times what came',
   },
   {
     name: 'amplification-counted-for-each-datagram',
@@ -112,7 +112,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'if (candidate !== undefined) candidate.sentBytes += bytes;',
     replace: '',
     why: 'each repeated challenge may be three times the first packet, five times over',
-    source: 'threats §5, invariant 5: three times what came',
+    source: 'invariant: three times what came',
   },
   {
     name: 'migration-without-validation',
@@ -121,7 +121,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'this.#consider(now, path, isHome ? Infinity : bytes, pto);',
     replace: 'this.#move(now, { path, challenges: new Challenges(now, pto) });',
     why: 'whoever copies one packet from elsewhere has the whole talk sent there',
-    source: 'threats §5, invariant 5: to an unvalidated address',
+    source: 'invariant: to an unvalidated address',
   },
   {
     name: 'expiry-checked-after-reading',
@@ -130,7 +130,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'this.#endIfTimeIsUp(); if (this.#started)',
     replace: 'if (this.#started)',
     why: 'a terminal that slept past the expiry delivers what came meanwhile',
-    source: 'threats §5, invariant 4: nothing after expiry',
+    source: 'invariant: nothing after expiry',
   },
   {
     name: 'extension-does-not-move-the-expiry',
@@ -139,7 +139,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'meter.extend(extension.revision, extension.bytes); this.#armExpiry();',
     replace: 'meter.extend(extension.revision, extension.bytes);',
     why: 'the talk was extended, both ends said so, and it ends at its first expiry',
-    source: 'threats §5: timer not re-armed',
+    source: 'classic: timer not re-armed',
   },
   {
     name: 'extended-talk-never-expires',
@@ -148,7 +148,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'this.#timers.set(TIMER.expiry, expiry.deadline);',
     replace: 'this.#timers.set(TIMER.expiry, expiry.revision === 0 ? expiry.deadline : Infinity);',
     why: 'once extended, a talk goes on for as long as both ends like',
-    source: 'threats §5, invariant 4: nothing after expiry',
+    source: 'invariant: nothing after expiry',
   },
   {
     name: 'messages-overdraw-the-window',
@@ -166,7 +166,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'return Math.max(0, Math.min(this.#usable(), bytesMax - this.usedTotal()));',
     replace: 'return this.#usable() > 0 && bytesMax > this.usedTotal() ? Infinity : 0;',
     why: 'the last packet goes over the grant, and the peer takes its sender for a cheat',
-    source: 'threats §5: quota checked after await',
+    source: 'classic: quota checked after await',
   },
   {
     name: 'quota-gift-added-instead-of-totalled',
@@ -175,7 +175,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'this.#received = Math.max(this.#received, given);',
     replace: 'this.#received += given;',
     why: 'totals are added up: each repeated QUOTA is credit that nobody gave',
-    source: 'threats §5, invariant 4: the quota is never passed',
+    source: 'invariant: the quota is never passed',
   },
   {
     name: 'lost-quota-frame-never-repeated',
@@ -192,7 +192,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'this.#meter.spend(payload.length);',
     replace: '',
     why: 'a talk of messages runs over its grant, and the peer ends it as a cheat',
-    source: 'threats §5, invariant 4: the quota is never passed',
+    source: 'invariant: the quota is never passed',
   },
   {
     name: 'bytes-under-way-at-the-close-not-lost',
@@ -201,7 +201,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     find: 'return counts.lostBytes + Math.max(0, Math.min(missing, uncertain));',
     replace: 'return counts.lostBytes;',
     why: 'the two end notices of a talk that was cut off never agree',
-    source: 'threats §5, invariant 4: both ends count the same',
+    source: 'invariant: both ends count the same',
   },
   {
     name: 'close-said-once',
@@ -220,7 +220,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
       'if (!this.#timers.isSet(TIMER.idle)) this.#timers.set(TIMER.idle, after(now, ' +
       'ms(idleTimeoutMs)));',
     why: 'every talk of more than 45 s ends as if the peer were gone',
-    source: 'threats §5: timer not re-armed',
+    source: 'classic: timer not re-armed',
   },
   {
     name: 'keep-alive-never-sent',

@@ -13,7 +13,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     find: 'then(now, list, at);',
     replace: 'this.first ??= list; then(now, this.first, at);',
     why: 'the owner takes somebody off the list, and that somebody still gets through',
-    source: 'threats §5: allow-list cached',
+    source: 'classic: allow-list cached',
   },
   {
     name: 'list-not-read-again-at-the-notice',
@@ -22,7 +22,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     find: 'else if (this.#stillAllows(later, answer, grant, list, at)) {',
     replace: 'else if (grant !== undefined) {',
     why: 'a talk begins with somebody who was taken off the list a moment before',
-    source: 'threats §5, invariant 1: named when the introduction was made',
+    source: 'invariant: named when the introduction was made',
   },
   {
     name: 'first-entry-decides-whatever-is-denied',
@@ -33,7 +33,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
       "if (matching[0]?.action === 'deny') return undefined; " +
       "matching.splice(0, matching.length, ...matching.filter(({ action }) => action !== 'deny'));",
     why: 'a deny below an allow of everybody is not read',
-    source: 'threats §5, invariant 1: named by the list',
+    source: 'invariant: named by the list',
   },
   {
     name: 'ports-allowed-along-with-the-rest',
@@ -42,7 +42,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     find: "return action === 'deny' || !service.includes(':');",
     replace: 'return true;',
     why: 'an entry that names no service opens every port of the device',
-    source: 'threats §5, invariant 1: named by the list',
+    source: 'invariant: named by the list',
   },
   {
     name: 'owner-not-asked-means-yes',
@@ -51,7 +51,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     find: '(entry.ask === true && ask.approved !== true)',
     replace: '(entry.ask === true && ask.approved === null)',
     why: 'an entry that says "ask me" lets in without asking',
-    source: 'threats §5, invariant 1: named by the list',
+    source: 'invariant: named by the list',
   },
   {
     name: 'owners-no-means-yes',
@@ -60,7 +60,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     find: 'else if (!approved) { outbox.event(',
     replace: 'else if (answer === undefined) { outbox.event(',
     why: 'the owner says no, and the caller is let in',
-    source: 'threats §5, invariant 1: named by the list',
+    source: 'invariant: named by the list',
   },
   {
     name: 'refused-callee-records-its-address',
@@ -72,7 +72,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
       'answer.record = randomRecordId(this.#options.rng); ' +
       "answer.socket = this.#options.outbox.openSocket(); answer.state = 'agreed';",
     why: 'the address of a terminal that said no lies at the broker',
-    source: 'threats §5, invariant 5: to a refused address nothing',
+    source: 'invariant: to a refused address nothing',
   },
   {
     name: 'published-call-asked-anew-on-every-link',
@@ -92,7 +92,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     find: 'this.#forget(call); this.#outbox.closeSocket(call.socket);',
     replace: 'this.#forget(call);',
     why: 'after 64 refusals a terminal can call nobody any more',
-    source: 'threats §5, invariant 7: memory under its bound',
+    source: 'invariant: memory under its bound',
   },
   {
     name: 'socket-kept-after-a-talk',
@@ -101,7 +101,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     find: 'for (const each of [socket, ...meeting.endpoints]) outbox.closeSocket(each); return',
     replace: 'for (const each of meeting.endpoints) outbox.closeSocket(each); return',
     why: 'after 64 talks a terminal can neither call nor answer',
-    source: 'threats §5, invariant 7: memory under its bound',
+    source: 'invariant: memory under its bound',
   },
   {
     name: 'end-request-not-obeyed',
@@ -110,7 +110,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     find: 'return this.end(now, message.session, message.reason);',
     replace: 'return this.find(message.session) !== undefined;',
     why: 'the operator ends a talk, or revokes a terminal, and the talk goes on',
-    source: 'threats §5, invariant 1: ends within 30 s of a revocation',
+    source: 'invariant: ends within 30 s of a revocation',
   },
   {
     name: 'restart-forgets-talks-under-way',
@@ -119,7 +119,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     find: "this.#outbox.push({ kind: 'store', session, record });",
     replace: '',
     why: 'a terminal that was restarted in mid-talk never reports its end',
-    source: 'threats §5, invariant 8: every session has an end',
+    source: 'invariant: every session has an end',
   },
   {
     name: 'end-notice-dropped-with-the-link',
@@ -128,7 +128,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     find: "this.#gate = 'closed'; for (const pending of this.#pending.values()) rest(pending);",
     replace: "this.#gate = 'closed'; this.#pending.clear();",
     why: 'what was said while the link was down is never said again: ends stay unreported',
-    source: 'threats §5, invariant 8: what terminals know agrees',
+    source: 'invariant: what terminals know agrees',
   },
   {
     name: 'end-notice-repeated-once',
@@ -139,7 +139,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
       'pending.nextAt = pending.waitMs > LIMITS.retryFirstMs ? NEVER ' +
       ': after(now, Math.round(ms(pending.waitMs) * jitter));',
     why: 'two lost messages, and the request is never made again on this link',
-    source: 'threats §5: timer not re-armed',
+    source: 'classic: timer not re-armed',
   },
   {
     name: 'end-counts-the-wrong-way-round',
@@ -148,7 +148,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     find: 'sentBytes: whole(counts.sentBytes),',
     replace: 'sentBytes: whole(counts.receivedBytes),',
     why: 'the log says that the one who received a file has sent it',
-    source: 'threats §5, invariant 4: both ends count the same',
+    source: 'invariant: both ends count the same',
   },
   {
     name: 'hello-never-repeated',
@@ -157,7 +157,7 @@ export const DEVICE_SABOTAGES: readonly Sabotage[] = [
     find: "topic: 'up', bytes: encodeMessage(hello.message) }); this.#arm(now);",
     replace: "topic: 'up', bytes: encodeMessage(hello.message) }); this.#nextHelloAt = NEVER;",
     why: 'one lost message at the start, and the terminal is never registered',
-    source: 'threats §5: timer not re-armed',
+    source: 'classic: timer not re-armed',
   },
   {
     name: 'sleeper-counts-its-poll-in-minutes',

@@ -16,7 +16,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
       'this.#query(now, introduction, parties, answer?.record ?? introduction.connect.record); ' +
       'return true;',
     why: 'the manager asks where somebody is who has said no',
-    source: 'threats §5, invariant 5: to a refused address nothing',
+    source: 'invariant: to a refused address nothing',
   },
   {
     name: 'refusal-leaves-at-once',
@@ -81,7 +81,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     find: 'close(desk, question); const friend',
     replace: 'const friend',
     why: 'after two dozen calls nobody reaches that callee any more',
-    source: 'threats §5, invariant 7: memory under its bound',
+    source: 'invariant: memory under its bound',
   },
   {
     name: 'seconds-of-the-callee-ignored',
@@ -92,7 +92,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
       'operator.secondsMax,',
     replace: 'const seconds = Math.min(secondsWanted, operator.secondsMax,',
     why: 'the caller’s wish wins over the callee’s list',
-    source: 'threats §5, invariant 4: the grant',
+    source: 'invariant: the grant',
   },
   {
     name: 'bytes-of-the-callee-ignored',
@@ -101,7 +101,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     find: 'const bytes = least(want.bytes ?? current?.bytes, verdict.bytes, operator.bytesMax);',
     replace: 'const bytes = least(want.bytes ?? current?.bytes, operator.bytesMax);',
     why: 'the caller’s wish wins over the callee’s list',
-    source: 'threats §5, invariant 4: the grant',
+    source: 'invariant: the grant',
   },
   {
     name: 'each-end-its-own-key',
@@ -120,7 +120,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
       "this.#emit({ kind: 'persist', batch: this.#batch, writes }); " +
       'this.onPersisted(now, this.#batch); return;',
     why: 'a crash at the wrong moment, and two talk of whom the log knows nothing',
-    source: 'threats §5, invariant 8: every session has its begin',
+    source: 'invariant: every session has its begin',
   },
   {
     name: 'full-disk-loses-ends',
@@ -129,7 +129,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     find: 'this.#queue = lost.filter((fact) => fact.failed === undefined);',
     replace: 'this.#queue = [];',
     why: 'what could not be written once is never in the log',
-    source: 'threats §5, invariant 8: every session has an end',
+    source: 'invariant: every session has an end',
   },
   {
     name: 'chain-broken-inside-a-batch',
@@ -140,7 +140,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
       'const before = { ...head, hash: this.#span.head.hash }; ' +
       'const appended = appendLog(this.#suite, before, this.#wall.at(now), entry);',
     why: 'a log of a busy day does not verify: an auditor takes it for forged',
-    source: 'threats §5, invariant 8: the log verifies',
+    source: 'invariant: the log verifies',
   },
   {
     name: 'receipt-for-the-entry-after',
@@ -151,7 +151,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
       'const sequence = this.#span.head.sequence + 1; ' +
       'this.#receipt ??= makeReceipt(this.#key, { ...this.#span.head, sequence, at });',
     why: 'terminals hold receipts by which an honest log looks cut',
-    source: 'threats §5, invariant 8: the log verifies',
+    source: 'invariant: the log verifies',
   },
   {
     name: 'receipt-never-renewed',
@@ -168,7 +168,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     find: 'if (row.reason !== undefined) return []; session.row',
     replace: 'session.row',
     why: 'each report is another end of the same session',
-    source: 'threats §5, invariant 8: exactly one end',
+    source: 'invariant: exactly one end',
   },
   {
     name: 'end-said-by-the-callee-not-logged',
@@ -177,7 +177,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     find: "return [{ kind: 'ended', session: row.session, reason, by }];",
     replace: "return by === 'callee' ? [] : [{ kind: 'ended', session: row.session, reason, by }];",
     why: 'where the callee is the first to report, the log has no end of the session',
-    source: 'threats §5, invariant 8: exactly one end',
+    source: 'invariant: exactly one end',
   },
   {
     name: 'report-acknowledged-and-forgotten',
@@ -186,7 +186,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     find: 'session.row = { ...row, [`${side}Report`]: report };',
     replace: '',
     why: 'terminals forget ends that the manager has not kept; it waits for them in vain',
-    source: 'threats §5, invariant 8: what terminals know agrees',
+    source: 'invariant: what terminals know agrees',
   },
   {
     name: 'session-never-closed-by-time',
@@ -195,7 +195,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     find: 'this.#context.deadlines.set(session.closing, after(session.begun, seconds(last)));',
     replace: '',
     why: 'a talk whose terminals are both gone is open for ever',
-    source: 'threats §5: timer not re-armed',
+    source: 'classic: timer not re-armed',
   },
   {
     name: 'operators-end-said-once',
@@ -213,7 +213,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     find: "const entries = sessions.flatMap((session) => this.#order(now, session, 'revoked'));",
     replace: 'const entries = [];',
     why: 'who was shut out talks on until the talk’s own expiry',
-    source: 'threats §5, invariant 1: ends within 30 s of a revocation',
+    source: 'invariant: ends within 30 s of a revocation',
   },
   {
     name: 'revoked-while-written-introduced-all-the-same',
@@ -222,7 +222,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     find: 'const isHere = (device) => this.#names.byId(device.id) !== undefined;',
     replace: 'const isHere = (device) => device.id !== undefined;',
     why: 'a terminal that was revoked while the disk was busy still gets its introduction',
-    source: 'threats §5, invariant 1: a session only if',
+    source: 'invariant: a session only if',
     under: { 'operator.revoke': 1.5, 'manager.slow': 3_000 },
   },
   {
@@ -234,7 +234,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
       'seconds(LIMITS.revocationEverySeconds)));',
     replace: '',
     why: 'after a minute every broker takes its list for stale and lets nobody in',
-    source: 'threats §5: timer not re-armed',
+    source: 'classic: timer not re-armed',
   },
   {
     name: 'revoked-devices-forgotten-at-a-restart',
@@ -243,7 +243,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     find: 'rows.sort((a, b) => a.revoked.revoked - b.revoked.revoked);',
     replace: 'for (const { id, revoked } of rows) this.#rows.set(id, revoked); rows.length = 0;',
     why: 'the server is restarted, and who was shut out is back',
-    source: 'threats §5, invariant 1: revocation',
+    source: 'invariant: revocation',
   },
   {
     name: 'lost-channel-never-said',
@@ -299,7 +299,7 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     replace:
       'const verdict = bounded({ ...entry, seconds: undefined, bytes: undefined }, ask.want,',
     why: 'an entry for ten minutes lets a talk go on all day',
-    source: 'threats §5, invariant 4: the grant',
+    source: 'invariant: the grant',
   },
   {
     name: 'old-hello-names-a-channel-anew',

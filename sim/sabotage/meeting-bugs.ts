@@ -14,7 +14,7 @@ export const MEETING_SABOTAGES: readonly Sabotage[] = [
       'const ever',
     replace: 'if (pair.isListed) return true; const ever',
     why: 'whoever lists an address of somebody else has it probed as long as the talk lasts',
-    source: 'threats §5, invariant 5: to a refused address nothing',
+    source: 'invariant: to a refused address nothing',
   },
   {
     name: 'pause-between-probes-forgotten',
@@ -40,7 +40,7 @@ export const MEETING_SABOTAGES: readonly Sabotage[] = [
     find: 'return isSameSite(of, to);',
     replace: 'return true;',
     why: 'a peer on the other side of the world learns how the house is wired',
-    source: 'threats §5, invariant 2: nobody learns an address',
+    source: 'invariant: nobody learns an address',
     under: { 'nat.share': 1 },
   },
   {
@@ -68,7 +68,7 @@ export const MEETING_SABOTAGES: readonly Sabotage[] = [
     find: 'side === undefined || session.row.reason !== undefined) {',
     replace: 'side === undefined) {',
     why: 'a terminal that was put out of a talk goes on hearing where the other one is',
-    source: 'threats §5, invariant 2: nobody learns an address',
+    source: 'invariant: nobody learns an address',
     under: { 'host.move': 12, 'host.told': 1, 'operator.end': 20, 'work.hold': 0.8 },
   },
   {

@@ -1,5 +1,5 @@
 // A deliberate bug, as data: where it is and what stands there instead. A simulator that does not
-// find it is broken (threats §5, Sabotage). Production code knows nothing of it: the loader hook of
+// find it is broken (docs/simulator.md). Production code knows nothing of it: the loader hook of
 // patching.ts changes one compiled module on its way into a process that asks for it by name.
 
 import type { Options } from '../options.ts';
@@ -21,8 +21,8 @@ export interface Sabotage {
   /** What would happen in the field, in one line. */
   readonly why: string;
   /**
-   * `threats §5: …` for one that is named there; `commit …` or `found by sim seed …` for a real bug
-   * that was mended.
+   * `invariant: …`: the promise that it breaks; `classic: …`: a mistake that is often made;
+   * `commit …` or `found by sim seed …`: a real bug that was mended.
    */
   readonly source?: string;
   /** Options with which it is looked for: a mixture that seeds draw too rarely, or too mild. */

@@ -12,7 +12,7 @@ export const STREAM_SABOTAGES: readonly Sabotage[] = [
     find: 'this.#buffer.write(offset + skip, bytes, start + skip, end);',
     replace: 'this.#buffer.write(offset + skip, bytes, start, end - skip);',
     why: 'a piece that came again, cut in another place, overwrites bytes with wrong ones',
-    source: 'threats §5, invariant 2: in order, once',
+    source: 'invariant: in order, once',
   },
   {
     name: 'gap-closed-one-byte-early',
@@ -21,7 +21,7 @@ export const STREAM_SABOTAGES: readonly Sabotage[] = [
     find: 'this.#ahead.insert(offset, last);',
     replace: 'this.#ahead.insert(offset, last + 1);',
     why: 'behind a gap the first byte of the next piece counts as arrived: it is read as 0',
-    source: 'threats §5, invariant 2: in order, once',
+    source: 'invariant: in order, once',
   },
   {
     name: 'stream-window-update-lost-for-good',
@@ -62,7 +62,7 @@ export const STREAM_SABOTAGES: readonly Sabotage[] = [
       'if (fresh > 0) { this.#flow.onSent(fresh); this.#meter.spend(fresh); ' +
       'this.#sentBytes += fresh;',
     why: 'on a lossy path the sender says it sent more than the receiver can have had',
-    source: 'threats §5, invariant 4: both ends count the same',
+    source: 'invariant: both ends count the same',
   },
   {
     name: 'reset-stream-left-out-of-the-counts',

@@ -1,7 +1,7 @@
-// A broker that was taken over (threats T5 and T10): real terminals and a real session manager
-// meet only through it, while it drops, delays, repeats, alters, misdirects and invents whatever
-// one seed says, over reboots of terminals and restarts of the manager. Nothing of it lets anybody
-// in, ends a talk, or shows it a key; and when it is honest again everything is as before.
+// A broker that was taken over (threat model, T5 and T10): real terminals and a real session
+// manager meet only through it, while it drops, delays, repeats, alters, misdirects and invents
+// whatever one seed says, over reboots of terminals and restarts of the manager. Nothing of it lets
+// anybody in, ends a talk, or shows it a key; and when it is honest again everything is as before.
 
 import t, { type Test } from 'tap';
 import { IS_PROOF } from '../../protocol/test/dose.ts';

@@ -14,18 +14,19 @@ import { type Sabotage, sabotaged } from '../sabotage/sabotage.ts';
 
 const LEAST = 30;
 const LEAST_OF_A_CORE = 5;
-const LEAST_OF_THE_THREATS = 10;
+const LEAST_CLASSIC = 10;
 const OFF_BY_ONE = 'replay-window-off-by-one';
 
-const isOfTheThreats = ({ source }: Sabotage): boolean => source?.startsWith('threats §5') === true;
+const isClassic = ({ source }: Sabotage): boolean =>
+  source !== undefined && /^(invariant|classic): /.test(source);
 
-t.test('there are enough of them, of each core and of those that the threats name', async (t) => {
+t.test('there are enough of them, of each core and of the promises and old mistakes', async (t) => {
   t.ok(SABOTAGES.length >= LEAST);
   for (const core of ['data', 'device', 'broker', 'session-manager'] as const) {
     const own = SABOTAGES.filter((sabotage) => sabotage.core === core);
     t.ok(own.length >= LEAST_OF_A_CORE, `${core}: ${own.length}`);
   }
-  t.ok(SABOTAGES.filter(isOfTheThreats).length >= LEAST_OF_THE_THREATS);
+  t.ok(SABOTAGES.filter(isClassic).length >= LEAST_CLASSIC);
 });
 
 t.test('each has a name of its own and says what would happen', async (t) => {
@@ -35,7 +36,7 @@ t.test('each has a name of its own and says what would happen', async (t) => {
     t.match(why, /^\S[^\n]{20,}$/, name);
     t.ok(
       source === undefined ||
-        /^(threats §5|commit [0-9a-f]{7}$|found by sim seed \d+$)/.test(source),
+        /^((invariant|classic): |commit [0-9a-f]{7}$|found by sim seed \d+$)/.test(source),
       name,
     );
   }
