@@ -2,8 +2,8 @@
 // read for this very question, named the caller for this service. Judged from what users did
 // (`called`), the table of permissions at the moment of each reading, and the owner's word; never
 // by the code that judges lists. Also: terms never wider than wish, list and operator say; the list
-// read again at the notice; both ends told the same; nobody introduced who is revoked. Over 400
-// lines: one story, from the wish to the talk.
+// read again at the notice; both ends told the same; nobody introduced who is revoked.
+// Over 400 lines: one story, from the wish to the talk.
 
 import type { TerminalEvent } from '../../device/terminal-types.ts';
 import { sameBytes } from '../../protocol/bytes.ts';

@@ -1,8 +1,8 @@
 // Invariants of a session's life: one begin and one end in the log, with a reason that somebody
 // gave; what terminals reported is what they told their owners; no end counts more than was sent;
 // ends that the operator ordered are in the log with the order, and happen soon while everybody is
-// linked. Judged from the log's entries, the terminals' events, and what applications wrote. Over
-// 400 lines: one life, from its entry in the log to its last report.
+// linked. Judged from the log's entries, the terminals' events, and what applications wrote.
+// Over 400 lines: one life, from its entry in the log to its last report.
 
 import type { TerminalEvent } from '../../device/terminal-types.ts';
 import { type Counts, type EndReason, NO_COUNTS } from '../../protocol/ends.ts';
