@@ -22,7 +22,7 @@ const INITIATION = 1;
 const RESPONSE = 2;
 /**
  * Small packets from one socket to an address that has never answered, in any second; and from all
- * sockets of a terminal to one address and port since it last heard from there: the issue says 10
+ * sockets of a terminal to one address and port since it last heard from there: wanted are 10
  * to a candidate, a second round and a new search for the way take others.
  */
 const SMALL_MAX = 10;
