@@ -4,6 +4,7 @@
 
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
+import type { MeetingReport } from '../device/terminal-types.ts';
 import type { PathClass } from '../protocol/address.ts';
 import { NakodoError } from '../protocol/errors.ts';
 import { toBase64 } from '../protocol/io/base64.ts';
@@ -37,6 +38,8 @@ export interface OpenTalk {
   readonly setupSeconds?: number;
   readonly path?: { readonly host: string; readonly port: number };
   readonly way?: PathClass;
+  /** The relay of this terminal that it goes through. */
+  readonly relayAt?: MeetingReport['relayAt'];
   readonly rttMs?: number;
   readonly maxMessageBytes: number;
 }

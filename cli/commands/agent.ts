@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { Agent } from '../../device/agent.ts';
+import type { AgentAtStart } from '../../device/services/agent-settings.ts';
 import type { ServicesConfig } from '../../device/services/config.ts';
 import type { ServiceManager } from '../../device/shell/service/notify.ts';
 import type { Watchdog, Watched } from '../../device/shell/service/watchdog.ts';
@@ -48,8 +49,9 @@ export function declareAgent(program: Command): void {
     details: [
       'It runs until SIGINT or SIGTERM, and then ends its talks with a word to the server. SIGHUP',
       'reads the settings again and says what is wrong with them; the allow-list and what services',
-      'may do are read anew at every question anyway. What [agent] in the settings says holds',
-      'where no option says otherwise. With --relay only, no peer learns where this terminal is,',
+      'may do are read anew at every question anyway. What [agent] in the settings says at the',
+      'start holds where no option says otherwise; settings that cannot be read then: --relay only,',
+      'until they are mended and the agent is restarted. With --relay only, no peer learns where this terminal is,',
       'since nothing goes but through the relay; with never, nothing does. Under systemd it is a',
       'service of Type=notify with a watchdog.',
     ].join('\n'),
@@ -84,9 +86,10 @@ export function declareAgent(program: Command): void {
 
 /** The terminal as a program: claim 19. */
 async function runAgent(output: Output, options: AgentCommandOptions): Promise<ExitCode> {
-  const [{ serviceManager }, { configReader, DEFAULT_CONFIG }, { processLog }] = await Promise.all([
+  const [{ serviceManager }, { configReader }, ofAgent, { processLog }] = await Promise.all([
     import('../../device/shell/service/notify.ts'),
     import('../../device/services/config.ts'),
+    import('../../device/services/agent-settings.ts'),
     import('../process-log.ts'),
   ]);
   const home = makeAgentHome(options.home);
@@ -95,24 +98,40 @@ async function runAgent(output: Output, options: AgentCommandOptions): Promise<E
   const configPath = options.config ?? join(home, CONFIG_FILE);
   const readConfig = configReader(configPath);
   const ended = untilEnded();
-  const settings = (): ServicesConfig | undefined => {
+  const settings = (so?: string): ServicesConfig | undefined => {
     const read = readConfig();
     if ('config' in read) return read.config;
-    log.error('config-unreadable', { why: read.problem });
+    log.error('config-unreadable', { why: read.problem, so });
     return undefined;
   };
-  // A device that nobody can reach any more is worse than one that runs as if it had no settings.
-  const config = settings() ?? DEFAULT_CONFIG;
+  // A device that nobody can reach any more is worse than one that runs as if it had no settings;
+  // but it tells nobody an address that its owner may want to be told to nobody.
+  const so = options.relay === undefined ? ofAgent.RELAY_ONLY_WORDS : undefined;
+  const atStart = ofAgent.agentAtStart(settings(so)?.agent, overriddenBy(options));
   onHangup(() => {
-    if (settings() !== undefined) log.info('settings-read');
+    const now = settings();
+    if (now === undefined) return;
+    log.info('settings-read');
+    const why = ofAgent.settingsDrift(now.agent, atStart);
+    if (why !== undefined) log.warn('settings-differ', { why });
   });
-  return new AgentRun(output, { home, options, config, configPath, log, manager, ended }).run();
+  return new AgentRun(output, { home, options, atStart, configPath, log, manager, ended }).run();
+}
+
+/** What options say in place of the settings. */
+function overriddenBy(options: AgentCommandOptions): AgentAtStart['overridden'] {
+  const { relay, address, broker, keepalive, pollEvery, socketGroup } = options;
+  const said = { relay, address, broker, keepalive, poll_every: pollEvery };
+  const keys = Object.entries({ ...said, socket_group: socketGroup })
+    .filter(([, value]) => value !== undefined)
+    .map(([key]) => key as keyof ServicesConfig['agent']);
+  return new Set(keys);
 }
 
 interface RunOptions {
   readonly home: string;
   readonly options: AgentCommandOptions;
-  readonly config: ServicesConfig;
+  readonly atStart: AgentAtStart;
   readonly configPath: string;
   readonly log: Log;
   readonly manager: ServiceManager | undefined;
@@ -187,14 +206,14 @@ class AgentRun implements Watched {
   }
 
   async #start(): Promise<void> {
-    const { home, options, config, configPath, log, ended } = this.#with;
+    const { home, options, atStart, configPath, log, ended } = this.#with;
     const [{ Agent }, { serveAgent }, { refuseIfRefused }] = await Promise.all([
       import('../../device/agent.ts'),
       import('../../device/shell/agent-operations.ts'),
       import('../../device/shell/pending.ts'),
     ]);
     const { keepalive, pollEvery } = options;
-    const inSettings = config.agent;
+    const inSettings = atStart.settings;
     try {
       this.#agent = await Agent.start({
         home,
@@ -222,7 +241,7 @@ class AgentRun implements Watched {
       });
     });
     const socketGroup = options.socketGroup ?? inSettings.socket_group;
-    this.#commands = await serveAgent(agent, { log, configPath, socketGroup });
+    this.#commands = await serveAgent(agent, { log, configPath, socketGroup, atStart });
     void agent.registered.then(() => this.#sayReady(agent));
     const late = setTimeout(() => this.#ready(), STANDING_MS_MAX);
     await Promise.race([known, ended]);

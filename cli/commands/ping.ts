@@ -2,12 +2,12 @@
 // it is once both talk directly.
 
 import { Argument, type Command } from 'commander';
-import { wayWords } from '../../device/shell/way.ts';
 import { EXIT, type ExitCode, NakodoError } from '../../protocol/errors.ts';
 import { formatDuration } from '../../protocol/units.ts';
 import type { Output } from '../output.ts';
 import type { PingCounts } from '../ping.ts';
 import type { OpenTalk } from '../talk.ts';
+import { openWayWords } from '../way-words.ts';
 import { type CallOptions, addCallOptions, wishOf } from './call-options.ts';
 import { boundedDurationOption, countOption, declare, runs } from './command.ts';
 import { talkWords, termsWords } from './talk-words.ts';
@@ -87,8 +87,8 @@ function described(open: OpenTalk): object {
 }
 
 function openWords(open: OpenTalk): string {
-  const { peer, path, way, setupSeconds } = open;
-  const where = path === undefined ? '' : `, ${wayWords({ class: way, path })}`;
+  const { peer, path, setupSeconds } = open;
+  const where = path === undefined ? '' : `, ${openWayWords(open)}`;
   const time = formatRtt((setupSeconds ?? 0) * 1000);
   return [
     `${peer.name} (${peer.id}) agreed; introduced in ${time}${where}.`,

@@ -3,6 +3,7 @@
 // With --json it prints what the agent says: fields are added there, none is renamed.
 
 import type { Command } from 'commander';
+import type { RelaySource } from '../../device/services/agent-settings.ts';
 import type { AgentStatus } from '../../device/shell/agent-types.ts';
 import { wayWords } from '../../device/shell/way.ts';
 import { EXIT, type ExitCode, NakodoError, errorCode } from '../../protocol/errors.ts';
@@ -11,6 +12,7 @@ import { formatDuration, formatSize } from '../../protocol/units.ts';
 import { askAgent } from '../ask.ts';
 import { terminalFolder } from '../home.ts';
 import { type Output, table } from '../output.ts';
+import { relayPolicyWords } from '../way-words.ts';
 import { type CommonOptions, declare, runs } from './command.ts';
 
 type TalkStatus = AgentStatus['talks'][number];
@@ -61,12 +63,18 @@ async function whyNotEnrolled(
   return new NakodoError('not-enrolled-yet', trouble, next, EXIT.unreachable);
 }
 
-function words(status: AgentStatus & { readonly talksNotShown: number }): string {
-  const { name, id, questions, endNotices, talks, talksNotShown, troubles } = status;
+interface ShownStatus extends AgentStatus {
+  readonly talksNotShown: number;
+  readonly relayBy?: RelaySource;
+}
+
+function words(status: ShownStatus): string {
+  const { name, id, questions, endNotices, talks, talksNotShown, troubles, relay } = status;
   return [
     `${name} (${id}): ${stateWords(status)}`,
     brokerWords(status),
     listWords(status.list),
+    ...(relay === 'if-needed' ? [] : [`relay: ${relayPolicyWords(relay, status.relayBy)}`]),
     ...Object.values(troubles)
       .filter((trouble) => trouble !== undefined)
       .map((trouble) => `! ${trouble}`),

@@ -2,6 +2,7 @@
 // do about it; and the patient, which every check is given. A check that cannot look says so: it
 // never calls fine what it has not seen.
 
+import type { RelaySource } from '../../device/services/agent-settings.ts';
 import type { AgentStatus } from '../../device/shell/agent-types.ts';
 import type { Enrolment, Home, Identity } from '../../device/shell/home.ts';
 import { type NakodoError, errorMessage } from '../../protocol/errors.ts';
@@ -47,6 +48,7 @@ export interface Patient {
 interface PatientStatus extends AgentStatus {
   /** The path of its settings. */
   readonly settings?: string;
+  readonly relayBy?: RelaySource | undefined;
   readonly troubles: AgentStatus['troubles'] & { readonly services?: string | undefined };
 }
 

@@ -8,8 +8,9 @@ import { readFileSync } from 'node:fs';
 import { statfs, unlink, writeFile } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { agentAtStart, relaySource } from '../../device/services/agent-settings.ts';
 import { configReader } from '../../device/services/config.ts';
-import { pathWords, wayWords } from '../../device/shell/way.ts';
+import { pathWords } from '../../device/shell/way.ts';
 import type { Path } from '../../protocol/core.ts';
 import { isLoopback } from '../../protocol/io/loopback.ts';
 import { brokerAddress } from '../../protocol/io/mqtt-link.ts';
@@ -18,6 +19,7 @@ import { fileError } from '../../protocol/io/files.ts';
 import { formatSize } from '../../protocol/units.ts';
 import { shellWord } from '../home.ts';
 import { CommandTalk } from '../talk.ts';
+import { openWayWords, relayPolicyWords } from '../way-words.ts';
 import {
   type Check,
   type Finding,
@@ -48,6 +50,7 @@ const PEER_SERVICE = 'ping';
 /** In the order of the report. */
 export const MACHINE_CHECKS: readonly Check[] = [
   { name: 'udp', look: lookAtUdp },
+  { name: 'relay', look: lookAtRelay },
   { name: 'peer', look: lookAtPeer },
   { name: 'disk', look: lookAtDisk },
   { name: 'memory', look: lookAtMemory },
@@ -118,6 +121,23 @@ async function echo(host: string): Promise<void> {
   }
 }
 
+/** What the owner lets a relay do; whether there is one, the server says of each talk. */
+function lookAtRelay({ status, configPath, isOwn }: Patient): Finding {
+  let [policy, by] = [status?.relay, status?.relayBy];
+  if (policy === undefined) {
+    const read = configReader(configPath)();
+    // Of a file that only its agent may read nothing is known.
+    if ('problem' in read && !isOwn) return unchecked('no agent says how a relay is to be used');
+    const settings = 'config' in read ? read.config.agent : undefined;
+    const atStart = agentAtStart(settings, new Set());
+    policy = atStart.settings.relay ?? 'if-needed';
+    by = relaySource(atStart);
+  }
+  const words = relayPolicyWords(policy, by);
+  if (policy === 'never') return ok(`${words}: talks go without one, or not at all`);
+  return unchecked(`whether the server has one is seen in a call; here: ${words}`);
+}
+
 /** UDP both ways, through whatever stands between: a talk proves both ends to one another. */
 async function lookAtPeer({ peer, waitMs, option, status }: Patient): Promise<Finding> {
   if (peer === undefined) {
@@ -128,9 +148,9 @@ async function lookAtPeer({ peer, waitMs, option, status }: Patient): Promise<Fi
   try {
     const wish = { to: peer, service: PEER_SERVICE, waitMs };
     const talk = await CommandTalk.begin(wish, { home: option });
-    const { path, way, rttMs } = talk.open;
+    const { path, rttMs } = talk.open;
     await talk.done();
-    const where = path === undefined ? '' : `, ${wayWords({ class: way, path })}`;
+    const where = path === undefined ? '' : `, ${openWayWords(talk.open)}`;
     const round = rttMs === undefined ? '' : `, round trip ${rttMs.toFixed(1)} ms`;
     return ok(`UDP passes both ways with ${peer}${where}${round}`);
   } catch (error) {

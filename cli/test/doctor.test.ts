@@ -50,7 +50,8 @@ t.test('a sound terminal without its agent: nothing has failed', async (t) => {
   const before = readdirSync(home);
   const found = await findings({ home });
   t.strictSame(of(found, 'fail'), []);
-  t.strictSame(of(found, 'unchecked'), ['peer'], 'what was not looked at is said');
+  t.strictSame(of(found, 'unchecked'), ['relay', 'peer'], 'what was not looked at is said');
+  t.match(found.relay.says, /is seen in a call; here: if-needed \(as usual\)$/);
   t.match(found.peer, { says: /takes one that answers/, next: /--peer NAME/ });
   t.match(found.agent, { verdict: 'warn', next: /nakodo agent --home/ });
   t.match(found.identity.says, /^TERM3 \(/);
@@ -74,7 +75,7 @@ t.test('with its agent, and a peer: UDP both ways is seen, not believed', async 
   t.match(refused.peer, { verdict: 'fail', says: /does not take this call/ });
   writeFileSync(join(peerHome, 'allow-list.toml'), '[[allow]]\nname = "TERM1"\n');
   const found = await findings({ home, peer: 'TERM3' });
-  t.strictSame([...of(found, 'fail'), ...of(found, 'unchecked')], []);
+  t.strictSame([...of(found, 'fail'), ...of(found, 'unchecked')], ['relay']);
   t.match(found.peer.says, /UDP passes both ways with TERM3, on the LAN 127\.0\.3\.1:\d+/);
   t.match(found.agent, { verdict: 'ok', says: /^runs, 0 talks/ });
   t.match(found.login.says, /^registered at the broker/);
@@ -213,7 +214,7 @@ t.test('a server that is away, and one that is another', async (t) => {
   const { exit, said } = await run(['doctor', '--home', kept, '--json']);
   t.equal(exit, 1);
   t.match(said, { ok: false });
-  t.equal((said as unknown as { checks: unknown[] }).checks.length, 15);
+  t.equal((said as unknown as { checks: unknown[] }).checks.length, 16);
 });
 
 t.test('a clock that is off is said, and how far', async (t) => {

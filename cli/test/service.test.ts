@@ -14,6 +14,7 @@ const MAIN = join(import.meta.dirname, '..', 'main.js');
 /** Without what tap would have its loaders write, as other users may not. */
 const PROGRAM = ['-u', 'NODE_OPTIONS', process.execPath, MAIN];
 const cannot = await noNotify();
+const STATUS_TRIES_MAX = 30;
 
 interface Service {
   readonly child: ChildProcess;
@@ -126,6 +127,43 @@ t.test('a service comes up without its server, and says so', { skip: cannot }, a
   const doubt = agent.line(/self-check-failed/).then(() => 'failed');
   t.equal(await agent.end(), 0);
   t.not(await Promise.race([doubt, Promise.resolve('sound')]), 'failed');
+});
+
+t.test('unreadable settings: a relay only; a change that does not hold yet is said', async (t) => {
+  const base = folder(t);
+  const at = (name: string): string => join(base, name);
+  await serve(t, at('s'));
+  await enrol(at('s'), at('3'), 'TERM3');
+  const settings = join(at('3'), 'agent.toml');
+  writeFileSync(settings, '[agent]\nrelay = only\n');
+  const agent = service(t, ['--home', at('3')], {});
+  const line = await agent.line(/config-unreadable/);
+  t.match(line, /line 2.*until they are mended and the agent is restarted.* a relay only/);
+  const status = async (): Promise<string> => {
+    // Its commands are served a moment after its first line.
+    let last = await run(['status', '--home', at('3')]);
+    for (let tries = 0; last.exit !== 0 && tries < STATUS_TRIES_MAX; tries++) {
+      last = await run(['status', '--home', at('3')]);
+    }
+    return last.stdout;
+  };
+  const broken = await status();
+  t.match(broken, /^relay: only \(its settings are unreadable\)$/m);
+  t.match(broken, /^! settings unreadable: until they are mended .* a relay only$/m);
+  writeFileSync(settings, '[agent]\nrelay = "never"\n');
+  agent.child.kill('SIGHUP');
+  const differs =
+    /\[agent\] relay is "never" in agent\.toml, "only" in the running agent: restart it/;
+  t.match((await agent.line(/settings-differ/)).replaceAll('\\"', '"'), differs);
+  t.match(await status(), differs);
+  const { stdout } = await run(['doctor', '--home', at('3')]);
+  t.match(stdout, /is seen in a call; here: only \(its settings are unreadable\)/);
+  t.equal(await agent.end(), 0);
+
+  const optioned = service(t, ['--home', at('3'), '--relay', 'only'], {});
+  t.match(await status(), /^relay: only \(by --relay\)$/m);
+  t.notMatch(await status(), /restart it/, 'a restart would change nothing');
+  t.equal(await optioned.end(), 0);
 });
 
 t.test('what keeps a terminal from being enrolled is said where its agent is asked', async (t) => {

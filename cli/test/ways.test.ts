@@ -4,7 +4,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { CommandTalk } from '../talk.ts';
+import { CommandTalk, type OpenTalk } from '../talk.ts';
+import { openWayWords } from '../way-words.ts';
 import { folder, run } from './program.ts';
 import { servedPair } from './served-pair.ts';
 
@@ -35,4 +36,12 @@ t.test('a relay is never, if-needed or only; anything else is wrong use', async 
   writeFileSync(join(home, 'agent.toml'), '[agent]\nrelay = "sometimes"\n');
   const doctor = await run(['doctor', '--home', home]);
   t.match(doctor.stdout + doctor.stderr, /agent relay: wanted "never", "if-needed", "only"/);
+});
+
+t.test('a talk through our relay names the relay server, as status does', async (t) => {
+  const open = { way: 'relay', path: { host: '192.0.2.9', port: 50_001 } } as OpenTalk;
+  const server = { host: '192.0.2.5', port: 3_478 };
+  t.equal(openWayWords(open), 'through the relay 192.0.2.9:50001', 'the relay is the peer’s');
+  const ours = { ...open, relayAt: { server, transport: 'tcp' } } as const;
+  t.equal(openWayWords(ours), 'through the relay 192.0.2.5:3478 over TCP');
 });

@@ -22,6 +22,13 @@ import {
 import type { Log } from '../../protocol/io/log.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import type { Agent } from '../agent.ts';
+import {
+  type AgentAtStart,
+  RELAY_ONLY_WORDS,
+  isRelayOnlyUnread,
+  relaySource,
+  settingsDrift,
+} from '../services/agent-settings.ts';
 import { configReader } from '../services/config.ts';
 import { openInbox } from '../services/file/file-service.ts';
 import { serviceOf } from '../services/registry.ts';
@@ -92,6 +99,8 @@ interface ServeOptions {
   readonly configPath?: string | undefined;
   /** A group whose members may use the commands as well; default: nobody else. */
   readonly socketGroup?: string | undefined;
+  /** What the agent took from the settings, to be said where the file says otherwise. */
+  readonly atStart?: AgentAtStart | undefined;
 }
 
 /** What an operation works with. */
@@ -100,6 +109,7 @@ interface Office {
   readonly waiters: Waiters;
   readonly config: ReturnType<typeof configReader>;
   readonly configPath: string;
+  readonly atStart: AgentAtStart | undefined;
 }
 
 /**
@@ -108,10 +118,10 @@ interface Office {
  * @throws NakodoError `already-running`, `socket-path-too-long`, `no-such-group`, `not-in-group`.
  */
 export async function serveAgent(agent: Agent, options: ServeOptions): Promise<LocalServer> {
-  const { log } = options;
+  const { log, atStart } = options;
   const configPath = resolve(options.configPath ?? join(agent.home.folder, CONFIG_FILE));
   const config = configReader(configPath, agent.home.folder);
-  const office: Office = { agent, waiters: new Waiters(), config, configPath };
+  const office: Office = { agent, waiters: new Waiters(), config, configPath, atStart };
   agent.onIncoming((session) => serveTalk(office, session, log));
   const access = await socketAccess(agent.home.folder, options.socketGroup);
   const server = await serveLocal(agent.home.socket, {
@@ -167,7 +177,7 @@ async function answer(office: Office, asked: Request, channel: ServedChannel): P
     case 'talk':
       return talk(agent, asked, channel);
     case 'accept':
-      return accept(waiters, asked, channel);
+      return accept(agent, waiters, asked, channel);
     case 'stream':
       return stream(agent, waiters, asked, channel);
     case 'messages':
@@ -178,12 +188,24 @@ async function answer(office: Office, asked: Request, channel: ServedChannel): P
 }
 
 /** How the terminal is, and what is wrong with its owner's settings. */
-function status({ agent, config, configPath }: Office): object {
+function status({ agent, config, configPath, atStart }: Office): object {
   const now = agent.status();
   const read = config();
   const services = 'problem' in read ? read.problem : undefined;
-  const all = { ...now, settings: configPath, troubles: { ...now.troubles, services } };
+  const settings = atStart && settingsTrouble(read, atStart);
+  const troubles = { ...now.troubles, services, settings };
+  const relayBy = atStart && relaySource(atStart);
+  const all = { ...now, relayBy, settings: configPath, troubles };
   return fitted(all, IO_LIMITS.frameBytesMax);
+}
+
+/** What the running agent does otherwise than its owner's file says, or would. */
+function settingsTrouble(
+  read: ReturnType<Office['config']>,
+  atStart: AgentAtStart,
+): string | undefined {
+  if ('config' in read) return settingsDrift(read.config.agent, atStart);
+  return isRelayOnlyUnread(atStart) ? RELAY_ONLY_WORDS : undefined;
 }
 
 /** The owner accepts another key behind a name. */

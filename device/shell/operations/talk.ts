@@ -15,6 +15,7 @@ import { LIMITS } from '../../../protocol/limits.ts';
 import { MICROS_PER_SECOND } from '../../../protocol/time.ts';
 import type { Agent } from '../../agent.ts';
 import { written } from '../../services/pump.ts';
+import type { MeetingReport } from '../../terminal-types.ts';
 import { endError } from '../call-error.ts';
 import type { SessionEvents } from '../session-types.ts';
 import type { Session } from '../session.ts';
@@ -81,11 +82,12 @@ export async function talk(
     onIntroduced: (early) => tellOf(early, channel),
   });
   const setupSeconds = (clock.now() - begun) / MICROS_PER_SECOND;
-  return hold(introduced, channel, { setupSeconds });
+  return hold(agent, introduced, channel, { setupSeconds });
 }
 
 /** Waits for the next talk of a service that a peer asks for, and holds it as `talk` does. */
 export async function accept(
+  agent: Agent,
   waiters: Waiters,
   asked: v.InferOutput<typeof acceptRequest>,
   channel: ServedChannel,
@@ -98,11 +100,16 @@ export async function accept(
     channel.event({ event: 'stream', session: taken.session.info.session, take, parameters: text });
   });
   await taken.session.established;
-  return hold(taken.session, channel, {});
+  return hold(agent, taken.session, channel, {});
 }
 
 /** The events of a talk until its end; the result is its end. */
-async function hold(held: Session, channel: ServedChannel, more: object): Promise<object> {
+async function hold(
+  agent: Agent,
+  held: Session,
+  channel: ServedChannel,
+  more: object,
+): Promise<object> {
   const { session: id, peer, service: name, seconds, bytes } = held.info;
   const giveUp = (): void => held.finish('local');
   channel.closed.addEventListener('abort', giveUp, { once: true });
@@ -117,6 +124,7 @@ async function hold(held: Session, channel: ServedChannel, more: object): Promis
     bytes,
     path,
     way: held.way,
+    relayAt: held.way === 'relay' ? relayOf(agent, id) : undefined,
     rttMs,
     maxMessageBytes: held.maxDatagramBytes,
     ...more,
@@ -132,6 +140,11 @@ async function hold(held: Session, channel: ServedChannel, more: object): Promis
   } finally {
     channel.closed.removeEventListener('abort', giveUp);
   }
+}
+
+/** The relay of ours that a talk goes through; undefined: it is the peer's. */
+function relayOf(agent: Agent, id: SessionId): MeetingReport['relayAt'] {
+  return agent.status().talks.find(({ session: of }) => of === id)?.meeting.relayAt;
 }
 
 /** Resolves when the command says that it is done; it sends nothing else here. */
