@@ -24,8 +24,8 @@ export function declareDoctor(program: Command): void {
     details: [
       'A line for each: the home and who may read in it, the identity, the agent, the allow-list,',
       "the settings, the broker's name, its port and its key, the login, the membership, the",
-      'clock, UDP, the relay, disk, memory, Node. It works without a running agent, and changes nothing. Exit',
-      'code 0: nothing has failed; what was not checked, and why, is said.',
+      'clock, UDP, the relay, disk, memory, Node. It works without a running agent, and changes',
+      'nothing. Exit code 0: nothing has failed; what was not checked, and why, is said.',
     ].join('\n'),
     examples: ['nakodo doctor', 'nakodo doctor --peer TERM2', 'sudo nakodo doctor --json'],
   });

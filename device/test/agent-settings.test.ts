@@ -33,7 +33,7 @@ t.test('what the file says otherwise than the agent does is said, nothing else',
   t.match(settingsDrift({}, running), /keepalive is 1 min in agent\.toml, 5 min in the running/);
   t.match(
     settingsDrift({ keepalive: 300, address: '::1', stun: ['a:1'] }, running),
-    /address is "::1" in agent\.toml, not set in .*; stun is \["a:1"\] in .*, \[\] in .*: restart it/,
+    /address is "::1" in agent\.toml, not set in .*; stun is \["a:1"\] in .*, \[\] in .*: restart/,
   );
   const broker = settingsDrift({ keepalive: 300, broker: 'mqtts://u:secret@a:1' }, running);
   t.match(broker, /broker is another one/);

@@ -96,7 +96,7 @@ const CASES: readonly Case[] = [
   {
     what: 'the owner wants nothing but a relay, and there is none',
     found: { policy: 'only', isMapped: undefined, tried: 0 },
-    says: /nothing but a relay, and none was offered .*: the server has none, or the other .* wants/,
+    says: /nothing but a relay, and none was offered .*: the server has none, or the other .* want/,
     next: /ask the operator for a relay.*the other terminal's owner.*or set relay = "if-needed"/,
   },
   {
