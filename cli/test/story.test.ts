@@ -8,7 +8,7 @@ import t from 'tap';
 import { folder, follow, run, serve, terminal } from './program.ts';
 
 const LINE_OF_TRANSPORT =
-  /^\w+: 127\.0\.0\.1 port \d+, .*of \d+ bytes, bbr \(\w+\), windows .+ out and .+ in, \d+ lost/m;
+  /^\w+: on the LAN 127\.0\.0\.1:\d+, .*of \d+ bytes, bbr \(\w+\), .+ in, \d+ lost/m;
 
 interface Status {
   readonly talks: readonly {

@@ -379,9 +379,10 @@ t.test('udp:N: each local sender gets its own answers, as many as are kept', asy
     t.equal(answer.toString(), `re: from ${at}`);
     sender.close();
   }
-  t.equal(ports.size, FORWARD_LIMITS.flowsMax + 2, 'a flow each at the callee');
+  const { flowsMax } = FORWARD_LIMITS;
+  t.ok(ports.size >= flowsMax, 'a flow each; the port of one that was dropped may come again');
   const { open, total } = listener.counts();
-  t.strictSame({ open, total }, { open: FORWARD_LIMITS.flowsMax, total: ports.size });
+  t.strictSame({ open, total }, { open: flowsMax, total: flowsMax + 2 });
 });
 
 t.test('udp:N: what does not fit the path is dropped and counted', async (t) => {

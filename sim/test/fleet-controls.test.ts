@@ -103,6 +103,8 @@ t.test('a process that dies is told of, and its orders fail', async (t) => {
   t.teardown(() => child.end());
   t.match(await child.ask({ kind: 'gauge' }), { rssBytes: Number });
   await t.rejects(child.ask({ kind: 'enrol' }), { message: /nobody is cast yet/ });
+  // It must not answer before it dies.
+  process.kill(child.pid ?? -1, 'SIGSTOP');
   const asked = child.ask({ kind: 'gauge' });
   process.kill(child.pid ?? -1, 'SIGKILL');
   await t.rejects(asked, { code: 'process-died', message: /SIGKILL/ });

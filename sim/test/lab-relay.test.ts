@@ -59,14 +59,15 @@ t.test('UDP blocked at one end, or at both: through a relay', { skip }, async (t
   let said = '';
   ping.stdout?.on('data', (chunk: Buffer) => (said += chunk.toString()));
   // The log keeps its last lines only.
-  const isLogged = (event: string, since: number): boolean =>
+  const isLogged = (event: string, since: number, name: 'A' | 'B' = 'A'): boolean =>
     terminals
-      .complaints('A')
+      .complaints(name)
       .split('\n')
       .filter((line) => line.includes(`"event":"${event}"`))
       .some((line) => Date.parse(/"time":"([^"]+)"/.exec(line)?.[1] ?? '') >= since);
   const start = Date.now();
-  await until(() => isLogged('way', start), 'the talk has a way');
+  const isOpen = (): boolean => isLogged('way', start) && isLogged('way', start, 'B');
+  await until(isOpen, 'the talk has a way at both ends');
   process.kill(relay, 'SIGSTOP');
   t.teardown(() => process.kill(relay, 'SIGCONT'));
   const stopped = Date.now();
