@@ -381,8 +381,7 @@ t.test('udp:N: each local sender gets its own answers, as many as are kept', asy
   }
   const { flowsMax } = FORWARD_LIMITS;
   t.ok(ports.size >= flowsMax, 'a flow each; the port of one that was dropped may come again');
-  const { open, total } = listener.counts();
-  t.strictSame({ open, total }, { open: flowsMax, total: flowsMax + 2 });
+  t.match(listener.counts(), { open: flowsMax, total: flowsMax + 2 });
 });
 
 t.test('udp:N: what does not fit the path is dropped and counted', async (t) => {
