@@ -174,6 +174,7 @@ export class Meeting {
     this.#class = pair.class;
     this.#restartPauseMs = MEETING_LIMITS.restartMsFirst;
     this.#secondAt = NEVER;
+    this.#host.onRoundTrip(path, pair.roundTrip);
     this.#host.onWay(path, pair.class);
     this.#relay.onWay(now, path, pair.class === 'relay');
     this.#pairs.rest((other) => rankOf(other.class) < rankOf(pair.class));
@@ -437,8 +438,8 @@ export class Meeting {
     const answered = this.#pairs.answered(pair, token);
     // One to the search proves nothing but that the peer heard it: who knows from where.
     if (answered === undefined) return false;
-    const { sentAt } = answered;
-    if (sentAt !== undefined) this.#host.onRoundTrip(pair.path, now - sentAt);
+    if (answered.sentAt !== undefined) pair.roundTrip = now - answered.sentAt;
+    this.#host.onRoundTrip(pair.path, pair.roundTrip);
     return true;
   }
 

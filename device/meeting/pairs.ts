@@ -26,6 +26,8 @@ export interface Pair {
   receivedBytes: number;
   /** Our probe was answered: the peer is there. */
   isProven: boolean;
+  /** Microseconds until it was, when that is certain; 0: not known. */
+  roundTrip: number;
   readonly tokens: {
     readonly token: Uint8Array;
     readonly sentAt: Micros;
@@ -84,6 +86,7 @@ export class Pairs {
       sentBytes: 0,
       receivedBytes: 0,
       isProven: false,
+      roundTrip: 0,
       tokens: [],
     };
     if (this.#pairs.length >= MEETING_LIMITS.pairsMax) this.#makeRoom();
