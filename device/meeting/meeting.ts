@@ -152,10 +152,9 @@ export class Meeting {
     const pair = this.#pairs.add(path, this.classOf(path));
     const isKnown = probe.kind === 'answer' && this.#isAnswer(now, pair, probe);
     this.#pairs.onHeard(pair, bytes.length);
-    const { isKeyed, role } = this.#options;
     // The caller takes the first path on which it hears the peer, and says so until it is heard.
-    const isFirst = role === 'caller' || probe.kind === 'choice';
-    if (isKeyed && isFirst && this.#main === undefined) this.#host.open(now, path);
+    const isFirst = this.#options.role === 'caller' || probe.kind === 'choice';
+    if (this.#options.isKeyed && isFirst && this.#main === undefined) this.#host.open(now, path);
     if (probe.kind !== 'answer') this.#answer(path, probe.token);
     // Where it was proven before it is heard again, while the way is silent: so it is there.
     if (isKnown || (pair.isProven && this.#isQuiet(now))) this.#onProven(now, pair);
