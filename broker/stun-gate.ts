@@ -4,6 +4,7 @@
 
 import { type Micros, MICROS_PER_SECOND } from '../protocol/time.ts';
 import { isStun } from '../protocol/stun/message.ts';
+import { TokenBucket } from '../protocol/token-bucket.ts';
 import { BROKER_LIMITS } from './limits.ts';
 
 /** What is done with a datagram. */
@@ -11,19 +12,15 @@ type StunVerdict = 'ok' | 'malformed' | 'over-rate';
 
 /** The gate of all ports of one process. */
 export class StunGate {
-  #tokens: number = BROKER_LIMITS.stunBurst;
-  #at: Micros | undefined;
+  readonly #rate = new TokenBucket(
+    BROKER_LIMITS.stunBurst,
+    MICROS_PER_SECOND / BROKER_LIMITS.stunRequestsPerSecond,
+  );
 
   /** Judges a datagram by its frame, its sender's port (nobody can be answered at 0) and rate. */
   judge(now: Micros, bytes: Uint8Array, fromPort: number): StunVerdict {
     const isShort = bytes.length <= BROKER_LIMITS.stunRequestBytesMax;
     if (!isShort || fromPort === 0 || !isStun(bytes)) return 'malformed';
-    const elapsed = this.#at === undefined ? 0 : Math.max(0, now - this.#at);
-    const refill = (elapsed * BROKER_LIMITS.stunRequestsPerSecond) / MICROS_PER_SECOND;
-    this.#tokens = Math.min(BROKER_LIMITS.stunBurst, this.#tokens + refill);
-    this.#at = now;
-    if (this.#tokens < 1) return 'over-rate';
-    this.#tokens -= 1;
-    return 'ok';
+    return this.#rate.take(now) ? 'ok' : 'over-rate';
   }
 }

@@ -2,7 +2,13 @@
 // to harm others (broadcast, multicast, nowhere) or this machine itself (loopback, link-local) is
 // left out; whoever has a socket on loopback can reach nothing else, and takes loopback alone.
 
-import { type PathClass, addressBytes, addressScope, addressText } from '../protocol/address.ts';
+import {
+  type PathClass,
+  addressBytes,
+  addressScope,
+  addressText,
+  isIpv6Text,
+} from '../protocol/address.ts';
 import type { Candidate } from '../protocol/control/messages.ts';
 import type { Path } from '../protocol/core.ts';
 
@@ -34,7 +40,7 @@ export function candidatePaths(
     seen.add(`${port} ${host}`);
     const isNear = type === 'host' && scope !== 'global';
     const of: PathClass = type === 'relayed' ? 'relay' : isNear ? 'lan' : 'direct';
-    families[host.includes(':') ? 0 : 1].push({ path: { host, port }, class: of });
+    families[isIpv6Text(host) ? 0 : 1].push({ path: { host, port }, class: of });
   }
   const [ipv6, ipv4] = families;
   return Array.from({ length: Math.max(ipv6.length, ipv4.length) }, (_, at) =>

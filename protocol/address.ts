@@ -34,6 +34,9 @@ export const RELAY_POLICIES = ['never', 'if-needed', 'only'] as const;
 /** One of RELAY_POLICIES. */
 export type RelayPolicy = (typeof RELAY_POLICIES)[number];
 
+/** Which family an address in text is of. */
+export const isIpv6Text = (host: string): boolean => host.includes(':');
+
 /** The bytes with an IPv4-mapped address folded to its 4 bytes; undefined for no address. */
 export function foldedAddress(address: Uint8Array): Uint8Array | undefined {
   if (address.length === IPV4_BYTES) return address;
@@ -91,7 +94,7 @@ export function addressText(address: Uint8Array): string | undefined {
 export function addressBytes(host: string): Uint8Array | undefined {
   const plain = host.replace(/%.*$/, '');
   if (plain.length > TEXT_MAX) return undefined;
-  if (!plain.includes(':')) return ipv4Bytes(plain);
+  if (!isIpv6Text(plain)) return ipv4Bytes(plain);
   const halves = plain.split('::');
   if (halves.length > 2) return undefined;
   const isWhole = halves.length === 1;

@@ -8,7 +8,7 @@
 
 import { UsageError } from '../protocol/errors.ts';
 import type { DeviceId, Name } from '../protocol/ids.ts';
-import { MICROS_PER_SECOND, type Micros, ms } from '../protocol/time.ts';
+import { MICROS_PER_SECOND, type Micros } from '../protocol/time.ts';
 import { MANAGER_LIMITS } from './limits.ts';
 import type { Rate, RateLimits } from './manager-types.ts';
 
@@ -49,26 +49,6 @@ export class Rates {
     const at = Math.floor(now);
     this.#callers.giveBack(at, caller);
     this.#names.giveBack(at, key(caller, name));
-  }
-}
-
-/** One bucket of its own: `burst` tokens, and another one every so many milliseconds. */
-export class TokenBucket {
-  readonly #interval: number;
-  readonly #depth: number;
-  #fullAt = 0;
-
-  constructor(burst: number, everyMs: number) {
-    this.#interval = ms(everyMs);
-    this.#depth = burst * this.#interval;
-  }
-
-  /** Whether there was a token; it is taken. */
-  take(now: Micros): boolean {
-    const fullAt = Math.max(this.#fullAt, now) + this.#interval;
-    if (fullAt - now > this.#depth) return false;
-    this.#fullAt = fullAt;
-    return true;
   }
 }
 

@@ -9,10 +9,10 @@ import type { MessageOf } from '../protocol/control/messages.ts';
 import type { DeviceId, SessionId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import { type Micros, after, micros, ms } from '../protocol/time.ts';
+import { TokenBucket } from '../protocol/token-bucket.ts';
 import { type RelayEnds, relayEnd, relayFor } from './address-notices.ts';
 import type { Context } from './context.ts';
 import { MANAGER_LIMITS } from './limits.ts';
-import { TokenBucket } from './rates.ts';
 import { type Side, sideOf } from './records.ts';
 import type { Session, Sessions } from './sessions.ts';
 import { type Place, UNKNOWN_PLACE, placeAfter, toldCandidates } from './told-candidates.ts';
@@ -218,7 +218,7 @@ function makeMeeting({ caller, callee, relayUntil }: Begun): Meeting {
     place,
     generation: -1,
     told: undefined,
-    rate: new TokenBucket(MANAGER_LIMITS.candidatesBurst, MANAGER_LIMITS.candidatesEveryMs),
+    rate: new TokenBucket(MANAGER_LIMITS.candidatesBurst, ms(MANAGER_LIMITS.candidatesEveryMs)),
   });
   const ends = { caller: end(caller), callee: end(callee) };
   return { ends, relayUntil, entries: 0, nextEntry: micros(0) };

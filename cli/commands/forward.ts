@@ -7,6 +7,7 @@ import { Argument, type Command } from 'commander';
 import { EXIT, type ExitCode, NakodoError, UsageError } from '../../protocol/errors.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { terminalName } from '../../protocol/typed-names.ts';
+import { pathWords } from '../../device/shell/way.ts';
 import { formatDuration, formatSize } from '../../protocol/units.ts';
 import type { Output } from '../output.ts';
 import { untilEnded } from '../signals.ts';
@@ -184,7 +185,7 @@ function warnOfOthers(output: Output, bind: string | undefined, expose: boolean 
 function ready(output: Output, route: Route, told: TalkTold, isReverse: boolean): void {
   const { host, port } = told.local as { readonly host: string; readonly port: number };
   const { session, seconds, bytes } = told;
-  const at = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  const at = pathWords({ host, port });
   const terms = termsWords({ seconds, bytes });
   if (!output.json) {
     output.remark(`${route.words(at)} (${terms}). Ctrl-C ends it.`);

@@ -22,11 +22,6 @@ export class Gatherings {
     this.#onDone = onDone;
   }
 
-  /** Sockets that are being asked about. */
-  get size(): number {
-    return this.#open.size;
-  }
-
   /** Asks about a socket; false if there is nobody to ask: then nothing more is told. */
   begin(
     now: Micros,

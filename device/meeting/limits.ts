@@ -43,8 +43,6 @@ export const MEETING_LIMITS = {
    * less the headers of IPv6, RFC 8200, and UDP, RFC 768).
    */
   relayPayloadBytesMax: 1_452,
-  /** Senders through one relay whose paths are kept; a peer can make it see many. */
-  relayPathsMax: 64,
   /** Endpoints, present and former, by which a relay of this talk is known; the oldest one goes. */
   relaySocketsMax: 64,
   /**

@@ -47,7 +47,7 @@ export interface OwnPlace {
 export interface MeetingHost {
   /** Caller: the handshake's first message goes there. */
   knock(path: Path): void;
-  /** Caller, with keys: the peer is heard on this path, and the talk may begin there. */
+  /** With keys: the peer is heard on the path that the caller chose, and the talk may begin. */
   open(now: Micros, path: Path): void;
   /** A probe was answered after so many microseconds. */
   onRoundTrip(path: Path, micros: number): void;

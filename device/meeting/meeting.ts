@@ -26,7 +26,7 @@ import type { Gathered } from './gathering.ts';
 import { MEETING_LIMITS } from './limits.ts';
 import type { MeetingHost, MeetingOptions } from './meeting-types.ts';
 import { type Pair, Pairs } from './pairs.ts';
-import { type Relay, relayServers } from './relay.ts';
+import type { Relay } from './relay.ts';
 import { RelayUse } from './relay-use.ts';
 import { Search } from './search.ts';
 
@@ -84,7 +84,8 @@ export class Meeting {
     if (!options.isRelayOnly) {
       for (const { path, class: of } of options.paths) this.#pairs.list(now, path, of, go);
       this.#secondAt = after(go, ms(MEETING_LIMITS.secondRoundMs));
-      if (this.#isSearchable) this.#searchAt = after(go, ms(MEETING_LIMITS.searchAfterMs));
+      if (options.searchAt !== undefined)
+        this.#searchAt = after(go, ms(MEETING_LIMITS.searchAfterMs));
     }
     this.#relay = this.#relayUse();
     this.#relay.soon(go, options.isRelayOnly ? 0 : MEETING_LIMITS.relayAfterMs);
@@ -92,8 +93,7 @@ export class Meeting {
 
   /** It may go through a relay only, and none was offered: nothing is worth waiting for. */
   get isHopeless(): boolean {
-    const { isRelayOnly, relay } = this.#options;
-    return isRelayOnly && (relay === undefined || relayServers(relay).length === 0);
+    return this.#options.isRelayOnly && !this.#relay.isOffered;
   }
 
   /** Where the talk goes now; undefined: no way is found yet. */
@@ -339,7 +339,9 @@ export class Meeting {
     const answer = this.#answers.shift();
     if (answer !== undefined) {
       const { path, token } = answer;
-      return this.#write(now, path, { kind: 'answer', token }, into);
+      const pair = this.#pairs.find(path);
+      if (pair !== undefined) this.#pairs.onAnswered(pair, PROBE_BYTES);
+      return { path, size: this.#options.probes.write(into, { kind: 'answer', token }) };
     }
     const searched = this.#pending.shift();
     if (searched !== undefined) {
@@ -383,10 +385,6 @@ export class Meeting {
     return isAsked ? own.some(({ isMapped }) => isMapped === true) : undefined;
   }
 
-  get #isSearchable(): boolean {
-    return this.#options.searchAt !== undefined;
-  }
-
   /** Our endpoints that take part, the first one as undefined. */
   #vias(): readonly (SocketId | undefined)[] {
     const vias: (SocketId | undefined)[] = this.#options.isRelayOnly ? [] : [undefined];
@@ -416,16 +414,6 @@ export class Meeting {
 
   #mayGo(pair: Pair): boolean {
     return this.#pairs.mayCarry(pair, this.#knocks ? HANDSHAKE_PACKET_BYTES : PROBE_BYTES);
-  }
-
-  #write(now: Micros, path: Path, probe: Probe, into: Uint8Array): Transmit {
-    const pair = this.#pairs.find(path);
-    const due = pair?.nextAt;
-    if (pair !== undefined && due !== undefined) {
-      this.#pairs.onSent(now, pair, PROBE_BYTES);
-      pair.nextAt = due;
-    }
-    return { path, size: this.#options.probes.write(into, probe) };
   }
 
   /** Answered once each, to where it came from: as long as what came. */

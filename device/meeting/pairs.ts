@@ -108,10 +108,15 @@ export class Pairs {
     return ever === undefined ? this.#room > 0 : ever < MEETING_LIMITS.unprovenPacketsEver;
   }
 
-  /** A packet of `bytes` leaves; the next one is due after a pause that doubles. */
-  onSent(now: Micros, pair: Pair, bytes: number): void {
+  /** An answer of `bytes` leaves: it counts, and changes nothing of when our own packets do. */
+  onAnswered(pair: Pair, bytes: number): void {
     if (!isAsked(pair, bytes)) this.#onUnasked(pair);
     pair.sentBytes += bytes;
+  }
+
+  /** A packet of `bytes` leaves; the next one is due after a pause that doubles. */
+  onSent(now: Micros, pair: Pair, bytes: number): void {
+    this.onAnswered(pair, bytes);
     pair.sentAt = now;
     pair.nextAt = after(now, ms(pair.pauseMs));
     pair.pauseMs = Math.min(pair.pauseMs * 2, MEETING_LIMITS.pauseMsMax);

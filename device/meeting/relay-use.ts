@@ -51,6 +51,12 @@ export class RelayUse {
     return this.#relay;
   }
 
+  /** Whether there is a server to ask, and the owner lets it be asked. */
+  get isOffered(): boolean {
+    const { terms, isOff } = this.#options;
+    return !isOff && terms !== undefined && relayServers(terms).length > 0;
+  }
+
   /** Whether datagrams on this path pass through a relay of ours, present or former. */
   carries(path: Path | undefined): boolean {
     return path !== undefined && this.#relay?.carries(path) === true;
@@ -58,9 +64,8 @@ export class RelayUse {
 
   /** Looks for a relay, unless there is one: after a pause that doubles while none helps. */
   soon(now: Micros, waitMs: number): void {
-    const { terms, isOff } = this.#options;
     const state = this.#relay?.state;
-    if (isOff || terms === undefined || relayServers(terms).length === 0) return;
+    if (!this.isOffered) return;
     if (state === 'asked' || state === 'ready') return;
     const at = after(now, ms(waitMs));
     this.#openAt = earlier(this.#openAt, at < this.#notBefore ? this.#notBefore : at);

@@ -53,7 +53,6 @@ export class Relay {
   readonly #attempts = new Map<SocketId, Attempt>();
   /** All endpoints so far: what came or went by one of them came or went through a relay. */
   readonly #sockets = new Set<SocketId>();
-  readonly #paths = new Map<Path, Path>();
   /** Hosts that may send to us, and the peer of the talk: of every allocation. */
   #hosts: readonly string[] = [];
   #peer: Path | undefined;
@@ -174,7 +173,8 @@ export class Relay {
   /** This is the path of the talk: fewer bytes for each datagram. */
   bind(now: Micros, { host, port }: Path): void {
     this.#peer = { host, port };
-    for (const { client } of this.#attempts.values()) client.bind(now, this.#peer);
+    for (const { client, socket } of this.#attempts.values())
+      client.bind(now, { host, port, via: socket });
   }
 
   /** Asks the relay whether it is still there: if not it is lost within 5 s. */
@@ -212,13 +212,7 @@ export class Relay {
       return heard ? 'consumed' : 'stray';
     }
     if (attempt !== this.#ready) return 'consumed';
-    let path = this.#paths.get(heard.peer);
-    if (path === undefined) {
-      path = { host: heard.peer.host, port: heard.peer.port, via: socket };
-      if (this.#paths.size >= MEETING_LIMITS.relayPathsMax) this.#paths.clear();
-      this.#paths.set(heard.peer, path);
-    }
-    return { path, bytes: heard.bytes };
+    return { path: heard.peer, bytes: heard.bytes };
   }
 
   handleTimeout(now: Micros): void {
@@ -305,7 +299,6 @@ export class Relay {
     this.#ready = winner;
     this.#says = undefined;
     this.#steps = [];
-    this.#paths.clear();
     for (const attempt of this.#attempts.values()) {
       if (attempt !== winner) this.#leave(now, attempt);
     }
@@ -323,9 +316,10 @@ export class Relay {
     if (socket === undefined) return;
     const { username, password } = this.#terms;
     const isStream = transport === 'tcp';
-    const client = new TurnClient({ server, username, password, rng: this.#rng, isStream });
+    const rng = this.#rng;
+    const client = new TurnClient({ server, username, password, rng, isStream, via: socket });
     client.permit(now, this.#hosts);
-    if (this.#peer !== undefined) client.bind(now, this.#peer);
+    if (this.#peer !== undefined) client.bind(now, { ...this.#peer, via: socket });
     const [oldest] = this.#sockets;
     if (this.#sockets.size >= MEETING_LIMITS.relaySocketsMax) this.#sockets.delete(oldest);
     this.#sockets.add(socket);

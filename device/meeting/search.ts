@@ -46,15 +46,6 @@ export class Search {
     this.#next = now;
   }
 
-  /** Packets that were sent. */
-  get sent(): number {
-    return this.#sent;
-  }
-
-  get isOver(): boolean {
-    return this.#isOver;
-  }
-
   nextTimeout(): Micros {
     return this.#isOver ? NEVER : this.#next;
   }

@@ -2,6 +2,7 @@
 // port of its own. A family that this host lacks is left out; a datagram goes by the family of its
 // path. A socket on a wildcard address outlives every change of the machine's own addresses.
 
+import { isIpv6Text } from '../../protocol/address.ts';
 import type { Path } from '../../protocol/core.ts';
 import { NakodoError } from '../../protocol/errors.ts';
 import { isLoopback } from '../../protocol/io/loopback.ts';
@@ -18,8 +19,6 @@ export interface Place {
   readonly link?: string | undefined;
 }
 
-/** Which family a literal address is of. */
-export const isIpv6 = (host: string): boolean => host.includes(':');
 /** All addresses of a family. */
 export const isWildcard = (host: string): boolean => host === '0.0.0.0' || host === '::';
 
@@ -29,11 +28,11 @@ export const isWildcard = (host: string): boolean => host === '0.0.0.0' || host 
  * address is of the other.
  */
 export function bindsFor({ literal, link }: Place, to?: string): readonly string[] {
-  const fits = (host: string): boolean => to === undefined || isIpv6(host) === isIpv6(to);
+  const fits = (host: string): boolean => to === undefined || isIpv6Text(host) === isIpv6Text(to);
   if (literal !== undefined) return [literal].filter(fits);
   if (link === undefined || !isLoopback(link)) return WILDCARDS.filter(fits);
   if (fits(link)) return [link];
-  return [isIpv6(link) ? '127.0.0.1' : '::1'];
+  return [isIpv6Text(link) ? '127.0.0.1' : '::1'];
 }
 
 interface EndpointOptions {
@@ -57,13 +56,13 @@ export class Endpoint {
   constructor(sockets: readonly UdpSocket[], pool: BufferPool) {
     this.sockets = sockets;
     this.#pool = pool;
-    this.#ipv4 = sockets.find(({ host }) => !isIpv6(host));
-    this.#ipv6 = sockets.find(({ host }) => isIpv6(host));
+    this.#ipv4 = sockets.find(({ host }) => !isIpv6Text(host));
+    this.#ipv6 = sockets.find(({ host }) => isIpv6Text(host));
   }
 
   /** The socket that reaches a host; undefined: none does. */
   socketFor(host: string): UdpSocket | undefined {
-    return isIpv6(host) ? this.#ipv6 : this.#ipv4;
+    return isIpv6Text(host) ? this.#ipv6 : this.#ipv4;
   }
 
   /** Sends the first `size` bytes of a pool buffer and takes it over. Failure is loss. */

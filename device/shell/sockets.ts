@@ -11,15 +11,8 @@ import { IO_LIMITS } from '../../protocol/io/limits.ts';
 import { isLoopback } from '../../protocol/io/loopback.ts';
 import type { BufferPool } from '../../protocol/io/udp.ts';
 import type { SocketId, TerminalInput } from '../terminal-types.ts';
-import { addressBytes } from '../../protocol/address.ts';
-import {
-  type Endpoint,
-  type Place,
-  bindsFor,
-  isIpv6,
-  isWildcard,
-  openEndpoint,
-} from './endpoint.ts';
+import { addressBytes, isIpv6Text } from '../../protocol/address.ts';
+import { type Endpoint, type Place, bindsFor, isWildcard, openEndpoint } from './endpoint.ts';
 import {
   type HostAddress,
   type Interfaces,
@@ -162,7 +155,7 @@ export class Sockets {
       const link = linkConfig({ host, receiveBufferBytes, mtu: () => mtuOf(host) });
       return { ...located, link };
     }
-    const longest = addresses.some((one) => isIpv6(one.host)) ? '::' : '0.0.0.0';
+    const longest = addresses.some((one) => isIpv6Text(one.host)) ? '::' : '0.0.0.0';
     const mtu = (): number | undefined => smallestMtu(addresses.map((one) => one.interface));
     return { ...located, link: linkConfig({ host: longest, receiveBufferBytes, mtu }) };
   }

@@ -1,7 +1,7 @@
 // The way that a talk takes to its peer, in words: on the LAN, direct, through the relay; and why
 // there is none, made from what the search for one found (MeetingReport), with what to try. Pure.
 
-import type { PathClass, RelayPolicy } from '../../protocol/address.ts';
+import { type PathClass, type RelayPolicy, isIpv6Text } from '../../protocol/address.ts';
 import type { Path } from '../../protocol/core.ts';
 import type { MeetingReport } from '../terminal-types.ts';
 
@@ -16,7 +16,7 @@ const CLASS_WORDS: Readonly<Record<PathClass, string>> = {
 
 /** `192.0.2.1:50123`, `[2001:db8::1]:50123`. */
 export function pathWords({ host, port }: Path): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  return isIpv6Text(host) ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 /**

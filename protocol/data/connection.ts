@@ -193,7 +193,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     return this.#handshake.secrets;
   }
 
-  /** Caller, with keys: the peer has been heard on this path, and the talk is open. */
+  /** With keys: the peer has been heard on the path that the caller chose, and the talk is open. */
   open(now: Micros, path: Path): void {
     this.#advance(now);
     if (this.#path !== undefined || this.#ending.isOver) return;
@@ -201,7 +201,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#establish(path);
     // Its source may be forged, or the path lead one way only: the talk has as long to be answered.
     this.#timers.set(TIMER.handshake, after(this.#now, ms(this.#parts.config.handshakeTimeoutMs)));
-    // The callee says nothing before our first packet (design §5).
+    // A packet of ours confirms it to the peer.
     this.#builder.pingDue = true;
   }
 

@@ -49,8 +49,8 @@ export const DATA_LIMITS = {
   silencePauseMsLeast: 300,
   /**
    * Probe timeouts without a word of the peer's, and milliseconds at least, since something left
-   * that it acknowledges: then another path is looked for, and again
-   * after twice that time, so many times.
+   * that it acknowledges: then another path is looked for, and again after twice that time, which
+   * doubles so often.
    */
   silencePtos: 2,
   silenceMsLeast: 200,

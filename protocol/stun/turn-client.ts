@@ -4,6 +4,7 @@
 // datagram came from, and only for hosts that we asked it to let through. Nothing that is not an
 // answer of this server to a request of ours, signed as it has to be, changes anything.
 
+import { isIpv6Text } from '../address.ts';
 import { type Path, type Transmit, samePath } from '../core.ts';
 import { DeadlineHeap, type Due, notArmed } from '../deadlines.ts';
 import type { Rng } from '../random.ts';
@@ -259,7 +260,7 @@ export class TurnClient {
     permission.isAsked = true;
     const peer: Path = { host: permission.host, port: 0 };
     // RFC 8656 §9.2: a host of another IP version would be refused (443).
-    if (isIpv6(peer.host) !== isIpv6(this.#relayed?.host ?? '')) return;
+    if (isIpv6Text(peer.host) !== isIpv6Text(this.#relayed?.host ?? '')) return;
     this.#requests.ask(now, {
       subject: permission,
       method: METHOD.createPermission,
@@ -269,7 +270,7 @@ export class TurnClient {
 
   #askChannel(now: Micros, channel: Channel): void {
     channel.isAsked = true;
-    if (isIpv6(channel.peer.host) !== isIpv6(this.#relayed?.host ?? '')) return;
+    if (isIpv6Text(channel.peer.host) !== isIpv6Text(this.#relayed?.host ?? '')) return;
     this.#requests.ask(now, {
       subject: channel,
       method: METHOD.channelBind,
@@ -365,8 +366,6 @@ export class TurnClient {
     while (this.#renewals.popDue(NEVER) !== undefined);
   }
 }
-
-const isIpv6 = (host: string): boolean => host.includes(':');
 
 function peerAddress(peer: Path, transaction: Uint8Array): readonly Attribute[] {
   const value = encodeXorAddress(peer, transaction);
