@@ -111,11 +111,11 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     timers.fires(TIMER.pace, at);
     if (timers.fires(TIMER.silence, at)) this.#saySilent();
     const { paths, recovery, rtt } = this.#parts;
-    paths.handleTimeout(at, rtt.pto);
+    paths.handleTimeout(at, rtt.patience);
     if (recovery.nextTimeout() > at) return;
     recovery.handleTimeout(at);
     if (!recovery.wantsSmall) return;
-    paths.onSilence(at, rtt.pto);
+    paths.onSilence(at, rtt.patience);
   }
 
   nextTimeout(): Micros {
@@ -225,7 +225,8 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
    */
   prefer(now: Micros, path: Path, isBetter: boolean): void {
     this.#advance(now);
-    if (this.#isOpen()) this.#parts.paths.prefer(this.#now, path, this.#parts.rtt.pto, isBetter);
+    const { paths, rtt } = this.#parts;
+    if (this.#isOpen()) paths.prefer(this.#now, path, rtt.patience, isBetter);
   }
 
   /** Microseconds since anything of the peer's came; 0 before the talk is open. */
@@ -470,8 +471,8 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
 
   /** From the first packet that waits for an answer; later ones do not put it off. */
   #armSilence(): void {
-    const pto = DATA_LIMITS.silencePtos * this.#parts.rtt.pto;
-    const patience = Math.max(pto, ms(DATA_LIMITS.silenceMsLeast)) * 2 ** this.#silences;
+    const ptos = DATA_LIMITS.silencePtos * this.#parts.rtt.patience;
+    const patience = Math.max(ptos, ms(DATA_LIMITS.silenceMsLeast)) * 2 ** this.#silences;
     this.#timers.set(TIMER.silence, after(this.#now, patience));
   }
 

@@ -161,9 +161,9 @@ export class PathValidation {
 
   /**
    * An authenticated packet of `bytes` came from `path`; `isNewest`: none with a higher number has
-   * come. `pto`: microseconds. Only the newest packet can say where the peer is (§9.3).
+   * come. `patience`: see Rtt, microseconds. Only the newest packet can say where the peer is (§9.3).
    */
-  onPacket(now: Micros, path: Path, bytes: number, isNewest: boolean, pto: number): void {
+  onPacket(now: Micros, path: Path, bytes: number, isNewest: boolean, patience: number): void {
     const main = this.#main;
     if (main === undefined || samePath(path, main)) return;
     const known = this.#candidate(path);
@@ -175,14 +175,14 @@ export class PathValidation {
     const isHome = this.#isHome(path);
     if (this.#doubts?.isAnswered === true && !isHome) return;
     if (this.#doubts === undefined && now < this.#pausedUntil && !isHome) return;
-    this.#consider(now, path, isHome ? Infinity : bytes, pto);
+    this.#consider(now, path, isHome ? Infinity : bytes, patience);
   }
 
   /**
    * An address at which the peer has proven itself by other means. `isBetter`: taken when it
    * answers, without a look at the present one (RFC 9000 §9.2); else only if that is silent.
    */
-  prefer(now: Micros, path: Path, pto: number, isBetter: boolean): void {
+  prefer(now: Micros, path: Path, patience: number, isBetter: boolean): void {
     const main = this.#main;
     if (main === undefined || samePath(path, main)) return;
     const known = this.#candidate(path);
@@ -192,7 +192,7 @@ export class PathValidation {
         if (spared < 0) return;
         this.#candidates.splice(spared, 1);
       }
-      this.#consider(now, path, Infinity, pto, isBetter);
+      this.#consider(now, path, Infinity, patience, isBetter);
       return;
     }
     known.isPreferred ||= isBetter;
@@ -201,10 +201,10 @@ export class PathValidation {
   }
 
   /** Nothing is acknowledged any more: perhaps the peer is where it was before. */
-  onSilence(now: Micros, pto: number): void {
+  onSilence(now: Micros, patience: number): void {
     const home = this.#home;
     if (home === undefined || this.#candidate(home) !== undefined) return;
-    this.#consider(now, home, Infinity, pto);
+    this.#consider(now, home, Infinity, patience);
   }
 
   /** A PATH_CHALLENGE in a datagram of `bytes` from `path`; answered there, and nowhere else. */
@@ -225,11 +225,11 @@ export class PathValidation {
   }
 
   /** Gives up addresses that did not answer, follows one whose rival did not. */
-  handleTimeout(now: Micros, pto: number): void {
+  handleTimeout(now: Micros, patience: number): void {
     if (this.#homeCheckAt <= now) {
       const next = after(now, ms(homeCheckMs));
       this.#homeCheckAt = next < this.#homeUntil ? next : NEVER;
-      this.onSilence(now, pto);
+      this.onSilence(now, patience);
     }
     if (this.#doubts === undefined) return;
     this.#decide(now);
@@ -281,22 +281,22 @@ export class PathValidation {
     now: Micros,
     path: Path,
     receivedBytes: number,
-    pto: number,
+    patience: number,
     isPreferred = false,
   ): void {
     // One that has answered an earlier question is asked anew: it may be gone since.
     if (this.#doubts === undefined || this.#doubts.isAnswered) {
-      this.#doubts = new Challenges(now, pto);
-      this.#patientUntil = after(now, pto);
+      this.#doubts = new Challenges(now, patience);
+      this.#patientUntil = after(now, patience);
       this.#pausedUntil = after(now, ms(migrationPauseMs));
       this.#onDoubt(now);
     }
     // The new path may be much slower than the one that the PTO was measured on (§8.2.4).
-    const patience = pathValidationPtos * Math.max(pto, ms(pathValidationMsLeast));
+    const most = pathValidationPtos * Math.max(patience, ms(pathValidationMsLeast));
     this.#candidates.push({
       path,
-      challenges: new Challenges(now, pto),
-      deadline: after(now, patience),
+      challenges: new Challenges(now, patience),
+      deadline: after(now, most),
       isPreferred,
       receivedBytes,
       sentBytes: 0,

@@ -81,7 +81,7 @@ export class PeerFrames implements FrameHandler {
     const path = this.#path;
     if (path === undefined) return;
     const { paths, rtt } = this.#parts;
-    paths.onPacket(this.#now, path, bytes, isNewest, rtt.pto);
+    paths.onPacket(this.#now, path, bytes, isNewest, rtt.patience);
     if (this.#challenge !== undefined) paths.onChallenge(path, this.#challenge, bytes);
   }
 

@@ -57,6 +57,17 @@ export class Rtt {
     return this.#smoothed + spread + ms(DATA_LIMITS.peerAckDelayMs);
   }
 
+  /**
+   * Within what a path that works has answered: the PTO, and at most the one that its shortest
+   * round trip gives, or that of a path of which nothing is known. A path that stood still and then
+   * answered has a PTO of many seconds, and what it does when it dies must not wait for that.
+   */
+  get patience(): number {
+    const shortest = this.#sampled ? this.#minimum : 0;
+    const first = 3 * Math.max(shortest, ms(DATA_LIMITS.initialRttMs));
+    return Math.min(this.pto, first + ms(DATA_LIMITS.peerAckDelayMs));
+  }
+
   /** RFC 9002 §6.1.2. `eighths`: of the longest round trip, 9 or more. */
   lossDelay(eighths: number): number {
     const longest = Math.max(this.#smoothed, this.#latest);

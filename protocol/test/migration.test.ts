@@ -6,7 +6,7 @@ import type { Path } from '../core.ts';
 import { DATA_LIMITS } from '../data/limits.ts';
 import type { Role } from '../data/connection-types.ts';
 import { randomBytes } from '../random.ts';
-import { ms } from '../time.ts';
+import { after, ms } from '../time.ts';
 import type { TraceEvent } from '../trace/trace-event.ts';
 import { dose } from './dose.ts';
 import type { End, PairOptions } from '../../sim/pair.ts';
@@ -82,6 +82,35 @@ t.test('a peer that moves is heard again within a few round trips', async (t) =>
   const before = sink.total;
   pair.pass(1_000);
   t.ok(sink.total - before > 1_000_000, `${sink.total - before} bytes in the second after`);
+});
+
+t.test('a path that stood still for seconds does not hold a move up for as long', async (t) => {
+  const pair = new Pair({ faults: { ...FAULTS, delayMs: 50 } }).open();
+  pair.callee.connection.sendDatagram(new Uint8Array(32));
+  pair.pass(1_000);
+  const held: Uint8Array[] = [];
+  pair.filter = (from, bytes) => {
+    if (from === 'caller') held.push(bytes);
+    return from === 'callee';
+  };
+  const say = (end: End): void => {
+    end.connection.sendDatagram(new Uint8Array(32));
+    pair.drain();
+    pair.pass(200);
+  };
+  for (let time = 0; time < 4_500; time += 400) {
+    say(pair.callee);
+    say(pair.caller);
+  }
+  // A relay that was stopped, say, hands on what it holds: round trips of seconds, truly measured.
+  pair.filter = () => true;
+  for (const bytes of held) pair.fly('callee', pair.caller.path, bytes, 0);
+  pair.pass(300);
+  t.ok((pair.callee.connection.state(pair.now).rttMs ?? 0) > 500, 'as measured');
+  pair.caller.move(NEW_HOST);
+  const since = pair.now;
+  while (movesOf(pair.callee) === 0 && pair.now < after(since, ms(10_000))) say(pair.caller);
+  t.ok(pair.now - since <= ms(2_000), `${pair.now - since} us`);
 });
 
 t.test('both ends get another address at once, and the old ones go one by one', async (t) => {
