@@ -6,7 +6,7 @@
 
 import type { RelayPolicy } from '../protocol/address.ts';
 import type { MessageOf } from '../protocol/control/messages.ts';
-import type { Path } from '../protocol/core.ts';
+import type { Path, Transmit } from '../protocol/core.ts';
 import { type DhKey, KEY_BYTES } from '../protocol/crypto.ts';
 import { Connection } from '../protocol/data/connection.ts';
 import { connectionConfig } from '../protocol/data/connection-config.ts';
@@ -339,17 +339,21 @@ export class Talks {
     return undefined;
   }
 
-  /** One datagram of one talk: of its meeting, its connection, or said to its relay. */
+  /**
+   * One datagram of one talk: of its connection, its meeting, or said to its relay. The meeting is
+   * asked when the connection has no more to say, as it has little to say once there is a way.
+   */
   #poll(now: Micros, talk: UnderWay, into: Uint8Array): TalkTransmit | undefined {
     const { connection, meeting } = talk;
     const { relay } = meeting;
     for (;;) {
-      // Those with nothing to say cost one look, however many they are.
-      const isDue = meeting.nextTimeout() <= now && !connection.isOverAt(now);
-      const met = isDue ? meeting.pollTransmit(now, into) : undefined;
-      const transmit =
-        met ?? (connection.isDrained ? undefined : connection.pollTransmit(now, into));
-      if (transmit === undefined) break;
+      const said = connection.isDrained ? undefined : connection.pollTransmit(now, into);
+      const transmit = said ?? this.#pollMeeting(now, talk, into);
+      if (transmit === undefined) {
+        // The meeting may have had it knock: each pair once until its next time.
+        if (connection.isDrained) break;
+        continue;
+      }
       const { path, size } = transmit;
       if (relay?.carries(path) !== true) {
         return { socket: path.via ?? talk.socket, path, size };
@@ -359,6 +363,16 @@ export class Talks {
       if (wrapped !== undefined) return wrapped;
     }
     return relay?.pollTransmit(now, into);
+  }
+
+  #pollMeeting(
+    now: Micros,
+    { connection, meeting }: UnderWay,
+    into: Uint8Array,
+  ): Transmit | undefined {
+    // Those with nothing to say cost one look, however many they are.
+    const isDue = meeting.nextTimeout() <= now && !connection.isOverAt(now);
+    return isDue ? meeting.pollTransmit(now, into) : undefined;
   }
 
   /** Passes on what the connections say. */

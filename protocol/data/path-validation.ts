@@ -161,7 +161,8 @@ export class PathValidation {
 
   /**
    * An authenticated packet of `bytes` came from `path`; `isNewest`: none with a higher number has
-   * come. `patience`: see Rtt, microseconds. Only the newest packet can say where the peer is (§9.3).
+   * come. Only the newest packet can say where the peer is (§9.3). `patience`: microseconds, see
+   * Rtt.
    */
   onPacket(now: Micros, path: Path, bytes: number, isNewest: boolean, patience: number): void {
     const main = this.#main;
