@@ -16,7 +16,7 @@ const skip = boxesMissing() ?? linkMissing() ?? Terminals.relayMissing() ?? fals
 /** Milliseconds from the call to the path, at most. */
 const SETUP_MS_MAX = 5_000;
 /** Milliseconds after which a relay that falls silent counts as lost, on a busy machine. */
-const LOST_MS_MAX = 6_000;
+const LOST_MS_MAX = 10_000;
 /** Of the kernel's clock for /proc, everywhere on Linux. */
 const TICKS_A_SECOND = 100;
 
