@@ -124,8 +124,6 @@ export class Talks {
       remotePublicKey: introduced.peerKey,
       suite: self.suite,
       rng,
-      paths: [],
-      isLed: true,
       config: { ...this.#links.get(socket), ...config },
       trace: this.#options.traceOf?.(session, role),
     });

@@ -2,7 +2,7 @@
 // test of sessions and streams needs, and no more.
 
 import type { Test } from 'tap';
-import { type Port, drain } from '../../protocol/core.ts';
+import { type Path, type Port, drain } from '../../protocol/core.ts';
 import type {
   ConnectionConfig,
   ConnectionEvent,
@@ -20,9 +20,13 @@ import type { TalkStream } from '../shell/talk-stream.ts';
 
 const clock = new Clock();
 const DATAGRAM_BYTES = 16 * 1024;
+/** Milliseconds between two knocks. */
+const KNOCK_MS = 250;
 
 interface End {
   readonly session: Session;
+  /** In place of a meeting: the caller knocks where the callee is. */
+  knock(path: Path): void;
   close(): Promise<void>;
 }
 
@@ -54,13 +58,11 @@ export async function talk(
   const parts = { caller: await half(), callee: await half() };
   const ends = (['caller', 'callee'] as const).map((role) => {
     const other = role === 'caller' ? 'callee' : 'caller';
-    const { host, port } = parts[other].udp;
     const connection = new Connection({
       ...common,
       role,
       localKey: keys[role],
       remotePublicKey: keys[other].publicKey,
-      paths: [{ host, port }],
     });
     const isLost = (): boolean => options.isLost?.(role) === true;
     const own = { ...parts[role], isLost };
@@ -68,7 +70,10 @@ export async function talk(
     return drive(role, connection, own, { id: common.session, service: options.service ?? 'test' });
   });
   test.teardown(() => Promise.all(ends.map((end) => end.close())));
-  await ends[0].session.established;
+  const { host, port } = parts.callee.udp;
+  const knocking = setInterval(() => ends[0].knock({ host, port }), KNOCK_MS);
+  ends[0].knock({ host, port });
+  await ends[0].session.established.finally(() => clearInterval(knocking));
   return { caller: ends[0].session, callee: ends[1].session };
 }
 
@@ -153,6 +158,10 @@ function drive(
   run();
   return {
     session,
+    knock: (path) => {
+      connection.knock(path);
+      run();
+    },
     close: async () => {
       wake.stop();
       await udp.close();

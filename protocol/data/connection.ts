@@ -65,7 +65,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   /** @throws UsageError for a configuration out of range. */
   constructor(options: ConnectionOptions) {
     this.#parts = connectionParts(options);
-    this.#handshake = new ConnectionHandshake(options, this.#timers);
+    this.#handshake = new ConnectionHandshake(options);
     this.#builder = new PacketBuilder(this.#parts, options.rng);
     this.#frames = new PeerFrames(this.#parts);
     this.#ending = new Ending(this.#timers);
@@ -74,7 +74,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#trace = options.trace;
   }
 
-  /** Begins: the caller knocks, the callee listens. The first input does it by itself. */
+  /** Begins: the time to open runs. The first input does it by itself. */
   start(now: Micros): void {
     this.#advance(now);
   }
@@ -105,7 +105,6 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
       return this.#end(this.#settlement.reasonAtTimeout);
     }
     if (timers.fires(TIMER.near, at)) this.#sayNear('time');
-    if (timers.fires(TIMER.initiation, at)) this.#handshake.onRetryTimeout(at);
     if (this.#liveness.isPingDue(at)) this.#builder.pingDue = true;
     if (timers.fires(TIMER.keyUpdate, at)) this.#onKeyUpdateTimeout();
     timers.fires(TIMER.pace, at);
@@ -338,7 +337,6 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (this.#started) return;
     this.#started = true;
     this.#timers.set(TIMER.handshake, after(this.#now, ms(this.#parts.config.handshakeTimeoutMs)));
-    this.#handshake.start(this.#now);
   }
 
   /**

@@ -2,7 +2,6 @@
 // said here; relations between bounds are asserted when the module loads.
 
 import { assert } from '../assert.ts';
-import { LIMITS } from '../limits.ts';
 import type { ConnectionConfig } from './connection-types.ts';
 
 /** Bounds of the connection core. Chosen by us where no RFC is named. */
@@ -151,15 +150,10 @@ export const DATA_LIMITS = {
   datagramsSendMax: 64,
   /** Datagrams waiting to be read: the oldest goes, as live media wants. */
   datagramsReceiveMax: 64,
-  /** Milliseconds to the first repeated initiation; doubles up to the second figure. */
-  initiationRetryMs: 250,
-  initiationRetryMsMax: 1_000,
   /** Responses waiting to be sent, one for each address that knocked. */
   responsesMax: 8,
   /** Places that one handshake's message went to, which are remembered to time the answer. */
   knockedMax: 64,
-  /** Paths that a caller knocks at. */
-  pathsMax: LIMITS.candidatesMax,
   /** Milliseconds for what is in flight when the quota is used up (FINISH_TIME_MAX). */
   finishMsMax: 10_000,
   /**
