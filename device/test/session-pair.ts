@@ -20,8 +20,6 @@ import type { TalkStream } from '../shell/talk-stream.ts';
 
 const clock = new Clock();
 const DATAGRAM_BYTES = 16 * 1024;
-/** Milliseconds between two knocks. */
-const KNOCK_MS = 250;
 
 interface End {
   readonly session: Session;
@@ -71,9 +69,8 @@ export async function talk(
   });
   test.teardown(() => Promise.all(ends.map((end) => end.close())));
   const { host, port } = parts.callee.udp;
-  const knocking = setInterval(() => ends[0].knock({ host, port }), KNOCK_MS);
   ends[0].knock({ host, port });
-  await ends[0].session.established.finally(() => clearInterval(knocking));
+  await ends[0].session.established;
   return { caller: ends[0].session, callee: ends[1].session };
 }
 
