@@ -1,5 +1,5 @@
-// What only time does to a talk: an end that was suspended past its expiry, and keys that change every
-// quarter of an hour while bytes flow over a bad link.
+// What only time does to a talk: an end that was suspended past its expiry, and keys that change
+// every quarter of an hour while bytes flow over a bad link.
 
 import t from 'tap';
 import { CRYPTO_LIMITS } from '../data/limits.ts';
