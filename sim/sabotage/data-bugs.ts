@@ -138,6 +138,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     file: 'protocol/data/connection.ts',
     find: 'meter.extend(extension.revision, extension.bytes); this.#armExpiry();',
     replace: 'meter.extend(extension.revision, extension.bytes);',
+    under: { 'work.extend': 1, 'work.hold': 0.8 },
     why: 'the talk was extended, both ends said so, and it ends at its first expiry',
     source: 'classic: timer not re-armed',
   },
