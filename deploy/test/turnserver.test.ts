@@ -85,7 +85,7 @@ t.test('credentials of the manager let in, until they end', { skip }, async (t) 
   const good = await openRelayed(t, { server, ...credentials(SECRET, 60) });
   good.client.start(realNow());
   await good.reaches(() => good.client.state === 'ready', 'an allocation');
-  const { host, port = 0 } = good.client.relayed ?? {};
+  const [{ host, port }] = good.client.relayed;
   t.equal(host, LOOPBACK);
   t.ok(port >= 49_152 && port <= 51_199, `${port} is one of those that are open`);
   for (const [why, those] of [
