@@ -166,20 +166,20 @@ t.test('IPv6: where IPv4 has no way, and before it', async (t) => {
     ({ side, box }) => ({
       address: `192.168.${side}.2`,
       nats: [box(kind)],
-      also: { address: `2001:db8::${side + 1}`, nats: [box('firewall')] },
+      also: { address: `2001:db8:0:${side + 1}::1`, nats: [box('firewall')] },
     });
   for (const kind of ['symmetric', 'udp-blocked', 'port-restricted'] as const) {
     const stage = new MeetingStage({ places: [dual(kind), dual(kind)] }).call(END_MS_MAX);
     t.equal(stage.way, 'direct', kind);
     const path = stage.caller.status()?.talks[0]?.talk.path;
-    t.match(path?.host, /^2001:db8::/, kind);
+    t.match(path?.host, /^2001:db8:0:/, kind);
   }
 });
 
 /** With IPv6 alone. */
 const ipv6Only =
   (kind: NatKind): PlaceMaker =>
-  ({ side, box }) => ({ address: `2001:db8::${side + 1}`, nats: [box(kind)] });
+  ({ side, box }) => ({ address: `2001:db8:0:${side + 1}::1`, nats: [box(kind)] });
 
 t.test('RFC 8656 §7: through the relay, whatever IP versions the two have', async (t) => {
   const [six, shut] = [ipv6Only('firewall'), ipv6Only('udp-blocked')];
