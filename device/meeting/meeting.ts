@@ -396,8 +396,8 @@ export class Meeting {
 
   #addPair(now: Micros, { path: { host, port }, class: of }: PeerPath, via?: SocketId): void {
     const isRelay = via !== undefined && via === this.relay?.socket;
-    // A relay sends to no private address, and reaches the peer by the others.
-    if (isRelay && of === 'lan') return;
+    // A relay sends to no private address, and reaches the peer by the others of its IP versions.
+    if (isRelay && (of === 'lan' || this.relay?.reaches(host) !== true)) return;
     const path: Path = via === undefined ? { host, port } : { host, port, via };
     const pair = this.#pairs.list(now, path, isRelay ? 'relay' : of, NEVER);
     const isMain = this.#main !== undefined && samePath(path, this.#main);
@@ -484,6 +484,7 @@ export class Meeting {
         },
         close: (socket) => this.#closeEndpoints((_, each) => each === socket),
         isUdpSilent: () => this.#isMapped === false,
+        own: () => [...this.#gathered.values()].flatMap(({ candidates }) => candidates),
         peers: () => this.#peerHosts,
         isNeeded: (now) => this.#isRelayNeeded(now),
         onReady: (now, socket) => this.#onRelayReady(now, socket),
@@ -570,9 +571,10 @@ export class Meeting {
     this.#tellAt = NEVER;
     this.#lastTold = now;
     const all: Candidate[] = [];
-    const relayed = this.relay?.relayed;
-    const own = relayed === undefined ? undefined : candidateOf(relayed, 'relayed');
-    if (own !== undefined) all.push(own);
+    for (const relayed of this.relay?.relayed ?? []) {
+      const own = candidateOf(relayed, 'relayed');
+      if (own !== undefined) all.push(own);
+    }
     if (!this.#options.isRelayOnly) {
       // The newest endpoint first: of many addresses those of the last round have to get through.
       for (const { candidates } of [...this.#gathered.values()].toReversed())

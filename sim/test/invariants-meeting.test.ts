@@ -2,7 +2,7 @@
 // know, who searches at an address where nobody saw its peer, or twice, or too fast, is found.
 
 import t from 'tap';
-import { RELAY_ADDRESS, RELAY_PORT } from '../parties/virtual-relay.ts';
+import { RELAY_ADDRESSES, RELAY_PORT } from '../parties/virtual-relay.ts';
 import { STUN_PORTS } from '../parties/virtual-stun.ts';
 import { TalkStage as Stage, foundIn, talking } from './talk-stage.ts';
 
@@ -30,8 +30,8 @@ t.test('¶0032: a terminal that asks where it is, and has nothing to say, is fou
 
 t.test('S1005: a relay that is asked without a talk is found', async (t) => {
   const idle = new Stage();
-  t.match(asks(idle, RELAY_ADDRESS, RELAY_PORT), /^idle: .* asks the relay, and has no talk/);
-  t.equal(asks(talking(), RELAY_ADDRESS, RELAY_PORT), undefined);
+  t.match(asks(idle, RELAY_ADDRESSES[0], RELAY_PORT), /^idle: .* asks the relay, and has no talk/);
+  t.equal(asks(talking(), RELAY_ADDRESSES[0], RELAY_PORT), undefined);
 });
 
 t.test('S1005: a search where nobody saw the peer is found', async (t) => {
