@@ -151,9 +151,9 @@ export class Agent {
       stun: () => this.#stun.paths(),
       onDatagram: (socket, path, bytes) => {
         if (this.#isStopped) return;
-        this.#terminal.handleDatagram(this.#clock.now(), socket, path, bytes);
-        // What arrives in one turn of the event loop is answered together.
-        this.#wake.arm(this.#clock.now());
+        const now = this.#clock.now();
+        // What arrives in one turn of the event loop is answered together; rubbish not at all.
+        if (this.#terminal.handleDatagram(now, socket, path, bytes)) this.#wake.arm(now);
       },
       onInput: (input) => {
         if (input.kind === 'socketFailed') this.#restIfIdle();

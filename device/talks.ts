@@ -69,6 +69,8 @@ export class Talks {
   #talks: UnderWay[] = [];
   /** Ended, but what arrived is still readable, and the peer may not know of the end yet. */
   #closing: UnderWay[] = [];
+  /** Both of them by their first sockets: looked up for every datagram, whoever sent it. */
+  readonly #byFirst = new Map<SocketId, UnderWay>();
   /**
    * The newest initiation that came to a wanted socket before its notice did: the two ways are not
    * equally fast, and without this the caller's retransmission would set the time of every set-up.
@@ -153,6 +155,7 @@ export class Talks {
       path: undefined,
     };
     this.#talks.push(talk);
+    this.#byFirst.set(socket, talk);
     ending.begin(session);
     this.#ephemerals.delete(socket);
     const early = this.#early.get(socket);
@@ -251,30 +254,32 @@ export class Talks {
     return true;
   }
 
-  handleDatagram(now: Micros, socket: SocketId, path: Path, bytes: Uint8Array): void {
+  /** False: nothing has changed. */
+  handleDatagram(now: Micros, socket: SocketId, path: Path, bytes: Uint8Array): boolean {
     const talk = this.#bySocket(socket);
     if (talk === undefined) {
       if (!this.#keepEarly(socket, path, bytes)) this.#options.outbox.count('strayDatagrams');
-    } else if (talk.socket === socket) {
-      this.#hear(now, talk, path, bytes);
-    } else if (talk.meeting.relay?.owns(socket) === true) {
-      const heard = talk.meeting.fromRelay(now, socket, { from: path, bytes });
-      if (heard === 'stray') this.#options.outbox.count('badStun');
-      else if (heard !== 'consumed') this.#hear(now, talk, heard.path, heard.bytes);
-    } else {
-      this.#hear(now, talk, this.#viaPath(socket, path), bytes);
+      return false;
     }
+    if (talk.socket === socket) return this.#hear(now, talk, path, bytes);
+    if (talk.meeting.relay?.owns(socket) !== true)
+      return this.#hear(now, talk, this.#viaPath(socket, path), bytes);
+    const heard = talk.meeting.fromRelay(now, socket, { from: path, bytes });
+    if (typeof heard === 'object') return this.#hear(now, talk, heard.path, heard.bytes);
+    if (heard === 'stray') this.#options.outbox.count('badStun');
+    return true;
   }
 
-  /** A datagram of a talk's, from whatever endpoint it came. */
-  #hear(now: Micros, { connection, meeting }: UnderWay, path: Path, bytes: Uint8Array): void {
+  /** A datagram of a talk's, from whatever endpoint it came. False: nothing has changed. */
+  #hear(now: Micros, { connection, meeting }: UnderWay, path: Path, bytes: Uint8Array): boolean {
     if (!meeting.accepts(path)) {
       this.#options.outbox.count('strayDatagrams');
-    } else if (!isProbe(bytes)) {
-      connection.handleDatagram(now, path, bytes);
-    } else if (!connection.isOverAt(now) && !meeting.onProbe(now, path, bytes)) {
-      this.#options.outbox.count('badProbes');
+      return false;
     }
+    if (!isProbe(bytes)) return connection.handleDatagram(now, path, bytes);
+    if (connection.isOverAt(now) || meeting.onProbe(now, path, bytes)) return true;
+    this.#options.outbox.count('badProbes');
+    return false;
   }
 
   /** The path with the endpoint that it is seen from; the same object while nobody else sends. */
@@ -316,6 +321,7 @@ export class Talks {
     this.#closing = this.#closing.filter(({ connection, meeting, socket }) => {
       if (connection.nextTimeout() !== NEVER || !meeting.hasLeft) return true;
       for (const each of [socket, ...meeting.endpoints]) outbox.closeSocket(each);
+      this.#byFirst.delete(socket);
       return false;
     });
     this.#forgetUnwanted(this.#vias);
@@ -549,7 +555,7 @@ export class Talks {
   }
 
   #bySocket(socket: SocketId): UnderWay | undefined {
-    const isIt = (talk: UnderWay): boolean => talk.socket === socket || talk.meeting.owns(socket);
-    return this.#talks.find(isIt) ?? this.#closing.find(isIt);
+    const isIt = ({ meeting }: UnderWay): boolean => meeting.owns(socket);
+    return this.#byFirst.get(socket) ?? this.#talks.find(isIt) ?? this.#closing.find(isIt);
   }
 }

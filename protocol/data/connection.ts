@@ -79,8 +79,8 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#advance(now);
   }
 
-  handleDatagram(now: Micros, path: Path, bytes: Uint8Array): void {
-    this.#advance(now);
+  handleDatagram(now: Micros, path: Path, bytes: Uint8Array): boolean {
+    this.#arrive(now);
     const kind = packetKind(bytes);
     let taken = false;
     if (kind === 'transport') taken = this.#onTransport(path, bytes);
@@ -88,7 +88,9 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
       taken =
         kind === 'initiation' ? this.#onInitiation(path, bytes) : this.#onResponse(path, bytes);
     }
-    if (!taken) this.#dropped++;
+    if (taken) this.#drained = false;
+    else this.#dropped++;
+    return !this.isDrained;
   }
 
   handleTimeout(now: Micros): void {
@@ -328,14 +330,20 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     return this.#parts.paths.main;
   }
 
-  /** Every input passes here: time only grows, the first one starts, and there is work to drain. */
+  /** Every input that changes something passes here: there is work to drain. */
   #advance(now: Micros): void {
+    this.#drained = false;
+    this.#arrive(now);
+  }
+
+  /** Every input passes here: time only grows, and the first one starts. */
+  #arrive(now: Micros): void {
     if (now > this.#now) this.#now = now;
     this.#parts.clock.now = this.#now;
-    this.#drained = false;
     this.#endIfTimeIsUp();
     if (this.#started) return;
     this.#started = true;
+    this.#drained = false;
     this.#timers.set(TIMER.handshake, after(this.#now, ms(this.#parts.config.handshakeTimeoutMs)));
   }
 

@@ -5,7 +5,7 @@ import t from 'tap';
 import { CRYPTO_LIMITS } from '../data/limits.ts';
 import { keyPhaseOf, packetKind } from '../data/packet.ts';
 import { randomBytes } from '../random.ts';
-import { after, micros, ms } from '../time.ts';
+import { type Micros, after, micros, ms } from '../time.ts';
 import { Pair, Sink, send } from '../../sim/pair.ts';
 
 const GRANT = { seconds: 2, bytes: undefined };
@@ -29,6 +29,24 @@ t.test(
     pair.now = micros(late);
     pair.drain();
     t.equal(pair.callee.reason, 'time');
+  },
+);
+
+t.test(
+  'claim 14: rubbish that finds an end past its expiry ends it, and is told from idle rubbish',
+  async (t) => {
+    const pair = new Pair({ limits: GRANT }).open();
+    pair.pass(1_000);
+    const { connection } = pair.callee;
+    const rubbish = (at: Micros): boolean =>
+      connection.handleDatagram(at, pair.caller.path, new Uint8Array(100));
+    t.notOk(rubbish(pair.now), 'nothing to drain while the talk goes on');
+    const late = after(pair.now, ms(3_000));
+    t.ok(rubbish(late), 'its end has to be drained');
+    pair.now = micros(late);
+    pair.drain();
+    t.equal(pair.callee.reason, 'time');
+    t.notOk(rubbish(pair.now), 'and once only');
   },
 );
 
