@@ -97,4 +97,21 @@ export const KNOWN_SEEDS: readonly KnownSeed[] = [
     invariant: 'logins',
     cause: 'revocations.ts: restarted under a clock that ran ahead, it listed nobody',
   },
+  {
+    seed: 5014,
+    terminals: 6,
+    seconds: 7,
+    suite: 'fast',
+    set: {
+      'udp.loss': 0.0534,
+      'udp.burst': 0.696,
+      'udp.delay': 498,
+      'udp.jitter': 7.8,
+      'mqtt.delay': 163,
+      'hostile.broker': 316,
+      'hostile.frames': 0.0274,
+    },
+    invariant: 'recovery',
+    cause: 'the trace had no word of a round trip that probes had shown, of which a PTO is made',
+  },
 ];
