@@ -114,4 +114,19 @@ export const KNOWN_SEEDS: readonly KnownSeed[] = [
     invariant: 'recovery',
     cause: 'the trace had no word of a round trip that probes had shown, of which a PTO is made',
   },
+  {
+    seed: 22498,
+    terminals: 5,
+    seconds: 28,
+    suite: 'fast',
+    set: {
+      'manager.crash': 3.86,
+      'manager.fail': 0.0329,
+      'list.torn': 0.0707,
+      'work.calls': 1.31,
+      'hostile.collusion': 0.611,
+    },
+    invariant: 'liveness',
+    cause: 'liveness.ts called while the manager still waited to write again what its disk refused',
+  },
 ];
