@@ -129,4 +129,24 @@ export const KNOWN_SEEDS: readonly KnownSeed[] = [
     invariant: 'liveness',
     cause: 'liveness.ts called while the manager still waited to write again what its disk refused',
   },
+  {
+    seed: 20233,
+    terminals: 8,
+    seconds: 28,
+    suite: 'fast',
+    set: {
+      'udp.loss': 0.396,
+      'list.edit': 39.6,
+      'owner.ask': 0.144,
+      'operator.end': 19.8,
+      'terminal.clone': 0.627,
+      'work.calls': 7.51,
+      'hostile.frames': 0.0916,
+      'relay.there': 1,
+    },
+    invariant: 'sessions',
+    cause:
+      'end-orders.ts asked a terminal again only in a new channel: an end that its clone was asked ' +
+      'for, or that was handed to a connection which broke, never reached it',
+  },
 ];
