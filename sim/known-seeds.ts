@@ -149,4 +149,38 @@ export const KNOWN_SEEDS: readonly KnownSeed[] = [
       'end-orders.ts asked a terminal again only in a new channel: an end that its clone was asked ' +
       'for, or that was handed to a connection which broke, never reached it',
   },
+  {
+    seed: 25057,
+    terminals: 6,
+    seconds: 14,
+    suite: 'fast',
+    set: {
+      'udp.delay': 79.4,
+      'udp.corrupt': 0.0117,
+      'udp.rate': 14300,
+      'mqtt.delay': 3.43,
+      'mqtt.reorder': 0.0154,
+      'mqtt.kick': 3.29,
+      'manager.slow': 1100,
+      'disk.full': 0.0322,
+      'clock.drift': 3.63,
+      'list.torn': 0.0157,
+      'owner.ask': 0.0667,
+      'operator.end': 4.71,
+      'operator.revoke': 1.44,
+      'hostile.terminal': 342,
+      'hostile.network': 1520,
+      'hostile.broker': 454,
+      'work.calls': 26.9,
+      'work.bytes': 56_000,
+      'work.window': 8_192,
+      'hostile.collusion': 0.502,
+      'host.dual': 0.872,
+      'relay.only': 0.413,
+    },
+    invariant: 'sessions',
+    cause:
+      'ledger.ts began a batch between what followed from one and the next fact of the batch ' +
+      'before: a revocation was on disk without the end of a talk that was being written',
+  },
 ];
