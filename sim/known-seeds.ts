@@ -183,4 +183,21 @@ export const KNOWN_SEEDS: readonly KnownSeed[] = [
       'ledger.ts began a batch between what followed from one and the next fact of the batch ' +
       'before: a revocation was on disk without the end of a talk that was being written',
   },
+  {
+    seed: 700137,
+    terminals: 7,
+    seconds: 20,
+    suite: 'fast',
+    set: {
+      'udp.reorder': 0.0688,
+      'udp.mtu': 576,
+      'nat.share': 0.821,
+      'mqtt.reorder': 0.186,
+      'owner.ask': 0.162,
+      'work.calls': 16.3,
+      'relay.there': 1,
+    },
+    invariant: 'searches',
+    cause: 'searches.ts took what three sockets said to four known ports for a search that hurries',
+  },
 ];

@@ -51,3 +51,17 @@ t.test('S1005: probes that are no search’s, to many ports, are found', async (
   };
   t.match(foundIn(probes), /^amplification: .* 11 packets in a second/);
 });
+
+t.test('S1005: what an ordinary meeting sends during a search is judged by its own', async (t) => {
+  const stage = talking();
+  const { session } = stage;
+  const peer = stage.path(1_000);
+  foundIn(() => stage.event('caller', { kind: 'searching', session, address: peer.host }));
+  const probes = (count: number): string | undefined =>
+    foundIn(() => {
+      for (let packet = 0; packet < count; packet++)
+        stage.sends('caller', stage.datagram('caller', PROBE, PROBE_BYTES), peer);
+    });
+  t.equal(probes(12), undefined, 'two of a search and ten');
+  t.match(probes(1), /^amplification: .* 11 packets in a second/);
+});
