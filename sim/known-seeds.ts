@@ -200,4 +200,13 @@ export const KNOWN_SEEDS: readonly KnownSeed[] = [
     invariant: 'searches',
     cause: 'searches.ts took what three sockets said to four known ports for a search that hurries',
   },
+  {
+    seed: 21389,
+    terminals: 4,
+    seconds: 28,
+    suite: 'fast',
+    set: { 'udp.delay': 1060, 'nat.share': 0.884, 'work.calls': 22.6, 'relay.there': 1 },
+    invariant: 'amplification',
+    cause: 'amplification.ts forgot probes that were under way: a search has a thousand at a time',
+  },
 ];

@@ -28,8 +28,11 @@ const RESPONSE = 2;
 const SMALL_MAX = 10;
 const SMALL_EVER_MAX = 40;
 const SMALL_MICROS = ms(1_000);
-/** Packets of those that a forger cannot make are kept, to be known when they arrive. */
-const GENUINE_MAX = 512;
+/**
+ * Packets that a forger cannot make are kept, to be known when they arrive: of three searches, each
+ * of 500 a second from either end, so many are under way for more than a second.
+ */
+const GENUINE_MAX = 4_096;
 /** A CLOSE is four numbers, padded. */
 const CLOSE_BYTES_MAX = PACKET_OVERHEAD_BYTES + 48;
 const CLOSES_MAX = 1 + DATA_LIMITS.closeRepeatsMax + DATA_LIMITS.closeAnswersMax;
