@@ -34,6 +34,21 @@ t.test('S1005: a relay that is asked without a talk is found', async (t) => {
   t.equal(asks(talking(), RELAY_ADDRESS, RELAY_PORT), undefined);
 });
 
+t.test(
+  'S1005: who slept after a talk gives its relay back when it wakes up, not later',
+  async (t) => {
+    const stage = talking();
+    const { clock } = stage.caller;
+    stage.ends('caller', 'done');
+    clock.stop(stage.world.now);
+    stage.pass(60_000);
+    clock.go(stage.world.now, 0);
+    t.equal(asks(stage, RELAY_ADDRESS, RELAY_PORT), undefined);
+    stage.pass(21_000);
+    t.match(asks(stage, RELAY_ADDRESS, RELAY_PORT), /^idle: .* asks the relay, and has no talk/);
+  },
+);
+
 t.test('S1005: a search where nobody saw the peer is found', async (t) => {
   const stage = talking();
   const { session } = stage;
