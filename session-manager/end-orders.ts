@@ -1,7 +1,7 @@
 // Ends that were ordered [S6004], by the operator or since a terminal was revoked: asked of both
 // terminals through the broker [S6005], and asked again wherever that may not have arrived: of a
-// broker that was started anew, in a terminal's new channel. A terminal that was revoked itself
-// hears of it once, while it still has a channel.
+// broker that was started anew, of a terminal that registers. One that was revoked itself hears of
+// it once, while it still has a channel.
 
 import { type DeviceId, randomRequestId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
@@ -42,11 +42,18 @@ export class EndOrders {
     for (const session of this.#sessions) this.#request(now, session, SIDES);
   }
 
-  /** A terminal has a new channel: what it was told in the one before is told again. */
-  onChannel(now: Micros, device: DeviceId): void {
+  /**
+   * A terminal has registered: what was handed to a connection that broke, or to a copy of it, never
+   * arrived. It is asked again to end its newest LIMITS.callsMax sessions.
+   */
+  onPresent(now: Micros, device: DeviceId): void {
+    const own: { readonly session: Session; readonly side: Side }[] = [];
     for (const session of this.#sessions) {
       const side = sideOf(session.row, device);
-      if (side !== undefined) this.#request(now, session, [side]);
+      if (side !== undefined) own.push({ session, side });
+    }
+    for (const { session, side } of own.slice(-LIMITS.callsMax)) {
+      this.#request(now, session, [side]);
     }
   }
 

@@ -100,11 +100,9 @@ export class Ledger {
   /** The store's answer to a batch; one that was not asked about is ignored. */
   onPersisted(now: Micros, batch: number): void {
     if (this.#writing === undefined || batch !== this.#batch) return;
-    const written = this.#writing;
-    this.#writing = undefined;
     this.#span = this.#nextSpan;
     this.#receipt = undefined;
-    for (const fact of written) fact.persisted(now);
+    this.#finish(now, this.#writing);
     this.#start(now);
   }
 
@@ -137,9 +135,14 @@ export class Ledger {
         return;
       }
       // Only markers: everything before them is on disk already.
-      this.#writing = undefined;
-      for (const fact of facts) fact.persisted(now);
+      this.#finish(now, facts);
     }
+  }
+
+  /** What follows from the facts of one batch goes into one batch: nothing starts meanwhile. */
+  #finish(now: Micros, facts: readonly Fact[]): void {
+    for (const fact of facts) fact.persisted(now);
+    this.#writing = undefined;
   }
 
   /** The rows of a batch: entries, what the facts bring, and one signed head for all of it. */

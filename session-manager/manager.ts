@@ -60,7 +60,7 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     this.#registrations = new Registrations(this.#context, this.#names, this.#serverKeys, {
       onChannel: (now, device) => this.#onChannel(now, device.id),
       onPoll: (now, device) => this.#introductions.onPoll(now, device.id),
-      onPresent: (device) => this.#reintroductions.onPresent(device.id),
+      onPresent: (now, device) => this.#onPresent(now, device.id),
     });
     this.#sessions = new Sessions(this.#context, (device) => this.#revocations.has(device));
     this.#revoking = new Revoking(
@@ -197,11 +197,15 @@ export class Manager implements ControlCore<ManagerInput, ManagerOutput> {
     else this.#onUp(now, from, message);
   }
 
+  #onPresent(now: Micros, device: DeviceId): void {
+    this.#reintroductions.onPresent(device);
+    this.#sessions.orders.onPresent(now, device);
+  }
+
   /** What is open for a terminal is told again, in its new channel. */
   #onChannel(now: Micros, device: DeviceId): void {
     this.#introductions.onChannel(now, device);
     this.#extensions.onChannel(now, device);
-    this.#sessions.orders.onChannel(now, device);
   }
 
   #onRevoked(now: Micros, device: DeviceId): void {

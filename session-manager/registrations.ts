@@ -22,7 +22,7 @@ interface Hearers {
   /** One that polls is awake again, in the channel that it had. */
   readonly onPoll: (now: Micros, device: Device) => void;
   /** It has registered, in whichever channel: what was told while it was away is lost. */
-  readonly onPresent: (device: Device) => void;
+  readonly onPresent: (now: Micros, device: Device) => void;
 }
 
 /** Registers terminals. */
@@ -75,7 +75,7 @@ export class Registrations {
       stun: this.#stun(),
     });
     if (isNew) this.#hearers.onChannel(now, device);
-    this.#hearers.onPresent(device);
+    this.#hearers.onPresent(now, device);
   }
 
   #stun(): MessageOf<'registered'>['stun'] {

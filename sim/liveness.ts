@@ -6,6 +6,7 @@ import type { TerminalEvent } from '../device/terminal-types.ts';
 import type { EndReason } from '../protocol/ends.ts';
 import type { SessionId } from '../protocol/ids.ts';
 import { LIMITS } from '../protocol/limits.ts';
+import { MANAGER_LIMITS } from '../session-manager/limits.ts';
 import type { Rng } from '../protocol/random.ts';
 import { after, micros, ms, seconds } from '../protocol/time.ts';
 import { CALM } from './options.ts';
@@ -77,6 +78,10 @@ function restless(world: World): readonly string[] {
   if (!world.manager.isLinked || world.manager.connection?.isDead === true) {
     rest.push('the manager has no link');
   }
+  const { failedAt } = world.manager;
+  // Until it has tried again it begins no session: nobody is told why (S2010).
+  if (failedAt !== undefined && world.now <= after(failedAt, ms(MANAGER_LIMITS.diskRetryMs)))
+    rest.push('the manager’s disk is given time');
   for (const { session } of world.manager.core?.sessions('open') ?? []) {
     rest.push(`session ${session} is open`);
   }

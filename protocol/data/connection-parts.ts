@@ -81,7 +81,7 @@ export function connectionParts(options: ConnectionOptions): ConnectionParts {
       // RFC 9000 §9.4: a NAT that only changed the port has changed nothing else of the path.
       if (from.host !== to.host || from.via !== to.via) {
         rtt.reset();
-        if (rttMicros > 0) rtt.update(rttMicros, 0);
+        recovery.onRoundTrip(at, rttMicros);
         size.restart(at);
         controller.reset(at);
       } else size.onPortChange(at);

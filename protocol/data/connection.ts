@@ -215,9 +215,9 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
 
   /** A round trip that was measured on this path by other means than packets; microseconds. */
   onRoundTrip(path: Path, micros: number): void {
-    const { rtt } = this.#parts;
+    const { recovery, rtt } = this.#parts;
     const isHere = this.#path !== undefined && samePath(this.#path, path);
-    if (isHere && !rtt.hasSample && micros > 0) rtt.update(micros, 0);
+    if (isHere && !rtt.hasSample) recovery.onRoundTrip(this.#now, micros);
   }
 
   /**
@@ -440,8 +440,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#startClock();
     this.#heardAt = this.#now;
     this.#parts.paths.establish(path);
-    const sample = this.#handshake.roundTrip(this.#now, path);
-    if (sample > 0) this.#parts.rtt.update(sample, 0);
+    this.#parts.recovery.onRoundTrip(this.#now, this.#handshake.roundTrip(this.#now, path));
     this.#handshake.stop();
     this.#timers.stop(TIMER.handshake);
     this.#liveness.onHeard(this.#now, 0);

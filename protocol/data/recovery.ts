@@ -216,6 +216,13 @@ export class Recovery {
     if (this.#trace !== undefined) this.#traceMetrics(now, sample);
   }
 
+  /** A round trip that was measured by other means than packets, in microseconds; 0: none was. */
+  onRoundTrip(now: Micros, rttMicros: number): void {
+    if (rttMicros <= 0) return;
+    this.#rtt.update(rttMicros, 0);
+    this.#trace?.({ kind: 'roundTrip', at: now, micros: rttMicros });
+  }
+
   /** The PTO backed off, plain; also the unit of the closing period (RFC 9000 §10.2). */
   get pto(): number {
     const backedOff = this.#rtt.pto * 2 ** Math.min(this.#ptoCount, 16);

@@ -53,6 +53,7 @@ t.test(
       ['transport:packet_received', 'packetReceived'],
       ['recovery:packet_lost', 'packetLost'],
       ['recovery:metrics_updated', 'metrics'],
+      ['nakodo:round_trip', 'roundTrip'],
       ['recovery:congestion_state_updated', 'phase'],
       ['connectivity:connection_closed', 'ended'],
     ] as const) {

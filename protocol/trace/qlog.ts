@@ -106,6 +106,8 @@ function described(
       return ['nakodo:spurious_loss', { header: header(event.packetNumber) }];
     case 'metrics':
       return ['recovery:metrics_updated', metrics(event)];
+    case 'roundTrip':
+      return ['nakodo:round_trip', { latest_rtt: milliseconds(event.micros) }];
     case 'phase': {
       const { from, to } = event;
       const old = from === '' ? undefined : state(from);

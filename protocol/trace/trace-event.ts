@@ -46,6 +46,12 @@ export type TraceEvent =
       readonly latestRtt: number;
       readonly minimumRtt: number;
     }
+  | {
+      /** A round trip that no acknowledgement showed: handshake, probes, path validation. */
+      readonly kind: 'roundTrip';
+      readonly at: Micros;
+      readonly micros: number;
+    }
   | { readonly kind: 'phase'; readonly at: Micros; readonly from: string; readonly to: string }
   | { readonly kind: 'timeout'; readonly at: Micros; readonly count: number }
   | { readonly kind: 'datagramBytes'; readonly at: Micros; readonly bytes: number }

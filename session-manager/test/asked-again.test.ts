@@ -95,6 +95,19 @@ t.test('S6005: an end request reaches a terminal that was restarted meanwhile', 
   t.equal(world.of('trigger').length, before + 1, 'nor one that has reported since');
 });
 
+t.test('S6005: an end request that somebody else was handed is repeated on return', async (t) => {
+  const { world, one, three } = pair();
+  const { session } = world.introduce(one, three);
+  world.command({ kind: 'end', session });
+  const before = world.of('trigger').length;
+  world.up(three, world.registerMessage(three));
+  t.equal(world.of('trigger').length, before + 1, 'in the channel that it had');
+  t.match(world.asked(three, 'endRequest'), { session, reason: 'operator' });
+  world.end(three, session, 'operator');
+  world.up(three, world.registerMessage(three));
+  t.equal(world.of('trigger').length, before + 1, 'no more once it has reported');
+});
+
 t.test(
   'claim 20: a manager that was started anew asks for new channels, and goes on',
   async (t) => {

@@ -234,6 +234,26 @@ t.test('a grant that is being written when a terminal is revoked reaches nobody'
   t.match(world.of('refusal'), [{ topic: down(one), message: { code: 'refused' } }]);
 });
 
+t.test('S6005: a revocation and the end of each talk that was being written are one', async (t) => {
+  const { world, one, two, three } = town();
+  for (const caller of [one, two]) world.connect(caller, three.name);
+  const questions = world.questions(three);
+  world.disk = 'hold';
+  // So that both grants wait for one batch.
+  world.command({ kind: 'ticket', name: undefined, uses: 1, seconds: 600 });
+  for (const [index, caller] of [one, two].entries()) {
+    world.answerList(three, questions[index].request, [allow('*')]);
+    world.answerBoth(caller, three);
+  }
+  world.flush();
+  revoke(world, three.name);
+  world.flush();
+  t.equal(world.logged('introduced').length, 2);
+  t.strictSame([world.logged('revoked').length, world.logged('ended').length], [0, 0]);
+  world.flush();
+  t.strictSame([world.logged('revoked').length, world.logged('ended').length], [1, 2]);
+});
+
 t.test(
   'an extension that is being written when a terminal is revoked reaches nobody',
   async (t) => {

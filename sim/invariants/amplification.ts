@@ -28,8 +28,11 @@ const RESPONSE = 2;
 const SMALL_MAX = 10;
 const SMALL_EVER_MAX = 40;
 const SMALL_MICROS = ms(1_000);
-/** Packets of those that a forger cannot make are kept, to be known when they arrive. */
-const GENUINE_MAX = 512;
+/**
+ * Packets that a forger cannot make are kept, to be known when they arrive: of three searches, each
+ * of 500 a second from either end, so many are under way for more than a second.
+ */
+const GENUINE_MAX = 4_096;
 /** A CLOSE is four numbers, padded. */
 const CLOSE_BYTES_MAX = PACKET_OVERHEAD_BYTES + 48;
 const CLOSES_MAX = 1 + DATA_LIMITS.closeRepeatsMax + DATA_LIMITS.closeAnswersMax;
@@ -42,6 +45,8 @@ interface Exchange {
   largeBytes: number;
   /** Of datagrams that only the peer can have made. */
   genuineBytes: number;
+  /** Those of a search. */
+  searched: number;
   /** When the last small packets left that nothing had paid for. */
   readonly small: Micros[];
   /** Of the probes that went this way, as text: who answers one from there is there. */
@@ -232,7 +237,10 @@ class AmplificationIsBounded implements Watcher {
       const what = `${largeBytes} bytes to ${peer.host}:${peer.port}`;
       this.#violateBy(end, `sends ${what}, which has sent ${genuineBytes}`);
     }
-    if (this.#searches.isOf(end, peer, bytes)) return;
+    if (this.#searches.isOf(end, peer, bytes, exchange.searched)) {
+      exchange.searched += 1;
+      return;
+    }
     const { now } = this.#world;
     small.push(now);
     while (small[0] < now - SMALL_MICROS) small.shift();
@@ -259,7 +267,14 @@ class AmplificationIsBounded implements Watcher {
     if (exchanges === undefined) return this.#violate(`${socket.port} is no open socket`);
     let exchange = exchanges.get(peer);
     if (exchange === undefined) {
-      exchange = { smallBytes: 0, largeBytes: 0, genuineBytes: 0, small: [], tokens: new Set() };
+      exchange = {
+        smallBytes: 0,
+        largeBytes: 0,
+        genuineBytes: 0,
+        searched: 0,
+        small: [],
+        tokens: new Set(),
+      };
       exchanges.set(peer, exchange);
     }
     return exchange;

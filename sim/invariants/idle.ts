@@ -27,7 +27,10 @@ interface Question {
 interface Doings {
   readonly calls: Set<number>;
   readonly questions: Question[];
-  /** Until when it may be found, since its list has said yes; and when its last talk ended. */
+  /**
+   * Until when it may be found, since its list has said yes; and when its last talk ended. On its
+   * own clock, as all here: one that slept goes on where it was.
+   */
   mayUntil: Micros | undefined;
   endedAt: Micros | undefined;
 }
@@ -59,7 +62,8 @@ export class IdleIsSilent implements Watcher, WordHearer {
         if (happening.isReadable) this.#onList(happening.terminal);
         return;
       case 'ownerAnswered':
-        if (happening.approved) this.#may(happening.terminal, this.#in(ANSWER_SECONDS));
+        if (happening.approved)
+          this.#may(happening.terminal, this.#in(happening.terminal, ANSWER_SECONDS));
         return;
       case 'event': {
         const { terminal, event } = happening;
@@ -67,7 +71,7 @@ export class IdleIsSilent implements Watcher, WordHearer {
         if (event.kind === 'callFailed') doings.calls.delete(event.call);
         else if (event.kind === 'introduced' && event.call !== undefined)
           doings.calls.delete(event.call);
-        else if (event.kind === 'ended') doings.endedAt = this.#world.now;
+        else if (event.kind === 'ended') doings.endedAt = this.#nowOf(terminal);
         return;
       }
       case 'stunSent':
@@ -81,13 +85,14 @@ export class IdleIsSilent implements Watcher, WordHearer {
     if (how !== 'opened' || message.kind !== 'ask' || machine === undefined) return;
     const { callerName: caller, service, waitMs } = message;
     const { questions } = this.#of(machine);
-    questions.push({ caller, service, until: after(this.#world.now, ms(waitMs)) });
+    questions.push({ caller, service, until: after(this.#nowOf(machine), ms(waitMs)) });
     if (questions.length > QUESTIONS_MAX) questions.shift();
   }
 
   /** At this very moment its list says yes to whom the table says so. */
   #onList(terminal: VirtualTerminal): void {
-    const { now, permissions } = this.#world;
+    const { permissions } = this.#world;
+    const now = this.#nowOf(terminal);
     for (const { caller, service, until } of this.#of(terminal).questions)
       if (now <= until && permissions.permits(terminal.name, caller, service))
         this.#may(terminal, after(until, seconds(ANSWER_SECONDS)));
@@ -99,20 +104,25 @@ export class IdleIsSilent implements Watcher, WordHearer {
     const isStun = this.#servers.has(peer.host) && PORTS.has(peer.port);
     if (!isRelay && !isStun)
       this.#fail(`${terminal.name} asks ${peer.host}:${peer.port}, which is no server`);
+    const now = this.#nowOf(terminal);
     const { calls, mayUntil, endedAt } = this.#of(terminal);
-    if (this.#book.hasTalks(terminal) || this.#isWithin(endedAt, AFTERWARDS_SECONDS)) return;
+    const leftUntil = endedAt && after(endedAt, seconds(AFTERWARDS_SECONDS));
+    if (this.#book.hasTalks(terminal) || this.#isBefore(now, leftUntil)) return;
     if (isRelay) this.#fail(`${terminal.name} asks the relay, and has no talk`);
-    if (calls.size > 0 || (mayUntil !== undefined && this.#world.now <= mayUntil + this.#late))
-      return;
+    if (calls.size > 0 || this.#isBefore(now, mayUntil)) return;
     this.#fail(`${terminal.name} asks where it is, and nobody wants to know`);
   }
 
-  #isWithin(at: Micros | undefined, lasts: number): boolean {
-    return at !== undefined && this.#world.now <= at + seconds(lasts) + this.#late;
+  #isBefore(now: Micros, until: Micros | undefined): boolean {
+    return until !== undefined && now <= until + this.#late;
   }
 
-  #in(lasts: number): Micros {
-    return after(this.#world.now, seconds(lasts));
+  #in(terminal: VirtualTerminal, lasts: number): Micros {
+    return after(this.#nowOf(terminal), seconds(lasts));
+  }
+
+  #nowOf({ clock }: VirtualTerminal): Micros {
+    return clock.local(this.#world.now);
   }
 
   #may(terminal: VirtualTerminal, until: Micros): void {

@@ -52,7 +52,6 @@ interface Ledger {
   /** Since when the probe timer runs, and the largest round trip there was. */
   armedAt: Micros | undefined;
   rttMost: number;
-  askedPathAt: Micros | undefined;
   /** Late acknowledgements that have to be told as such. */
   lateDue: number;
 }
@@ -135,6 +134,9 @@ export class RecoveryIsSound implements Watcher {
         // The controller takes back what it did for that loss, and traces it with the next ACK.
         ledger.window = ledger.windowMost;
         this.#world.mark('spurious loss');
+        return;
+      case 'roundTrip':
+        ledger.rttMost = Math.max(ledger.rttMost, event.micros);
         return;
       case 'metrics':
         return this.#onMetrics(end, ledger, event);
@@ -255,17 +257,13 @@ export class RecoveryIsSound implements Watcher {
   }
 
   #onPath(ledger: Ledger, { at, isValidated }: Traced<'path'>): void {
-    if (!isValidated) {
-      ledger.askedPathAt = at;
-      return;
-    }
+    if (!isValidated) return;
     this.#world.mark('a talk moved to another address');
     ledger.pathStart = ledger.last + 1;
     ledger.inFlight = 0;
     ledger.timeouts = 0;
     ledger.probes = DATA_LIMITS.probesPerPto;
     ledger.window = Math.max(ledger.window, WINDOW_FIRST);
-    ledger.rttMost = Math.max(ledger.rttMost, at - (ledger.askedPathAt ?? at));
     if (ledger.armedAt !== undefined) ledger.armedAt = at;
   }
 
@@ -309,15 +307,10 @@ export class RecoveryIsSound implements Watcher {
         timeouts: 0,
         armedAt: undefined,
         rttMost: RTT_FIRST,
-        askedPathAt: undefined,
         lateDue: 0,
       };
       this.#ledgers.set(end, ledger);
     }
-    // The first probe that is heard opens the talk, after half a round trip at least; the answer
-    // to another gives the first sample.
-    if (end.establishedAt !== undefined)
-      ledger.rttMost = Math.max(ledger.rttMost, 2 * (end.establishedAt - end.introducedAt));
     return ledger;
   }
 

@@ -17,7 +17,9 @@ const SECONDS_MAX = 5;
 const PER_SECOND = 500;
 /** Ports of the peer, or sockets of ours with two packets each. */
 const PACKETS_MAX = 2_048;
-/** Packets that an ordinary meeting sends to the same host meanwhile: ten to each of some pairs. */
+/** Packets of a search from one socket to one port: further ones are an ordinary meeting's. */
+const TRIES_MAX = 2;
+/** First packets that an ordinary meeting sends to the same host meanwhile: so many of its pairs. */
 const OTHERS_MAX = 96;
 const CLOCK_SHARE = 1.002;
 
@@ -48,10 +50,13 @@ export class Searches implements Watcher {
       this.#onSearching(happening.terminal, happening.event);
   }
 
-  /** Whether a datagram is one of a search that its end may make now; counts it. */
-  isOf(end: TalkEnd, peer: Path, bytes: Uint8Array): boolean {
+  /**
+   * Whether a datagram is one of a search that its end may make now; counts it. `tries`: how many
+   * such ones went from this socket to this address.
+   */
+  isOf(end: TalkEnd, peer: Path, bytes: Uint8Array, tries: number): boolean {
     const search = this.#of.get(end);
-    if (search?.address !== peer.host || !isProbe(bytes)) return false;
+    if (search?.address !== peer.host || !isProbe(bytes) || tries >= TRIES_MAX) return false;
     const lasts = (this.#world.now - search.at) * CLOCK_SHARE;
     // Later probes are as bounded as any.
     if (lasts > seconds(SECONDS_MAX) * CLOCK_SHARE + this.#lateMicros) return false;

@@ -110,7 +110,6 @@ export class Sessions implements Watcher, WordHearer {
         return this.#onTrouble();
       case 'linkGone':
         if (happening.party === 'manager') this.#onTrouble();
-        else this.#excuse(happening.party);
         return;
       case 'suspended':
         return this.#excuse(happening.terminal);

@@ -72,8 +72,6 @@ class SilenceIsKept implements Watcher {
       if (event.kind === 'talk' && event.event.kind === 'established') {
         const quiet = this.#of(end);
         quiet.heardAt = quiet.activeAt = end.terminal.clock.local(this.#world.now);
-        // The first probe that is heard opens the talk, after half a round trip at least.
-        quiet.rttMost = 2 * (quiet.heardAt - end.introducedAt);
       } else if (event.kind === 'ended') {
         this.#left.set(end, end.sockets.size);
         for (const socket of end.sockets) this.#closing.set(socket, end);
@@ -94,6 +92,8 @@ class SilenceIsKept implements Watcher {
       quiet.isSampled = event.minimumRtt !== Infinity;
       quiet.rttMost = Math.max(quiet.rttMost, event.latestRtt);
       quiet.timeouts = 0;
+    } else if (event.kind === 'roundTrip') {
+      quiet.rttMost = Math.max(quiet.rttMost, event.micros);
     } else if (event.kind === 'timeout') quiet.timeouts = event.count;
     else if (event.kind === 'ended') this.#onEnd(end, quiet, event);
   }

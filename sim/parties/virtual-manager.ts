@@ -23,7 +23,7 @@ import { managerClientId } from '../../protocol/identity/manager-id.ts';
 import { makeManagerToken } from '../../protocol/identity/token.ts';
 import type { ManagerId } from '../../protocol/ids.ts';
 import { type Rng, randomBytes, randomFraction } from '../../protocol/random.ts';
-import { MS_PER_SECOND, after, micros, ms } from '../../protocol/time.ts';
+import { MS_PER_SECOND, type Micros, after, micros, ms } from '../../protocol/time.ts';
 import type { World } from '../world.ts';
 import type { PartyClock } from './party-clock.ts';
 import { type BusConnection, type BusUser, managerSubscriptions } from './virtual-broker.ts';
@@ -53,6 +53,8 @@ export class VirtualManager implements BusUser {
   readonly clock: PartyClock;
   readonly due: Due & { run(): void } = { ...notArmed(), run: () => this.#onTime() };
   restarts = 0;
+  /** When its disk last refused a batch. */
+  failedAt: Micros | undefined;
   readonly #world: World;
   readonly #rng: Rng;
   readonly #disk: Rng;
@@ -272,6 +274,7 @@ export class VirtualManager implements BusUser {
       this.#writing = undefined;
       if (fails) {
         this.#world.fired('manager.fail');
+        this.failedAt = this.#world.now;
         this.tell({ kind: 'persistFailed', batch, code: 'ENOSPC' });
         return;
       }

@@ -4,7 +4,7 @@
 
 import t from 'tap';
 import { DATA_LIMITS } from '../../protocol/data/limits.ts';
-import { NEVER } from '../../protocol/time.ts';
+import { NEVER, ms } from '../../protocol/time.ts';
 import { type TalkStage, foundIn, talking, TalkStage as Stage } from './talk-stage.ts';
 
 type Broken = Readonly<Record<string, readonly [RegExp, (stage: TalkStage) => void]>>;
@@ -238,6 +238,20 @@ t.test('S1006: a round trip shorter than the path is found', async (t) => {
     foundIn(() => stage.metrics('caller')),
     /^recovery: .* on a path of/,
   );
+});
+
+t.test('S1006: five of the round trips that own probes have shown may pass', async (t) => {
+  const waiting = (roundTrip: number): string | undefined => {
+    const stage = talking();
+    return foundIn(() => {
+      stage.packet('caller', 3, false);
+      stage.trace('caller', { kind: 'roundTrip', micros: ms(roundTrip) });
+      stage.pass(3_500);
+      stage.trace('caller', { kind: 'packetReceived', packetNumber: 9, bytes: 100 });
+    });
+  };
+  t.equal(waiting(1_100), undefined);
+  t.match(waiting(300), /^recovery: .* probes nothing/);
 });
 
 t.test('S1006: probes that nobody answers on a calm open path are found', async (t) => {

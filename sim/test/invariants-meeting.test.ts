@@ -34,6 +34,21 @@ t.test('S1005: a relay that is asked without a talk is found', async (t) => {
   t.equal(asks(talking(), RELAY_ADDRESSES[0], RELAY_PORT), undefined);
 });
 
+t.test(
+  'S1005: who slept after a talk gives its relay back when it wakes up, not later',
+  async (t) => {
+    const stage = talking();
+    const { clock } = stage.caller;
+    stage.ends('caller', 'done');
+    clock.stop(stage.world.now);
+    stage.pass(60_000);
+    clock.go(stage.world.now, 0);
+    t.equal(asks(stage, RELAY_ADDRESS, RELAY_PORT), undefined);
+    stage.pass(21_000);
+    t.match(asks(stage, RELAY_ADDRESS, RELAY_PORT), /^idle: .* asks the relay, and has no talk/);
+  },
+);
+
 t.test('S1005: a search where nobody saw the peer is found', async (t) => {
   const stage = talking();
   const { session } = stage;
@@ -50,4 +65,18 @@ t.test('S1005: probes that are no search’s, to many ports, are found', async (
       stage.sends('caller', stage.datagram('caller', PROBE, PROBE_BYTES), stage.path(1_000));
   };
   t.match(foundIn(probes), /^amplification: .* 11 packets in a second/);
+});
+
+t.test('S1005: what an ordinary meeting sends during a search is judged by its own', async (t) => {
+  const stage = talking();
+  const { session } = stage;
+  const peer = stage.path(1_000);
+  foundIn(() => stage.event('caller', { kind: 'searching', session, address: peer.host }));
+  const probes = (count: number): string | undefined =>
+    foundIn(() => {
+      for (let packet = 0; packet < count; packet++)
+        stage.sends('caller', stage.datagram('caller', PROBE, PROBE_BYTES), peer);
+    });
+  t.equal(probes(12), undefined, 'two of a search and ten');
+  t.match(probes(1), /^amplification: .* 11 packets in a second/);
 });
