@@ -97,7 +97,7 @@ export class MeetingBench {
       knock: (path) => this.#leave(path, 'knock', 53, new Uint8Array(53)),
       open: (_, path) => void this.opened.push(path),
       onRoundTrip: () => {},
-      prefer: (_, path, isBetter) => void this.preferred.push({ path, isBetter }),
+      prefer: (_, path, { isBetter }) => void this.preferred.push({ path, isBetter }),
       quietMicros: () => this.quiet,
       openEndpoint: (to, tcp) => this.#open(to, tcp),
       closeEndpoint: (socket) => void this.closed.push(socket),
@@ -105,6 +105,7 @@ export class MeetingBench {
       tell: (_, place) => void this.told.push({ ...place, atMs: this.ms }),
       onWay: (path, of) => void this.ways.push({ path, class: of }),
       onSearch: (address) => void this.searches.push(address),
+      onElsewhere: () => {},
       onRelayLost: (says) => void this.lostRelays.push(says),
     };
     this.meeting = new Meeting(

@@ -46,7 +46,7 @@ export const DATA_LIMITS = {
   silencePauseMs: 2_000,
   /** The same after bytes that came steadily: so many of their pauses, and that long at least. */
   silenceGaps: 8,
-  silencePauseMsLeast: 300,
+  silencePauseMsLeast: 150,
   /**
    * Probe timeouts without a word of the peer's, and milliseconds at least, since something left
    * that it acknowledges: then another path is looked for, and again after twice that time, which
@@ -54,6 +54,9 @@ export const DATA_LIMITS = {
    */
   silencePtos: 2,
   silenceMsLeast: 200,
+  /** The same where bytes that came steadily are missing, and the PING for them waits. */
+  silencePtosMissed: 1,
+  silenceMsLeastMissed: 100,
   silenceDoublingsMax: 6,
   /** Probe timeouts of waiting in vain after which one is due although packets keep leaving. */
   steadyPtos: 2,

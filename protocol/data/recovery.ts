@@ -255,6 +255,14 @@ export class Recovery {
     this.#probe(now);
   }
 
+  /**
+   * The peer is heard again after it was silent: what waits for a timer that has backed off is
+   * asked about now. Only an acknowledgement ends the backing off (RFC 9002 §6.2.1).
+   */
+  onHeardAgain(now: Micros): void {
+    if (this.#ptoCount > 0 && this.#elicitingInFlight > 0) this.#probe(now);
+  }
+
   #probe(now: Micros): void {
     this.#probes = DATA_LIMITS.probesPerPto;
     // A probe that carries what was not acknowledged repairs a lost tail in the same round trip.

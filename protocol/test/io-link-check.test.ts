@@ -71,12 +71,13 @@ function link(test: Test, { url }: Door, told: Told): MqttLink {
       told.downs += 1;
     },
     onMessage: () => {},
-    checkMs: 100,
   });
   test.teardown(() => opened.close());
   return opened;
 }
 
+/** Milliseconds to answer. */
+const PATIENCE_MS = 100;
 const stays = (): boolean => false;
 
 t.test('a broker that answers the ping keeps its link', async (t) => {
@@ -85,8 +86,8 @@ t.test('a broker that answers the ping keeps its link', async (t) => {
   const opened = link(t, broker, told);
   await until(() => told.ups === 1);
   const before = broker.passed;
-  opened.check(stays);
-  opened.check(stays);
+  opened.check(stays, PATIENCE_MS);
+  opened.check(stays, PATIENCE_MS);
   await until(() => broker.passed > before);
   t.equal(broker.passed - before, 2, 'one PINGREQ (MQTT 3.1.1 §3.12), however often it is asked');
   const health = opened.health();
@@ -104,7 +105,7 @@ t.test('one that does not is left after a moment, and tried again', async (t) =>
   const opened = link(t, broker, told);
   await until(() => told.ups === 1);
   broker.isShut = true;
-  opened.check(stays);
+  opened.check(stays, PATIENCE_MS);
   await until(() => told.downs === 1);
   broker.isShut = false;
   await until(() => told.ups === 2);
@@ -121,12 +122,12 @@ t.test('a link whose own address is gone is not even asked', async (t) => {
   opened.check((address) => {
     asked.push(address);
     return true;
-  });
+  }, PATIENCE_MS);
   await until(() => told.downs === 1);
   t.strictSame(asked, ['127.0.0.1']);
   t.equal(broker.passed, before);
   // It waits to try again: whoever knows more need not.
-  opened.check(stays);
+  opened.check(stays, PATIENCE_MS);
   await until(() => told.ups === 2);
   t.ok(opened.isUp);
 });
@@ -137,7 +138,7 @@ t.test('a link that is down is left down', async (t) => {
   const opened = link(t, broker, told);
   await until(() => told.ups === 1);
   opened.down();
-  opened.check(stays);
+  opened.check(stays, PATIENCE_MS);
   t.match(opened.health(), { state: 'down' });
   t.equal(opened.localAddress, undefined);
 });

@@ -280,7 +280,10 @@ t.test(
   'a proven path that is better is taken, one that is not only from a silent one',
   async (t) => {
     const better = new Bench();
-    better.validation.prefer(better.now, place(1), PTO, true);
+    better.validation.prefer(better.now, place(1), PTO, {
+      isBetter: true,
+      answeredMicros: undefined,
+    });
     better.drain();
     better.answer(HOME, better.token(HOME));
     better.answer(place(1), better.token(place(1)));
@@ -290,13 +293,19 @@ t.test(
     );
 
     const equal = new Bench();
-    equal.validation.prefer(equal.now, place(1), PTO, false);
+    equal.validation.prefer(equal.now, place(1), PTO, {
+      isBetter: false,
+      answeredMicros: undefined,
+    });
     equal.drain();
     equal.answer(HOME, equal.token(HOME));
     t.equal(equal.moves.length, 0, 'the present one answers');
 
     const silent = new Bench();
-    silent.validation.prefer(silent.now, place(1), PTO, false);
+    silent.validation.prefer(silent.now, place(1), PTO, {
+      isBetter: false,
+      answeredMicros: undefined,
+    });
     silent.drain();
     silent.answer(place(1), silent.token(place(1)));
     silent.pass(150);
@@ -309,11 +318,11 @@ t.test(
 
 t.test('whom nobody will follow makes no timer that is due for ever', async (t) => {
   const bench = new Bench();
-  bench.validation.prefer(bench.now, place(1), PTO, true);
+  bench.validation.prefer(bench.now, place(1), PTO, { isBetter: true, answeredMicros: undefined });
   bench.drain();
   bench.answer(HOME, bench.token(HOME));
   bench.pass(150);
-  bench.validation.prefer(bench.now, place(2), PTO, false);
+  bench.validation.prefer(bench.now, place(2), PTO, { isBetter: false, answeredMicros: undefined });
   bench.drain();
   bench.answer(HOME, bench.token(HOME));
   bench.answer(place(2), bench.token(place(2)));
