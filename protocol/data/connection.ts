@@ -21,7 +21,7 @@ import type {
 import { Ending } from './ending.ts';
 import type { Extension } from './expiry.ts';
 import { FRAME, datagramRoom, decodeFrames } from './frame.ts';
-import { CRYPTO_LIMITS } from './limits.ts';
+import { CRYPTO_LIMITS, DATA_LIMITS } from './limits.ts';
 import { Liveness } from './liveness.ts';
 import { PACKET_OVERHEAD_BYTES, packetKind } from './packet.ts';
 import type { NoiseSecrets } from './noise.ts';
@@ -143,7 +143,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   }
 
   pollTransmit(now: Micros, into: Uint8Array): Transmit | undefined {
-    this.#now = micros(Math.max(now, this.#now));
+    this.#tick(now);
     this.#endIfTimeIsUp();
     const transmit = this.#ending.isOver ? this.#pollClose(into) : this.#pollPacket(into);
     this.#drained = transmit === undefined;
@@ -214,7 +214,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
 
   /** Whether the talk is over by now, however late its timer is [claim 14]. */
   isOverAt(now: Micros): boolean {
-    this.#now = micros(Math.max(now, this.#now));
+    this.#tick(now);
     this.#endIfTimeIsUp();
     return this.#ending.isOver;
   }
@@ -338,7 +338,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
 
   /** Every input passes here: time only grows, the first one starts, and there is work to drain. */
   #advance(now: Micros): void {
-    if (now > this.#now) this.#now = now;
+    this.#tick(now);
     this.#parts.clock.now = this.#now;
     this.#drained = false;
     this.#endIfTimeIsUp();
@@ -346,6 +346,19 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#started = true;
     this.#timers.set(TIMER.handshake, after(this.#now, ms(this.#parts.config.handshakeTimeoutMs)));
     this.#handshake.start(this.#now);
+  }
+
+  /** Time only grows; where it went on without us, what was measured across it says nothing. */
+  #tick(now: Micros): void {
+    if (now <= this.#now) return;
+    const missed = ms(DATA_LIMITS.stoodStillMs);
+    const stoodStill = now - this.#now > missed && now - this.nextTimeout() > missed;
+    this.#now = now;
+    if (!stoodStill || this.#path === undefined || this.#ending.isOver) return;
+    this.#parts.recovery.onStoodStill(now);
+    // The way may be gone, and the peer have given us up.
+    this.#builder.pingDue = true;
+    this.#drained = false;
   }
 
   /**
