@@ -326,7 +326,7 @@ export class Agent {
     if (this.#isStopped) return;
     this.#log.info('network-changed', { change });
     void this.#stun.refresh();
-    this.#link.check();
+    this.#link.check('network');
     this.#input({ kind: 'networkChanged' });
   }
 
@@ -385,6 +385,9 @@ export class Agent {
     switch (output.kind) {
       case 'link':
         this.#link.want(output.want);
+        break;
+      case 'checkLink':
+        this.#link.check(output.isElsewhere ? 'elsewhere' : 'silence');
         break;
       case 'publish':
         this.#link.publish(output);

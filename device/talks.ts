@@ -431,6 +431,8 @@ export class Talks {
         talk.meeting.onWay(now, event.path);
         break;
       case 'silent':
+        // What the peer is to be told needs the link: whether it works shows in the meantime.
+        outbox.push({ kind: 'checkLink', isElsewhere: false });
         talk.meeting.onLost(now, false);
         return;
       default:
@@ -517,12 +519,13 @@ export class Talks {
       knock: (path) => connection.knock(path),
       open: (at, path) => connection.open(at, path),
       onRoundTrip: (path, micros) => connection.onRoundTrip(path, micros),
-      prefer: (at, path, isBetter) => connection.prefer(at, path, isBetter),
+      prefer: (at, path, why) => connection.prefer(at, path, why),
       quietMicros: (at) => connection.quietMicros(at),
       openEndpoint: (to, tcp) => outbox.openFurtherSocket(to, tcp),
       closeEndpoint: (each) => outbox.closeSocket(each),
       gather: (each) => outbox.push({ kind: 'gather', socket: each }),
       tell: (at, place) => this.#tell(at, talk(), place),
+      onElsewhere: () => outbox.push({ kind: 'checkLink', isElsewhere: true }),
       onWay: (path, of) => outbox.event({ kind: 'way', session, path, class: of }),
       onSearch: (address) => outbox.event({ kind: 'searching', session, address }),
       onRelayLost: (says) => outbox.event({ kind: 'relayLost', session, says }),
@@ -550,7 +553,8 @@ export class Talks {
     talk.told = request;
     const kind = 'candidates';
     const message = { kind, request, session, generation, candidates, varies, moved } as const;
-    requests.send(now, request, 'up', message);
+    // The manager knows the session by its channel: the peer waits, a registration need not.
+    requests.send(now, request, 'up', message, { early: true });
     if (moved) outbox.event({ kind: 'reintroduced', session, by: 'us' });
   }
 

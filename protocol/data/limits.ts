@@ -45,7 +45,7 @@ export const DATA_LIMITS = {
   silencePauseMs: 2_000,
   /** The same after bytes that came steadily: so many of their pauses, and that long at least. */
   silenceGaps: 8,
-  silencePauseMsLeast: 300,
+  silencePauseMsLeast: 150,
   /**
    * Probe timeouts without a word of the peer's, and milliseconds at least, since something left
    * that it acknowledges: then another path is looked for, and again after twice that time, which
@@ -53,7 +53,12 @@ export const DATA_LIMITS = {
    */
   silencePtos: 2,
   silenceMsLeast: 200,
+  /** The same where bytes that came steadily are missing, and the PING for them waits. */
+  silencePtosMissed: 1,
+  silenceMsLeastMissed: 100,
   silenceDoublingsMax: 6,
+  /** Milliseconds by which a timer is late when the process has stood still, or its machine slept. */
+  stoodStillMs: 1_000,
   /** Probe timeouts of waiting in vain after which one is due although packets keep leaving. */
   steadyPtos: 2,
   /** Probe timeouts in a row after which packets are small: the size itself may be what is lost. */

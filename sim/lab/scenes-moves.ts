@@ -1,6 +1,7 @@
 // Scenes in which the network changes under a talk: rebinds of each sort, a phone that goes from
 // its Wi-Fi to a carrier, both that move at once, a server that is away while a router rebinds,
-// routers that forget in silence (timeout), a spoofer with the peer's address.
+// routers that forget in silence (timeout), a machine that sleeps and wakes up elsewhere, a spoofer
+// with the peer's address.
 
 import { join } from 'node:path';
 import { type Bulk, sendBulk } from './bulk.ts';
@@ -14,6 +15,8 @@ const ROUND_TRIP_MS = 50;
 /** Home routers forget no sooner, though RFC 4787 REQ-5 asks for two minutes. */
 const FORGOTTEN_SECONDS = 30;
 const SILENT_SECONDS = 45;
+/** Longer than routers remember, and within the 45 s of silence that a talk bears. */
+const ASLEEP_SECONDS = 38;
 /** Three round trips, to ask and be answered anew, and a second to notice and to hear STUN. */
 const STALL_MS_MAX = 3 * ROUND_TRIP_MS + 1_000;
 /** Of what is moved with the same datagrams on the same line: dropping them may cost a tenth. */
@@ -129,6 +132,38 @@ export async function timeoutScene(): Promise<Scene> {
     const faults = isKept ? [] : [`timeout: ${words}`];
     return { name: 'timeout', lines: [`timeout: ${words}`], figures: said, faults };
   });
+}
+
+/**
+ * In mid-transfer a terminal's process stands still, as in a machine that sleeps, and its router
+ * gets another address meanwhile. The stall is counted from its waking.
+ */
+export async function sleepScene({ megabytes }: Doses): Promise<Scene> {
+  const scenes: Scene[] = [];
+  for (const end of [A, B])
+    scenes.push(
+      await on(planOf({ [A]: 'port', [B]: 'port' }), {}, async ({ lab, terminals }) => {
+        await calls(terminals, 1);
+        for (const box of ['Ax0', 'Bx0']) lab.forgetAfter(box, FORGOTTEN_SECONDS);
+        const lastsMs = ASLEEP_SECONDS * 1_000;
+        const happen = async (): Promise<void> => {
+          const pid = terminals.pid(end);
+          process.kill(pid, 'SIGSTOP');
+          lab.rebind(`${end}x0`, 'address');
+          await new Promise((resolve) => setTimeout(resolve, lastsMs));
+          process.kill(pid, 'SIGCONT');
+        };
+        const bulk = await sendBulk(terminals, { from: A, to: B, megabytes, lastsMs, happen });
+        const name = `sleep of ${end}`;
+        const words =
+          `${name}: ${ASLEEP_SECONDS} s, then a stall of ${whole(bulk.stallAfterMs)} ms` +
+          `${bulk.isWhole ? '' : ', NOT WHOLE'}`;
+        const isFine = bulk.isWhole && bulk.stallAfterMs <= STALL_MS_MAX;
+        const faults = isFine ? [] : [`${words}${bulk.isWhole ? '' : `: ${bulk.said.stdout}`}`];
+        return { name, lines: [words], figures: { ...bulk, said: bulk.said.said }, faults };
+      }),
+    );
+  return joined('sleep', scenes);
 }
 
 interface StatusOf {
