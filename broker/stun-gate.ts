@@ -1,9 +1,9 @@
 // Which datagrams at our STUN ports are looked into (RFC 8489 §6.3.1). They come from anybody under
 // any address, so nothing is kept of a sender: one bucket of tokens for all, and before it one of a
 // fixed number for the network that the sender seems to be in, so that one that floods leaves the
-// others theirs. Sources can be forged; so what names an address record that the broker holds, which
-// nobody can make up, is looked into also when a bucket is empty. What is no STUN by its frame is
-// dropped before it costs a token; what is over the rate, before it is read.
+// others theirs. Sources can be forged; so what names an address record that the broker holds,
+// which nobody can make up, is looked into also when a bucket is empty. What is no STUN by its
+// frame is dropped before it costs a token; what is over the rate, before it is read.
 
 import { foldedAddress } from '../protocol/address.ts';
 import type { RecordId } from '../protocol/ids.ts';

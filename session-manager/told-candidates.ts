@@ -4,7 +4,8 @@
 // of one site. A peer that lies about its public address gets that far too, and no further: it is
 // one that was let in, and what it lists gets a few small probes. To believe nothing but the broker
 // would keep neighbours apart who came together in mid-session (ADR 0022). The many-socket search
-// believes nobody but broker and STUN server. Who is where is known while the session lasts, in memory only.
+// believes nobody but broker and STUN server. Who is where is known while the session lasts, in
+// memory only.
 
 import {
   type AddressScope,

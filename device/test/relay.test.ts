@@ -83,7 +83,8 @@ t.test('a server that answers over UDP is the relay, and nobody else is asked', 
   t.strictSame(bench.story, ['0 udp 1']);
   // Allocate without and with credentials.
   t.equal(bench.ms, 100);
-  t.match(bench.relay, { transport: 'udp', server: SERVERS[0], relayed: [RELAYED], says: undefined });
+  const said = { transport: 'udp', server: SERVERS[0], relayed: [RELAYED], says: undefined };
+  t.match(bench.relay, said);
   bench.run(60_000);
   t.equal(bench.opened.length, 1);
 });

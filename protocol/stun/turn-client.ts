@@ -1,9 +1,10 @@
 // One allocation at a TURN server, over UDP or a stream (RFC 8656), with an address of one IP
-// version or of both: allocated, refreshed, given back; permissions for hosts and channels for peers, renewed before they end; datagrams wrapped
-// and unwrapped. What passes is sealed end to end, so the relay is believed in nothing but where a
-// datagram came from, and only for hosts that we asked it to let through. Nothing that is not an
-// answer of this server to a request of ours, signed as it has to be, changes anything. Over 400
-// lines: one state machine, whose tables and requests have files of their own.
+// version or of both: allocated, refreshed, given back; permissions for hosts and channels for
+// peers, renewed before they end; datagrams wrapped and unwrapped. What passes is sealed end to
+// end, so the relay is believed in nothing but where a datagram came from, and only for hosts that
+// we asked it to let through. Nothing that is not an answer of this server to a request of ours,
+// signed as it has to be, changes anything.
+// Over 400 lines: one state machine, whose tables and requests have files of their own.
 
 import { isIpv6Text } from '../address.ts';
 import { type Path, type Transmit, samePath } from '../core.ts';

@@ -172,3 +172,10 @@ export class TurnWorld {
     return this.sent.slice(from).map(({ bytes }) => decodeMessage(bytes)?.method ?? -1);
   }
 }
+
+/** A client that has its allocation. */
+export function ready(world = new TurnWorld()): TurnWorld {
+  world.client.start(world.now);
+  world.run(world.now);
+  return world;
+}

@@ -212,7 +212,7 @@ export class Lab {
     this.#make(box, { ...this.#state(box), timeoutSeconds });
   }
 
-  /** Whether UDP passes a host or box at all, in either direction; `but`: with that host it does. */
+  /** Whether UDP passes a host or box at all, either way; `but`: with that host it does. */
   blockUdp(name: string, isBlocked: boolean, but?: string): void {
     const { host } = but === undefined ? { host: undefined } : this.side(but);
     const passes = [host, but && this.address6(but)].filter((one) => one !== undefined);
