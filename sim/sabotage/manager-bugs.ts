@@ -338,23 +338,6 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
     },
   },
   {
-    name: 'end-not-asked-again',
-    core: 'session-manager',
-    file: 'session-manager/manager.ts',
-    find: 'this.#sessions.orders.onPresent(now, device);',
-    replace: '',
-    why: 'an end that the operator ordered is lost with the connection that it was handed to',
-    source: 'found by sim seed 20233',
-    under: {
-      'operator.end': 20,
-      'mqtt.kick': 60,
-      'mqtt.delay': 500,
-      'mqtt.drop': 0,
-      'hostile.broker': 0,
-      'work.hold': 1,
-    },
-  },
-  {
     name: 'batch-begun-in-the-middle-of-another',
     core: 'session-manager',
     file: 'session-manager/ledger.ts',
