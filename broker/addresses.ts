@@ -35,6 +35,8 @@ interface AddressRecord {
   readonly seenAt: Uint8Array | undefined;
   /** What our STUN server saw. */
   seen: readonly Sighting[];
+  /** Requests for it that our STUN server may still answer while it is flooded. */
+  favours: number;
   readonly recordedAt: Micros;
 }
 
@@ -119,7 +121,7 @@ export class Addresses {
     const own = this.#devices.get(device) ?? new Set<RecordId>();
     this.#devices.delete(device);
     this.#devices.set(device, own);
-    const seen = this.#records.get(key)?.seen;
+    const { seen, favours } = this.#records.get(key) ?? {};
     this.#forget(key);
     const { record, gathering = false } = message;
     own.add(record);
@@ -130,6 +132,7 @@ export class Addresses {
       gathering,
       seenAt,
       seen: seen ?? this.#early.take(record),
+      favours: favours ?? BROKER_LIMITS.stunKnownPerRecord,
       recordedAt: now,
     };
     this.#records.set(key, held);
@@ -153,6 +156,17 @@ export class Addresses {
     }
     held.seen = withSighting(held.seen, sighting);
     this.#answerWaiting(recordKey(held.device, record));
+  }
+
+  /**
+   * Whether our STUN server, flooded, is to answer a request for this record all the same: its
+   * terminal has recorded it, and has not asked so more often than it has to.
+   */
+  favours(record: RecordId): boolean {
+    const held = this.#byRecord.get(record);
+    if (held === undefined || held.favours === 0) return false;
+    held.favours -= 1;
+    return true;
   }
 
   /**

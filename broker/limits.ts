@@ -23,6 +23,21 @@ export const BROKER_LIMITS = {
    */
   stunRequestsPerSecond: 10_000,
   stunBurst: 2_000,
+  /**
+   * The same of one network, 24 bits of IPv4 or 64 of IPv6: a quarter, so that one that floods
+   * leaves most to the others; a fleet behind one NAT makes a thousand calls a second. How many
+   * networks are told apart: by a hash, those beyond share. About 250 KB.
+   */
+  stunNetworkPerSecond: 2_500,
+  stunNetworkBurst: 500,
+  stunNetworks: 4_096,
+  /**
+   * Requests beyond those that name a record which is held; and of one record, as many as a
+   * terminal sends at most.
+   */
+  stunKnownPerSecond: 2_000,
+  stunKnownBurst: 500,
+  stunKnownPerRecord: 16,
   /** Bytes of a STUN request that is looked into: those of our terminals have 128. */
   stunRequestBytesMax: 1_024,
   /** Bytes of requests that the kernel is asked to keep for us: a burst, with its bookkeeping. */

@@ -130,6 +130,11 @@ export class TriggerBroker implements ControlCore<BrokerInput, BrokerOutput> {
     }
   }
 
+  /** Whether a request to our STUN server for this record is answered also in a flood. */
+  favours(record: RecordId): boolean {
+    return this.#addresses.favours(record);
+  }
+
   handleTimeout(now: Micros): void {
     if (now > this.#now) this.#now = now;
     this.#addresses.handleTimeout(this.#now);

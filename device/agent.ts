@@ -151,9 +151,9 @@ export class Agent {
       stun: () => this.#stun.paths(),
       onDatagram: (socket, path, bytes) => {
         if (this.#isStopped) return;
-        this.#terminal.handleDatagram(this.#clock.now(), socket, path, bytes);
-        // What arrives in one turn of the event loop is answered together.
-        this.#wake.arm(this.#clock.now());
+        const now = this.#clock.now();
+        // What arrives in one turn of the event loop is answered together; rubbish not at all.
+        if (this.#terminal.handleDatagram(now, socket, path, bytes)) this.#wake.arm(now);
       },
       onInput: (input) => {
         if (input.kind === 'socketFailed') this.#restIfIdle();
@@ -326,7 +326,7 @@ export class Agent {
     if (this.#isStopped) return;
     this.#log.info('network-changed', { change });
     void this.#stun.refresh();
-    this.#link.check();
+    this.#link.check('network');
     this.#input({ kind: 'networkChanged' });
   }
 
@@ -385,6 +385,9 @@ export class Agent {
     switch (output.kind) {
       case 'link':
         this.#link.want(output.want);
+        break;
+      case 'checkLink':
+        this.#link.check(output.isElsewhere ? 'elsewhere' : 'silence');
         break;
       case 'publish':
         this.#link.publish(output);

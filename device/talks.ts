@@ -69,6 +69,8 @@ export class Talks {
   #talks: UnderWay[] = [];
   /** Ended, but what arrived is still readable, and the peer may not know of the end yet. */
   #closing: UnderWay[] = [];
+  /** Both of them by their first sockets: looked up for every datagram, whoever sent it. */
+  readonly #byFirst = new Map<SocketId, UnderWay>();
   /**
    * The newest initiation that came to a wanted socket before its notice did: the two ways are not
    * equally fast, and without this the caller's retransmission would set the time of every set-up.
@@ -124,8 +126,6 @@ export class Talks {
       remotePublicKey: introduced.peerKey,
       suite: self.suite,
       rng,
-      paths: [],
-      isLed: true,
       config: { ...this.#links.get(socket), ...config },
       trace: this.#options.traceOf?.(session, role),
     });
@@ -155,6 +155,7 @@ export class Talks {
       path: undefined,
     };
     this.#talks.push(talk);
+    this.#byFirst.set(socket, talk);
     ending.begin(session);
     this.#ephemerals.delete(socket);
     const early = this.#early.get(socket);
@@ -253,30 +254,32 @@ export class Talks {
     return true;
   }
 
-  handleDatagram(now: Micros, socket: SocketId, path: Path, bytes: Uint8Array): void {
+  /** False: nothing has changed. */
+  handleDatagram(now: Micros, socket: SocketId, path: Path, bytes: Uint8Array): boolean {
     const talk = this.#bySocket(socket);
     if (talk === undefined) {
       if (!this.#keepEarly(socket, path, bytes)) this.#options.outbox.count('strayDatagrams');
-    } else if (talk.socket === socket) {
-      this.#hear(now, talk, path, bytes);
-    } else if (talk.meeting.relay?.owns(socket) === true) {
-      const heard = talk.meeting.fromRelay(now, socket, { from: path, bytes });
-      if (heard === 'stray') this.#options.outbox.count('badStun');
-      else if (heard !== 'consumed') this.#hear(now, talk, heard.path, heard.bytes);
-    } else {
-      this.#hear(now, talk, this.#viaPath(socket, path), bytes);
+      return false;
     }
+    if (talk.socket === socket) return this.#hear(now, talk, path, bytes);
+    if (talk.meeting.relay?.owns(socket) !== true)
+      return this.#hear(now, talk, this.#viaPath(socket, path), bytes);
+    const heard = talk.meeting.fromRelay(now, socket, { from: path, bytes });
+    if (typeof heard === 'object') return this.#hear(now, talk, heard.path, heard.bytes);
+    if (heard === 'stray') this.#options.outbox.count('badStun');
+    return true;
   }
 
-  /** A datagram of a talk's, from whatever endpoint it came. */
-  #hear(now: Micros, { connection, meeting }: UnderWay, path: Path, bytes: Uint8Array): void {
+  /** A datagram of a talk's, from whatever endpoint it came. False: nothing has changed. */
+  #hear(now: Micros, { connection, meeting }: UnderWay, path: Path, bytes: Uint8Array): boolean {
     if (!meeting.accepts(path)) {
       this.#options.outbox.count('strayDatagrams');
-    } else if (!isProbe(bytes)) {
-      connection.handleDatagram(now, path, bytes);
-    } else if (!connection.isOverAt(now) && !meeting.onProbe(now, path, bytes)) {
-      this.#options.outbox.count('badProbes');
+      return false;
     }
+    if (!isProbe(bytes)) return connection.handleDatagram(now, path, bytes);
+    if (connection.isOverAt(now) || meeting.onProbe(now, path, bytes)) return true;
+    this.#options.outbox.count('badProbes');
+    return false;
   }
 
   /** The path with the endpoint that it is seen from; the same object while nobody else sends. */
@@ -318,6 +321,7 @@ export class Talks {
     this.#closing = this.#closing.filter(({ connection, meeting, socket }) => {
       if (connection.nextTimeout() !== NEVER || !meeting.hasLeft) return true;
       for (const each of [socket, ...meeting.endpoints]) outbox.closeSocket(each);
+      this.#byFirst.delete(socket);
       return false;
     });
     this.#forgetUnwanted(this.#vias);
@@ -427,6 +431,8 @@ export class Talks {
         talk.meeting.onWay(now, event.path);
         break;
       case 'silent':
+        // What the peer is to be told needs the link: whether it works shows in the meantime.
+        outbox.push({ kind: 'checkLink', isElsewhere: false });
         talk.meeting.onLost(now, false);
         return;
       default:
@@ -513,12 +519,13 @@ export class Talks {
       knock: (path) => connection.knock(path),
       open: (at, path) => connection.open(at, path),
       onRoundTrip: (path, micros) => connection.onRoundTrip(path, micros),
-      prefer: (at, path, isBetter) => connection.prefer(at, path, isBetter),
+      prefer: (at, path, why) => connection.prefer(at, path, why),
       quietMicros: (at) => connection.quietMicros(at),
       openEndpoint: (to, tcp) => outbox.openFurtherSocket(to, tcp),
       closeEndpoint: (each) => outbox.closeSocket(each),
       gather: (each) => outbox.push({ kind: 'gather', socket: each }),
       tell: (at, place) => this.#tell(at, talk(), place),
+      onElsewhere: () => outbox.push({ kind: 'checkLink', isElsewhere: true }),
       onWay: (path, of) => outbox.event({ kind: 'way', session, path, class: of }),
       onSearch: (address) => outbox.event({ kind: 'searching', session, address }),
       onRelayLost: (says) => outbox.event({ kind: 'relayLost', session, says }),
@@ -546,12 +553,13 @@ export class Talks {
     talk.told = request;
     const kind = 'candidates';
     const message = { kind, request, session, generation, candidates, varies, moved } as const;
-    requests.send(now, request, 'up', message);
+    // The manager knows the session by its channel: the peer waits, a registration need not.
+    requests.send(now, request, 'up', message, { early: true });
     if (moved) outbox.event({ kind: 'reintroduced', session, by: 'us' });
   }
 
   #bySocket(socket: SocketId): UnderWay | undefined {
-    const isIt = (talk: UnderWay): boolean => talk.socket === socket || talk.meeting.owns(socket);
-    return this.#talks.find(isIt) ?? this.#closing.find(isIt);
+    const isIt = ({ meeting }: UnderWay): boolean => meeting.owns(socket);
+    return this.#byFirst.get(socket) ?? this.#talks.find(isIt) ?? this.#closing.find(isIt);
   }
 }

@@ -154,6 +154,11 @@ export interface MeetingReport {
 export type TerminalOutput =
   /** A terminal that polls [claim 1, means 13]: connect now, or disconnect until asked. */
   | { readonly kind: 'link'; readonly want: 'up' | 'down' }
+  /**
+   * A talk has fallen silent, so that the link may be gone as well: see whether it still works.
+   * `isElsewhere`: a STUN server sees this machine at another address than before.
+   */
+  | { readonly kind: 'checkLink'; readonly isElsewhere: boolean }
   | {
       readonly kind: 'publish';
       readonly topic: 'address' | 'up' | 'allow-list';

@@ -156,13 +156,17 @@ export class Terminal {
     this.#settle(at);
   }
 
-  /** `bytes` are borrowed until the call returns and may be decrypted in place. */
-  handleDatagram(now: Micros, socket: SocketId, path: Path, bytes: Uint8Array): void {
+  /**
+   * `bytes` are borrowed until the call returns and may be decrypted in place. False: nothing has
+   * changed, so there is nothing to drain, and the timer stays as it is.
+   */
+  handleDatagram(now: Micros, socket: SocketId, path: Path, bytes: Uint8Array): boolean {
     const at = this.#advance(now);
-    if (!this.#reachability.handleDatagram(at, socket, path, bytes)) {
+    const isTaken =
+      this.#reachability.handleDatagram(at, socket, path, bytes) ||
       this.#talks.handleDatagram(at, socket, path, bytes);
-    }
-    this.#settle(at);
+    if (isTaken) this.#settle(at);
+    return isTaken;
   }
 
   /** Early, late and repeated calls are harmless. */

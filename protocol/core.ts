@@ -31,8 +31,12 @@ export interface Transmit {
 
 /** A core that speaks datagrams: one UDP session, or whatever owns several. */
 export interface DatagramCore<Event> {
-  /** `bytes` are borrowed until the call returns (and may be decrypted in place). */
-  handleDatagram(now: Micros, path: Path, bytes: Uint8Array): void;
+  /**
+   * `bytes` are borrowed until the call returns (and may be decrypted in place). False: nothing has
+   * changed, so there is nothing to drain, and the timer stays as it is. That keeps what anybody
+   * may send cheap.
+   */
+  handleDatagram(now: Micros, path: Path, bytes: Uint8Array): boolean;
   /** Early, late and repeated calls are harmless. */
   handleTimeout(now: Micros): void;
   nextTimeout(): Micros;

@@ -2,8 +2,10 @@
 // verdict was yes. What a terminal lists is its own word: addresses that nobody can have are left
 // out, and what only a site knows (RFC 1918, RFC 4193, RFC 6598) is told only where both seem to be
 // of one site. A peer that lies about its public address gets that far too, and no further: it is
-// one that was let in, and what it lists gets a few small probes. The many-socket search believes
-// nobody but broker and STUN server. Who is where is known while the session lasts, in memory only.
+// one that was let in, and what it lists gets a few small probes. To believe nothing but the broker
+// would keep neighbours apart who came together in mid-session (ADR 0022). The many-socket search
+// believes nobody but broker and STUN server. Who is where is known while the session lasts, in
+// memory only.
 
 import {
   type AddressScope,
@@ -11,13 +13,18 @@ import {
   addressScope,
   foldedAddress,
 } from '../protocol/address.ts';
+import { sameBytes } from '../protocol/bytes.ts';
 import type { Candidate, FoundAddress } from '../protocol/control/messages.ts';
 import { LIMITS } from '../protocol/limits.ts';
+
+const IPV4_BYTES = 4;
+/** Bytes of an IPv6 address that are its link's. */
+const LINK_BYTES = 8;
 
 /** Where one terminal is, as far as anybody but itself can tell; holds no host address. */
 export interface Place {
   readonly relay: RelayPolicy;
-  /** Its public addresses as the broker and STUN servers see them (`addressKey`). */
+  /** Its public networks as the broker and STUN servers see them (`networkKey`). */
   readonly sightings: readonly string[];
   /**
    * It is seen at an address that is not of the public Internet. The server and this terminal then
@@ -47,11 +54,14 @@ export function placeOf(found: FoundAddress, relay: RelayPolicy = 'if-needed'): 
   const seenAt = found.seenAt && foldedAddress(found.seenAt);
   const scope = seenAt && addressScope(seenAt);
   const seen = seenAt === undefined ? [] : [seenAt];
+  const sightings = publicOf([...seen, ...reflexive(found.candidates)]);
+  const isLocal = scope === undefined || scope === 'loopback';
   return {
     relay,
-    sightings: publicOf([...seen, ...reflexive(found.candidates)]),
+    sightings,
     isInside: scope !== undefined && isNear(scope),
-    isOnLoopback: scope === undefined || scope === 'loopback',
+    // Whoever has a public address as well comes through a proxy or tunnel on the server's machine.
+    isOnLoopback: isLocal && sightings.length === 0,
     proven: found.proven === true ? seenAt : undefined,
     varies: found.varies === true,
   };
@@ -59,7 +69,7 @@ export function placeOf(found: FoundAddress, relay: RelayPolicy = 'if-needed'): 
 
 /**
  * Where it is by what it says in mid-session. Where none of its reflexive addresses was known it is
- * in another network; what was proven before is then proven no more.
+ * in another network. What was proven before, and is not where it is seen now, is proven no more.
  */
 export function placeAfter(
   before: Place,
@@ -73,7 +83,9 @@ export function placeAfter(
   const isKnown = isInside
     ? before.isInside
     : sightings.some((one) => before.sightings.includes(one));
-  if (isKnown) return { ...before, varies };
+  const { proven } = before;
+  const isProven = isInside || seen.some((one) => proven !== undefined && sameBytes(one, proven));
+  if (isKnown) return { ...before, varies, proven: isProven ? proven : undefined };
   return {
     relay: before.relay,
     sightings,
@@ -143,12 +155,15 @@ function isUsable(
 }
 
 /**
- * Whether both are behind one public address, or both on the server's side of it. Their prefixes
- * are not compared: a site has several networks, which reach one another or do not answer.
+ * Whether both are behind one public address or of one IPv6 network, or both on the server's side
+ * of it. Private prefixes are not compared: a site has several networks, which reach one another or
+ * do not answer. Both may seem to be on the server's side because their MQTT comes through one
+ * proxy: UDP then shows each where it is.
  */
 function isSameSite(one: Place, other: Place): boolean {
-  if (one.isInside && other.isInside) return true;
-  return one.sightings.some((sighting) => other.sightings.includes(sighting));
+  if (one.sightings.some((sighting) => other.sightings.includes(sighting))) return true;
+  const isSeenApart = one.sightings.length > 0 && other.sightings.length > 0;
+  return one.isInside && other.isInside && !isSeenApart;
 }
 
 /** Of no public network. */
@@ -167,8 +182,16 @@ function reflexive(candidates: readonly Candidate[]): readonly Uint8Array[] {
 
 /** The public ones among folded addresses, as keys, each once. */
 const publicOf = (addresses: readonly Uint8Array[]): readonly string[] => [
-  ...new Set(addresses.filter((address) => addressScope(address) === 'global').map(addressKey)),
+  ...new Set(addresses.filter((address) => addressScope(address) === 'global').map(networkKey)),
 ];
+
+/**
+ * What neighbours have in common: of IPv4 the whole address, as one stands for a home; of IPv6 the
+ * link (RFC 4291 §2.5.4: 64 bits), as each machine has addresses of its own.
+ */
+function networkKey(address: Uint8Array): string {
+  return addressKey(address.length === IPV4_BYTES ? address : address.subarray(0, LINK_BYTES));
+}
 
 /** Folded bytes as a key. */
 function addressKey(address: Uint8Array): string {

@@ -23,6 +23,9 @@ import type { Trace } from '../protocol/trace/trace-event.ts';
 const DRAIN_STEPS = 10_000;
 const SAME_INSTANT_MAX = 10_000;
 const BUFFER_BYTES = 65_536;
+/** Milliseconds from one knock of the caller's to the next: the first pause, doubling. */
+const KNOCK_MS = 250;
+const KNOCK_MS_MAX = 1_000;
 
 /** What is special about a pair; the link is short and without faults unless said otherwise. */
 export interface PairOptions {
@@ -96,6 +99,9 @@ export class Pair {
   readonly #keepsSent: boolean;
   readonly #buffer = new Uint8Array(BUFFER_BYTES);
   #sameInstant = 0;
+  /** In place of a meeting: the caller knocks at the callee until it is heard. */
+  #knockAt: Micros = NEVER;
+  #knockMs = KNOCK_MS;
 
   constructor(options: PairOptions = {}) {
     const rng = seededRng(options.seed ?? 1);
@@ -127,7 +133,6 @@ export class Pair {
           sessionKey: key,
           localKey: keys[role],
           remotePublicKey: keys[peer].publicKey,
-          paths: [paths[peer]],
           config: config ?? {},
           trace: role === 'caller' ? options.trace : undefined,
         }),
@@ -149,6 +154,7 @@ export class Pair {
   start(): void {
     this.callee.connection.start(this.now);
     this.caller.connection.start(this.now);
+    this.#knock();
     this.drain();
   }
 
@@ -189,6 +195,7 @@ export class Pair {
       const { connection } = this.end(datagram.to);
       connection.handleDatagram(this.now, datagram.from, datagram.bytes);
     }
+    if (this.#knockAt <= this.now) this.#knock();
     for (const { connection } of [this.caller, this.callee]) {
       if (connection.nextTimeout() <= this.now) connection.handleTimeout(this.now);
     }
@@ -218,9 +225,18 @@ export class Pair {
     );
   }
 
+  #knock(): void {
+    const { caller, callee } = this;
+    const isHeard = caller.has('established') || caller.ended !== undefined;
+    this.#knockAt = isHeard ? NEVER : after(this.now, ms(this.#knockMs));
+    this.#knockMs = Math.min(this.#knockMs * 2, KNOCK_MS_MAX);
+    if (!isHeard) caller.connection.knock(callee.path);
+  }
+
   #next(): number {
     return Math.min(
       this.#link.nextArrival,
+      this.#knockAt,
       this.caller.connection.nextTimeout(),
       this.callee.connection.nextTimeout(),
     );

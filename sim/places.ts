@@ -86,7 +86,7 @@ export class Places {
     if (randomFraction(rng) >= this.#parts.options['host.dual']) return undefined;
     const isOpen = randomBelow(rng, 2) === 0;
     const nats = isOpen ? [] : [this.#box(NAT_KINDS.firewall, [], `firewall/${label}`)];
-    return { address: `2001:db8::${(number + 1).toString(16)}`, nats };
+    return { address: `2001:db8:0:${(number + 1).toString(16)}::1`, nats };
   }
 
   #address(

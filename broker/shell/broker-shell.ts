@@ -159,7 +159,10 @@ export class BrokerShell {
     aedes.on('unsubscribe', (filters, client) => this.#onUnsubscribe(filters, client));
     aedes.on('clientError', (_client, error) => log.debug('client-error', { error }));
     aedes.on('connectionError', (_client, error) => log.debug('connection-error', { error }));
-    stun?.onSighting((record, sighting) => this.#feed({ kind: 'sighted', record, ...sighting }));
+    stun?.onSighting(
+      (record, sighting) => this.#feed({ kind: 'sighted', record, ...sighting }),
+      (record) => this.#core.favours(record),
+    );
     listener.onConnection((socket) => this.#door.accept(socket, socket.remoteAddress ?? ''));
   }
 

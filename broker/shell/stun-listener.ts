@@ -9,6 +9,7 @@ import { addressBytes } from '../../protocol/address.ts';
 import { NakodoError, errorCode, errorMessage } from '../../protocol/errors.ts';
 import type { RecordId } from '../../protocol/ids.ts';
 import type { Clock } from '../../protocol/io/clock.ts';
+import { entropy } from '../../protocol/io/entropy.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { answerBinding } from '../../protocol/stun/server.ts';
 import { BROKER_LIMITS } from '../limits.ts';
@@ -45,6 +46,8 @@ type OnSighting = (record: RecordId, sighting: Sighting) => void;
 export const STUN_PORTS = 2;
 /** Answers that Node keeps while the kernel takes no more; then requests are dropped. */
 const QUEUED_MAX = 64;
+/** No address: the kernel names none. */
+const NOBODY = new Uint8Array(4);
 const ANY_IPV4 = '0.0.0.0';
 const ANY_IPV6 = '::';
 
@@ -53,9 +56,10 @@ export class StunListener {
   readonly ports: StunPorts;
   readonly #sockets: readonly Socket[];
   readonly #clock: Clock;
-  readonly #gate = new StunGate();
+  readonly #gate = new StunGate(entropy, (record) => this.#isFavoured(record));
   readonly #counts = { stunAnswered: 0, stunMalformed: 0, stunOverRate: 0 };
   #onSighting: OnSighting = () => {};
+  #isFavoured: (record: RecordId) => boolean = () => false;
   #isClosed = false;
 
   /** `sockets`: bound, handed over. */
@@ -69,9 +73,13 @@ export class StunListener {
     }
   }
 
-  /** From here on `take` hears of each request that names an address record. */
-  onSighting(take: OnSighting): void {
+  /**
+   * From here on `take` hears of each request that names an address record; in a flood only those
+   * are answered for whose record `isFavoured` says so, beside what the rate lets through.
+   */
+  onSighting(take: OnSighting, isFavoured: (record: RecordId) => boolean = () => false): void {
     this.#onSighting = take;
+    this.#isFavoured = isFavoured;
   }
 
   counters(): StunCounters {
@@ -88,12 +96,13 @@ export class StunListener {
   /** One request: judged, answered to where it came from, and its record told [S3000]. */
   #onDatagram(socket: Socket, serverPort: number, bytes: Uint8Array, from: RemoteInfo): void {
     if (this.#isClosed) return;
-    const verdict = this.#gate.judge(this.#clock.now(), bytes, from.port);
+    const { address: host, port } = from;
+    const address = addressBytes(host) ?? NOBODY;
+    const verdict = this.#gate.judge(this.#clock.now(), { bytes, address, port });
     if (verdict === 'over-rate' || socket.getSendQueueCount() >= QUEUED_MAX) {
       this.#counts.stunOverRate += 1;
       return;
     }
-    const { address: host, port } = from;
     const reply = verdict === 'ok' ? answerBinding(bytes, { host, port }) : undefined;
     if (reply?.answer === undefined) {
       this.#counts.stunMalformed += 1;
@@ -102,8 +111,7 @@ export class StunListener {
     this.#counts.stunAnswered += 1;
     // An answer that is lost, or cannot be sent, is asked for again.
     socket.send(reply.answer, port, host);
-    const address = addressBytes(host);
-    if (reply.record === undefined || address === undefined) return;
+    if (reply.record === undefined || address === NOBODY) return;
     this.#onSighting(reply.record, { address, port, serverPort });
   }
 }

@@ -64,6 +64,25 @@ t.test('S3000: S3003: in every order, both ports seen complete a record, once', 
   }
 });
 
+t.test('in a flood a held record is favoured, as often as a terminal has to ask', async (t) => {
+  const scene = new Scene();
+  const { core } = scene.broker;
+  const { stunKnownPerRecord } = BROKER_LIMITS;
+  t.notOk(core.favours(RECORD), 'nobody has recorded it');
+  scene.see(STUN);
+  t.notOk(core.favours(RECORD), 'that somebody named it in a request is nothing');
+  scene.record();
+  t.notOk(core.favours(recordOf(77)), 'another one');
+  let favoured = 0;
+  for (let each = 0; each < 2 * stunKnownPerRecord; each++) if (core.favours(RECORD)) favoured += 1;
+  t.equal(favoured, stunKnownPerRecord);
+  scene.record(gathered(HERE));
+  t.notOk(core.favours(RECORD), 'the same record again has no more');
+  scene.broker.pass(LIMITS.recordSecondsMax * 1_000 + 1);
+  scene.record();
+  t.ok(core.favours(RECORD), 'a record is one until it is forgotten');
+});
+
 t.test('S3000: the record again, gathered, completes it with what both know', async (t) => {
   const scene = new Scene();
   scene.ask();

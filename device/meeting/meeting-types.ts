@@ -5,6 +5,7 @@ import type { PathClass } from '../../protocol/address.ts';
 import type { Candidate, RelayTerms } from '../../protocol/control/messages.ts';
 import type { Path } from '../../protocol/core.ts';
 import type { Role } from '../../protocol/data/connection-types.ts';
+import type { Preference } from '../../protocol/data/path-validation.ts';
 import type { Probes } from '../../protocol/data/probe.ts';
 import type { Rng } from '../../protocol/random.ts';
 import type { Micros } from '../../protocol/time.ts';
@@ -52,7 +53,7 @@ export interface MeetingHost {
   /** A probe was answered after so many microseconds. */
   onRoundTrip(path: Path, micros: number): void;
   /** The talk had better take this path; or may, if the present one is silent. */
-  prefer(now: Micros, path: Path, isBetter: boolean): void;
+  prefer(now: Micros, path: Path, why: Preference): void;
   /** Microseconds without a word of the peer's. */
   quietMicros(now: Micros): number;
   /**
@@ -65,6 +66,8 @@ export interface MeetingHost {
   gather(socket: SocketId): void;
   /** Tell the peer, through the manager. */
   tell(now: Micros, place: OwnPlace): void;
+  /** STUN servers see us at another address than before: connections of ours may be gone. */
+  onElsewhere(): void;
   onWay(path: Path, of: PathClass): void;
   onSearch(address: string): void;
   /** The relay that there was is no more; why, in words. */

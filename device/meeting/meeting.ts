@@ -22,7 +22,7 @@ import { type Micros, NEVER, after, earlier, micros, ms } from '../../protocol/t
 import type { PeerPath } from '../candidates.ts';
 import { candidateOf } from '../candidates.ts';
 import type { MeetingReport, SocketId } from '../terminal-types.ts';
-import type { Gathered } from './gathering.ts';
+import { type Gathered, isElsewhere } from './gathering.ts';
 import { MEETING_LIMITS } from './limits.ts';
 import type { MeetingHost, MeetingOptions } from './meeting-types.ts';
 import { type Pair, Pairs } from './pairs.ts';
@@ -157,7 +157,7 @@ export class Meeting {
     if (this.#options.isKeyed && isFirst && this.#main === undefined) this.#host.open(now, path);
     if (probe.kind !== 'answer') this.#answer(path, probe.token);
     // Where it was proven before it is heard again, while the way is silent: so it is there.
-    if (isKnown || (pair.isProven && this.#isQuiet(now))) this.#onProven(now, pair);
+    if (isKnown || (pair.isProven && this.#isQuiet(now))) this.#onProven(now, pair, isKnown);
     else if (!pair.isProven && probe.kind !== 'answer') this.#trigger(now, pair);
     return true;
   }
@@ -248,10 +248,13 @@ export class Meeting {
 
   /** Where an endpoint of ours can be reached; undefined: nobody could be asked. */
   onGathered(now: Micros, socket: SocketId, gathered: Gathered): void {
+    if (isElsewhere(this.#gathered.get(socket), gathered)) this.#host.onElsewhere();
     this.#gathered.set(socket, gathered);
     // The first time the notice has told it, or the second round will.
     if (socket === this.#options.socket && !this.#isLost) return;
     this.#hasMoved ||= this.#isLost;
+    // No direct way is likely, and the peer hears of the relay with the first word.
+    if (this.#isLost && (this.#varies || this.#peerVaries)) this.#relay.soon(now, 0);
     this.#isLost = false;
     if (this.#endpoints.get(socket) === 'second') {
       for (const one of this.#remotes) this.#addPair(now, one, socket);
@@ -396,8 +399,8 @@ export class Meeting {
 
   #addPair(now: Micros, { path: { host, port }, class: of }: PeerPath, via?: SocketId): void {
     const isRelay = via !== undefined && via === this.relay?.socket;
-    // A relay sends to no private address, and reaches the peer by the others.
-    if (isRelay && of === 'lan') return;
+    // A relay sends to no private address, and reaches the peer by the others of its IP versions.
+    if (isRelay && (of === 'lan' || this.relay?.reaches(host) !== true)) return;
     const path: Path = via === undefined ? { host, port } : { host, port, via };
     const pair = this.#pairs.list(now, path, isRelay ? 'relay' : of, NEVER);
     const isMain = this.#main !== undefined && samePath(path, this.#main);
@@ -437,7 +440,7 @@ export class Meeting {
   }
 
   /** The peer hears us there, and we hear it. */
-  #onProven(now: Micros, pair: Pair): void {
+  #onProven(now: Micros, pair: Pair, isAnswer: boolean): void {
     this.#pairs.onProven(pair);
     if (pair === this.#choice) this.#choice = undefined;
     if (this.#main === undefined) {
@@ -447,7 +450,9 @@ export class Meeting {
     pair.nextAt = NEVER;
     if (samePath(pair.path, this.#main)) return;
     const isBetter = this.#isWanted(pair) && this.#isNamed(pair.path);
-    if (isBetter || this.#isQuiet(now)) this.#host.prefer(now, pair.path, isBetter);
+    const answeredMicros = isAnswer ? pair.roundTrip : undefined;
+    if (isBetter || this.#isQuiet(now))
+      this.#host.prefer(now, pair.path, { isBetter, answeredMicros });
   }
 
   /**
@@ -484,6 +489,7 @@ export class Meeting {
         },
         close: (socket) => this.#closeEndpoints((_, each) => each === socket),
         isUdpSilent: () => this.#isMapped === false,
+        own: () => [...this.#gathered.values()].flatMap(({ candidates }) => candidates),
         peers: () => this.#peerHosts,
         isNeeded: (now) => this.#isRelayNeeded(now),
         onReady: (now, socket) => this.#onRelayReady(now, socket),
@@ -570,9 +576,10 @@ export class Meeting {
     this.#tellAt = NEVER;
     this.#lastTold = now;
     const all: Candidate[] = [];
-    const relayed = this.relay?.relayed;
-    const own = relayed === undefined ? undefined : candidateOf(relayed, 'relayed');
-    if (own !== undefined) all.push(own);
+    for (const relayed of this.relay?.relayed ?? []) {
+      const own = candidateOf(relayed, 'relayed');
+      if (own !== undefined) all.push(own);
+    }
     if (!this.#options.isRelayOnly) {
       // The newest endpoint first: of many addresses those of the last round have to get through.
       for (const { candidates } of [...this.#gathered.values()].toReversed())

@@ -1,7 +1,7 @@
 // When one talk has a relay: looked for as far as it is needed, kept while it may serve, looked for
 // anew when it is lost, and given back. What a relay is, and which server gives it, is relay.ts.
 
-import type { RelayTerms } from '../../protocol/control/messages.ts';
+import type { Candidate, RelayTerms } from '../../protocol/control/messages.ts';
 import type { Path } from '../../protocol/core.ts';
 import type { Rng } from '../../protocol/random.ts';
 import { type Micros, NEVER, after, earlier, micros, ms } from '../../protocol/time.ts';
@@ -21,6 +21,8 @@ interface RelayUseOptions {
 interface RelayUseHost extends RelayHost {
   /** Nothing has answered this terminal over UDP. */
   isUdpSilent(): boolean;
+  /** Where this terminal can be reached, as far as that is known. */
+  own(): readonly Candidate[];
   /** Hosts of the peer, which may send through it. */
   peers(): readonly string[];
   /** The talk has no other way: a relay that was not found is looked for again. */
@@ -156,7 +158,7 @@ export class RelayUse {
     this.#pauseMs = Math.min(this.#pauseMs * 2, MEETING_LIMITS.restartMsMax);
     this.#relay ??= new Relay(terms, rng, this.#host);
     this.permit(now);
-    this.#relay.begin(now, this.#host.isUdpSilent());
+    this.#relay.begin(now, this.#host.isUdpSilent(), this.#host.own());
     this.#follow(now);
   }
 

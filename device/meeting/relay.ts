@@ -4,8 +4,8 @@
 // who and how much, and nothing else. Its credentials are the session's own and run out. A relay
 // that is lost says so, and is looked for anew when its owner asks again.
 
-import { addressText } from '../../protocol/address.ts';
-import type { RelayTerms } from '../../protocol/control/messages.ts';
+import { addressText, isIpv6Text } from '../../protocol/address.ts';
+import type { Candidate, RelayTerms } from '../../protocol/control/messages.ts';
 import type { Path } from '../../protocol/core.ts';
 import type { Rng } from '../../protocol/random.ts';
 import { TurnClient } from '../../protocol/stun/turn-client.ts';
@@ -18,7 +18,7 @@ import {
 import { type Micros, NEVER, after, earlier, ms } from '../../protocol/time.ts';
 import type { SocketId } from '../terminal-types.ts';
 import { MEETING_LIMITS } from './limits.ts';
-import { type RelayTransport, type RelayTry, relaySteps } from './relay-plan.ts';
+import { type RelayTransport, type RelayTry, reachedFirst, relaySteps } from './relay-plan.ts';
 
 /** Where a relay stands. `failed`: nobody gave an allocation, or the one that there was is lost. */
 type RelayState = 'idle' | 'asked' | 'ready' | 'failed' | 'closed';
@@ -85,9 +85,14 @@ export class Relay {
     return this.#says;
   }
 
-  /** Where the peer reaches us through it; undefined while there is none. */
-  get relayed(): Path | undefined {
-    return this.#ready?.client.relayed;
+  /** Where the peer reaches us through it, by IPv4 and IPv6; empty while there is none. */
+  get relayed(): readonly Path[] {
+    return this.#ready?.client.relayed ?? [];
+  }
+
+  /** Whether it can send to this host. */
+  reaches(host: string): boolean {
+    return this.#ready?.client.hasFamilyOf(host) === true;
   }
 
   /** The endpoint of the relay that is ready. */
@@ -122,16 +127,17 @@ export class Relay {
 
   /**
    * Looks for a relay, if there is none and none is looked for: decided within
-   * MEETING_LIMITS.relayDecideMs. `isUdpSilent`: nothing has answered this terminal over UDP.
+   * MEETING_LIMITS.relayDecideMs. `isUdpSilent`: nothing has answered this terminal over UDP;
+   * `own`: where it can be reached, as far as that is known.
    */
-  begin(now: Micros, isUdpSilent: boolean): void {
+  begin(now: Micros, isUdpSilent: boolean, own: readonly Candidate[] = []): void {
     if (this.#state === 'asked' || this.#state === 'ready') return;
     for (const attempt of this.#attempts.values()) this.#drop(attempt);
     this.#state = 'asked';
     this.#refusal = undefined;
     this.#refused = [];
     this.#hasOpened = false;
-    this.#steps = relaySteps(relayServers(this.#terms), isUdpSilent);
+    this.#steps = relaySteps(reachedFirst(relayServers(this.#terms), own), isUdpSilent);
     this.#decideAt = after(now, ms(MEETING_LIMITS.relayDecideMs));
     this.#settle(now);
   }
@@ -317,7 +323,9 @@ export class Relay {
     const { username, password } = this.#terms;
     const isStream = transport === 'tcp';
     const rng = this.#rng;
-    const client = new TurnClient({ server, username, password, rng, isStream, via: socket });
+    const wantsIpv6 = this.#hosts.some(isIpv6Text);
+    const as = { server, username, password, wantsIpv6 };
+    const client = new TurnClient({ ...as, rng, isStream, via: socket });
     client.permit(now, this.#hosts);
     if (this.#peer !== undefined) client.bind(now, { ...this.#peer, via: socket });
     const [oldest] = this.#sockets;

@@ -4,6 +4,7 @@
 
 import { topic } from '../../protocol/control/topics.ts';
 import type { DeviceId } from '../../protocol/ids.ts';
+import { IO_LIMITS } from '../../protocol/io/limits.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import {
   type LinkHealth,
@@ -23,6 +24,12 @@ type Wanted = Extract<TerminalOutput, { kind: 'link' }>['want'];
 /** What a link tells the core. */
 type LinkInput = Extract<TerminalInput, { kind: 'linkUp' | 'linkDown' | 'message' }>;
 
+/** Milliseconds for the broker to answer a ping, by what there is against the connection. */
+const PATIENCE_MS = {
+  network: IO_LIMITS.linkCheckMs,
+  silence: IO_LIMITS.linkCheckSilentMs,
+  elsewhere: IO_LIMITS.linkCheckMovedMs,
+} as const;
 /** The broker does not believe who we are (MQTT 3.1.1 §3.2.2.3): 4 and 5. */
 const NOT_LET_IN: readonly number[] = [4, 5];
 const UNKNOWN_KEY =
@@ -90,11 +97,16 @@ export class ServerLink {
     return this.#link.localAddress ?? this.#localAddress;
   }
 
-  /** Sees at once whether the connection outlived a change of this machine's network. */
-  check(): void {
+  /**
+   * Sees at once whether the connection still works: this machine's network is another one, a talk
+   * has fallen silent, or servers see this machine elsewhere.
+   */
+  check(why: keyof typeof PATIENCE_MS): void {
     const addresses = Object.values(ownInterfaces()).flatMap((infos) => infos ?? []);
     const isOurs = (host: string): boolean => addresses.some(({ address }) => address === host);
-    this.#link.check((host) => addresses.length > 0 && !isLoopback(host) && !isOurs(host));
+    const isGone = (host: string): boolean =>
+      addresses.length > 0 && !isLoopback(host) && !isOurs(host);
+    this.#link.check(isGone, PATIENCE_MS[why]);
   }
 
   /** What the connection is doing. */

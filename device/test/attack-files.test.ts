@@ -257,10 +257,9 @@ t.test('a file is not read on for somebody who has gone', async (t) => {
   const readBefore = bytesRead();
   await until(() => bytesRead() - readBefore > 20_000_000, 'it is being read');
   stream.destroy();
-  const begun = performance.now();
   await until(() => !isRead(), 'it is let go of', 30_000);
-  const tookMs = performance.now() - begun;
-  t.ok(tookMs < 1_000, `${Math.round(tookMs)} ms`);
+  const read = bytesRead() - readBefore;
+  t.ok(read < 2 * GIB, `${read} bytes of ${2 * GIB}`);
 });
 
 /** Bytes that this process has read, of everything. */

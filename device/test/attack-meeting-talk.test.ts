@@ -185,12 +185,14 @@ t.test('forged probes and STUN answers: counted, not answered, and cheap', (t) =
     return { kind, bytes };
   });
   const before = { held: held(), wire: world.wireBytes.length };
+  const due = callee.terminal.nextTimeout();
+  let drains = 0;
   const into = new Uint8Array(65_536);
   const micros: Record<string, number> = {};
   for (const { kind, bytes } of forgeries) {
     const begun = process.hrtime.bigint();
     for (let turn = 0; turn < 20_000; turn++) {
-      callee.terminal.handleDatagram(world.now, socket, MALLORY, bytes);
+      if (callee.terminal.handleDatagram(world.now, socket, MALLORY, bytes)) drains += 1;
       if (callee.terminal.pollTransmit(world.now, into) !== undefined) {
         t.fail('a forgery is answered');
         break;
@@ -199,6 +201,8 @@ t.test('forged probes and STUN answers: counted, not answered, and cheap', (t) =
     micros[kind] = Number(process.hrtime.bigint() - begun) / 20_000_000;
   }
   t.comment(`microseconds for each: ${JSON.stringify(micros)}`);
+  t.equal(drains, 0, 'none of them makes work');
+  t.equal(callee.terminal.nextTimeout(), due, 'nor touches the timer');
   world.run(5);
   const { badProbes } = callee.terminal.status(world.now).counters;
   t.equal(badProbes, 40_000);

@@ -71,11 +71,12 @@ t.test('a broker goes by the keepalive of the terminal, which costs little', asy
   t.ok(bytesADay(60) <= 500_000, `${bytesADay(60)} bytes a day at 60 s`);
   t.ok(bytesADay(300) <= 100_000, `${bytesADay(300)} bytes a day at 5 min`);
   t.equal(way.pairs.length, 1, 'the link held meanwhile');
-  t.ok((agent.status().broker.heardSecondsAgo ?? 9) < 1.5, 'an answer to a ping is heard');
+  t.ok((agent.status().broker.heardSecondsAgo ?? 9) < 5, 'an answer to a ping is heard');
   const before = performance.now();
   await way.cut();
   const tookMs = performance.now() - before;
-  t.ok(tookMs > 400 && tookMs < 1_800, `noticed after ${Math.round(tookMs)} ms`);
+  // A keepalive and a half; by the usual one it would be 90 s.
+  t.ok(tookMs > 400 && tookMs < 10_000, `noticed after ${Math.round(tookMs)} ms`);
 });
 
 t.test('20 minutes is the longest keepalive that a broker takes', async (t) => {

@@ -49,6 +49,8 @@ export class MeetingBench {
   readonly meeting: Meeting;
   readonly left: Left[] = [];
   readonly opened: Path[] = [];
+  /** Times that the link was to be doubted. */
+  elsewhere = 0;
   readonly preferred: { readonly path: Path; readonly isBetter: boolean }[] = [];
   readonly told: (OwnPlace & { readonly atMs: number })[] = [];
   readonly ways: { readonly path: Path; readonly class: PathClass }[] = [];
@@ -97,7 +99,7 @@ export class MeetingBench {
       knock: (path) => this.#leave(path, 'knock', 53, new Uint8Array(53)),
       open: (_, path) => void this.opened.push(path),
       onRoundTrip: () => {},
-      prefer: (_, path, isBetter) => void this.preferred.push({ path, isBetter }),
+      prefer: (_, path, { isBetter }) => void this.preferred.push({ path, isBetter }),
       quietMicros: () => this.quiet,
       openEndpoint: (to, tcp) => this.#open(to, tcp),
       closeEndpoint: (socket) => void this.closed.push(socket),
@@ -105,6 +107,9 @@ export class MeetingBench {
       tell: (_, place) => void this.told.push({ ...place, atMs: this.ms }),
       onWay: (path, of) => void this.ways.push({ path, class: of }),
       onSearch: (address) => void this.searches.push(address),
+      onElsewhere: () => {
+        this.elsewhere += 1;
+      },
       onRelayLost: (says) => void this.lostRelays.push(says),
     };
     this.meeting = new Meeting(

@@ -35,6 +35,38 @@ t.test('a lost way: addresses are asked for anew, the peer is told, every pair i
   t.end();
 });
 
+t.test('S3000: who is seen at another address doubts its other connections too', (t) => {
+  const bench = talking(new MeetingBench({ paths: [PEER] }));
+  const seen = (last: number, port: number): Parameters<MeetingBench['gathered']>[1] => ({
+    candidates: [reflexive(last, port)],
+  });
+  bench.gathered(FIRST_SOCKET, seen(1, 6_000));
+  bench.lost().gathered(FIRST_SOCKET, seen(1, 6_001));
+  t.equal(bench.elsewhere, 0, 'another port: a NAT that forgot, and forgets by itself');
+  bench.pass(5_000).lost().gathered(FIRST_SOCKET, { candidates: [] });
+  t.equal(bench.elsewhere, 0, 'nobody has answered: nothing is known');
+  bench.pass(5_000).lost().gathered(FIRST_SOCKET, seen(1, 6_001));
+  bench.pass(9_000).lost().gathered(FIRST_SOCKET, seen(2, 6_001));
+  t.equal(bench.elsewhere, 1);
+  t.end();
+});
+
+t.test('where a NAT varies a relay is looked for as soon as the way is lost', (t) => {
+  const opened = (varies: boolean): number => {
+    const bench = talking(new MeetingBench({ paths: [PEER], relay: RELAY }));
+    bench.pass(10_000);
+    const before = bench.endpoints.length;
+    bench
+      .lost()
+      .gathered(FIRST_SOCKET, { candidates: [reflexive(2, 7_000)], varies })
+      .pass(1);
+    return bench.endpoints.length - before;
+  };
+  t.equal(opened(true), 1);
+  t.equal(opened(false), 0, 'else a direct way is likely, and takes about 100 ms');
+  t.end();
+});
+
 t.test('where the peer is now is taken when it answers, if the present way is silent', (t) => {
   const bench = talking(new MeetingBench({ paths: [PEER] })).pass(5_000);
   const moved = peerPath('203.0.113.77', 6_000);

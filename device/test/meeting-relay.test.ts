@@ -3,7 +3,7 @@
 
 import t from 'tap';
 import type { Path } from '../../protocol/core.ts';
-import { answerOf } from '../../protocol/test/turn-server.ts';
+import { type Versions, answerOf } from '../../protocol/test/turn-server.ts';
 import { MEETING_LIMITS } from '../meeting/limits.ts';
 import { FIRST_SOCKET, MeetingBench, peerPath } from './meeting-bench.ts';
 
@@ -54,6 +54,30 @@ t.test('S1005: a relay that is gone is said, and the next one is told to the pee
   t.equal(bench.meeting.class, 'relay');
   bench.pass(60_000);
   t.equal(bench.lostRelays.length, 1);
+});
+
+t.test('RFC 8656 §7: of a relay the peer is told what its IP versions can send to', async (t) => {
+  const six = peerPath('2001:db8::7', 4_000);
+  const meet = (gives: readonly Versions[]): MeetingBench => {
+    const bench = new MeetingBench({ paths: [six, PEER], relay: TERMS });
+    bench.relayAnswer = (_, bytes) => answerOf(bytes, { gives });
+    bench.pass(MEETING_LIMITS.relayAfterMs + 200);
+    return bench;
+  };
+  const told = (bench: MeetingBench): readonly number[] =>
+    (bench.told.at(-1)?.candidates ?? [])
+      .filter(({ type }) => type === 'relayed')
+      .map(({ address }) => address.length);
+  const both = meet(['both']);
+  t.strictSame(told(both), [4, 16]);
+  const via = both.meeting.relay?.socket;
+  for (const { path } of [six, PEER])
+    t.ok(both.sentTo({ ...path, via }).length > 0, `${path.host} through the relay`);
+  const one = meet(['ipv4']);
+  t.strictSame(told(one), [4]);
+  const only = one.meeting.relay?.socket;
+  t.ok(one.sentTo({ ...PEER.path, via: only }).length > 0);
+  t.strictSame(one.sentTo({ ...six.path, via: only }), [], 'it would send nothing there');
 });
 
 t.test('a connection to the relay that breaks needs no question', async (t) => {

@@ -240,9 +240,7 @@ t.test('a lock that a cut left is taken over, also by a clock that says 1970', a
   for (const seconds of [LONG_AGO_SECONDS, FAR_AHEAD_SECONDS]) {
     await writeFile(lock, '');
     await utimes(lock, seconds, seconds);
-    const begun = performance.now();
     await storeEntry(home.list, entry());
-    t.ok(performance.now() - begun < 5_000, `at once: ${seconds}`);
     t.notOk(await isThere(lock));
   }
 });

@@ -3,7 +3,7 @@
 
 import type { Path } from '../../protocol/core.ts';
 import { seededRng } from '../../protocol/random.ts';
-import { RELAYED, type Lies, answerOf } from '../../protocol/test/turn-server.ts';
+import { RELAYED, RELAYED_6, type Lies, answerOf } from '../../protocol/test/turn-server.ts';
 import { type Micros, NEVER, after, micros, ms } from '../../protocol/time.ts';
 import type { RelayTransport } from '../meeting/relay-plan.ts';
 import { Relay } from '../meeting/relay.ts';
@@ -15,7 +15,7 @@ const STEPS_MAX = 20_000;
 export const SERVERS: readonly Path[] = [1, 2, 3, 4].map((last) => {
   return { host: `198.51.100.${last}`, port: 3478 };
 });
-export { RELAYED };
+export { RELAYED, RELAYED_6 };
 
 /** What a server does over one transport. */
 export interface Behaviour extends Lies {

@@ -3,10 +3,12 @@
 // without end. In virtual time, with servers that a test makes lie.
 
 import t from 'tap';
+import { addressBytes } from '../../protocol/address.ts';
+import type { Candidate } from '../../protocol/control/messages.ts';
 import { METHOD } from '../../protocol/stun/message.ts';
 import { MEETING_LIMITS } from '../meeting/limits.ts';
-import { relaySteps } from '../meeting/relay-plan.ts';
-import { RELAYED, RelayBench, SERVERS } from './relay-bench.ts';
+import { reachedFirst, relaySteps } from '../meeting/relay-plan.ts';
+import { RELAYED, RELAYED_6, RelayBench, SERVERS } from './relay-bench.ts';
 
 const PEER = { host: '203.0.113.7', port: 4_000 };
 /** Milliseconds from `check` to the end of a relay that is gone: five seconds, and a round trip. */
@@ -33,12 +35,56 @@ t.test('RFC 8656 §2.1: UDP first, TCP and the next server while there is silenc
   t.strictSame(relaySteps([], false), []);
 });
 
+t.test('servers of an IP version that this machine has come first', async (t) => {
+  const six = { host: '2001:db8::1', port: 3478 };
+  const all = [SERVERS[0], six, SERVERS[1]];
+  const candidate = (host: string, port: number, type: Candidate['type']): Candidate => {
+    return { address: addressBytes(host) ?? new Uint8Array(), port, type };
+  };
+  const ipv6Host = candidate('2001:db8::7', 1, 'host');
+  const ipv4Host = candidate('192.168.1.7', 1, 'host');
+  t.strictSame(reachedFirst(all, []), all, 'nothing is known: as they were told');
+  t.strictSame(reachedFirst(all, [ipv4Host, ipv6Host]), all);
+  t.strictSame(reachedFirst(all, [ipv6Host]), [six, SERVERS[0], SERVERS[1]]);
+  t.strictSame(reachedFirst(all, [ipv4Host]), [SERVERS[0], SERVERS[1], six]);
+  const seen = candidate('2001:db8::7', 1, 'reflexive');
+  t.strictSame(reachedFirst(all, [ipv4Host, seen])[0], six, 'a STUN server answered by it');
+});
+
+t.test('a peer with IPv6 is told an address of that version as well', async (t) => {
+  const bench = new RelayBench();
+  bench.relay.permit(bench.now, ['2001:db8::7', PEER.host]);
+  t.notOk(bench.relay.reaches(PEER.host), 'none is ready');
+  ready(bench);
+  t.strictSame(bench.relay.relayed, [RELAYED, RELAYED_6]);
+  t.ok(bench.relay.reaches('2001:db8::9') && bench.relay.reaches(PEER.host));
+  const plain = ready(new RelayBench());
+  t.strictSame(plain.relay.relayed, [RELAYED]);
+  t.notOk(plain.relay.reaches('2001:db8::7'));
+});
+
+t.test('a relay that has not the version asked for first is ready in time', async (t) => {
+  const bench = new RelayBench();
+  bench.make(1, 'udp', { gives: ['ipv6'] });
+  bench.relay.permit(bench.now, ['2001:db8::7']);
+  ready(bench);
+  t.equal(bench.ms, 200, 'two refusals, a round trip each');
+  t.strictSame(bench.relay.relayed, [RELAYED_6]);
+  const none = new RelayBench();
+  none.make(1, 'udp', { gives: [] });
+  none.relay.begin(none.now, false);
+  none.run(MEETING_LIMITS.relayDecideMs, () => none.relay.state === 'failed');
+  t.match(none.relay.says, /no address of this IP version/);
+  t.ok(none.ms < 500, `${none.ms} ms: refused over UDP, it is not asked over TCP`);
+});
+
 t.test('a server that answers over UDP is the relay, and nobody else is asked', async (t) => {
   const bench = ready(new RelayBench(4));
   t.strictSame(bench.story, ['0 udp 1']);
   // Allocate without and with credentials.
   t.equal(bench.ms, 100);
-  t.match(bench.relay, { transport: 'udp', server: SERVERS[0], relayed: RELAYED, says: undefined });
+  const said = { transport: 'udp', server: SERVERS[0], relayed: [RELAYED], says: undefined };
+  t.match(bench.relay, said);
   bench.run(60_000);
   t.equal(bench.opened.length, 1);
 });
@@ -50,7 +96,7 @@ t.test('where UDP is blocked the same server is asked over TCP after a second', 
   t.strictSame(bench.story, ['0 udp 1', '1000 tcp 1']);
   // Connecting, and the two questions, one round trip each.
   t.equal(bench.ms, 1_150);
-  t.match(bench.relay, { transport: 'tcp', server: SERVERS[0], relayed: RELAYED });
+  t.match(bench.relay, { transport: 'tcp', server: SERVERS[0], relayed: [RELAYED] });
   t.equal(bench.relay.socket, 2);
   bench.run(5_000);
   t.strictSame(bench.open, ['tcp 1'], 'the other attempt is closed');
@@ -199,7 +245,7 @@ for (const transport of ['udp', 'tcp'] as const)
     t.equal(bench.relay.state, 'failed');
     t.match(bench.relay.says, /stopped answering/);
     t.strictSame(bench.open, []);
-    t.equal(bench.relay.relayed, undefined);
+    t.equal(bench.relay.relayed.length, 0);
     // And again.
     const [{ sent: before }] = bench.opened;
     bench.make(1, transport, {});

@@ -2,7 +2,7 @@
 // test of sessions and streams needs, and no more.
 
 import type { Test } from 'tap';
-import { type Port, drain } from '../../protocol/core.ts';
+import { type Path, type Port, drain } from '../../protocol/core.ts';
 import type {
   ConnectionConfig,
   ConnectionEvent,
@@ -23,6 +23,8 @@ const DATAGRAM_BYTES = 16 * 1024;
 
 interface End {
   readonly session: Session;
+  /** In place of a meeting: the caller knocks where the callee is. */
+  knock(path: Path): void;
   close(): Promise<void>;
 }
 
@@ -54,13 +56,11 @@ export async function talk(
   const parts = { caller: await half(), callee: await half() };
   const ends = (['caller', 'callee'] as const).map((role) => {
     const other = role === 'caller' ? 'callee' : 'caller';
-    const { host, port } = parts[other].udp;
     const connection = new Connection({
       ...common,
       role,
       localKey: keys[role],
       remotePublicKey: keys[other].publicKey,
-      paths: [{ host, port }],
     });
     const isLost = (): boolean => options.isLost?.(role) === true;
     const own = { ...parts[role], isLost };
@@ -68,6 +68,8 @@ export async function talk(
     return drive(role, connection, own, { id: common.session, service: options.service ?? 'test' });
   });
   test.teardown(() => Promise.all(ends.map((end) => end.close())));
+  const { host, port } = parts.callee.udp;
+  ends[0].knock({ host, port });
   await ends[0].session.established;
   return { caller: ends[0].session, callee: ends[1].session };
 }
@@ -153,6 +155,10 @@ function drive(
   run();
   return {
     session,
+    knock: (path) => {
+      connection.knock(path);
+      run();
+    },
     close: async () => {
       wake.stop();
       await udp.close();

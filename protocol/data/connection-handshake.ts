@@ -1,15 +1,14 @@
 // What opens a talk [S1005, S4005]. With the key shares of both ends (docs/adr/0021-key-shares.md)
 // the keys are there at once and nothing of it goes on the path: probes show who the peer is. Where
-// a share is missing, one round trip: the caller knocks at every candidate, doubling the pause; the
-// callee says nothing until it is asked rightly, and answers each knock once, to where it came
-// from, with no more bytes than it got.
+// a share is missing, one round trip: the caller knocks where and when its owner says; the callee
+// says nothing until it is asked rightly, and answers each knock once, to where it came from, with
+// no more bytes than it got.
 
 import { assert } from '../assert.ts';
 import { type Path, type Transmit, samePath } from '../core.ts';
 import type { Rng } from '../random.ts';
 import { randomBytes } from '../random.ts';
 import type { Micros } from '../time.ts';
-import { after, ms } from '../time.ts';
 import { type CryptoSuite, KEY_BYTES } from '../crypto.ts';
 import type { ConnectionOptions, Role } from './connection-types.ts';
 import { Handshake } from './handshake.ts';
@@ -17,30 +16,25 @@ import { DATA_LIMITS } from './limits.ts';
 import type { NoiseSecrets } from './noise.ts';
 import { HANDSHAKE_PACKET_BYTES, indexOf, receiverIndex } from './packet.ts';
 import { Protection } from './protection.ts';
-import type { Timers } from './timers.ts';
-import { TIMER } from './timers.ts';
 
 /** Drives the handshake messages of one end. */
 export class ConnectionHandshake {
   readonly #role: Role;
   readonly #options: ConnectionOptions;
   readonly #handshake: Handshake;
-  readonly #timers: Timers;
   readonly #localIndex: number;
   readonly #remoteIndex: number;
   /** Where a handshake message still has to go. */
   #waiting: Path[] = [];
-  #pause = ms(DATA_LIMITS.initiationRetryMs);
   /** Where our message went, at most DATA_LIMITS.knockedMax places. */
   readonly #sent: { readonly path: Path; readonly at: Micros; times: number }[] = [];
   #protection: Protection | undefined;
   #secrets: NoiseSecrets | undefined;
 
-  constructor(options: ConnectionOptions, timers: Timers) {
+  constructor(options: ConnectionOptions) {
     const { role, suite, session, rng } = options;
     this.#role = role;
     this.#options = options;
-    this.#timers = timers;
     this.#localIndex = receiverIndex(suite, session, role);
     this.#remoteIndex = receiverIndex(suite, session, role === 'caller' ? 'callee' : 'caller');
     this.#handshake = new Handshake({
@@ -67,20 +61,10 @@ export class ConnectionHandshake {
     return this.#protection;
   }
 
-  /** Caller: knocks at every candidate, unless its owner says where. */
-  start(now: Micros): void {
-    const isDone = this.#protection !== undefined || this.#options.isLed === true;
-    if (this.#role === 'caller' && !isDone) this.#knock(now);
-  }
-
   /** Caller: knocks once at this address, unless the handshake is done. */
   knock(path: Path): void {
     if (this.#role !== 'caller' || this.#protection !== undefined) return;
     if (this.#waiting.length < DATA_LIMITS.knockedMax) this.#waiting.push(path);
-  }
-
-  onRetryTimeout(now: Micros): void {
-    if (this.#protection === undefined) this.#knock(now);
   }
 
   /** Callee: `fresh` starts the clock; either is answered; undefined is not genuine. */
@@ -111,7 +95,6 @@ export class ConnectionHandshake {
   /** Nothing of the handshake is sent any more. */
   stop(): void {
     this.#waiting = [];
-    this.#timers.stop(TIMER.initiation);
   }
 
   /** One handshake message, if one waits. */
@@ -139,12 +122,6 @@ export class ConnectionHandshake {
    */
   #isToUs(packet: Uint8Array): boolean {
     return indexOf(packet) === this.#localIndex;
-  }
-
-  #knock(now: Micros): void {
-    this.#waiting = this.#options.paths.slice(0, DATA_LIMITS.pathsMax);
-    this.#timers.set(TIMER.initiation, after(now, this.#pause));
-    this.#pause = Math.min(this.#pause * 2, ms(DATA_LIMITS.initiationRetryMsMax));
   }
 
   #protect(secrets = this.#handshake.secrets): void {

@@ -40,10 +40,6 @@ export interface ConnectionOptions {
   readonly remoteEphemeral?: Uint8Array | undefined;
   readonly suite: CryptoSuite;
   readonly rng: Rng;
-  /** The peer's candidates in order of preference; the callee sends to none before it is proven. */
-  readonly paths: readonly Path[];
-  /** The owner says when and where to knock (`knock`); else the caller does it by itself. */
-  readonly isLed?: boolean | undefined;
   /** Overrides of CONNECTION_DEFAULTS (data/limits.ts). */
   readonly config?: Partial<ConnectionConfig>;
   /** Hears of congestion control, recovery and path; costs something only when it is there. */

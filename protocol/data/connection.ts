@@ -28,8 +28,10 @@ import type { NoiseSecrets } from './noise.ts';
 import { PacketBuilder } from './packet-builder.ts';
 import { PeerError } from './peer-error.ts';
 import { PeerFrames } from './peer-frames.ts';
+import type { Preference } from './path-validation.ts';
 import type { Protection } from './protection.ts';
 import { Settlement } from './settlement.ts';
+import { Silence } from './silence.ts';
 import { TIMER, Timers } from './timers.ts';
 import type { ConnectionStatistics } from './transport-state.ts';
 import { connectionStatistics, transportState } from './transport-state.ts';
@@ -46,6 +48,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   readonly #ending: Ending;
   readonly #settlement: Settlement;
   readonly #liveness: Liveness;
+  readonly #silence: Silence;
   readonly #reader = new Reader();
   readonly #trace: Trace | undefined;
   /** Where a packet came from after the end: its answer goes there, once. */
@@ -56,31 +59,29 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   #drained = false;
   /** Of our keys when the update was last put off; none yet. */
   #keyPhase = -1;
-  #heardAt: Micros | undefined;
-  /** Times that silence was told since. */
-  #silences = 0;
   #wireBytes = 0;
   #dropped = 0;
 
   /** @throws UsageError for a configuration out of range. */
   constructor(options: ConnectionOptions) {
     this.#parts = connectionParts(options);
-    this.#handshake = new ConnectionHandshake(options, this.#timers);
+    this.#handshake = new ConnectionHandshake(options);
     this.#builder = new PacketBuilder(this.#parts, options.rng);
     this.#frames = new PeerFrames(this.#parts);
     this.#ending = new Ending(this.#timers);
     this.#settlement = new Settlement(this.#parts, this.#ending);
     this.#liveness = new Liveness(this.#timers, this.#parts.config);
+    this.#silence = new Silence(this.#timers, this.#parts.rtt);
     this.#trace = options.trace;
   }
 
-  /** Begins: the caller knocks, the callee listens. The first input does it by itself. */
+  /** Begins: the time to open runs. The first input does it by itself. */
   start(now: Micros): void {
     this.#advance(now);
   }
 
-  handleDatagram(now: Micros, path: Path, bytes: Uint8Array): void {
-    this.#advance(now);
+  handleDatagram(now: Micros, path: Path, bytes: Uint8Array): boolean {
+    this.#arrive(now);
     const kind = packetKind(bytes);
     let taken = false;
     if (kind === 'transport') taken = this.#onTransport(path, bytes);
@@ -88,7 +89,9 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
       taken =
         kind === 'initiation' ? this.#onInitiation(path, bytes) : this.#onResponse(path, bytes);
     }
-    if (!taken) this.#dropped++;
+    if (taken) this.#drained = false;
+    else this.#dropped++;
+    return !this.isDrained;
   }
 
   handleTimeout(now: Micros): void {
@@ -105,12 +108,17 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
       return this.#end(this.#settlement.reasonAtTimeout);
     }
     if (timers.fires(TIMER.near, at)) this.#sayNear('time');
-    if (timers.fires(TIMER.initiation, at)) this.#handshake.onRetryTimeout(at);
-    if (this.#liveness.isPingDue(at)) this.#builder.pingDue = true;
+    if (this.#liveness.isPingDue(at)) {
+      this.#builder.pingDue = true;
+      if (this.#liveness.isMissing) this.#silence.onMissed();
+    }
     if (timers.fires(TIMER.keyUpdate, at)) this.#onKeyUpdateTimeout();
     timers.fires(TIMER.pace, at);
-    if (timers.fires(TIMER.silence, at)) this.#saySilent();
     const { paths, recovery, rtt } = this.#parts;
+    if (this.#silence.fires(at)) {
+      this.#parts.events.push({ kind: 'silent' });
+      paths.onUnheard(at);
+    }
     paths.handleTimeout(at, rtt.patience);
     if (recovery.nextTimeout() > at) return;
     recovery.handleTimeout(at);
@@ -136,7 +144,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   }
 
   pollTransmit(now: Micros, into: Uint8Array): Transmit | undefined {
-    this.#now = micros(Math.max(now, this.#now));
+    this.#tick(now);
     this.#endIfTimeIsUp();
     const transmit = this.#ending.isOver ? this.#pollClose(into) : this.#pollPacket(into);
     this.#drained = transmit === undefined;
@@ -207,7 +215,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
 
   /** Whether the talk is over by now, however late its timer is [claim 14]. */
   isOverAt(now: Micros): boolean {
-    this.#now = micros(Math.max(now, this.#now));
+    this.#tick(now);
     this.#endIfTimeIsUp();
     return this.#ending.isOver;
   }
@@ -220,18 +228,18 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   }
 
   /**
-   * The peer has proven that it is there as well. `isBetter`: the owner likes that path better than
-   * the present one; else it is taken only if the present one does not answer.
+   * The peer has proven that it is there as well: taken if the owner likes that path better than
+   * the present one, or the present one does not answer.
    */
-  prefer(now: Micros, path: Path, isBetter: boolean): void {
+  prefer(now: Micros, path: Path, why: Preference): void {
     this.#advance(now);
     const { paths, rtt } = this.#parts;
-    if (this.#isOpen()) paths.prefer(this.#now, path, rtt.patience, isBetter);
+    if (this.#isOpen()) paths.prefer(this.#now, path, rtt.patience, why);
   }
 
   /** Microseconds since anything of the peer's came; 0 before the talk is open. */
   quietMicros(now: Micros): number {
-    return this.#heardAt === undefined ? 0 : Math.max(0, now - this.#heardAt);
+    return this.#silence.lasts(now);
   }
 
   openStream(): StreamId | undefined {
@@ -329,16 +337,34 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     return this.#parts.paths.main;
   }
 
-  /** Every input passes here: time only grows, the first one starts, and there is work to drain. */
+  /** Every input that changes something passes here: there is work to drain. */
   #advance(now: Micros): void {
-    if (now > this.#now) this.#now = now;
-    this.#parts.clock.now = this.#now;
+    this.#arrive(now);
     this.#drained = false;
+  }
+
+  /** Every input passes here: time only grows, and the first one starts. */
+  #arrive(now: Micros): void {
+    this.#tick(now);
+    this.#parts.clock.now = this.#now;
     this.#endIfTimeIsUp();
     if (this.#started) return;
     this.#started = true;
+    this.#drained = false;
     this.#timers.set(TIMER.handshake, after(this.#now, ms(this.#parts.config.handshakeTimeoutMs)));
-    this.#handshake.start(this.#now);
+  }
+
+  /** Time only grows; where it went on without us, what was measured across it says nothing. */
+  #tick(now: Micros): void {
+    if (now <= this.#now) return;
+    const missed = ms(DATA_LIMITS.stoodStillMs);
+    const stoodStill = now - this.#now > missed && now - this.nextTimeout() > missed;
+    this.#now = now;
+    if (!stoodStill || this.#path === undefined || this.#ending.isOver) return;
+    this.#parts.recovery.onStoodStill(now);
+    // The way may be gone, and the peer have given us up.
+    this.#builder.pingDue = true;
+    this.#drained = false;
   }
 
   /**
@@ -394,14 +420,14 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     if (this.#path === undefined) this.#establish(path);
     this.#timers.stop(TIMER.handshake);
     this.#onKeyPhase(protection);
-    const { streams, datagrams } = this.#parts;
-    this.#heardAt = this.#now;
-    this.#timers.stop(TIMER.silence);
-    this.#silences = 0;
+    const { streams, datagrams, recovery } = this.#parts;
+    const isHeardAgain = this.#silence.onHeard(this.#now);
     this.#liveness.onHeard(this.#now, streams.receivedBytes + datagrams.receivedBytes);
     this.#ending.onHeard();
     try {
       this.#takeFrames(protection, path, bytes, packetNumber, start, end);
+      // Where the way is another one, its change does the same.
+      if (isHeardAgain && samePath(path, this.#path ?? path)) recovery.onHeardAgain(this.#now);
     } catch (error) {
       if (!(error instanceof PeerError)) throw error;
       this.#end('protocol-error');
@@ -432,7 +458,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
   /** The first packet that only the true peer can have sent: the talk is open, on this path. */
   #establish(path: Path): void {
     this.#startClock();
-    this.#heardAt = this.#now;
+    this.#silence.onHeard(this.#now);
     this.#parts.paths.establish(path);
     this.#parts.recovery.onRoundTrip(this.#now, this.#handshake.roundTrip(this.#now, path));
     this.#handshake.stop();
@@ -466,20 +492,6 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     const { expiry } = this.#parts;
     this.#timers.set(TIMER.expiry, expiry.deadline);
     this.#timers.set(TIMER.near, expiry.nearAt);
-  }
-
-  /** From the first packet that waits for an answer; later ones do not put it off. */
-  #armSilence(): void {
-    const ptos = DATA_LIMITS.silencePtos * this.#parts.rtt.patience;
-    const patience = Math.max(ptos, ms(DATA_LIMITS.silenceMsLeast)) * 2 ** this.#silences;
-    this.#timers.set(TIMER.silence, after(this.#now, patience));
-  }
-
-  #saySilent(): void {
-    if (this.#path === undefined || this.#ending.isOver) return;
-    this.#parts.events.push({ kind: 'silent' });
-    this.#silences = Math.min(this.#silences + 1, DATA_LIMITS.silenceDoublingsMax);
-    this.#armSilence();
   }
 
   /** [S5003, ¶0036]: once for each expiry. */
@@ -516,7 +528,7 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     this.#settlement.onSent();
     if (builder.wasEliciting) {
       this.#liveness.onActivity(this.#now);
-      if (!this.#timers.isSet(TIMER.silence)) this.#armSilence();
+      this.#silence.onSent(this.#now);
     }
     return { path, size };
   }

@@ -2,7 +2,6 @@
 // said here; relations between bounds are asserted when the module loads.
 
 import { assert } from '../assert.ts';
-import { LIMITS } from '../limits.ts';
 import type { ConnectionConfig } from './connection-types.ts';
 
 /** Bounds of the connection core. Chosen by us where no RFC is named. */
@@ -46,7 +45,7 @@ export const DATA_LIMITS = {
   silencePauseMs: 2_000,
   /** The same after bytes that came steadily: so many of their pauses, and that long at least. */
   silenceGaps: 8,
-  silencePauseMsLeast: 300,
+  silencePauseMsLeast: 150,
   /**
    * Probe timeouts without a word of the peer's, and milliseconds at least, since something left
    * that it acknowledges: then another path is looked for, and again after twice that time, which
@@ -54,7 +53,12 @@ export const DATA_LIMITS = {
    */
   silencePtos: 2,
   silenceMsLeast: 200,
+  /** The same where bytes that came steadily are missing, and the PING for them waits. */
+  silencePtosMissed: 1,
+  silenceMsLeastMissed: 100,
   silenceDoublingsMax: 6,
+  /** Milliseconds by which a timer is late when the process has stood still, or its machine slept. */
+  stoodStillMs: 1_000,
   /** Probe timeouts of waiting in vain after which one is due although packets keep leaving. */
   steadyPtos: 2,
   /** Probe timeouts in a row after which packets are small: the size itself may be what is lost. */
@@ -151,15 +155,10 @@ export const DATA_LIMITS = {
   datagramsSendMax: 64,
   /** Datagrams waiting to be read: the oldest goes, as live media wants. */
   datagramsReceiveMax: 64,
-  /** Milliseconds to the first repeated initiation; doubles up to the second figure. */
-  initiationRetryMs: 250,
-  initiationRetryMsMax: 1_000,
   /** Responses waiting to be sent, one for each address that knocked. */
   responsesMax: 8,
   /** Places that one handshake's message went to, which are remembered to time the answer. */
   knockedMax: 64,
-  /** Paths that a caller knocks at. */
-  pathsMax: LIMITS.candidatesMax,
   /** Milliseconds for what is in flight when the quota is used up (FINISH_TIME_MAX). */
   finishMsMax: 10_000,
   /**

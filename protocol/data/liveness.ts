@@ -16,6 +16,9 @@ export class Liveness {
   readonly #timers: Timers;
   readonly #config: ConnectionConfig;
   #pauseMs: number;
+  /** The pause is the short one after bytes that came steadily; a PING ends it. */
+  #isSteady = false;
+  #isMissing = false;
   #receivedBytes = 0;
   #receivedAt: Micros | undefined;
   /** Milliseconds between two packets with bytes, smoothed. */
@@ -34,6 +37,7 @@ export class Liveness {
     if (receivedBytes !== this.#receivedBytes) {
       this.#receivedBytes = receivedBytes;
       this.#pauseMs = Math.min(this.#steadyPauseMs(now), keepAliveMs);
+      this.#isSteady = this.#pauseMs < DATA_LIMITS.silencePauseMs;
     }
     this.onActivity(now);
   }
@@ -56,6 +60,13 @@ export class Liveness {
   isPingDue(now: Micros): boolean {
     if (!this.#timers.fires(TIMER.keepAlive, now)) return false;
     this.#pauseMs = Math.min(2 * this.#pauseMs, this.#config.keepAliveMs);
+    this.#isMissing = this.#isSteady;
+    this.#isSteady = false;
     return true;
+  }
+
+  /** Whether the PING that is due is the first one after bytes that came steadily. */
+  get isMissing(): boolean {
+    return this.#isMissing;
   }
 }

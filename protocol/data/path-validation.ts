@@ -44,6 +44,17 @@ export interface PathMessage {
   readonly bytes: number;
 }
 
+/** Why a path at which the peer has proven itself by other means had better be taken. */
+export interface Preference {
+  /** The owner likes it better than the present one, even if that works. */
+  readonly isBetter: boolean;
+  /**
+   * The peer has just answered there a question that nobody could guess, after so many
+   * microseconds, 0: after an unknown time; undefined: it was proven earlier.
+   */
+  readonly answeredMicros: number | undefined;
+}
+
 /** The peer's address is another one. */
 export interface Move {
   readonly from: Path;
@@ -126,6 +137,8 @@ export class PathValidation {
   /** Until then the present path may still answer. */
   #patientUntil = micros(0);
   #pausedUntil = micros(0);
+  /** The peer owes an answer, and nothing has come from the present path since that was told. */
+  #isUnheard = false;
   #moves = 0;
 
   /** `onDoubt`: addresses are being asked; `onMove`: the path has changed. */
@@ -166,7 +179,11 @@ export class PathValidation {
    */
   onPacket(now: Micros, path: Path, bytes: number, isNewest: boolean, patience: number): void {
     const main = this.#main;
-    if (main === undefined || samePath(path, main)) return;
+    if (main === undefined) return;
+    if (samePath(path, main)) {
+      this.#isUnheard = false;
+      return;
+    }
     const known = this.#candidate(path);
     if (known !== undefined) {
       known.receivedBytes += bytes;
@@ -180,12 +197,22 @@ export class PathValidation {
   }
 
   /**
-   * An address at which the peer has proven itself by other means. `isBetter`: taken when it
-   * answers, without a look at the present one (RFC 9000 §9.2); else only if that is silent.
+   * An address at which the peer has proven itself by other means. A better one is taken when it
+   * answers, without a look at the present one (RFC 9000 §9.2), another only if that is silent: it
+   * needs no second question if it has just answered one, and the silence was told.
    */
-  prefer(now: Micros, path: Path, patience: number, isBetter: boolean): void {
+  prefer(
+    now: Micros,
+    path: Path,
+    patience: number,
+    { isBetter, answeredMicros }: Preference,
+  ): void {
     const main = this.#main;
     if (main === undefined || samePath(path, main)) return;
+    if (answeredMicros !== undefined && this.#isUnheard) {
+      this.#move(now, { path, rttMicros: answeredMicros, isPreferred: isBetter });
+      return;
+    }
     const known = this.#candidate(path);
     if (known === undefined) {
       if (this.#candidates.length >= pathCandidatesMax) {
@@ -206,6 +233,15 @@ export class PathValidation {
     const home = this.#home;
     if (home === undefined || this.#candidate(home) !== undefined) return;
     this.#consider(now, home, Infinity, patience);
+  }
+
+  /**
+   * The peer has been silent for longer than the present path ever took: it has had the time that
+   * an answer of it would be waited for, so that another one is taken as soon as it answers.
+   */
+  onUnheard(now: Micros): void {
+    this.#isUnheard = true;
+    this.#decide(now);
   }
 
   /** A PATH_CHALLENGE in a datagram of `bytes` from `path`; answered there, and nowhere else. */
@@ -325,6 +361,7 @@ export class PathValidation {
 
   /** The peer is where it was; only the address it had before that may still be the better one. */
   #onMainAlive(now: Micros): void {
+    this.#isUnheard = false;
     this.#pausedUntil = after(now, ms(migrationPauseMs));
     this.#keep(({ path, isPreferred }) => isPreferred || this.#isHome(path));
   }
@@ -332,12 +369,27 @@ export class PathValidation {
   #decide(now: Micros): void {
     const answered = this.#candidates.filter(({ challenges }) => challenges.isAnswered);
     const home = answered.find(({ path, isPreferred }) => isPreferred || this.#isHome(path));
-    if (home !== undefined) this.#move(now, home);
-    else if (answered.length > 0 && now >= this.#patientUntil && !this.#doubts?.isAnswered)
-      this.#move(now, answered[0]);
+    if (home !== undefined) this.#moveTo(now, home);
+    else if (answered.length > 0 && this.#isPatienceOver(now) && !this.#doubts?.isAnswered)
+      this.#moveTo(now, answered[0]);
   }
 
-  #move(now: Micros, { path, challenges, isPreferred }: Candidate): void {
+  #isPatienceOver(now: Micros): boolean {
+    return this.#isUnheard || now >= this.#patientUntil;
+  }
+
+  #moveTo(now: Micros, { path, challenges: { rttMicros }, isPreferred }: Candidate): void {
+    this.#move(now, { path, rttMicros, isPreferred });
+  }
+
+  #move(
+    now: Micros,
+    {
+      path,
+      rttMicros,
+      isPreferred,
+    }: Pick<Candidate, 'path' | 'isPreferred'> & Pick<Move, 'rttMicros'>,
+  ): void {
     const from = this.#main;
     if (from === undefined) return;
     const isReturn = this.#isHome(path);
@@ -351,10 +403,11 @@ export class PathValidation {
       this.#homeCheckAt = after(now, ms(homeCheckMs));
     }
     this.#main = path;
+    this.#isUnheard = false;
     this.#moves++;
     this.#pausedUntil = after(now, ms(migrationPauseMs));
     this.#keep(() => false);
-    this.#onMove(now, { from, to: path, rttMicros: challenges.rttMicros });
+    this.#onMove(now, { from, to: path, rttMicros });
   }
 
   #keep(isKept: (candidate: Candidate) => boolean): void {

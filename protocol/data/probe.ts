@@ -56,6 +56,9 @@ export class Probes {
   readonly #localIndex: number;
   readonly #remoteIndex: number;
   readonly #rng: Rng;
+  /** Of what is being read: cheaper than views of every packet that anybody may send. */
+  readonly #nonce = new Uint8Array(NONCE_BYTES);
+  readonly #aad = new Uint8Array(HEADER_BYTES);
 
   /**
    * [claim 7]: `sessionKey`: 32 bytes of the address notice; each direction has its own of it. With
@@ -95,10 +98,10 @@ export class Probes {
   read(datagram: Uint8Array): Probe | undefined {
     const kind = isProbe(datagram) ? KINDS.get(datagram[0]) : undefined;
     if (kind === undefined || indexOf(datagram) !== this.#localIndex) return undefined;
-    const nonce = datagram.slice(HEADER_BYTES, TOKEN_AT);
-    const aad = datagram.subarray(0, HEADER_BYTES);
-    if (!this.#open.open(nonce, aad, datagram, TOKEN_AT, PROBE_TOKEN_BYTES + TAG_BYTES))
-      return undefined;
+    for (let i = 0; i < HEADER_BYTES; i++) this.#aad[i] = datagram[i];
+    for (let i = 0; i < NONCE_BYTES; i++) this.#nonce[i] = datagram[HEADER_BYTES + i];
+    const length = PROBE_TOKEN_BYTES + TAG_BYTES;
+    if (!this.#open.open(this.#nonce, this.#aad, datagram, TOKEN_AT, length)) return undefined;
     return {
       kind,
       token: datagram.slice(TOKEN_AT, TOKEN_AT + PROBE_TOKEN_BYTES),

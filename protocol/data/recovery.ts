@@ -52,6 +52,8 @@ export class Recovery {
   #ptoCount = 0;
   #probes = 0;
   #firstSampleAt: Micros = NEVER;
+  /** What left before was under way while we stood still: how long it took is not known. */
+  #timedFrom = micros(0);
   #lastSkipped = -1;
   /** Packets below went along another path: they are not in flight on this one. */
   #pathStart = 0;
@@ -198,7 +200,8 @@ export class Recovery {
       if (isNews) this.#detectLost(now);
       return;
     }
-    const rttMicros = newest.packetNumber === ack.largest ? now - newest.sentAt : 0;
+    const isTimed = newest.packetNumber === ack.largest && newest.sentAt >= this.#timedFrom;
+    const rttMicros = isTimed ? now - newest.sentAt : 0;
     if (rttMicros > 0) {
       this.#rtt.update(rttMicros, ack.delayMicros);
       if (this.#firstSampleAt === NEVER) this.#firstSampleAt = now;
@@ -242,10 +245,7 @@ export class Recovery {
       this.#detectLost(now);
       return;
     }
-    if (this.#elicitingInFlight === 0) return;
-    this.#ptoCount++;
-    this.#trace?.({ kind: 'timeout', at: now, count: this.#ptoCount });
-    this.#probe(now);
+    if (this.#elicitingInFlight > 0) this.#onProbeTimeout(now);
   }
 
   /**
@@ -260,6 +260,25 @@ export class Recovery {
     this.#firstSampleAt = NEVER;
     this.#reordering.onPathChange();
     this.#probe(now);
+  }
+
+  /**
+   * The peer is heard again after it was silent: a timer that has backed off is due now. Only an
+   * acknowledgement ends the backing off (RFC 9002 §6.2.1).
+   */
+  onHeardAgain(now: Micros): void {
+    if (this.#ptoCount > 0 && this.#elicitingInFlight > 0) this.#onProbeTimeout(now);
+  }
+
+  #onProbeTimeout(now: Micros): void {
+    this.#ptoCount++;
+    this.#trace?.({ kind: 'timeout', at: now, count: this.#ptoCount });
+    this.#probe(now);
+  }
+
+  /** The process has stood still until now, and reads what came meanwhile. */
+  onStoodStill(now: Micros): void {
+    this.#timedFrom = now;
   }
 
   #probe(now: Micros): void {

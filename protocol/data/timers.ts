@@ -8,28 +8,26 @@ import { NEVER } from '../time.ts';
 export const TIMER = {
   /** The handshake gives up. */
   handshake: 0,
-  /** The initiation is repeated. */
-  initiation: 1,
   /** The pacer lets the next packet go. */
-  pace: 2,
+  pace: 1,
   /** Nothing authenticated for too long. */
-  idle: 3,
+  idle: 2,
   /** A quiet talk sends a PING. */
-  keepAlive: 4,
+  keepAlive: 3,
   /** 70 % of the granted time. */
-  near: 5,
+  near: 4,
   /** The granted time is up. */
-  expiry: 6,
+  expiry: 5,
   /** What is in flight has had its time. */
-  finish: 7,
+  finish: 6,
   /** The CLOSE is repeated. */
-  close: 8,
+  close: 7,
   /** The ended connection falls silent for good. */
-  closing: 9,
+  closing: 8,
   /** The keys are old. */
-  keyUpdate: 10,
+  keyUpdate: 9,
   /** Nothing has come since something left that the peer acknowledges. */
-  silence: 11,
+  silence: 10,
 } as const;
 type Timer = (typeof TIMER)[keyof typeof TIMER];
 

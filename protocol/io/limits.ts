@@ -57,6 +57,13 @@ export const IO_LIMITS = {
   linkConnectMs: 10_000,
   /** Milliseconds for a broker to answer a ping after this machine's network changed. */
   linkCheckMs: 3_000,
+  /**
+   * The same when a talk has fallen silent: most often the peer is what is gone, and a link on
+   * which much is lost takes its time. And when this machine is seen at another address: it was
+   * asked a round trip ago, and a router that does not know the connection says nothing at all.
+   */
+  linkCheckSilentMs: 10_000,
+  linkCheckMovedMs: 150,
   /** Bytes of the HTTP headers of an answer. */
   httpHeaderBytesMax: 8 * 1024,
   /**

@@ -14,6 +14,7 @@ import { randomFraction } from '../random.ts';
 import { entropy } from './entropy.ts';
 import { IO_LIMITS } from './limits.ts';
 import { NO_STORE, boundIncoming } from './mqtt-bounds.ts';
+import { LinkCheck } from './link-check.ts';
 import { LinkPauses } from './link-pauses.ts';
 import { hostOf } from './loopback.ts';
 import { PinMismatch, connectPinned, refusePlain } from './pinned-tls.ts';
@@ -64,8 +65,6 @@ export interface LinkOptions {
   readonly keepaliveSeconds?: number | undefined;
   /** Milliseconds for TCP and TLS, and again for MQTT; default IO_LIMITS.linkConnectMs. */
   readonly connectMs?: number | undefined;
-  /** Milliseconds to answer the ping of `check`; default IO_LIMITS.linkCheckMs. */
-  readonly checkMs?: number | undefined;
 }
 
 /** What a link is doing, for whoever has to tell whether it works; milliseconds. */
@@ -106,8 +105,10 @@ export class MqttLink {
   #retryAtMs = 0;
   readonly #pauses = new LinkPauses();
   #retry: NodeJS.Timeout | undefined;
-  /** A ping is unanswered. */
-  #checking: NodeJS.Timeout | undefined;
+  readonly #check = new LinkCheck({
+    heardAtMs: () => this.#heardAtMs,
+    onGone: () => this.#stream?.destroy(),
+  });
   #connections = 0;
   #dropped = 0;
 
@@ -184,31 +185,23 @@ export class MqttLink {
   }
 
   /**
-   * Looks at once whether the link still works, for whoever has learnt that this machine's network
-   * changed: one that waits to try again does, one that is up has `checkMs` to answer a ping,
-   * or no time at all if `isGone` says that its own address is no more. Else it is made anew.
+   * Looks at once whether the link still works, for whoever has a reason to doubt it: one that
+   * waits to try again does, one that is up has `patienceMs` to answer a ping, the shortest of all
+   * that ask, or no time at all if `isGone` says that its own address is no more. Else it is made
+   * anew, without a pause: what is wrong is on our side.
    */
-  check(isGone: (localAddress: string) => boolean): void {
+  check(isGone: (localAddress: string) => boolean, patienceMs: number): void {
     this.retryNow();
     const client = this.#client;
     const stream = this.#stream;
     if (client === undefined || stream === undefined || !this.#isUp) return;
     const { localAddress } = this;
-    if (localAddress !== undefined && isGone(localAddress)) {
-      stream.destroy();
+    if (localAddress === undefined || !isGone(localAddress)) {
+      this.#check.ask(() => client.sendPing(), patienceMs);
       return;
     }
-    if (this.#checking !== undefined) return;
-    const askedAtMs = performance.now();
-    client.sendPing();
-    this.#checking = setTimeout(() => {
-      this.#checking = undefined;
-      if (this.#stream === stream && this.#heardAtMs < askedAtMs) stream.destroy();
-    }, this.#options.checkMs ?? IO_LIMITS.linkCheckMs);
-    stream.once('close', () => {
-      clearTimeout(this.#checking);
-      this.#checking = undefined;
-    });
+    this.#check.ask(() => {}, patienceMs);
+    stream.destroy();
   }
 
   /** Closes the TCP connection after what was published is written, and stays down. */
@@ -217,6 +210,7 @@ export class MqttLink {
     clearTimeout(this.#retry);
     this.#retry = undefined;
     this.#isUp = false;
+    this.#check.stop();
     this.#opening?.abort();
     this.#opening = undefined;
     const client = this.#client;
@@ -364,11 +358,16 @@ export class MqttLink {
     this.#client = undefined;
     this.#stream = undefined;
     this.#isUp = false;
-    const pauseMs = this.#pauses.next({
-      heldMs: wasUp ? performance.now() - this.#upSinceMs : undefined,
-      isUnavailable: trouble?.refusedCode === SERVER_UNAVAILABLE,
-      fraction: randomFraction(entropy),
-    });
+    // Doubted and gone: our own network is the reason, not a broker that a whole fleet misses.
+    const pauseMs =
+      wasUp && this.#check.isOpen
+        ? 0
+        : this.#pauses.next({
+            heldMs: wasUp ? performance.now() - this.#upSinceMs : undefined,
+            isUnavailable: trouble?.refusedCode === SERVER_UNAVAILABLE,
+            fraction: randomFraction(entropy),
+          });
+    this.#check.stop();
     this.#retryAtMs = performance.now() + pauseMs;
     this.#retry = setTimeout(() => this.#connect(), pauseMs);
     const lost = { refusedCode: undefined, code: 'lost', message: 'the connection was closed' };

@@ -3,7 +3,7 @@
 // reader returns undefined for a value that does not have its form.
 
 import { utf8ToBytes } from '@noble/hashes/utils.js';
-import { addressBytes, addressText } from '../address.ts';
+import { addressBytes, addressText, isIpv6Text } from '../address.ts';
 import type { Path } from '../core.ts';
 
 /** Attribute types; those from 0x8000 on may be ignored by who does not know them. */
@@ -25,6 +25,9 @@ export const ATTRIBUTE = {
   xorMappedAddress: 0x0020,
   /** RFC 5780 §7.6. Read over; we pad with one of our own, which nobody has to understand. */
   padding: 0x0026,
+  additionalAddressFamily: 0x8000,
+  /** The same in coturn before 4.7, which took the number from a draft of RFC 8656. */
+  additionalAddressFamilyDraft: 0x8032,
   fingerprint: 0x8028,
   /** Ours (of the range that RFC 8489 §18.3 leaves to anybody): the record ID in ASCII. */
   record: 0xed4b,
@@ -88,6 +91,20 @@ export function decodeXorAddress(
   return { host, port: ((value[2] ^ COOKIE[0]) << 8) | (value[3] ^ COOKIE[1]) };
 }
 
+/** The addresses in XOR-RELAYED-ADDRESSes, IPv4 first, one of each IP version (RFC 8656 §7.2). */
+export function relayedAddresses(
+  values: readonly (Uint8Array | undefined)[],
+  transaction: Uint8Array,
+): readonly Path[] {
+  const all = values
+    .map((value) => decodeXorAddress(value, transaction))
+    .filter((one) => one !== undefined)
+    .filter(({ port }) => port > 0);
+  const ofFamily = (isIpv6: boolean): Path | undefined =>
+    all.find((one) => isIpv6Text(one.host) === isIpv6);
+  return [ofFamily(false), ofFamily(true)].filter((one) => one !== undefined);
+}
+
 /** Address bytes hidden, or shown again: the cookie, then the transaction ID. */
 function hidden(address: Uint8Array, transaction: Uint8Array): Uint8Array {
   return address.map((byte, at) => byte ^ (at < COOKIE.length ? COOKIE[at] : transaction[at - 4]));
@@ -122,7 +139,7 @@ export function lifetimeSeconds(value: Uint8Array | undefined): number | undefin
   return ((value[0] << 24) | (value[1] << 16) | (value[2] << 8) | value[3]) >>> 0;
 }
 
-/** The values of REQUESTED-TRANSPORT (UDP), REQUESTED-ADDRESS-FAMILY and CHANNEL-NUMBER. */
+/** The values of REQUESTED-TRANSPORT (UDP), …-ADDRESS-FAMILY and CHANNEL-NUMBER. */
 export const transportValue = (): Uint8Array => Uint8Array.of(TRANSPORT_UDP, 0, 0, 0);
 export const familyValue = (family: 4 | 6): Uint8Array =>
   Uint8Array.of(family === 4 ? FAMILY_IPV4 : FAMILY_IPV6, 0, 0, 0);

@@ -1,7 +1,8 @@
 // STUN messages (RFC 8489 §5, §14): one strict decoder for whatever anybody sends, one encoder. A
 // message is 20 bytes (type, length, magic cookie, transaction ID) and attributes, each padded to 4
-// bytes. What is not exactly that is no STUN message; of two attributes of a kind the first counts;
-// nothing after MESSAGE-INTEGRITY is believed but FINGERPRINT, and nothing may follow that.
+// bytes. What is not exactly that is no STUN message; of two attributes of a kind the first counts,
+// unless a reader wants them all; nothing after MESSAGE-INTEGRITY is believed but FINGERPRINT, and
+// nothing may follow that.
 
 import { assert } from '../assert.ts';
 import { ATTRIBUTE, isKnown } from './attributes.ts';
@@ -38,6 +39,8 @@ export interface StunMessage {
   readonly transaction: Uint8Array;
   /** The first of each type that stands before MESSAGE-INTEGRITY; that one is among them. */
   readonly attributes: ReadonlyMap<number, Uint8Array>;
+  /** Those of a type that is there already, in their order. */
+  readonly repeated: readonly Attribute[];
   /** Types that have to be understood (below 0x8000) and are not, each once, in their order. */
   readonly unknownRequired: readonly number[];
 }
@@ -87,6 +90,7 @@ export function isStun(bytes: Uint8Array): boolean {
 export function decodeMessage(bytes: Uint8Array): StunMessage | undefined {
   if (!isStun(bytes)) return undefined;
   const attributes = new Map<number, Uint8Array>();
+  const repeated: Attribute[] = [];
   const unknownRequired: number[] = [];
   let hasIntegrity = false;
   let count = 0;
@@ -108,7 +112,9 @@ export function decodeMessage(bytes: Uint8Array): StunMessage | undefined {
       if (length !== INTEGRITY_BYTES) return undefined;
       hasIntegrity = true;
     }
-    if (!attributes.has(type)) attributes.set(type, bytes.subarray(start, start + length));
+    const value = bytes.subarray(start, start + length);
+    if (attributes.has(type)) repeated.push([type, value]);
+    else attributes.set(type, value);
     if (!isKnown(type) && !unknownRequired.includes(type)) unknownRequired.push(type);
   }
   const type = readUint16(bytes, 0);
@@ -117,6 +123,7 @@ export function decodeMessage(bytes: Uint8Array): StunMessage | undefined {
     method: (type & 0x0f) | ((type >> 1) & 0x70) | ((type >> 2) & 0xf80),
     transaction: bytes.subarray(TRANSACTION_AT, STUN_HEADER_BYTES),
     attributes,
+    repeated,
     unknownRequired,
   };
 }

@@ -7,7 +7,13 @@
 import type { Path } from '../core.ts';
 import { type RecordId, isRandomId } from '../ids.ts';
 import { ATTRIBUTE, encodeErrorCode, encodeXorAddress } from './attributes.ts';
-import { type Attribute, METHOD, decodeMessage, encodeMessage } from './message.ts';
+import {
+  type Attribute,
+  METHOD,
+  STUN_HEADER_BYTES,
+  decodeMessage,
+  encodeMessage,
+} from './message.ts';
 
 /** What a Binding request leads to. */
 interface BindingReply {
@@ -18,6 +24,7 @@ interface BindingReply {
 }
 
 const RECORD_ID_LENGTH = 26;
+const ATTRIBUTE_HEADER_BYTES = 4;
 const UNKNOWN_ATTRIBUTE = 420;
 
 /**
@@ -51,6 +58,19 @@ export function answerBinding(bytes: Uint8Array, from: Path): BindingReply | und
     answer: reply('success', [[ATTRIBUTE.xorMappedAddress, mapped]]),
     record: recordIn(attributes.get(ATTRIBUTE.record)),
   };
+}
+
+/**
+ * The record that a request names with its first attribute, where our terminals have it; what comes
+ * behind is not read, so the rest of the message may be anything.
+ */
+export function recordAhead(bytes: Uint8Array): RecordId | undefined {
+  const at = STUN_HEADER_BYTES;
+  const isFirst =
+    bytes[at] === ATTRIBUTE.record >> 8 && bytes[at + 1] === (ATTRIBUTE.record & 0xff);
+  if (!isFirst || bytes[at + 2] !== 0 || bytes[at + 3] !== RECORD_ID_LENGTH) return undefined;
+  const start = at + ATTRIBUTE_HEADER_BYTES;
+  return recordIn(bytes.subarray(start, start + RECORD_ID_LENGTH));
 }
 
 function recordIn(value: Uint8Array | undefined): RecordId | undefined {

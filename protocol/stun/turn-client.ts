@@ -1,8 +1,10 @@
-// One allocation at a TURN server, over UDP or a stream (RFC 8656): allocated, refreshed, given
-// back; permissions for hosts and channels for peers, renewed before they end; datagrams wrapped
-// and unwrapped. What passes is sealed end to end, so the relay is believed in nothing but where a
-// datagram came from, and only for hosts that we asked it to let through. Nothing that is not an
-// answer of this server to a request of ours, signed as it has to be, changes anything.
+// One allocation at a TURN server, over UDP or a stream (RFC 8656), with an address of one IP
+// version or of both: allocated, refreshed, given back; permissions for hosts and channels for
+// peers, renewed before they end; datagrams wrapped and unwrapped. What passes is sealed end to
+// end, so the relay is believed in nothing but where a datagram came from, and only for hosts that
+// we asked it to let through. Nothing that is not an answer of this server to a request of ours,
+// signed as it has to be, changes anything.
+// Over 400 lines: one state machine, whose tables and requests have files of their own.
 
 import { isIpv6Text } from '../address.ts';
 import { type Path, type Transmit, samePath } from '../core.ts';
@@ -17,6 +19,7 @@ import {
   familyValue,
   lifetimeSeconds,
   lifetimeValue,
+  relayedAddresses,
   transportValue,
 } from './attributes.ts';
 import { STUN_LIMITS } from './limits.ts';
@@ -47,8 +50,8 @@ interface TurnConfig {
   readonly username: string;
   readonly password: string | Uint8Array;
   readonly rng: Rng;
-  /** IP version of the relayed address; default 4. */
-  readonly family?: 4 | 6;
+  /** A peer has IPv6: a relayed address of that version is wanted beside the one of IPv4. */
+  readonly wantsIpv6?: boolean;
   /**
    * What leaves goes whole over a stream, padded (`padForStream`), and what came was cut from it
    * (`TcpFrames`); default: each is a datagram.
@@ -79,6 +82,11 @@ type Subject = Allocation | Permission | Channel;
 const LIFETIME_SECONDS_DEFAULT = 600;
 const LIFETIME_SHARE = 0.5;
 const ALLOCATION_MISMATCH = 437;
+/** IP versions of relayed addresses, each asked for when the server has not got the one before. */
+const VERSIONS = ['both', 'ipv4', 'ipv6'] as const;
+/** It has not, or has no port (RFC 8656 §19): coturn of today says that if it cannot give both. */
+const WITHOUT_VERSION = 440;
+const FULL = 508;
 /** Errors after which nothing of the allocation can be relied on. */
 const FATAL: readonly number[] = [401, ALLOCATION_MISMATCH, 438, 441];
 
@@ -91,14 +99,17 @@ export class TurnClient {
   readonly #peers: TurnPeers;
   #state: TurnState = 'idle';
   #failure: TurnFailure | undefined;
-  #relayed: Path | undefined;
+  #relayed: readonly Path[] = [];
   #mapped: Path | undefined;
   #isRefreshing = false;
+  /** Of VERSIONS: what is asked for. */
+  #wanted: number;
 
   constructor(config: TurnConfig) {
     this.#config = config;
     this.#requests = new TurnRequests(config.rng, config);
     this.#peers = new TurnPeers(config.via);
+    this.#wanted = config.wantsIpv6 === true ? 0 : 1;
   }
 
   get state(): TurnState {
@@ -120,8 +131,8 @@ export class TurnClient {
     return this.#state === 'failed' || (this.#state === 'closed' && this.nextTimeout() === NEVER);
   }
 
-  /** The address at the relay, without `via`; from `ready` on. */
-  get relayed(): Path | undefined {
+  /** The addresses at the relay, one of each IP version, without `via`; empty before `ready`. */
+  get relayed(): readonly Path[] {
     return this.#relayed;
   }
 
@@ -134,20 +145,12 @@ export class TurnClient {
   start(now: Micros): void {
     if (this.#state !== 'idle') return;
     this.#state = 'allocating';
-    const attributes: Attribute[] = [[ATTRIBUTE.requestedTransport, transportValue()]];
-    const { family } = this.#config;
-    if (family !== undefined)
-      attributes.push([ATTRIBUTE.requestedAddressFamily, familyValue(family)]);
-    this.#requests.ask(now, {
-      subject: { what: 'allocate', ...notArmed() },
-      method: METHOD.allocate,
-      attributes: () => attributes,
-    });
+    this.#allocate(now);
   }
 
   /**
-   * Lets these hosts send to the relayed address, as long as the allocation lives; before `ready`
-   * they are remembered. Hosts of another IP version than the relayed address, and those beyond
+   * Lets these hosts send to the relayed addresses, as long as the allocation lives; before `ready`
+   * they are remembered. Hosts of an IP version that no relayed address has, and those beyond
    * STUN_LIMITS.permissionsMax, are left out.
    */
   permit(now: Micros, hosts: readonly string[]): void {
@@ -163,6 +166,11 @@ export class TurnClient {
     this.#permit(now, peer.host);
     const channel = this.#peers.addChannel(peer);
     if (channel !== undefined && this.#state === 'ready') this.#renew(now, channel);
+  }
+
+  /** Whether there is a relayed address of this host's IP version. */
+  hasFamilyOf(host: string): boolean {
+    return this.#relayed.some((relayed) => isIpv6Text(relayed.host) === isIpv6Text(host));
   }
 
   /** Whether a datagram to this peer can leave now. */
@@ -241,6 +249,23 @@ export class TurnClient {
     return size === 0 ? undefined : { path: this.#config.server, size };
   }
 
+  /** RFC 8656 §7.1: IPv4 is what is given unasked, by servers of before IPv6 too. */
+  #allocate(now: Micros): void {
+    const attributes: Attribute[] = [[ATTRIBUTE.requestedTransport, transportValue()]];
+    const version = VERSIONS[this.#wanted];
+    const ipv6 = familyValue(6);
+    if (version === 'ipv6') attributes.push([ATTRIBUTE.requestedAddressFamily, ipv6]);
+    if (version === 'both') {
+      attributes.push([ATTRIBUTE.additionalAddressFamily, ipv6]);
+      attributes.push([ATTRIBUTE.additionalAddressFamilyDraft, ipv6]);
+    }
+    this.#requests.ask(now, {
+      subject: { what: 'allocate', ...notArmed() },
+      method: METHOD.allocate,
+      attributes: () => attributes,
+    });
+  }
+
   #permit(now: Micros, host: string): void {
     const permission = this.#peers.permission(host);
     if (permission?.isAsked === false && this.#state === 'ready') this.#renew(now, permission);
@@ -260,7 +285,7 @@ export class TurnClient {
     permission.isAsked = true;
     const peer: Path = { host: permission.host, port: 0 };
     // RFC 8656 §9.2: a host of another IP version would be refused (443).
-    if (isIpv6Text(peer.host) !== isIpv6Text(this.#relayed?.host ?? '')) return;
+    if (!this.hasFamilyOf(peer.host)) return;
     this.#requests.ask(now, {
       subject: permission,
       method: METHOD.createPermission,
@@ -270,7 +295,7 @@ export class TurnClient {
 
   #askChannel(now: Micros, channel: Channel): void {
     channel.isAsked = true;
-    if (isIpv6Text(channel.peer.host) !== isIpv6Text(this.#relayed?.host ?? '')) return;
+    if (!this.hasFamilyOf(channel.peer.host)) return;
     this.#requests.ask(now, {
       subject: channel,
       method: METHOD.channelBind,
@@ -284,10 +309,20 @@ export class TurnClient {
   #onAnswer(now: Micros, { subject, code, message }: TurnAnswer<Subject>): void {
     const isLeave = subject.what === 'permission' || subject.what === 'channel';
     if (subject.what === 'close') return;
-    if (code !== undefined && (!isLeave || FATAL.includes(code))) this.#fail(refusedByRelay(code));
+    if (subject.what === 'allocate' && this.#isAnotherVersion(code)) this.#allocate(now);
+    else if (code !== undefined && (!isLeave || FATAL.includes(code)))
+      this.#fail(refusedByRelay(code));
     else if (isLeave) this.#onLeave(now, subject, code === undefined);
     else if (subject.what === 'allocate') this.#onAllocated(now, message);
     else this.#onRefreshed(now, message);
+  }
+
+  /** Whether the server refused an IP version, and another one is to be tried. */
+  #isAnotherVersion(code: number | undefined): boolean {
+    const isRefused = code === WITHOUT_VERSION || code === FULL;
+    if (!isRefused || this.#wanted + 1 === VERSIONS.length) return false;
+    this.#wanted += 1;
+    return true;
   }
 
   #onLeave(now: Micros, subject: Permission | Channel, isGranted: boolean): void {
@@ -303,10 +338,13 @@ export class TurnClient {
       );
   }
 
-  #onAllocated(now: Micros, { attributes, transaction }: StunMessage): void {
-    const relayed = decodeXorAddress(attributes.get(ATTRIBUTE.xorRelayedAddress), transaction);
+  #onAllocated(now: Micros, message: StunMessage): void {
+    const { attributes, repeated, transaction } = message;
+    const first = attributes.get(ATTRIBUTE.xorRelayedAddress);
+    const second = repeated.find(([type]) => type === ATTRIBUTE.xorRelayedAddress)?.[1];
+    const relayed = relayedAddresses([first, second], transaction);
     const mapped = decodeXorAddress(attributes.get(ATTRIBUTE.xorMappedAddress), transaction);
-    if (relayed === undefined || relayed.port === 0) {
+    if (relayed.length === 0) {
       this.#fail(RELAY_WITHOUT_ADDRESS);
       return;
     }

@@ -1,39 +1,12 @@
-// What only time does to a talk: knocking where nobody answers, an end that was suspended past its
-// expiry, and keys that change every quarter of an hour while bytes flow over a bad link.
+// What only time does to a talk: an end that was suspended past its expiry, and keys that change
+// every quarter of an hour while bytes flow over a bad link.
 
 import t from 'tap';
-import { CRYPTO_LIMITS, DATA_LIMITS } from '../data/limits.ts';
+import { CRYPTO_LIMITS } from '../data/limits.ts';
 import { keyPhaseOf, packetKind } from '../data/packet.ts';
 import { randomBytes } from '../random.ts';
-import { after, micros, ms } from '../time.ts';
+import { type Micros, after, micros, ms } from '../time.ts';
 import { Pair, Sink, send } from '../../sim/pair.ts';
-
-t.test('S1005: who never answers gets a few handshake datagrams, ever more slowly', async (t) => {
-  const pair = new Pair();
-  pair.filter = () => false;
-  const begun = pair.now;
-  const knockedAt: number[] = [];
-  pair.start();
-  while (pair.caller.reason === undefined) {
-    const due = pair.sent.filter(({ from }) => from === 'caller').length - knockedAt.length;
-    knockedAt.push(...Array.from({ length: due }, () => (pair.now - begun) / ms(1)));
-    if (!pair.step()) break;
-  }
-  t.equal(pair.caller.reason, 'path-lost');
-  const knocks = pair.sent.filter(({ from }) => from === 'caller');
-  t.ok(
-    knocks.every(({ bytes }) => bytes.length === 53),
-    'nothing but initiations',
-  );
-  t.equal(knockedAt.length, knocks.length);
-  const pauses = knockedAt.slice(1).map((at, before) => at - knockedAt[before]);
-  const most = DATA_LIMITS.initiationRetryMsMax;
-  t.strictSame(pauses.slice(0, 3), [DATA_LIMITS.initiationRetryMs, most / 2, most]);
-  t.ok(
-    pauses.slice(3).every((pause) => pause === most),
-    `then one each ${most} ms`,
-  );
-});
 
 const GRANT = { seconds: 2, bytes: undefined };
 
@@ -56,6 +29,24 @@ t.test(
     pair.now = micros(late);
     pair.drain();
     t.equal(pair.callee.reason, 'time');
+  },
+);
+
+t.test(
+  'claim 14: rubbish that finds an end past its expiry ends it, and is told from idle rubbish',
+  async (t) => {
+    const pair = new Pair({ limits: GRANT }).open();
+    pair.pass(1_000);
+    const { connection } = pair.callee;
+    const rubbish = (at: Micros): boolean =>
+      connection.handleDatagram(at, pair.caller.path, new Uint8Array(100));
+    t.notOk(rubbish(pair.now), 'nothing to drain while the talk goes on');
+    const late = after(pair.now, ms(3_000));
+    t.ok(rubbish(late), 'its end has to be drained');
+    pair.now = micros(late);
+    pair.drain();
+    t.equal(pair.callee.reason, 'time');
+    t.notOk(rubbish(pair.now), 'and once only');
   },
 );
 

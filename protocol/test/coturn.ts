@@ -104,7 +104,7 @@ interface RealOptions {
   readonly server: Path;
   readonly username: string;
   readonly password: string;
-  readonly family?: 4 | 6;
+  readonly wantsIpv6?: boolean;
 }
 
 /** Opens a socket and a client on it; nothing is sent until somebody asks for it. */

@@ -11,8 +11,11 @@ interface Door {
   readonly url: string;
   /** Bytes from clients that the broker was shown. */
   passed: number;
-  isShut: boolean;
   connections: number;
+  /** Nothing of the connections that there are passes any more. */
+  shut(): void;
+  /** Ends every connection. */
+  cut(): void;
 }
 
 async function listening(test: Test, server: Server): Promise<number> {
@@ -21,14 +24,15 @@ async function listening(test: Test, server: Server): Promise<number> {
   return (server.address() as { port: number }).port;
 }
 
-/** A broker, and a door before it: shut, it takes everything and passes nothing on. */
+/** A broker, and a door before it: whom it is shut to is taken everything, and passed nothing. */
 async function door(test: Test): Promise<Door> {
   const aedes = await Aedes.createBroker();
   const sockets = new Set<Socket>();
   const broker = await listening(test, createServer(aedes.handle));
-  const state = { passed: 0, isShut: false, connections: 0 };
+  const state = { passed: 0, connections: 0 };
+  let shutUpTo = 0;
   const own = createServer((outer) => {
-    state.connections += 1;
+    const number = (state.connections += 1);
     const inner = connect(broker, '127.0.0.1');
     for (const [from, to] of [
       [outer, inner],
@@ -38,7 +42,7 @@ async function door(test: Test): Promise<Door> {
       from.on('error', () => {});
       from.once('close', () => to.destroy());
       from.on('data', (bytes: Buffer) => {
-        if (state.isShut) return;
+        if (number <= shutUpTo) return;
         if (from === outer) state.passed += bytes.length;
         to.write(bytes);
       });
@@ -49,7 +53,13 @@ async function door(test: Test): Promise<Door> {
     for (const socket of sockets) socket.destroy();
     await new Promise<void>((resolve) => aedes.close(resolve));
   });
-  return Object.assign(state, { url: `mqtt://127.0.0.1:${port}` });
+  const shut = (): void => {
+    shutUpTo = state.connections;
+  };
+  const cut = (): void => {
+    for (const socket of sockets) socket.destroy();
+  };
+  return Object.assign(state, { url: `mqtt://127.0.0.1:${port}`, shut, cut });
 }
 
 interface Told {
@@ -71,12 +81,13 @@ function link(test: Test, { url }: Door, told: Told): MqttLink {
       told.downs += 1;
     },
     onMessage: () => {},
-    checkMs: 100,
   });
   test.teardown(() => opened.close());
   return opened;
 }
 
+/** Milliseconds to answer. */
+const PATIENCE_MS = 100;
 const stays = (): boolean => false;
 
 t.test('a broker that answers the ping keeps its link', async (t) => {
@@ -85,8 +96,8 @@ t.test('a broker that answers the ping keeps its link', async (t) => {
   const opened = link(t, broker, told);
   await until(() => told.ups === 1);
   const before = broker.passed;
-  opened.check(stays);
-  opened.check(stays);
+  opened.check(stays, PATIENCE_MS);
+  opened.check(stays, PATIENCE_MS);
   await until(() => broker.passed > before);
   t.equal(broker.passed - before, 2, 'one PINGREQ (MQTT 3.1.1 §3.12), however often it is asked');
   const health = opened.health();
@@ -103,12 +114,51 @@ t.test('one that does not is left after a moment, and tried again', async (t) =>
   const told = { ups: 0, downs: 0 };
   const opened = link(t, broker, told);
   await until(() => told.ups === 1);
-  broker.isShut = true;
-  opened.check(stays);
+  broker.shut();
+  opened.check(stays, PATIENCE_MS);
   await until(() => told.downs === 1);
-  broker.isShut = false;
   await until(() => told.ups === 2);
   t.equal(broker.connections, 2);
+});
+
+t.test('the shortest patience of all that ask counts, and none outlives the answer', async (t) => {
+  const broker = await door(t);
+  const told = { ups: 0, downs: 0 };
+  const opened = link(t, broker, told);
+  await until(() => told.ups === 1);
+  const before = broker.passed;
+  opened.check(stays, 60_000);
+  await until(() => broker.passed > before);
+  broker.shut();
+  // The first question has its answer by now, so that this is another one.
+  await until(() => {
+    const { state, heardMsAgo } = { heardMsAgo: 0, ...opened.health() };
+    return state === 'up' && heardMsAgo > 5;
+  });
+  opened.check(stays, 60_000);
+  opened.check(stays, PATIENCE_MS);
+  opened.check(stays, 60_000);
+  await until(() => told.downs === 1);
+  await until(() => told.ups === 2);
+});
+
+t.test('a link that was doubted and is cut is made anew without a pause', async (t) => {
+  const pauses: number[] = [];
+  for (const isDoubted of [true, false]) {
+    const broker = await door(t);
+    const told = { ups: 0, downs: 0 };
+    const opened = link(t, broker, told);
+    await until(() => told.ups === 1);
+    broker.shut();
+    if (isDoubted) opened.check(stays, 60_000);
+    broker.cut();
+    await until(() => told.downs === 1);
+    const health = opened.health();
+    pauses.push(health.state === 'waiting' ? health.inMs : 0);
+    await until(() => told.ups === 2);
+  }
+  t.ok(pauses[0] <= 1, `${pauses[0]} ms: our own network is the reason`);
+  t.ok(pauses[1] > 10, `${pauses[1]} ms: a fleet whose broker goes away comes back in turn`);
 });
 
 t.test('a link whose own address is gone is not even asked', async (t) => {
@@ -121,12 +171,12 @@ t.test('a link whose own address is gone is not even asked', async (t) => {
   opened.check((address) => {
     asked.push(address);
     return true;
-  });
+  }, PATIENCE_MS);
   await until(() => told.downs === 1);
   t.strictSame(asked, ['127.0.0.1']);
   t.equal(broker.passed, before);
   // It waits to try again: whoever knows more need not.
-  opened.check(stays);
+  opened.check(stays, PATIENCE_MS);
   await until(() => told.ups === 2);
   t.ok(opened.isUp);
 });
@@ -137,7 +187,7 @@ t.test('a link that is down is left down', async (t) => {
   const opened = link(t, broker, told);
   await until(() => told.ups === 1);
   opened.down();
-  opened.check(stays);
+  opened.check(stays, PATIENCE_MS);
   t.match(opened.health(), { state: 'down' });
   t.equal(opened.localAddress, undefined);
 });

@@ -58,8 +58,6 @@ const connection = (role: Role, how: How = {}): Connection =>
     remotePublicKey: how.remotePublicKey ?? STATIC[other(role)].publicKey,
     suite: nodeSuite,
     rng,
-    paths: [],
-    isLed: true,
     config: {},
   });
 

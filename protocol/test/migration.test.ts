@@ -317,14 +317,20 @@ t.test(
     const dropped = connection.statistics().droppedDatagrams;
     const count = dose(20_000, 10);
     const forged = genuine.slice();
+    const due = connection.nextTimeout();
+    let drains = 0;
     for (let i = 0; i < count; i++) {
       forged.set(genuine);
       // A packet number far ahead, another place each time.
       forged[6] = 0x7f;
       forged[9] = i >> 8;
       forged[10] = i;
-      connection.handleDatagram(pair.now, i % 2 === 0 ? pair.caller.path : ATTACKER, forged);
+      const from = i % 2 === 0 ? pair.caller.path : ATTACKER;
+      if (connection.handleDatagram(pair.now, from, forged)) drains += 1;
     }
+    t.equal(drains, 0, 'nothing to drain');
+    t.equal(connection.nextTimeout(), due, 'the timer stays as it is');
+    t.ok(connection.isDrained);
     t.equal(connection.statistics().droppedDatagrams - dropped, count);
     const before = pair.sent.length;
     pair.onStray = () => t.fail('no answer to what is not genuine');

@@ -140,7 +140,6 @@ export class MisbehavingPeer {
       remotePublicKey: peerKey.publicKey,
       suite: nodeSuite,
       rng,
-      paths: [PATH],
       config: options.config ?? {},
     });
     const handshake = new Handshake({
@@ -176,6 +175,7 @@ export class MisbehavingPeer {
   #respond(handshake: Handshake): Uint8Array {
     const buffer = new Uint8Array(2000);
     this.victim.start(this.now);
+    this.victim.knock(PATH);
     const transmit = this.victim.pollTransmit(this.now, buffer);
     handshake.readInitiation(buffer.slice(0, transmit?.size ?? 0));
     const message = buffer.slice(0, handshake.writeResponse(this.#victimIndex, buffer));

@@ -280,7 +280,10 @@ t.test(
   'a proven path that is better is taken, one that is not only from a silent one',
   async (t) => {
     const better = new Bench();
-    better.validation.prefer(better.now, place(1), PTO, true);
+    better.validation.prefer(better.now, place(1), PTO, {
+      isBetter: true,
+      answeredMicros: undefined,
+    });
     better.drain();
     better.answer(HOME, better.token(HOME));
     better.answer(place(1), better.token(place(1)));
@@ -290,13 +293,19 @@ t.test(
     );
 
     const equal = new Bench();
-    equal.validation.prefer(equal.now, place(1), PTO, false);
+    equal.validation.prefer(equal.now, place(1), PTO, {
+      isBetter: false,
+      answeredMicros: undefined,
+    });
     equal.drain();
     equal.answer(HOME, equal.token(HOME));
     t.equal(equal.moves.length, 0, 'the present one answers');
 
     const silent = new Bench();
-    silent.validation.prefer(silent.now, place(1), PTO, false);
+    silent.validation.prefer(silent.now, place(1), PTO, {
+      isBetter: false,
+      answeredMicros: undefined,
+    });
     silent.drain();
     silent.answer(place(1), silent.token(place(1)));
     silent.pass(150);
@@ -307,13 +316,56 @@ t.test(
   },
 );
 
+const JUST = { isBetter: false, answeredMicros: ms(30) };
+
+t.test('S3000: a path whose silence was told is not waited for once more', async (t) => {
+  const bench = new Bench();
+  bench.validation.onUnheard(bench.now);
+  bench.hear(place(1));
+  t.ok(bench.token(HOME), 'it is asked all the same (§9.3.3)');
+  t.equal(bench.moves.length, 0, 'who has not answered is not followed');
+  bench.answer(place(1), bench.token(place(1)));
+  t.match(bench.moves, [{ from: HOME, to: place(1) }]);
+
+  const alive = new Bench();
+  alive.validation.onUnheard(alive.now);
+  alive.hear(HOME);
+  alive.hear(place(1));
+  alive.answer(place(1), alive.token(place(1)));
+  t.equal(alive.moves.length, 0, 'one that is heard since is waited for');
+  alive.answer(HOME, alive.token(HOME));
+  alive.pass(500);
+  t.equal(alive.moves.length, 0);
+
+  const late = new Bench();
+  late.hear(place(1));
+  late.answer(place(1), late.token(place(1)));
+  t.equal(late.moves.length, 0);
+  late.validation.onUnheard(late.now);
+  t.match(late.moves, [{ to: place(1) }], 'told while it is waited for');
+});
+
+t.test('an answer that has just come is not asked for again, if silence was told', async (t) => {
+  const bench = new Bench();
+  bench.validation.prefer(bench.now, place(1), PTO, JUST);
+  t.equal(bench.moves.length, 0, 'the present path has not failed');
+  const silent = new Bench();
+  silent.validation.onUnheard(silent.now);
+  silent.validation.prefer(silent.now, place(2), PTO, { ...JUST, answeredMicros: undefined });
+  t.equal(silent.moves.length, 0, 'what was proven earlier is asked');
+  silent.validation.prefer(silent.now, place(1), PTO, JUST);
+  t.match(silent.moves, [{ from: HOME, to: place(1), rttMicros: JUST.answeredMicros }]);
+  silent.validation.prefer(silent.now, place(2), PTO, JUST);
+  t.equal(silent.moves.length, 1, 'of the new one no silence was told');
+});
+
 t.test('whom nobody will follow makes no timer that is due for ever', async (t) => {
   const bench = new Bench();
-  bench.validation.prefer(bench.now, place(1), PTO, true);
+  bench.validation.prefer(bench.now, place(1), PTO, { isBetter: true, answeredMicros: undefined });
   bench.drain();
   bench.answer(HOME, bench.token(HOME));
   bench.pass(150);
-  bench.validation.prefer(bench.now, place(2), PTO, false);
+  bench.validation.prefer(bench.now, place(2), PTO, { isBetter: false, answeredMicros: undefined });
   bench.drain();
   bench.answer(HOME, bench.token(HOME));
   bench.answer(place(2), bench.token(place(2)));

@@ -336,3 +336,37 @@ t.test('the ledger lets go of what a large flight needed when all of it is settl
   t.equal(sent.held, 1_024, 'a small one keeps its records');
   t.equal(sent.begin('outstanding').packetNumber, 6_000);
 });
+
+t.test(
+  'who is heard again after a silence is asked at once, and the backing off goes on',
+  async (t) => {
+    const bench = new Bench();
+    bench.send(1, 0);
+    bench.ack(RTT_MS, [0, 0]);
+    bench.send(4, RTT_MS);
+    bench.recovery.onHeardAgain(micros(ms(RTT_MS + 1)));
+    t.equal(bench.recovery.probes, 0, 'nothing has backed off');
+    for (let count = 0; count < 4; count++)
+      bench.recovery.handleTimeout(bench.recovery.nextTimeout());
+    while (bench.recovery.probes > 0) bench.send(1, 3_000);
+    t.ok(bench.recovery.nextTimeout() > micros(ms(3_500)));
+    bench.recovery.onHeardAgain(micros(ms(3_100)));
+    t.equal(bench.recovery.probes, DATA_LIMITS.probesPerPto);
+    t.equal(bench.recovery.pto, ms(DATA_LIMITS.ptoMsMax), 'until an ACK (RFC 9002 §6.2.1)');
+  },
+);
+
+t.test('what was under way while the process stood still times no round trip', async (t) => {
+  const bench = new Bench();
+  bench.send(1, 0);
+  bench.ack(RTT_MS, [0, 0]);
+  bench.send(2, RTT_MS);
+  const { pto } = bench.rtt;
+  bench.recovery.onStoodStill(micros(ms(40_000)));
+  bench.ack(40_001, [1, 2]);
+  t.equal(bench.rtt.pto, pto);
+  t.equal(bench.recovery.bytesInFlight, 0, 'it is acknowledged all the same');
+  bench.send(1, 40_002);
+  bench.ack(40_002 + RTT_MS, [3, 3]);
+  t.equal(bench.rtt.latest, ms(RTT_MS), 'what left since does');
+});

@@ -10,7 +10,7 @@ import { ATTRIBUTE, encodeErrorCode, encodeXorAddress } from '../stun/attributes
 import { BindingRequests } from '../stun/binding.ts';
 import { STUN_LIMITS } from '../stun/limits.ts';
 import { METHOD, decodeMessage, encodeMessage } from '../stun/message.ts';
-import { answerBinding } from '../stun/server.ts';
+import { answerBinding, recordAhead } from '../stun/server.ts';
 import { type Micros, NEVER, micros, ms } from '../time.ts';
 import { dose } from './dose.ts';
 import { fuzz } from './fuzz.ts';
@@ -176,10 +176,11 @@ t.test('only our own servers are told the record; there are 8 servers at most', 
     foreignServers: [FAR],
     record,
   });
-  const records = pollAll(requests, micros(0)).map(
-    ({ bytes }) => answerBinding(bytes, OUTSIDE)?.record,
-  );
+  const asked = pollAll(requests, micros(0)).map(({ bytes }) => bytes);
+  const records = asked.map((bytes) => answerBinding(bytes, OUTSIDE)?.record);
   t.strictSame(records, [record, undefined]);
+  t.strictSame(asked.map(recordAhead), records, 'a server in haste finds it in front');
+  for (let size = 0; size < 50; size++) t.equal(recordAhead(asked[0].slice(0, size)), undefined);
   t.throws(() => asking(Array.from({ length: 9 }, () => ONE)), { code: 'too-many-servers' });
   t.end();
 });

@@ -23,19 +23,27 @@ const coturn = { skip: skipCoturn, buffered: true };
 const HOUR_SECONDS = 3_600;
 const PAYLOAD = randomBytes(seededRng(4), 1_200);
 
-/** The address of an allocation. */
-function relayedOf({ client }: RealClient): Path {
-  if (client.relayed === undefined) throw new Error('there is no relayed address');
-  return client.relayed;
+/** The address of an allocation: its only one, or that of the family. */
+function relayedOf({ client }: RealClient, family: 4 | 6 = 4): Path {
+  const found =
+    client.relayed.length === 1
+      ? client.relayed[0]
+      : client.relayed.find(({ host }) => host.includes(':') === (family === 6));
+  if (found === undefined) throw new Error('there is no relayed address');
+  return found;
 }
 
 /** `from` sends the payload until `to` has it (one may be lost); who `to` was told sent it. */
-async function passes(from: RealClient, to: RealClient): Promise<Path | undefined> {
+async function passes(
+  from: RealClient,
+  to: RealClient,
+  family: 4 | 6 = 4,
+): Promise<Path | undefined> {
   const before = to.heard.length;
   let turn = 0;
   await from.reaches(() => {
     to.pump();
-    if (turn++ % 50 === 0) from.send(relayedOf(to), PAYLOAD);
+    if (turn++ % 50 === 0) from.send(relayedOf(to, family), PAYLOAD);
     return to.heard.length > before;
   }, 'a datagram through the relay');
   const { peer, bytes } = to.heard[before];
@@ -76,10 +84,12 @@ const hasIpv6 = Object.values(networkInterfaces()).some((each) =>
 );
 const skipIpv6 = skipCoturn === false && !hasIpv6 ? 'this machine has no ::1' : skipCoturn;
 
-t.test('coturn: the same over IPv6', { ...coturn, skip: skipIpv6 }, async (t) => {
+const dual = { ...coturn, skip: skipIpv6 };
+
+t.test('coturn: the same over IPv6', dual, async (t) => {
   const { server } = await startCoturn(t, [], { host: '::1' });
-  const one = await allocated(t, { server, ...userOf('one'), family: 6 });
-  const two = await allocated(t, { server, ...userOf('two'), family: 6 });
+  const one = await allocated(t, { server, ...userOf('one') });
+  const two = await allocated(t, { server, ...userOf('two') });
   t.equal(relayedOf(one).host, '::1');
   t.equal(one.client.mapped?.host, '::1');
   one.client.permit(realNow(), ['::1']);
@@ -88,6 +98,46 @@ t.test('coturn: the same over IPv6', { ...coturn, skip: skipIpv6 }, async (t) =>
   await one.reaches(() => one.client.canReach(realNow(), relayedOf(two)), 'leave');
   t.strictSame(await passes(one, two), relayedOf(one));
   t.strictSame(await passes(two, one), relayedOf(two));
+});
+
+t.test('coturn: an address of each IP version, whichever it is reached by', dual, async (t) => {
+  const ipv6 = ['--listening-ip=::1', '--relay-ip=::1'];
+  const { server } = await startCoturn(t, ipv6);
+  const six: Path = { host: '::1', port: server.port };
+  const one = await allocated(t, { server, ...userOf('one'), wantsIpv6: true });
+  const two = await allocated(t, { server: six, ...userOf('two'), wantsIpv6: true });
+  t.equal(one.client.mapped?.host, '127.0.0.1');
+  t.equal(two.client.mapped?.host, '::1');
+  for (const family of [4, 6] as const) {
+    const [toOne, toTwo] = [relayedOf(one, family), relayedOf(two, family)];
+    t.equal(toOne.host, family === 4 ? '127.0.0.1' : '::1');
+    one.client.bind(realNow(), toTwo);
+    two.client.bind(realNow(), toOne);
+    await one.reaches(() => (two.pump(), two.client.canReach(realNow(), toOne)), 'leave');
+    await one.reaches(() => one.client.canReach(realNow(), toTwo), 'leave');
+    t.equal(await passes(one, two, family), toOne);
+    t.equal(await passes(two, one, family), toTwo);
+  }
+});
+
+t.test('coturn: 440 for both versions, or for IPv4, and the other is taken', dual, async (t) => {
+  // A public address in front of its own: then it gives one version only.
+  const mapped = await startCoturn(t, ['--external-ip=127.0.0.1']);
+  const one = await allocated(t, { server: mapped.server, ...userOf('one'), wantsIpv6: true });
+  t.strictSame(one.codes, [401, 440]);
+  t.strictSame(
+    one.client.relayed.map(({ host }) => host),
+    ['127.0.0.1'],
+  );
+  const six = await startCoturn(t, [], { host: '::1' });
+  for (const wantsIpv6 of [true, false]) {
+    const two = await allocated(t, { server: six.server, ...userOf('two'), wantsIpv6 });
+    t.strictSame(
+      two.client.relayed.map(({ host }) => host),
+      ['::1'],
+    );
+    t.strictSame(two.codes, wantsIpv6 ? [401] : [401, 440]);
+  }
 });
 
 t.test('coturn: refusals are failures with a sentence', coturn, async (t) => {

@@ -19,11 +19,19 @@ import { type Micros, micros } from '../time.ts';
 const utf8 = (words: string): Uint8Array => new TextEncoder().encode(words);
 export const SERVER: Path = { host: '192.0.2.1', port: 3478 };
 export const RELAYED: Path = { host: '192.0.2.1', port: 50_000 };
+export const RELAYED_6: Path = { host: '2001:db8::1', port: 50_001 };
 const MAPPED: Path = { host: '203.0.113.9', port: 40_000 };
 const REALM = utf8('example.org');
+const FAMILY_IPV6 = 2;
 
 /** A client with the right password. */
-export const client = (over: { readonly password?: string; readonly via?: number } = {}) =>
+export const client = (
+  over: {
+    readonly password?: string;
+    readonly via?: number;
+    readonly wantsIpv6?: boolean;
+  } = {},
+) =>
   new TurnClient({
     server: SERVER,
     username: 'someone',
@@ -31,6 +39,9 @@ export const client = (over: { readonly password?: string; readonly via?: number
     rng: seededRng(1),
     ...over,
   });
+
+/** IP versions that an Allocate asks for. */
+export type Versions = 'both' | 'ipv4' | 'ipv6';
 
 /** What a test has changed. */
 export interface Lies {
@@ -41,6 +52,9 @@ export interface Lies {
   /** Error code for requests of a method, once they are signed; after `from` of them. */
   refuse?: ReadonlyMap<number, number>;
   lifetime?: number;
+  /** Which IP versions it gives together; others are refused with `versionCode`, default 440. */
+  gives?: readonly Versions[];
+  versionCode?: number;
   /** Attributes of a successful Allocate in place of the right ones. */
   allocated?: readonly Attribute[];
 }
@@ -82,12 +96,28 @@ export function answerOf(bytes: Uint8Array, lies: Lies = {}): Uint8Array | undef
   const lifetime: Attribute = [ATTRIBUTE.lifetime, lifetimeValue(lies.lifetime ?? 600)];
   if (method === METHOD.refresh) return signed('success', request, [lifetime]);
   if (method !== METHOD.allocate) return signed('success', request, []);
+  const versions = versionsOf(request);
+  if (lies.gives?.includes(versions) === false) {
+    const refusal = encodeErrorCode(lies.versionCode ?? 440, 'refused');
+    return signed('error', request, [[ATTRIBUTE.errorCode, refusal]]);
+  }
+  const relayed = { both: [RELAYED, RELAYED_6], ipv4: [RELAYED], ipv6: [RELAYED_6] }[versions];
   const right: readonly Attribute[] = [
-    [ATTRIBUTE.xorRelayedAddress, encodeXorAddress(RELAYED, transaction) ?? transaction],
+    ...relayed.map((one): Attribute => [
+      ATTRIBUTE.xorRelayedAddress,
+      encodeXorAddress(one, transaction) ?? transaction,
+    ]),
     [ATTRIBUTE.xorMappedAddress, encodeXorAddress(MAPPED, transaction) ?? transaction],
     lifetime,
   ];
   return signed('success', request, lies.allocated ?? right);
+}
+
+/** RFC 8656 §7.2: which IP versions a request asks for. */
+export function versionsOf({ attributes }: StunMessage): Versions {
+  const family = (type: number): number | undefined => attributes.get(type)?.[0];
+  if (family(ATTRIBUTE.requestedAddressFamily) === FAMILY_IPV6) return 'ipv6';
+  return family(ATTRIBUTE.additionalAddressFamily) === FAMILY_IPV6 ? 'both' : 'ipv4';
 }
 
 /** One packet of the client. */
@@ -141,4 +171,11 @@ export class TurnWorld {
   methods(from = 0): readonly number[] {
     return this.sent.slice(from).map(({ bytes }) => decodeMessage(bytes)?.method ?? -1);
   }
+}
+
+/** A client that has its allocation. */
+export function ready(world = new TurnWorld()): TurnWorld {
+  world.client.start(world.now);
+  world.run(world.now);
+  return world;
 }

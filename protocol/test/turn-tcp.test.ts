@@ -124,7 +124,7 @@ t.test('coturn: an allocation and a channel over TCP', { skip: skipCoturn }, asy
     }, what);
   client.start(realNow());
   await pumpUntil(() => client.state === 'ready', 'an allocation');
-  const relayed = client.relayed ?? server;
+  const relayed = client.relayed[0] ?? server;
   client.bind(realNow(), relayed);
   await pumpUntil(() => client.wrap(realNow(), relayed, buffer, 5) === 9, 'a channel');
   // Odd lengths: each way needs the padding to stay in step. To itself, through the relay.

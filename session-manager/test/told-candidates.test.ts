@@ -100,6 +100,37 @@ t.test(
       ],
       ['one machine', place('127.0.0.1'), place('::1'), [...GLOBAL, ...OF_A_SITE, ...LOOPBACK]],
       [
+        'one IPv6 link, each with an address of its own',
+        place('2001:db8:1:7::a'),
+        place('2001:db8:1:7:ffff::b'),
+        [...GLOBAL, ...OF_A_SITE],
+      ],
+      ['two links of one prefix', place('2001:db8:1:7::a'), place('2001:db8:1:8::a'), GLOBAL],
+      [
+        'one proxy in front of the server, two sites',
+        place('127.0.0.1', { reflexive: [HERE] }),
+        place('127.0.0.1', { reflexive: [THERE] }),
+        GLOBAL,
+      ],
+      [
+        'the same in a container',
+        place('172.17.0.1', { reflexive: [HERE] }),
+        place('172.17.0.1', { reflexive: ['2001:db8:1::1'] }),
+        GLOBAL,
+      ],
+      [
+        'one proxy in front of the server, one site',
+        place('127.0.0.1', { reflexive: [HERE] }),
+        place('127.0.0.1', { reflexive: [HERE] }),
+        [...GLOBAL, ...OF_A_SITE],
+      ],
+      [
+        'the server is inside, and a foreign STUN server shows one of them from outside',
+        place('192.168.1.5', { reflexive: [HERE] }),
+        place('192.168.1.6'),
+        [...GLOBAL, ...OF_A_SITE],
+      ],
+      [
         'one on the server’s machine',
         place('127.0.0.1'),
         place('10.0.0.7'),
@@ -182,6 +213,19 @@ t.test(
 );
 
 t.test(
+  'S2008: another address of the same IPv6 link is the same site, and is not proven',
+  async (t) => {
+    const before = place('2001:db8:1:7::a', { proven: true });
+    const move = (...texts: readonly string[]): Place =>
+      placeAfter(before, { candidates: texts.map((text) => candidate(text, 'reflexive')) });
+    t.strictSame(move('2001:db8:1:7::a').proven, bytesOf('2001:db8:1:7::a'), 'positive control');
+    t.equal(move('2001:db8:1:7::b').proven, undefined);
+    t.strictSame(move('2001:db8:1:7::b').sightings, before.sightings);
+    t.not(move('2001:db8:1:8::a').sightings[0], before.sightings[0]);
+  },
+);
+
+t.test(
   'S2008: who has moved is of another site until it is seen in the old one again',
   async (t) => {
     const host = candidate('192.168.1.5');
@@ -241,8 +285,9 @@ t.test(
         const out = toldCandidates(list, { of, to });
         all += out.length;
         const keys = out.map(({ address, port }) => `${addressText(address)} ${port}`);
-        const isSite =
-          (of.isInside && to.isInside) || of.sightings.some((one) => to.sightings.includes(one));
+        const isCommon = of.sightings.some((one) => to.sightings.includes(one));
+        const isApart = of.sightings.length > 0 && to.sightings.length > 0;
+        const isSite = isCommon || (of.isInside && to.isInside && !isApart);
         return (
           out.length <= LIMITS.candidatesMax &&
           new Set(keys).size === out.length &&

@@ -5,7 +5,7 @@
 import type { Name } from '../../protocol/ids.ts';
 import { type Micros, after, ms, seconds } from '../../protocol/time.ts';
 import type { Happening } from '../happenings.ts';
-import { RELAY_ADDRESS, RELAY_PORT } from '../parties/virtual-relay.ts';
+import { RELAY_ADDRESSES, RELAY_PORT } from '../parties/virtual-relay.ts';
 import { STUN_PORTS } from '../parties/virtual-stun.ts';
 import type { VirtualTerminal } from '../parties/virtual-terminal.ts';
 import type { Watcher, World } from '../world.ts';
@@ -100,7 +100,7 @@ export class IdleIsSilent implements Watcher, WordHearer {
 
   #onSent({ terminal, peer }: Extract<Happening, { readonly kind: 'stunSent' | 'stunReceived' }>) {
     if (this.#world.isRogue(terminal)) return;
-    const isRelay = peer.host === RELAY_ADDRESS && peer.port === RELAY_PORT;
+    const isRelay = RELAY_ADDRESSES.includes(peer.host) && peer.port === RELAY_PORT;
     const isStun = this.#servers.has(peer.host) && PORTS.has(peer.port);
     if (!isRelay && !isStun)
       this.#fail(`${terminal.name} asks ${peer.host}:${peer.port}, which is no server`);

@@ -21,6 +21,8 @@ export interface Bulk {
   readonly mbPerSecond: number;
   /** The longest time without a byte, from the happening on. */
   readonly stallMs: number;
+  /** The same from when what happened was over: for what takes its time. */
+  readonly stallAfterMs: number;
   /** The same before it: what is usual. */
   readonly usualGapMs: number;
   /** Megabytes a second before the happening, and after the stall. */
@@ -43,12 +45,15 @@ export async function sendBulk(
     to,
     megabytes,
     share = 0.3,
+    lastsMs = 0,
     happen = () => {},
   }: {
     readonly from: string;
     readonly to: string;
     readonly megabytes: number;
     readonly share?: number;
+    /** So long the happening takes. */
+    readonly lastsMs?: number;
     readonly happen?: () => void | Promise<void>;
   },
 ): Promise<Bulk> {
@@ -66,10 +71,13 @@ export async function sendBulk(
     samples.push({ atMs: performance.now(), bytes: arrived });
     if (happenedAt === undefined && arrived > bytes * share) {
       happenedAt = performance.now();
-      void Promise.resolve(happen()).then(() => (overAt = performance.now()));
+      void Promise.resolve(happen()).then(() => {
+        overAt = performance.now();
+        samples.push({ atMs: overAt, bytes: newestBytes(inbox, known) });
+      });
     }
   }, SAMPLE_MS);
-  const said = await terminals.command(from, ['send', to, file], SEND_MS_MAX);
+  const said = await terminals.command(from, ['send', to, file], SEND_MS_MAX + lastsMs);
   clearInterval(timer);
   samples.push({ atMs: performance.now(), bytes: newestBytes(inbox, known) });
   const arriving = samples.filter((sample) => sample.bytes > 0);
@@ -82,6 +90,7 @@ export async function sendBulk(
     isWhole: (arriving.at(-1)?.bytes ?? 0) === bytes,
     mbPerSecond: rateOf(arriving),
     stallMs: stall.ms,
+    stallAfterMs: longestGap(samples.filter(({ atMs }) => atMs >= (overAt ?? at))).ms,
     usualGapMs: longestGap(before).ms,
     beforeMbPerSecond: rateOf(before),
     afterMbPerSecond: rateOf(after.filter(({ atMs }) => atMs >= stall.endsAt)),

@@ -4,6 +4,7 @@
 // Needs root, nftables and, for links, /dev/net/tun. All is gone when we are, also after Ctrl-C.
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { isIPv6 } from 'node:net';
 import { atExit } from './clean-up.ts';
 import { type BoxState, boxScript } from './boxes.ts';
 import { DelayLine, type LinkShape, TUN_PACKETS } from './delay-line.ts';
@@ -45,15 +46,26 @@ const TALLY = [
   '}',
   'RULES',
 ];
-const BLOCK = [
-  "nft -f - <<'RULES'",
-  'table inet blocked {',
-  ...['input', 'output', 'forward'].map(
-    (hook) => ` chain ${hook} { type filter hook ${hook} priority -1; meta l4proto udp drop; }`,
-  ),
-  '}',
-  'RULES',
-];
+/** No UDP; but with the addresses of one host, if there is one. */
+function blockScript(but: readonly string[]): readonly string[] {
+  const passes = but.flatMap((address) => {
+    const family = isIPv6(address) ? 'ip6' : 'ip';
+    return [`${family} saddr ${address} accept;`, `${family} daddr ${address} accept;`];
+  });
+  return [
+    "nft -f - <<'RULES'",
+    'table inet blocked',
+    'delete table inet blocked',
+    'table inet blocked {',
+    ...['input', 'output', 'forward'].flatMap((hook) => [
+      ` chain ${hook} { type filter hook ${hook} priority -1;`,
+      ...passes,
+      ' meta l4proto udp drop; }',
+    ]),
+    '}',
+    'RULES',
+  ];
+}
 
 /** An access link: 12.5 ms one way, so that two hosts are 25 ms apart and a round trip is 50. */
 export const ACCESS: LinkShape = {
@@ -200,9 +212,11 @@ export class Lab {
     this.#make(box, { ...this.#state(box), timeoutSeconds });
   }
 
-  /** Whether UDP passes a host or box at all, in either direction. */
-  blockUdp(name: string, isBlocked: boolean): void {
-    const lines = isBlocked ? BLOCK : ['nft delete table inet blocked'];
+  /** Whether UDP passes a host or box at all, either way; `but`: with that host it does. */
+  blockUdp(name: string, isBlocked: boolean, but?: string): void {
+    const { host } = but === undefined ? { host: undefined } : this.side(but);
+    const passes = [host, but && this.address6(but)].filter((one) => one !== undefined);
+    const lines = isBlocked ? blockScript(passes) : ['nft delete table inet blocked'];
     scriptIn(this.#namespace(name), lines);
   }
 

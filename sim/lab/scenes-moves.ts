@@ -1,6 +1,7 @@
 // Scenes in which the network changes under a talk: rebinds of each sort, a phone that goes from
 // its Wi-Fi to a carrier, both that move at once, a server that is away while a router rebinds,
-// routers that forget in silence (timeout), a spoofer with the peer's address.
+// routers that forget in silence (timeout), a machine that sleeps and wakes up elsewhere, a spoofer
+// with the peer's address.
 
 import { join } from 'node:path';
 import { type Bulk, sendBulk } from './bulk.ts';
@@ -14,10 +15,17 @@ const ROUND_TRIP_MS = 50;
 /** Home routers forget no sooner, though RFC 4787 REQ-5 asks for two minutes. */
 const FORGOTTEN_SECONDS = 30;
 const SILENT_SECONDS = 45;
+/** Longer than routers remember, and within the 45 s of silence that a talk bears. */
+const ASLEEP_SECONDS = 38;
 /** Three round trips, to ask and be answered anew, and a second to notice and to hear STUN. */
 const STALL_MS_MAX = 3 * ROUND_TRIP_MS + 1_000;
-/** Of what is moved with the same datagrams elsewhere: dropping them may cost a tenth. */
+/** Of what is moved with the same datagrams on the same line: dropping them may cost a tenth. */
 const SPOOFED_SHARE_MIN = 0.9;
+const SPOOFED_PER_SECOND = 25_000;
+/** An odd number, for a median. */
+const SPOOF_ROUNDS = 3;
+/** Nobody listens there. */
+const NOBODYS_PORT = 9;
 
 function bulkLine(name: string, bulk: Bulk): string {
   const { stallMs, beforeMbPerSecond, afterMbPerSecond, isWhole } = bulk;
@@ -126,25 +134,61 @@ export async function timeoutScene(): Promise<Scene> {
   });
 }
 
+/**
+ * In mid-transfer a terminal's process stands still, as in a machine that sleeps, and its router
+ * gets another address meanwhile. The stall is counted from its waking.
+ */
+export async function sleepScene({ megabytes }: Doses): Promise<Scene> {
+  const scenes: Scene[] = [];
+  for (const end of [A, B])
+    scenes.push(
+      await on(planOf({ [A]: 'port', [B]: 'port' }), {}, async ({ lab, terminals }) => {
+        await calls(terminals, 1);
+        for (const box of ['Ax0', 'Bx0']) lab.forgetAfter(box, FORGOTTEN_SECONDS);
+        const lastsMs = ASLEEP_SECONDS * 1_000;
+        const happen = async (): Promise<void> => {
+          const pid = terminals.pid(end);
+          process.kill(pid, 'SIGSTOP');
+          lab.rebind(`${end}x0`, 'address');
+          await new Promise((resolve) => setTimeout(resolve, lastsMs));
+          process.kill(pid, 'SIGCONT');
+        };
+        const bulk = await sendBulk(terminals, { from: A, to: B, megabytes, lastsMs, happen });
+        const name = `sleep of ${end}`;
+        const words =
+          `${name}: ${ASLEEP_SECONDS} s, then a stall of ${whole(bulk.stallAfterMs)} ms` +
+          `${bulk.isWhole ? '' : ', NOT WHOLE'}`;
+        const isFine = bulk.isWhole && bulk.stallAfterMs <= STALL_MS_MAX;
+        const faults = isFine ? [] : [`${words}${bulk.isWhole ? '' : `: ${bulk.said.stdout}`}`];
+        return { name, lines: [words], figures: { ...bulk, said: bulk.said.said }, faults };
+      }),
+    );
+  return joined('sleep', scenes);
+}
+
 interface StatusOf {
   readonly talks: readonly {
     readonly talk: { readonly path?: { readonly host: string; readonly port: number } };
   }[];
 }
 
-/** A spoofer with the caller's address, and later its own, at the callee's socket. */
+/**
+ * A spoofer with the caller's address, and later its own, at the callee's socket. The datagrams
+ * themselves take a fifth of the callee's line, whoever they are for; so the same ones go to a port
+ * of that host where nobody listens, and to another host, in turn, as the machine has others.
+ */
 export async function spoofScene({ spoofed, megabytes }: Doses): Promise<Scene> {
   const hosts = { server: {}, [A]: {}, [B]: {}, spoofer: {}, sink: {} };
   return on({ hosts, link: ACCESS }, {}, async ({ lab, terminals }) => {
     lab.spoof('spoofer', lab.side(A).host);
-    const perSecond = 25_000;
-    const flood = async (isAtSink: boolean): Promise<void> => {
+    const flood = async (at: 'victim' | 'line' | 'away'): Promise<void> => {
       const pathOf = async (name: string) => {
         const { said } = await terminals.command(name, ['status']);
         return (said as unknown as StatusOf).talks[0].talk.path ?? { host: '', port: 0 };
       };
       const [caller, callee] = [await pathOf(B), await pathOf(A)];
-      const to = isAtSink ? lab.side('sink').host : callee.host;
+      const to = at === 'away' ? lab.side('sink').host : callee.host;
+      const port = at === 'victim' ? callee.port : NOBODYS_PORT;
       const send = (from: string, count: number) =>
         lab.run('spoofer', 'env', [
           '-u',
@@ -154,30 +198,34 @@ export async function spoofScene({ spoofed, megabytes }: Doses): Promise<Scene> 
           from,
           String(caller.port),
           to,
-          String(callee.port),
+          String(port),
           String(count),
-          String(perSecond),
+          String(SPOOFED_PER_SECOND),
         ]);
       await send(caller.host, spoofed);
-      if (!isAtSink) await send(lab.side('spoofer').host, 1_000);
+      if (at === 'victim') await send(lab.side('spoofer').host, 1_000);
     };
     await calls(terminals, 1);
-    const rates: { sink: number[]; victim: number[] } = { sink: [], victim: [] };
-    for (const at of ['sink', 'victim', 'sink', 'victim'] as const) {
-      const options = { from: A, to: B, megabytes: megabytes * 2, share: 0.05 };
-      const bulk = await sendBulk(terminals, { ...options, happen: () => flood(at === 'sink') });
-      rates[at].push(bulk.isWhole ? bulk.duringMbPerSecond : 0);
+    const rates: Record<'away' | 'line' | 'victim', number[]> = { away: [], line: [], victim: [] };
+    for (let round = 0; round < SPOOF_ROUNDS; round++) {
+      for (const at of ['away', 'line', 'victim'] as const) {
+        const options = { from: A, to: B, megabytes: megabytes * 2, share: 0.05 };
+        const bulk = await sendBulk(terminals, { ...options, happen: () => flood(at) });
+        rates[at].push(bulk.isWhole ? bulk.duringMbPerSecond : 0);
+      }
     }
-    const ratio = median(rates.victim) / median(rates.sink);
+    const shareOf = (of: readonly number[]): number => median(rates.victim) / median(of);
+    const percent = (share: number): string => `${(share * 100).toFixed(0)} %`;
     const { heard } = lab.udp('spoofer');
     const words =
       `${spoofed} spoofed: ${median(rates.victim).toFixed(2)} MB/s, ` +
-      `${(ratio * 100).toFixed(0)} % of what it is with them elsewhere; ${heard} answers`;
+      `${percent(shareOf(rates.line))} of what it is with them on the line alone, ` +
+      `${percent(shareOf(rates.away))} with them on another; ${heard} answers`;
     return {
       name: 'spoof',
       lines: [words],
       figures: { rates, heard },
-      faults: ratio < SPOOFED_SHARE_MIN || heard > 0 ? [`spoof: ${words}`] : [],
+      faults: shareOf(rates.line) < SPOOFED_SHARE_MIN || heard > 0 ? [`spoof: ${words}`] : [],
     };
   });
 }

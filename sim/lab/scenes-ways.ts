@@ -3,7 +3,7 @@
 
 import { EXIT } from '../../protocol/errors.ts';
 import type { Call } from './calls.ts';
-import { ACCESS } from './lab.ts';
+import { ACCESS, type Lab } from './lab.ts';
 import type { LabPlan } from './map.ts';
 import { planOf } from './matrix.ts';
 import { A, B, type Scene, calls, joined, on, whole } from './stage.ts';
@@ -47,7 +47,7 @@ export async function neighboursScene(): Promise<Scene> {
     link: ACCESS,
   };
   const two = { one: carried, two: carried };
-  const cases: readonly (readonly [string, LabPlan, string])[] = [
+  const cases: readonly Case[] = [
     ['one LAN', { ...inOne, boxes: { home } }, 'lan'],
     ['isolated', { ...inOne, boxes: { home: { ...home, isolates: true } } }, 'relay'],
     [
@@ -65,7 +65,10 @@ export async function neighboursScene(): Promise<Scene> {
   return ways('neighbours', cases, {});
 }
 
-/** IPv6 alone, and beside IPv4 behind a NAT: direct, as nothing is translated. */
+/**
+ * IPv6 alone, and beside IPv4 behind a NAT: direct, as nothing is translated; and through a relay
+ * where walls let UDP to the server alone, or none.
+ */
 export async function ipv6Scene(): Promise<Scene> {
   const server = { families: 'both' } as const;
   const wall = { wallA: { kind: 'firewall' }, wallB: { kind: 'firewall' } } as const;
@@ -76,7 +79,7 @@ export async function ipv6Scene(): Promise<Scene> {
     [B]: { behind: ['wallB'], families },
   });
   const open = { server, [A]: { families: 'ipv6' }, [B]: { families: 'ipv6' } } as const;
-  const cases: readonly (readonly [string, LabPlan, string])[] = [
+  const cases: readonly Case[] = [
     ['IPv6 only', { hosts: open, link: ACCESS }, 'direct'],
     ['IPv6 only, firewalls', { boxes: wall, hosts: behind('ipv6'), link: ACCESS }, 'direct'],
     ['both families, firewalls', { boxes: wall, hosts: behind('both'), link: ACCESS }, 'direct'],
@@ -86,19 +89,34 @@ export async function ipv6Scene(): Promise<Scene> {
       'direct',
     ],
   ];
-  return ways('ipv6', cases, { isIpv6: true });
+  const direct = await ways('ipv6', cases, { isIpv6: true });
+  // Nobody has any IPv4, the server neither.
+  const alone = { ...behind('ipv6'), server: { families: 'ipv6' } } as const;
+  const plan = { boxes: wall, hosts: alone, link: ACCESS };
+  const shut = (but?: string) => (lab: Lab) => {
+    for (const box of Object.keys(wall)) lab.blockUdp(box, true, but);
+  };
+  const relayed: readonly Case[] = [
+    ['IPv6 only, UDP to the server alone', plan, 'relay', shut('server')],
+    ['IPv6 only, no UDP', plan, 'relay', shut()],
+  ];
+  return joined('ipv6', [direct, await ways('ipv6', relayed, { isIpv6: true })]);
 }
+
+/** In words, where, by which way; `prepare`: what happens to the lab before the call. */
+type Case = readonly [words: string, plan: LabPlan, expected: string, prepare?: (lab: Lab) => void];
 
 async function ways(
   name: string,
-  cases: readonly (readonly [string, LabPlan, string])[],
+  cases: readonly Case[],
   more: Partial<TerminalsPlan>,
 ): Promise<Scene> {
   const scenes: Scene[] = [];
-  for (const [words, plan, expected] of cases) {
-    const [call] = await on(plan, more, ({ terminals }) => calls(terminals, 1, 3)).catch(
-      (error: unknown): readonly Call[] => [failed(error)],
-    );
+  for (const [words, plan, expected, prepare] of cases) {
+    const [call] = await on(plan, more, ({ lab, terminals }) => {
+      prepare?.(lab);
+      return calls(terminals, 1, 3);
+    }).catch((error: unknown): readonly Call[] => [failed(error)]);
     const last = call.ways.at(-1);
     const said =
       last === undefined

@@ -10,6 +10,7 @@ import {
   bothScene,
   phoneScene,
   rebindScene,
+  sleepScene,
   spoofScene,
   timeoutScene,
 } from './scenes-moves.ts';
@@ -148,6 +149,7 @@ export const SCENES: Readonly<Record<string, (doses: Doses) => Promise<Scene>>> 
   both: bothScene,
   away: awayScene,
   timeout: timeoutScene,
+  sleep: sleepScene,
   search: searchScene,
   relay: relayScene,
   spoof: spoofScene,

@@ -12,6 +12,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { atExit } from './clean-up.ts';
@@ -125,7 +126,7 @@ export class Terminals {
       isIpv6 ? '::' : '0.0.0.0',
       '--public-url',
       `https://${isIpv6 ? `[${this.lab.address6(server)}]` : host}:${HTTP_PORT}`,
-      ...(hasRelay ? ['--turn', `${host}:${RELAY_PORT}`, '--turn-secret-file', secret] : []),
+      ...(hasRelay ? ['--turn', ...this.#relayPlaces(), '--turn-secret-file', secret] : []),
     ]);
   }
 
@@ -194,15 +195,25 @@ export class Terminals {
     });
   }
 
+  /** The server's addresses, IPv4 first. */
+  get #addresses(): readonly string[] {
+    const { server } = this.#plan;
+    const all = [this.lab.side(server).host, this.lab.address6(server)];
+    return [...new Set(all.filter((one) => one !== undefined))];
+  }
+
+  /** As the operator names it: both addresses, as those of a name are told. */
+  #relayPlaces(): readonly string[] {
+    return this.#addresses.map((one) => `${isIPv6(one) ? `[${one}]` : one}:${RELAY_PORT}`);
+  }
+
   async #startRelay(): Promise<void> {
     const { server } = this.#plan;
-    const { host } = this.lab.side(server);
     // As it is shipped, but for where it listens and what it is told by systemd.
     const shipped = readFileSync(join(ROOT, 'deploy', 'server', 'turnserver.conf'), 'utf8');
     const settings = [
       ...shipped.split('\n').filter((line) => line !== 'syslog'),
-      `listening-ip=${host}`,
-      `relay-ip=${host}`,
+      ...this.#addresses.flatMap((one) => [`listening-ip=${one}`, `relay-ip=${one}`]),
       'log-file=stdout',
       `static-auth-secret=${RELAY_SECRET}`,
       `pidfile=${join(this.#folder, 'relay.pid')}`,

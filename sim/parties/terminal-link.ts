@@ -9,6 +9,9 @@ import type { World } from '../world.ts';
 import { type BusConnection, CONNACK } from './virtual-broker.ts';
 import type { VirtualTerminal } from './virtual-terminal.ts';
 
+/** A round trip to whoever knows of no such connection. */
+const CHECK_MS = 50;
+
 /** At most one connection at a time; `rng` spreads the retries. */
 export class TerminalLink {
   readonly #world: World;
@@ -17,6 +20,7 @@ export class TerminalLink {
   #connection: BusConnection | undefined;
   #isUp = false;
   #isWanted = true;
+  #isChecking = false;
   #upSince = 0;
   readonly #pauses = new LinkPauses();
   /** Counts them: whoever waits through an older one does not try any more. */
@@ -69,6 +73,17 @@ export class TerminalLink {
     this.drop();
     if (wasUp) this.#terminal.input({ kind: 'linkDown' });
     this.#connect();
+  }
+
+  /** A ping on a connection that is dead: who does not know it says so, and it is tried anew. */
+  check(): void {
+    const connection = this.#connection;
+    if (connection === undefined || !connection.isDead || this.#isChecking) return;
+    this.#isChecking = true;
+    this.#world.schedule(after(this.#world.now, ms(CHECK_MS)), () => {
+      this.#isChecking = false;
+      if (this.#connection === connection && !this.#terminal.isSuspended) this.renew();
+    });
   }
 
   onUp(): void {

@@ -2,7 +2,7 @@
 // a relay. Watchers are told what leaves and what comes: what a relay carries as what it is, and of
 // the rest of STUN apart.
 
-import { addressBytes } from '../../protocol/address.ts';
+import { addressBytes, isIpv6Text } from '../../protocol/address.ts';
 import type { Candidate } from '../../protocol/control/messages.ts';
 import type { Path } from '../../protocol/core.ts';
 import type { SocketId } from '../../device/terminal-types.ts';
@@ -61,7 +61,13 @@ export class TerminalSockets {
       if (terminal.isSuspended) terminal.postpone(() => hears(run));
       else run();
     };
-    const client = paths.of(seenOutside(terminal.host), path.port);
+    const place = terminal.host.placeFor(to.host);
+    if (place === undefined) {
+      terminal.input({ kind: 'socketFailed', socket, code: 'ENETUNREACH' });
+      return;
+    }
+    const isIpv6 = isIpv6Text(to.host);
+    const client = paths.of(isIpv6 ? place.address : seenOutside(terminal.host), path.port);
     const stream = new RelayStream(this.#world, client, {
       onOpen: () => hears(() => terminal.input({ kind: 'socketOpen', socket, candidates: [] })),
       onFrame: (bytes) => hears(() => terminal.receive(path, server, bytes)),

@@ -5,7 +5,7 @@
 // not global, a nonce grows old. It can go away with all that it knew, as a process that is killed,
 // and come back knowing nothing.
 
-import { addressBytes, addressScope } from '../../protocol/address.ts';
+import { addressBytes, addressScope, isIpv6Text } from '../../protocol/address.ts';
 import { asciiBytes } from '../../protocol/bytes.ts';
 import type { Path } from '../../protocol/core.ts';
 import {
@@ -35,8 +35,11 @@ import type { Host } from '../network/internet.ts';
 import type { World } from '../world.ts';
 import type { RelayStream } from './relay-stream.ts';
 
-/** Where it is; in TEST-NET-1 (RFC 5737), as the servers of a world are. */
-export const RELAY_ADDRESS = '192.0.2.20';
+/** Where it is; in TEST-NET-1 and the documentation prefix, as the servers of a world are. */
+const RELAY_ADDRESS = '192.0.2.20';
+const RELAY_ADDRESS_IPV6 = '2001:db8:ffff::20';
+/** IPv4 first, as the addresses of a name are told. */
+export const RELAY_ADDRESSES: readonly string[] = [RELAY_ADDRESS, RELAY_ADDRESS_IPV6];
 /** Its UDP port (RFC 8656 §4). */
 export const RELAY_PORT = 3_478;
 /** What it shares with the manager. */
@@ -51,6 +54,7 @@ const CHANNEL_MIN = 0x4000;
 const CHANNEL_MAX = 0x4fff;
 const CHANNEL_HEADER_BYTES = 4;
 const ALLOCATIONS_MAX = 1_024;
+const FAMILY_IPV6 = 2;
 
 /** Error codes of RFC 8489 §14.8 and RFC 8656 §19. */
 const ERROR = {
@@ -61,14 +65,16 @@ const ERROR = {
   staleNonce: 438,
   family: 440,
   transport: 442,
+  peerFamily: 443,
   quota: 486,
 } as const;
 
 /** One client's relayed address, and who may use it. */
 interface Allocation {
   readonly client: Path;
-  /** Its socket at the relay. */
+  /** Its socket at the relay, and where that is reached: of one IP version or of both. */
   readonly relayed: Path;
+  readonly addresses: readonly Path[];
   readonly username: string;
   readonly key: Uint8Array;
   expiresAt: Micros;
@@ -90,11 +96,16 @@ export class VirtualRelay {
   readonly host: Host;
   /** What the manager knows of it. */
   readonly service: RelayService = {
-    servers: () => [{ address: Uint8Array.of(192, 0, 2, 20), port: RELAY_PORT }],
+    servers: () =>
+      this.addresses.map((host) => {
+        return { address: addressBytes(host) ?? new Uint8Array(0), port: RELAY_PORT };
+      }),
     credentials: (username) => relayCredentials(SECRET, username),
   };
   /** Datagrams that were let through, and that were not. */
   readonly counts = { passed: 0, refused: 0 };
+  /** Its own: a test leaves one out. */
+  addresses = RELAY_ADDRESSES;
   readonly #world: World;
   readonly #rng: Rng;
   readonly #allocations = new Map<Path, Allocation>();
@@ -109,7 +120,8 @@ export class VirtualRelay {
     this.#world = world;
     this.#rng = world.rng('relay');
     this.#nonceUntil = world.now;
-    this.host = world.internet.addHost({ name: 'relay', address: RELAY_ADDRESS });
+    const also = { address: RELAY_ADDRESS_IPV6, nats: [] };
+    this.host = world.internet.addHost({ name: 'relay', address: RELAY_ADDRESS, also });
     this.host.onDatagram = (to, from, bytes) => this.#onDatagram(to, from, bytes);
   }
 
@@ -235,14 +247,16 @@ export class VirtualRelay {
     if (this.#find(from) !== undefined) return this.#refuse(asked, ERROR.mismatch);
     if (attributes.get(ATTRIBUTE.requestedTransport)?.[0] !== TRANSPORT_UDP)
       return this.#refuse(asked, ERROR.transport);
-    const family = attributes.get(ATTRIBUTE.requestedAddressFamily)?.[0] ?? 1;
-    if (family !== 1) return this.#refuse(asked, ERROR.family);
+    const hosts = this.#relayHosts(attributes);
+    if (hosts.length === 0) return this.#refuse(asked, ERROR.family);
     if (this.#allocations.size >= ALLOCATIONS_MAX) return this.#refuse(asked, ERROR.quota);
     const relayed = this.host.bind();
+    const addresses = hosts.map((host) => this.#world.internet.paths.of(host, relayed.port));
     const lifetime = this.#lifetime(attributes);
     const allocation: Allocation = {
       client: from,
       relayed,
+      addresses,
       ...user,
       expiresAt: this.#in(lifetime),
       permissions: new Map(),
@@ -253,10 +267,18 @@ export class VirtualRelay {
     this.#byRelayed.set(relayed, allocation);
     this.#world.schedule(allocation.expiresAt, () => this.#onTime(allocation));
     this.#accept(asked, user.key, [
-      [ATTRIBUTE.xorRelayedAddress, hidden(relayed, message)],
+      ...addresses.map((one): Attribute => [ATTRIBUTE.xorRelayedAddress, hidden(one, message)]),
       [ATTRIBUTE.xorMappedAddress, hidden(from, message)],
       [ATTRIBUTE.lifetime, lifetimeValue(lifetime)],
     ]);
+  }
+
+  /** RFC 8656 §7.2: IPv4, IPv6, or what there is of both. */
+  #relayHosts(attributes: StunMessage['attributes']): readonly string[] {
+    const asks = (type: number): boolean => attributes.get(type)?.[0] === FAMILY_IPV6;
+    if (asks(ATTRIBUTE.additionalAddressFamily)) return this.addresses;
+    const isIpv6 = asks(ATTRIBUTE.requestedAddressFamily);
+    return this.addresses.filter((host) => isIpv6Text(host) === isIpv6);
   }
 
   #onRefresh(asked: Asked, user: { readonly key: Uint8Array }): void {
@@ -277,7 +299,8 @@ export class VirtualRelay {
     if (allocation === undefined) return this.#refuse(asked, ERROR.mismatch);
     const peer = this.#peerOf(asked.message);
     if (peer === undefined) return this.#refuse(asked, ERROR.badRequest);
-    if (!isGlobal(peer.host)) return this.#refuse(asked, ERROR.forbidden);
+    const refusal = refusalOf(allocation, peer);
+    if (refusal !== undefined) return this.#refuse(asked, refusal);
     allocation.permissions.set(peer.host, this.#in(PERMISSION_SECONDS));
     this.#accept(asked, user.key, []);
   }
@@ -296,7 +319,8 @@ export class VirtualRelay {
     const isElsewhere = (allocation.byPeer.get(peer) ?? channel) !== channel;
     if (isElsewhere || (bound !== undefined && bound.peer !== peer))
       return this.#refuse(asked, ERROR.badRequest);
-    if (!isGlobal(peer.host)) return this.#refuse(asked, ERROR.forbidden);
+    const refusal = refusalOf(allocation, peer);
+    if (refusal !== undefined) return this.#refuse(asked, refusal);
     allocation.channels.set(channel, { peer, until: this.#in(CHANNEL_SECONDS) });
     allocation.byPeer.set(peer, channel);
     allocation.permissions.set(peer.host, this.#in(PERMISSION_SECONDS));
@@ -428,10 +452,14 @@ export class VirtualRelay {
   }
 }
 
-const isGlobal = (host: string): boolean => {
+/** Why an allocation may not send to a peer (RFC 8656 §9.2): its IP version, or where it is. */
+function refusalOf({ addresses }: Allocation, { host }: Path): number | undefined {
+  const isSame = addresses.some((own) => isIpv6Text(own.host) === isIpv6Text(host));
+  if (!isSame) return ERROR.peerFamily;
   const address = addressBytes(host);
-  return address !== undefined && addressScope(address) === 'global';
-};
+  const isGlobal = address !== undefined && addressScope(address) === 'global';
+  return isGlobal ? undefined : ERROR.forbidden;
+}
 
 function hidden(path: Path, { transaction }: StunMessage): Uint8Array {
   return encodeXorAddress(path, transaction) ?? new Uint8Array(0);

@@ -395,6 +395,8 @@ export class VirtualTerminal implements BusUser {
     switch (output.kind) {
       case 'link':
         return this.#want(output.want === 'up');
+      case 'checkLink':
+        return this.#link.check();
       case 'publish':
         return this.publish(output.topic, output.bytes);
       case 'openSocket': {

@@ -2,7 +2,7 @@
 // know, who searches at an address where nobody saw its peer, or twice, or too fast, is found.
 
 import t from 'tap';
-import { RELAY_ADDRESS, RELAY_PORT } from '../parties/virtual-relay.ts';
+import { RELAY_ADDRESSES, RELAY_PORT } from '../parties/virtual-relay.ts';
 import { STUN_PORTS } from '../parties/virtual-stun.ts';
 import { TalkStage as Stage, foundIn, talking } from './talk-stage.ts';
 
@@ -30,8 +30,8 @@ t.test('¶0032: a terminal that asks where it is, and has nothing to say, is fou
 
 t.test('S1005: a relay that is asked without a talk is found', async (t) => {
   const idle = new Stage();
-  t.match(asks(idle, RELAY_ADDRESS, RELAY_PORT), /^idle: .* asks the relay, and has no talk/);
-  t.equal(asks(talking(), RELAY_ADDRESS, RELAY_PORT), undefined);
+  t.match(asks(idle, RELAY_ADDRESSES[0], RELAY_PORT), /^idle: .* asks the relay, and has no talk/);
+  t.equal(asks(talking(), RELAY_ADDRESSES[0], RELAY_PORT), undefined);
 });
 
 t.test(
@@ -43,9 +43,12 @@ t.test(
     clock.stop(stage.world.now);
     stage.pass(60_000);
     clock.go(stage.world.now, 0);
-    t.equal(asks(stage, RELAY_ADDRESS, RELAY_PORT), undefined);
+    t.equal(asks(stage, RELAY_ADDRESSES[0], RELAY_PORT), undefined);
     stage.pass(21_000);
-    t.match(asks(stage, RELAY_ADDRESS, RELAY_PORT), /^idle: .* asks the relay, and has no talk/);
+    t.match(
+      asks(stage, RELAY_ADDRESSES[0], RELAY_PORT),
+      /^idle: .* asks the relay, and has no talk/,
+    );
   },
 );
 

@@ -4,7 +4,7 @@
 
 import t from 'tap';
 import { nodeSuite } from '../../protocol/io/node-crypto.ts';
-import { MICROS_PER_MS, seconds } from '../../protocol/time.ts';
+import { MICROS_PER_MS, after, seconds } from '../../protocol/time.ts';
 import { MEASURED, COLUMNS, type PlaceName } from '../lab/pair-table.ts';
 import type { NatBehaviour, NatKind } from '../network/nat.ts';
 import { MeetingStage, type PlaceMaker, behind } from './meeting-stage.ts';
@@ -166,13 +166,52 @@ t.test('IPv6: where IPv4 has no way, and before it', async (t) => {
     ({ side, box }) => ({
       address: `192.168.${side}.2`,
       nats: [box(kind)],
-      also: { address: `2001:db8::${side + 1}`, nats: [box('firewall')] },
+      also: { address: `2001:db8:0:${side + 1}::1`, nats: [box('firewall')] },
     });
   for (const kind of ['symmetric', 'udp-blocked', 'port-restricted'] as const) {
     const stage = new MeetingStage({ places: [dual(kind), dual(kind)] }).call(END_MS_MAX);
     t.equal(stage.way, 'direct', kind);
     const path = stage.caller.status()?.talks[0]?.talk.path;
-    t.match(path?.host, /^2001:db8::/, kind);
+    t.match(path?.host, /^2001:db8:0:/, kind);
+  }
+});
+
+/** With IPv6 alone. */
+const ipv6Only =
+  (kind: NatKind): PlaceMaker =>
+  ({ side, box }) => ({ address: `2001:db8:0:${side + 1}::1`, nats: [box(kind)] });
+
+t.test('RFC 8656 §7: through the relay, whatever IP versions the two have', async (t) => {
+  const [six, shut] = [ipv6Only('firewall'), ipv6Only('udp-blocked')];
+  const four = behind('symmetric');
+  const both = ['192.0.2.20', '2001:db8:ffff::20'];
+  for (const [label, places, addresses, isPartitioned] of [
+    ['IPv6 × IPv6', [six, six], both, true],
+    ['IPv6 × IPv6, no UDP', [shut, shut], both, false],
+    ['IPv6 × IPv4', [six, four], both, false],
+    ['IPv4 × IPv6, no UDP', [four, shut], both, false],
+    ['IPv4 × IPv6, a relay of IPv4', [four, six], both.slice(0, 1), false],
+    ['IPv6 × IPv6, a relay of IPv6', [six, six], both.slice(1), true],
+    ['IPv6 × IPv6, a relay of IPv6, no UDP', [shut, shut], both.slice(1), false],
+  ] as const) {
+    const stage = new MeetingStage({ places, set: RELAY });
+    const { internet, relay, terminals, now } = stage.world;
+    if (relay === undefined) throw new Error('there is a relay');
+    relay.addresses = addresses;
+    const [a, b] = terminals.map(({ host }) => host);
+    if (isPartitioned)
+      for (const [from, to] of [
+        [a, b],
+        [b, a],
+      ])
+        internet.partition(from, to, after(now, seconds(60)));
+    const isHopeless = label.includes('a relay of IPv4');
+    stage.call(END_MS_MAX, () => stage.isOver || stage.ends.callee.readBytes > 0);
+    t.equal(stage.way, isHopeless ? undefined : 'relay', label);
+    if (isHopeless) continue;
+    t.ok(stage.tookMs <= RELAY_MS_MAX, `${label}: ${stage.tookMs} ms`);
+    t.equal(stage.ends.callee.readBytes, 10, label);
+    t.comment(`${label}: ${Math.round(stage.tookMs)} ms, ${relay.counts.passed} passed`);
   }
 });
 

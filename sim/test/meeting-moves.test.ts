@@ -12,6 +12,10 @@ const RTT_MS = 50;
 const STALL_MS_MAX = 3 * RTT_MS + 1_000;
 /** A shell looks at addresses each second. */
 const MOVED_MS_MAX = STALL_MS_MAX + 1_000;
+/** Beside it the link is made anew, which takes no time here but its own round trips. */
+const CARRIED_MS_MAX = 3 * RTT_MS + 650;
+/** Within the 45 s that a talk bears, and longer than routers remember. */
+const ASLEEP_MS = 40_000;
 const EVERY_MS = 20;
 const WATCH_MS = 10_000;
 const RELAY = { 'relay.there': 1 };
@@ -58,6 +62,44 @@ t.test('claim 7: after a NAT has forgotten, a talk stalls for 3 round trips and 
     }
   }
 });
+
+t.test('S3000: an address change takes the link along, and the stall is as short', async (t) => {
+  for (const who of ['caller', 'callee', 'both'] as const) {
+    const stage = talking([HOME, HOME]);
+    const { caller, callee, world } = stage;
+    const stall = stallAfter(stage, () => {
+      for (const end of who === 'both' ? [caller, callee] : [stage[who]]) {
+        end.host.nats[0]?.rebind(world.now, 'address');
+        // Its TCP connection came from the old address: nobody says so.
+        if (end.connection !== undefined) world.broker.die(end.connection);
+      }
+    });
+    t.ok(stall <= CARRIED_MS_MAX, `${who}: ${Math.round(stall)} ms`);
+    t.equal(stage.ends.caller.ended, undefined, who);
+  }
+});
+
+t.test(
+  'claim 14: a machine that slept for 40 s goes on in its talk as soon as it wakes',
+  async (t) => {
+    for (const who of ['caller', 'callee'] as const) {
+      // A process that stood still has gone on ageing; a machine that slept may not have.
+      for (const ages of [true, false]) {
+        const stage = talking([HOME, HOME]);
+        const { world } = stage;
+        const end = stage[who];
+        end.suspend();
+        end.host.nats[0]?.rebind(world.now, 'address');
+        stage.pass(ASLEEP_MS);
+        const stall = stallAfter(stage, () => end.resume(ages ? ms(ASLEEP_MS) : 0));
+        const words = `${who}${ages ? '' : ', whose clock stood still'}: ${Math.round(stall)} ms`;
+        t.ok(stall <= STALL_MS_MAX, words);
+        t.comment(words);
+        t.strictSame([stage.ends.caller.ended, stage.ends.callee.ended], [undefined, undefined]);
+      }
+    }
+  },
+);
 
 const elsewhere = (number: number): { readonly address: string; readonly nats: [] } => ({
   address: `203.0.113.${number}`,
