@@ -1,4 +1,5 @@
-// What is asked of the servers: when it leaves, and in which channel.
+// What is asked of the servers: when it leaves, and in which channel. What a talk under way has to
+// say does not wait for the registration, which a new link begins with.
 
 import t from 'tap';
 import { SealedChannel } from '../../protocol/control/seal.ts';
