@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { sendBulk } from '../lab/bulk.ts';
 import { callOnce } from '../lab/calls.ts';
-import { shippedSettings } from '../lab/kernel-settings.ts';
+import { settingPath, shippedSettings } from '../lab/kernel-settings.ts';
 import { Lab } from '../lab/lab.ts';
 import { matrixFaults, measureMatrix, planOf } from '../lab/matrix.ts';
 import { boxesMissing, linkMissing } from '../lab/namespaces.ts';
@@ -75,7 +75,7 @@ t.test('TCP is as servers and terminals are installed, in the lab only', { skip 
     ['B', 'terminal'],
   ] as const) {
     for (const [name, value] of shippedSettings(of)) {
-      const { stdout } = await lab.run(host, 'cat', [`/proc/sys/${name.replaceAll('.', '/')}`]);
+      const { stdout } = await lab.run(host, 'cat', [settingPath(name)]);
       t.equal(stdout.trim(), value, `${host}: ${name}`);
     }
     // An option of each segment (RFC 7323); `ss` names it, beside `sack`, which is to stay.
