@@ -43,8 +43,8 @@ export class EndOrders {
   }
 
   /**
-   * A terminal has registered: what was handed to a connection that broke, or to a copy of it, never
-   * arrived. It is asked again to end its newest LIMITS.callsMax sessions.
+   * A terminal has registered: what was handed to a connection that broke, or to a copy of it,
+   * never arrived. It is asked again to end its newest LIMITS.callsMax sessions.
    */
   onPresent(now: Micros, device: DeviceId): void {
     const own: { readonly session: Session; readonly side: Side }[] = [];

@@ -146,8 +146,8 @@ export const KNOWN_SEEDS: readonly KnownSeed[] = [
     },
     invariant: 'sessions',
     cause:
-      'end-orders.ts asked a terminal again only in a new channel: an end that its clone was asked ' +
-      'for, or that was handed to a connection which broke, never reached it',
+      'end-orders.ts asked a terminal again only in a new channel: an end that its clone was' +
+      ' asked for, or that was handed to a connection which broke, never reached it',
   },
   {
     seed: 25057,

@@ -89,6 +89,8 @@ export class Refusals implements Watcher, WordHearer {
       case 'brokerStarted':
         this.#handed = new KeptMap(KEPT);
         return;
+      case 'operatorRevoke':
+        return this.#onRevoke(happening.terminal.id);
       case 'loggedIn':
         // Whoever sleeps between polls is asked again at each what it has not answered.
         if (happening.party === 'manager') this.#onReason(MANAGER);
@@ -172,6 +174,12 @@ export class Refusals implements Watcher, WordHearer {
     this.#questions.set(request, question);
     this.#countVain(label, pair);
     this.#countOpen(label, request, question);
+  }
+
+  /** Its questions are open no more: others get their turn. */
+  #onRevoke(caller: DeviceId): void {
+    for (const open of this.#open.values())
+      for (const [request, question] of open) if (question.caller === caller) open.delete(request);
   }
 
   #onReason(of: string): void {

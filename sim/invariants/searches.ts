@@ -19,7 +19,7 @@ const PER_SECOND = 500;
 const PACKETS_MAX = 2_048;
 /** Packets of a search from one socket to one port: further ones are an ordinary meeting's. */
 const TRIES_MAX = 2;
-/** First packets that an ordinary meeting sends to the same host meanwhile: so many of its pairs. */
+/** First packets that an ordinary meeting sends to the same host meanwhile: of its pairs. */
 const OTHERS_MAX = 96;
 const CLOCK_SHARE = 1.002;
 

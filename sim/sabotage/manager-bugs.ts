@@ -337,4 +337,14 @@ export const MANAGER_SABOTAGES: readonly Sabotage[] = [
       'hostile.broker': 0,
     },
   },
+  {
+    name: 'batch-begun-in-the-middle-of-another',
+    core: 'session-manager',
+    file: 'session-manager/ledger.ts',
+    find: 'for (const fact of facts) fact.persisted(now); this.#writing = undefined;',
+    replace: 'this.#writing = undefined; for (const fact of facts) fact.persisted(now);',
+    why: 'killed in between, a revoked terminal’s talk is open in the log until its time is up',
+    source: 'found by sim seed 25057',
+    under: { 'operator.revoke': 6, 'manager.slow': 2_000, 'work.calls': 60 },
+  },
 ];

@@ -315,4 +315,9 @@ t.test('S2002: strangers have at most so many open questions at one callee', asy
   const many = new Refusals(world);
   for (let i = 0; i < 12; i++) say(many, 1 + i);
   t.throws(() => say(many, 13), Violation, 'a thirteenth of all strangers');
+  const fewer = new Refusals(world);
+  for (let i = 0; i < 12; i++) say(fewer, 1 + i);
+  fewer.onHappening({ kind: 'operatorRevoke', terminal: terminals[1] });
+  say(fewer, 13);
+  t.throws(() => say(fewer, 14), Violation, 'whoever is revoked leaves room for one');
 });

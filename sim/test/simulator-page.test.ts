@@ -5,12 +5,16 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import t from 'tap';
-import { declareSim } from '../../cli/commands/sim.ts';
+import { declareSim, wantedOf } from '../../cli/commands/sim.ts';
 import { readSources, repositoryRoot } from '../../protocol/test/house/sources.ts';
 import { OPTION_NAMES, OPTION_SPECS } from '../options.ts';
 import { watchersOf } from '../invariants/all.ts';
 import { fastSuite } from '../crypto/fast-suite.ts';
 import { CALM } from '../options.ts';
+import { planOf } from '../runner/plan.ts';
+import { headOf, verdictOf } from '../runner/show.ts';
+import { tracer, traceWords } from '../runner/trace.ts';
+import { runSeed } from '../seed-run.ts';
 import { World } from '../world.ts';
 
 const ROOT = repositoryRoot();
@@ -48,6 +52,32 @@ t.test('the table of invariants has each that can fail, with a file of sim/', as
   }
   const world = new World({ seed: 1, terminals: 2, options: CALM, suite: fastSuite });
   t.ok(watchersOf(world).length > 20);
+});
+
+t.test('the example is what its command shows, line by line in this order', async (t) => {
+  const [, command] = /`nakodo sim (--seed 26 [^`]*)`/.exec(page) ?? [];
+  const program = new Command();
+  declareSim(program);
+  const [sim] = program.commands;
+  sim.parseOptions((command ?? '').split(/\s+/));
+  const options = sim.opts<Parameters<typeof wantedOf>[0]>();
+  const wanted = wantedOf(options);
+  const lines = [headOf(26, wanted)];
+  const watch = (world: World) => [tracer(world, (line) => lines.push(traceWords(line)))];
+  lines.push(verdictOf(runSeed({ ...planOf(26, wanted), watch })));
+  const [, section] = /^## Reading a trace$(.*?)^## /ms.exec(page) ?? [];
+  const shown = (section ?? '')
+    .split('\n')
+    .flatMap((line) => /^ {4}(seed 26: | +\d).*/.exec(line)?.[0] ?? []);
+  t.ok(shown.length > 20);
+  let from = 0;
+  for (const line of shown) {
+    const [words] = line.slice(4).split('←');
+    const at = lines.indexOf(words.trimEnd(), from);
+    t.ok(at >= from, `${words}: as it is now: ${lines.at(-1)}`);
+    from = at + 1;
+  }
+  t.equal(shown.at(-1)?.trim(), lines.at(-1));
 });
 
 t.test('every command of the page is understood', async (t) => {
