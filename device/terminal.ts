@@ -234,7 +234,7 @@ export class Terminal {
       calls: this.#resolution.status(),
       talks: this.#talks.status(at),
       changedPeers: this.#pins.changed(),
-      ...(this.#registration.isComplete && { stun: this.#reachability.ownServers() }),
+      ...(this.#registration.isComplete && { stun: this.#reachability.namedServers() }),
       endNotices: this.#ending.size,
       counters: this.#outbox.counters(),
     };
