@@ -70,8 +70,8 @@ export class Reachability {
   }
 
   /**
-   * Asks where a socket can be reached, showing the broker's server the record. True: `onDone` follows
-   * later; false: nobody could be asked, and the machine's own addresses are all.
+   * Asks where a socket can be reached, showing the broker's server the record. True: `onDone`
+   * follows later; false: nobody could be asked, and the machine's own addresses are all.
    */
   begin(now: Micros, socket: SocketId, own: OwnAddresses, record: RecordId | undefined): boolean {
     if (own.isOnLoopback === true) this.#onLoopback.add(socket);

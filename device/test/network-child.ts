@@ -26,6 +26,8 @@ async function changed(what: string, words: readonly string[]): Promise<void> {
   process.stdout.write(`${what}\n`);
 }
 
+// What an interface is, sysfs says of the network that it was mounted in.
+execFileSync('mount', ['-t', 'sysfs', 'sysfs', '/sys'], { stdio: 'ignore' });
 // Two ends of one cable: an interface without a peer that is up has no carrier.
 ip('link add left type veth peer name right');
 ip('link set left up');
@@ -43,6 +45,10 @@ await untilStill(() => changes);
 await changed('address', ['address add 192.0.2.7/24 dev left']);
 await changed('route', ['route add default via 192.0.2.1 dev left']);
 await changed('other route', ['route replace default via 192.0.2.2 dev left']);
+const heard = changes;
+ip('address add 172.17.0.1/16 dev right');
+await untilStill(() => changes);
+process.stdout.write(`inside: ${changes - heard}\n`);
 await changed('IPv6 address', ['-6 address add 2001:db8::7/64 dev left nodad']);
 await changed('IPv6 route', ['-6 route add default via 2001:db8::1 dev left']);
 await changed('address gone', ['address del 192.0.2.7/24 dev left']);
