@@ -105,7 +105,7 @@ export class Requests {
   onChannel(): void {
     this.#gate = 'registering';
     for (const pending of this.#pending.values()) {
-      if (pending.topic !== 'address') rest(pending);
+      if (!pending.early || pending.topic !== 'address') rest(pending);
     }
   }
 

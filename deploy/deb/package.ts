@@ -96,6 +96,7 @@ async function packageTree(options: DebOptions, version: string): Promise<Tree> 
     [`${UNITS}/nakodo-provision.service`, [await part('nakodo-provision.service'), FILE]],
     [`${UNITS}/nakodo-provision.path`, [await part('nakodo-provision.path'), FILE]],
     ['usr/lib/sysusers.d/nakodo.conf', [await part('sysusers.conf'), FILE]],
+    ['usr/lib/sysctl.d/60-nakodo.conf', [await part('sysctl.conf'), FILE]],
     [CONFFILE, [await part('agent.toml'), FILE]],
     ['usr/share/bash-completion/completions/nakodo', [bashCompletion(program), FILE]],
     ['usr/share/man/man1/nakodo.1.gz', [packed(manualPage(program, { version, date })), FILE]],

@@ -64,6 +64,7 @@ t.test('it holds program, units, settings and papers, all of them root’s', { s
     'usr/lib/systemd/system/nakodo-provision.service',
     'usr/lib/systemd/system/nakodo-provision.path',
     'usr/lib/sysusers.d/nakodo.conf',
+    'usr/lib/sysctl.d/60-nakodo.conf',
     'etc/nakodo/agent.toml',
     'usr/share/man/man1/nakodo.1.gz',
     'usr/share/bash-completion/completions/nakodo',

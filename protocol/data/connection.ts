@@ -427,8 +427,8 @@ export class Connection implements DatagramCore<ConnectionEvent>, Talk {
     try {
       this.#takeFrames(protection, path, bytes, packetNumber, start, end);
       // Where the way is another one, its change does the same.
-      const isSameWay = samePath(path, this.#path ?? path);
-      if (isHeardAgain && isSameWay && !this.#ending.isOver) recovery.onHeardAgain(this.#now);
+      if (isHeardAgain && !this.#ending.isOver && samePath(path, this.#path ?? path))
+        recovery.onHeardAgain(this.#now);
     } catch (error) {
       if (!(error instanceof PeerError)) throw error;
       this.#end('protocol-error');

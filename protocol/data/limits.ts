@@ -57,7 +57,7 @@ export const DATA_LIMITS = {
   silencePtosMissed: 1,
   silenceMsLeastMissed: 100,
   silenceDoublingsMax: 6,
-  /** Milliseconds by which a timer is late when the process has stood still, or its machine slept. */
+  /** Milliseconds by which a timer is late when the process stood still, or its machine slept. */
   stoodStillMs: 1_000,
   /** Probe timeouts of waiting in vain after which one is due although packets keep leaving. */
   steadyPtos: 2,

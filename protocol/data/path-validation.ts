@@ -3,7 +3,8 @@
 // an address is only asked at first, and gets no data until it has answered: that costs the peer
 // one round trip, and whoever forwards packets gains nothing. The address so far is asked as well
 // (§9.3.3): while it answers, nobody is followed. Probing packets are no evidence for congestion
-// control; they are never in flight, and are repeated from here.
+// control; they are never in flight, and are repeated from here. Long because all answers of all
+// addresses meet in one decision.
 //
 //   packet with the highest number from a new address → asked, and so is the present one
 //   the present one answers → all stays as it is      the new one alone answers → it is the path

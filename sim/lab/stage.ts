@@ -32,7 +32,7 @@ export interface Doses {
 
 /** The full doses; the figures of docs/nat.md are made with them. */
 export const FULL: Doses = {
-  lossTries: 20,
+  lossTries: 40,
   searchTries: 20,
   firstByteTries: 20,
   megabytes: 60,

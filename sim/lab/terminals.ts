@@ -16,6 +16,7 @@ import { isIPv6 } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { atExit } from './clean-up.ts';
+import { kernelScript } from './kernel-settings.ts';
 import type { Lab, Ran } from './lab.ts';
 import { has } from './namespaces.ts';
 
@@ -78,6 +79,7 @@ export class Terminals {
   static async start(lab: Lab, plan: TerminalsPlan): Promise<Terminals> {
     const terminals = new Terminals(lab, plan);
     try {
+      await terminals.#setKernels();
       if (plan.hasRelay) await terminals.#startRelay();
       await terminals.startServer();
       for (let at = 0; at < plan.terminals.length; at += AT_ONCE) {
@@ -162,6 +164,18 @@ export class Terminals {
   async close(): Promise<void> {
     await Promise.all([...this.#running.keys()].map((name) => this.end(name)));
     this.#forget();
+  }
+
+  /** TCP as it is where server and terminals are installed. */
+  async #setKernels(): Promise<void> {
+    const { server, terminals } = this.#plan;
+    const hosts = [[server, kernelScript('server')] as const].concat(
+      terminals.map((name) => [name, kernelScript('terminal')] as const),
+    );
+    for (const [host, script] of hosts) {
+      const { exit, stderr } = await this.lab.run(host, 'sh', ['-c', script]);
+      if (exit !== 0) throw new Error(`${host} takes no settings: ${stderr}`);
+    }
   }
 
   async #enrol(name: string): Promise<void> {
