@@ -33,11 +33,20 @@ interface AddressRecord {
   readonly gathering: boolean;
   /** Where its MQTT connection came from when it said so. */
   readonly seenAt: Uint8Array | undefined;
-  /** What our STUN server saw. */
+  /** What our STUN server saw since the terminal last said that it asks. */
   seen: readonly Sighting[];
+  /** From then on what it sees waits for the terminal to say so again. */
+  readonly seenUntil: Micros;
   /** Requests for it that our STUN server may still answer while it is flooded. */
   favours: number;
   readonly recordedAt: Micros;
+}
+
+/** What a terminal says of itself, and where its connection comes from. */
+interface Recorded {
+  readonly device: DeviceId;
+  readonly message: MessageOf<'address'>;
+  readonly seenAt: Uint8Array | undefined;
 }
 
 interface Query extends Due {
@@ -46,6 +55,9 @@ interface Query extends Due {
   readonly request: RequestId;
   readonly wanted: MessageOf<'addressQuery'>['wanted'];
 }
+
+/** How long a sighting may come before the word that it belongs to, or after it. */
+const SIGHTED = seconds(BROKER_LIMITS.sightingSeconds);
 
 const recordKey = (device: DeviceId, record: RecordId): string => `${device}/${record}`;
 
@@ -57,6 +69,9 @@ function folded(candidate: Candidate): Candidate {
   const address = foldedAddress(candidate.address) ?? candidate.address;
   return address === candidate.address ? candidate : { ...candidate, address };
 }
+
+const isSameAddress = (one: Uint8Array | undefined, other: Uint8Array | undefined): boolean =>
+  one === undefined || other === undefined ? one === other : sameBytes(one, other);
 
 /** What a manager is told of a record [S3004]. */
 function foundOf({ device, record, candidates, seen, seenAt }: AddressRecord): FoundAddress {
@@ -113,7 +128,9 @@ export class Addresses {
   /**
    * Records device ID ↔ address [S3000, claim 17] and says so to the terminal. A record without
    * candidates registers the terminal's presence. Answers the queries that waited for this record,
-   * unless the terminal is still `gathering` and our STUN server has not seen it everywhere.
+   * unless the terminal is still `gathering` and our STUN server has not seen it everywhere. One
+   * that is `gathering` again may be in another network: what was seen before counts no more, but
+   * for the last BROKER_LIMITS.sightingSeconds, in which UDP may have overtaken MQTT.
    * `seenAt`: where its MQTT connection comes from.
    */
   record(now: Micros, device: DeviceId, message: MessageOf<'address'>, seenAt?: Uint8Array): void {
@@ -121,9 +138,10 @@ export class Addresses {
     const own = this.#devices.get(device) ?? new Set<RecordId>();
     this.#devices.delete(device);
     this.#devices.set(device, own);
-    const { seen, favours } = this.#records.get(key) ?? {};
-    this.#forget(key);
     const { record, gathering = false } = message;
+    const former = this.#records.get(key);
+    const round = this.#round(now, { device, message, seenAt }, former);
+    this.#forget(key);
     own.add(record);
     const held: AddressRecord = {
       device,
@@ -131,8 +149,8 @@ export class Addresses {
       candidates: message.candidates.map(folded),
       gathering,
       seenAt,
-      seen: seen ?? this.#early.take(record),
-      favours: favours ?? BROKER_LIMITS.stunKnownPerRecord,
+      ...round,
+      favours: former?.favours ?? BROKER_LIMITS.stunKnownPerRecord,
       recordedAt: now,
     };
     this.#records.set(key, held);
@@ -144,13 +162,14 @@ export class Addresses {
 
   /**
    * Our STUN server saw a request that names a record [S1000, S3000]: a reflexive candidate of it
-   * (RFC 8489), without a round trip to the terminal. Kept for a while if the record has not come.
+   * (RFC 8489), without a round trip to the terminal. Kept for a while if the record has not come,
+   * or its terminal has not said that it asks anew.
    */
   sight(now: Micros, record: RecordId, told: Sighting): void {
     const sighting = parseSighting(told);
     if (sighting === undefined) return;
     const held = this.#byRecord.get(record);
-    if (held === undefined) {
+    if (held === undefined || held.seenUntil <= now) {
       this.#early.add(now, record, sighting);
       return;
     }
@@ -218,6 +237,30 @@ export class Addresses {
 
   #expiry(recordedAt: Micros): Micros {
     return after(recordedAt, seconds(LIMITS.recordSecondsMax));
+  }
+
+  /** What was seen that counts for a record that comes now, or again. */
+  #round(
+    now: Micros,
+    { device, message: { record, gathering }, seenAt }: Recorded,
+    former: AddressRecord | undefined,
+  ): Pick<AddressRecord, 'seen' | 'seenUntil'> {
+    if (former !== undefined && gathering !== true) {
+      return { seen: former.seen, seenUntil: former.seenUntil };
+    }
+    const seenUntil = after(now, SIGHTED);
+    if (former !== undefined && now < former.seenUntil) {
+      if (isSameAddress(seenAt, former.seenAt)) {
+        return { seen: former.seen, seenUntil: former.seenUntil };
+      }
+      // So soon what was seen may be of either network: who knows is its connection.
+      return {
+        seen: former.seen.filter(({ address }) => isSameAddress(address, seenAt)),
+        seenUntil,
+      };
+    }
+    const isFirst = (this.#byRecord.get(record)?.device ?? device) === device;
+    return { seen: isFirst ? this.#early.take(record) : [], seenUntil };
   }
 
   #answerWaiting(key: string): void {

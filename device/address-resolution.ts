@@ -56,6 +56,8 @@ interface Call {
   candidates: readonly Candidate[] | undefined;
   /** STUN servers were asked: a NAT may stand in between. */
   isMapped: boolean;
+  /** They are being asked. */
+  isGathering: boolean;
   /** When the user's wait is over, counted from the call; the manager refuses then. */
   readonly until: Micros;
   /** When the broker's copy of our addresses is renewed: it forgets them. */
@@ -123,6 +125,7 @@ export class AddressResolution {
       record,
       candidates: undefined,
       isMapped: false,
+      isGathering: false,
       until: after(now, ms(input.waitMs)),
       refreshAt: NEVER,
     };
@@ -144,8 +147,9 @@ export class AddressResolution {
   }
 
   /**
-   * Records the addresses of the new socket [S1000], or those that are known by now. `gathering`:
-   * STUN servers are still being asked. False if the socket is not a call's.
+   * Records the addresses of the new socket [S1000], or those of one that is asked about anew: in
+   * another network nothing else is known by then. `gathering`: STUN servers are still being asked.
+   * False if the socket is not a call's.
    */
   onSocketOpen(
     now: Micros,
@@ -156,7 +160,8 @@ export class AddressResolution {
     const call = this.#bySocket(socket);
     if (call === undefined) return false;
     call.candidates = candidates.slice(0, LIMITS.candidatesMax);
-    this.#sendAddress(now, call, gathering);
+    call.isGathering = gathering;
+    this.#sendAddress(now, call);
     return true;
   }
 
@@ -165,8 +170,9 @@ export class AddressResolution {
     const call = this.#bySocket(socket);
     if (call === undefined) return false;
     call.isMapped = isMapped !== undefined;
+    call.isGathering = false;
     call.candidates = candidates.slice(0, LIMITS.candidatesMax);
-    this.#sendAddress(now, call, false);
+    this.#sendAddress(now, call);
     return true;
   }
 
@@ -191,8 +197,9 @@ export class AddressResolution {
         this.#requests.settle(call.request);
         this.#ask(now, call);
       }
-      if (call.candidates === undefined || this.#requests.has(call.record)) continue;
-      this.#sendAddress(now, call, false);
+      if (call.candidates === undefined) continue;
+      // Behind a NAT it may be the link of another network.
+      if (call.isMapped || !this.#requests.has(call.record)) this.#renew(now, call);
     }
   }
 
@@ -241,9 +248,7 @@ export class AddressResolution {
         // The manager answers every call at its time: one that hears nothing has not been refused.
         this.#fail(call, this.#requests.wasPublished(call.request) ? 'no-answer' : 'no-link');
       } else if (now >= call.refreshAt) {
-        // A NAT forgets a socket that is not used, and the answer may take long: an owner is asked.
-        if (call.isMapped) this.#outbox.push({ kind: 'gather', socket: call.socket });
-        this.#sendAddress(now, call, false);
+        this.#renew(now, call);
       }
     }
   }
@@ -282,14 +287,27 @@ export class AddressResolution {
     });
   }
 
-  #sendAddress(now: Micros, call: Call, gathering: boolean): void {
+  /**
+   * Records the addresses once more. A NAT forgets a socket that is not used, and the answer may
+   * take long, as an owner is asked: where there is one, the servers are asked again first.
+   */
+  #renew(now: Micros, call: Call): void {
+    if (!call.isMapped) {
+      this.#sendAddress(now, call);
+      return;
+    }
+    call.refreshAt = after(now, ms(MEETING_LIMITS.mappingMs));
+    this.#outbox.push({ kind: 'gather', socket: call.socket });
+  }
+
+  #sendAddress(now: Micros, call: Call): void {
     const renewed = seconds(LIMITS.recordSecondsMax / 2);
     call.refreshAt = after(now, call.isMapped ? ms(MEETING_LIMITS.mappingMs) : renewed);
     this.#requests.send(now, call.record, 'address', {
       kind: 'address',
       record: call.record,
       candidates: call.candidates ?? [],
-      gathering: gathering || undefined,
+      gathering: call.isGathering || undefined,
     });
   }
 

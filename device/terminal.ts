@@ -234,7 +234,7 @@ export class Terminal {
       calls: this.#resolution.status(),
       talks: this.#talks.status(at),
       changedPeers: this.#pins.changed(),
-      ...(this.#registration.isComplete && { stun: this.#reachability.ownServers() }),
+      ...(this.#registration.isComplete && { stun: this.#reachability.namedServers() }),
       endNotices: this.#ending.size,
       counters: this.#outbox.counters(),
     };
@@ -350,7 +350,10 @@ export class Terminal {
   /** The same of one that is asked about anew: where nobody answers, what the shell says is all. */
   #gather(now: Micros, socket: SocketId, own: OwnAddresses): void {
     if (this.#relay === 'only' || !this.#outbox.isWanted(socket)) return;
-    if (this.#ask(now, socket, own)) return;
+    if (this.#ask(now, socket, own)) {
+      this.#resolution.onSocketOpen(now, socket, own.candidates, true);
+      return;
+    }
     const known = this.#reachability.of(socket);
     if (known !== undefined) this.#onGathered(now, socket, known);
   }

@@ -14,7 +14,7 @@ import {
   foldedAddress,
 } from '../protocol/address.ts';
 import { sameBytes } from '../protocol/bytes.ts';
-import type { Candidate, FoundAddress } from '../protocol/control/messages.ts';
+import type { Candidate, FoundAddress, MessageOf } from '../protocol/control/messages.ts';
 import { LIMITS } from '../protocol/limits.ts';
 
 const IPV4_BYTES = 4;
@@ -69,16 +69,22 @@ export function placeOf(found: FoundAddress, relay: RelayPolicy = 'if-needed'): 
 
 /**
  * Where it is by what it says in mid-session. Where none of its reflexive addresses was known it is
- * in another network. What was proven before, and is not where it is seen now, is proven no more.
+ * in another network; where it has moved and no STUN server shows it, in one that nobody knows.
+ * What was proven before, and is not where it is seen now, is proven no more.
  */
 export function placeAfter(
   before: Place,
-  said: { readonly candidates: readonly Candidate[]; readonly varies?: boolean | undefined },
+  said: Pick<MessageOf<'candidates'>, 'candidates'> &
+    Partial<Pick<MessageOf<'candidates'>, 'varies' | 'moved'>>,
 ): Place {
   const seen = reflexive(said.candidates);
-  if (seen.length === 0) return before;
-  const sightings = publicOf(seen);
   const varies = said.varies === true;
+  if (seen.length === 0) {
+    if (said.moved !== true) return before;
+    const isOnLoopback = before.isOnLoopback && said.candidates.every(isLoopback);
+    return { ...UNKNOWN_PLACE, relay: before.relay, isOnLoopback, varies };
+  }
+  const sightings = publicOf(seen);
   const isInside = sightings.length === 0;
   const isKnown = isInside
     ? before.isInside
@@ -165,6 +171,8 @@ function isSameSite(one: Place, other: Place): boolean {
   const isSeenApart = one.sightings.length > 0 && other.sightings.length > 0;
   return one.isInside && other.isInside && !isSeenApart;
 }
+
+const isLoopback = ({ address }: Candidate): boolean => addressScope(address) === 'loopback';
 
 /** Of no public network. */
 const isNear = (scope: AddressScope): boolean =>

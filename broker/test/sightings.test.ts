@@ -234,6 +234,81 @@ t.test('a spoofed sighting with another record’s ID changes nothing of this on
   ]);
 });
 
+t.test('S3000: what was seen counts until the terminal asks anew, in either order', async (t) => {
+  for (const isEarly of [false, true]) {
+    const scene = new Scene();
+    scene.record();
+    scene.see(STUN);
+    scene.see(OTHER);
+    scene.record(gathered(HERE, reflexive(HOME, 40_000)));
+    // Another network while an owner thinks: a new connection, and the servers asked again.
+    scene.broker.pass(15_000);
+    scene.broker.give({ kind: 'connected', device: CALLER, seenAt: VICTIM });
+    const lte = { address: VICTIM, port: 50_000 };
+    if (isEarly) {
+      scene.see(STUN, lte);
+      t.strictSame(scene.found()?.candidates.at(-1), reflexive(HOME, 40_000), 'not by UDP alone');
+      scene.record();
+    } else {
+      scene.record();
+      t.strictSame(scene.found()?.candidates, [HERE], 'the former addresses are gone');
+      scene.see(STUN, lte);
+    }
+    t.strictSame(scene.ask(), [], 'a query waits for the other port');
+    const candidates = [HERE, reflexive(VICTIM, 50_000)];
+    const moved = { device: CALLER, record: RECORD, candidates, seenAt: VICTIM, proven: true };
+    t.strictSame(scene.see(OTHER, lte), [answer(REQUEST, [moved])]);
+    // And a mapping that is forgotten once more.
+    scene.broker.pass(15_000);
+    scene.record();
+    scene.see(STUN, { ...lte, port: 50_001 });
+    scene.see(OTHER, { ...lte, port: 50_002 });
+    t.match(scene.found(), { varies: true });
+    t.strictSame(
+      scene.found()?.candidates.map(({ port }) => port),
+      [HERE.port, 50_001, 50_002],
+    );
+  }
+});
+
+t.test('S3000: who moves within seconds of its call is believed at its new place', async (t) => {
+  const scene = new Scene();
+  scene.record();
+  scene.see(STUN);
+  scene.see(OTHER);
+  scene.record();
+  t.strictSame(scene.found()?.candidates, [HERE, reflexive(HOME, 40_000)], 'said twice');
+  scene.broker.pass(1_000);
+  scene.see(STUN, { address: VICTIM, port: 50_000 });
+  scene.broker.give({ kind: 'connected', device: CALLER, seenAt: VICTIM });
+  scene.record();
+  t.match(scene.found(), {
+    candidates: [HERE, reflexive(VICTIM, 50_000)],
+    proven: true,
+    varies: undefined,
+  });
+});
+
+t.test('S3000: without a word of the terminal nobody pushes out what was seen', async (t) => {
+  const scene = new Scene();
+  scene.record();
+  scene.see(STUN);
+  scene.see(OTHER);
+  scene.broker.pass(BROKER_LIMITS.sightingSeconds * 1_000);
+  for (let at = 0; at < 20; at++) {
+    scene.broker.pass(3_000);
+    scene.see(STUN, { address: VICTIM, port: 1 + at });
+    t.strictSame(scene.found()?.candidates, [HERE, reflexive(HOME, 40_000)]);
+  }
+  scene.broker.tell(CALLEE, topic('address', CALLEE), gathering());
+  const asked = query(requestOf(5), [[CALLEE, RECORD]], 0);
+  t.match(scene.broker.tell(MANAGER, QUERY_TOPIC, asked), [
+    { message: { found: [{ device: CALLEE, candidates: [HERE] }] } },
+  ]);
+  scene.broker.pass(BROKER_LIMITS.sightingSeconds * 1_000);
+  t.equal(scene.broker.core.counters().earlySightings, 0, 'none is kept for a round to come');
+});
+
 t.test('sightings of one record are bounded, the first ones stay', async (t) => {
   for (const isEarly of [true, false]) {
     const scene = new Scene();

@@ -6,6 +6,7 @@ import type { Command } from 'commander';
 import { addressBytes } from '../../protocol/address.ts';
 import type { StunServer } from '../../protocol/control/messages.ts';
 import { EXIT, NakodoError, UsageError } from '../../protocol/errors.ts';
+import { targetOf } from '../../protocol/io/host-port.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import type { StunPorts } from '../../broker/shell/stun-listener.ts';
 import type { RelayOptions, RelayPlace } from '../../session-manager/shell/relay-servers.ts';
@@ -36,7 +37,6 @@ const STUN_PORT = 3478;
 const SECOND = 1;
 /** `PORT` or `PORT,PORT`, behind an address and a colon or not. */
 const STUN_SERVER = /^(?:(.+):)?(\d{1,5})(?:,(\d{1,5}))?$/;
-const HOST_AND_PORT = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253}):(\d{1,5})$/;
 
 /** Adds `--stun-port`, `--stun-other-port` and `--no-stun`. */
 export const stunPorts = (command: Command): Command =>
@@ -129,14 +129,9 @@ function parseStunServer(text: string): StunServer {
 }
 
 function parseRelay(text: string): RelayPlace {
-  const [, host, digits] = HOST_AND_PORT.exec(text) ?? [];
-  const port = Number(digits);
-  const literal = host?.startsWith('[') === true ? host.slice(1, -1) : undefined;
-  const isHost = host !== undefined && (literal === undefined || addressBytes(literal));
-  if (!isHost || !isPort(port)) {
-    throw new UsageError('bad-turn', 'It looks like turn.example:3480 or [2001:db8::1]:3480.');
-  }
-  return { host: literal ?? host, port };
+  const place = targetOf(text);
+  if (place !== undefined) return place;
+  throw new UsageError('bad-turn', 'It looks like turn.example:3480 or [2001:db8::1]:3480.');
 }
 
 const isPort = (port: number): boolean => port >= 1 && port <= LIMITS.portMax;

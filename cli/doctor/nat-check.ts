@@ -2,13 +2,11 @@
 // own. Answers show that UDP leaves this network and comes back, and whether a NAT stands before it
 // that gives each destination another port (RFC 4787 §4.1), past which direct talks are hard.
 
-import { lookup } from 'node:dns/promises';
-import { isIP } from 'node:net';
 import { addressBytes, addressScope } from '../../protocol/address.ts';
 import type { Path } from '../../protocol/core.ts';
 import { Clock, WakeUp } from '../../protocol/io/clock.ts';
 import { entropy } from '../../protocol/io/entropy.ts';
-import { targetOf } from '../../protocol/io/host-port.ts';
+import { addressesOf, targetOf } from '../../protocol/io/host-port.ts';
 import { isLoopback } from '../../protocol/io/loopback.ts';
 import { BufferPool } from '../../protocol/io/udp.ts';
 import { BindingRequests } from '../../protocol/stun/binding.ts';
@@ -85,12 +83,8 @@ export async function stunPaths(servers: readonly string[]): Promise<readonly Pa
       const target = targetOf(text);
       if (target === undefined) return [];
       const { host, port } = target;
-      if (isIP(host) !== 0) return [target];
-      const addresses = await lookup(host, { all: true }).catch(() => []);
-      const first = (family: number) => addresses.find((one) => one.family === family)?.address;
-      return [first(4), first(6)].flatMap((address) =>
-        address === undefined ? [] : [{ host: address, port }],
-      );
+      const addresses = await addressesOf(host).catch(() => []);
+      return addresses.map((address) => ({ host: address, port }));
     }),
   );
   return found.flat();

@@ -15,9 +15,9 @@ import { MEETING_LIMITS } from './limits.ts';
 
 /** Who is asked. */
 export interface StunServers {
-  /** Ours: shown the record. */
+  /** The broker's: shown the record. */
   readonly own: readonly Path[];
-  /** The owner's further ones. */
+  /** Others that the manager names, and the owner's further ones. */
   readonly others: readonly Path[];
 }
 
@@ -51,6 +51,7 @@ export class Gathering {
     this.#deadline = after(now, ms(MEETING_LIMITS.gatherMs));
     const own = servers.own.slice(0, STUN_LIMITS.serversMax);
     const foreignServers = servers.others
+      .filter((other, at, all) => all.findIndex((each) => samePath(each, other)) === at)
       .filter((other) => !own.some((one) => samePath(one, other)))
       .slice(0, STUN_LIMITS.serversMax - own.length);
     this.#host = host;

@@ -2,7 +2,7 @@
 // that an idle terminal sends nothing: the machine's addresses come from the shell, the rest from
 // the STUN servers that the manager and the owner name.
 
-import { addressText } from '../../protocol/address.ts';
+import { addressBytes, addressText } from '../../protocol/address.ts';
 import type { Candidate, StunServer } from '../../protocol/control/messages.ts';
 import type { Path } from '../../protocol/core.ts';
 import type { RecordId } from '../../protocol/ids.ts';
@@ -10,7 +10,7 @@ import type { Rng } from '../../protocol/random.ts';
 import type { Micros } from '../../protocol/time.ts';
 import type { TalkTransmit } from '../talks.ts';
 import type { SocketId } from '../terminal-types.ts';
-import type { Gathered } from './gathering.ts';
+import type { Gathered, StunServers } from './gathering.ts';
 import { Gatherings } from './gatherings.ts';
 
 /** What the shell says of a socket. */
@@ -47,23 +47,36 @@ export class Reachability {
     this.#servers = servers;
   }
 
-  /** The STUN servers that the manager names, as paths to ask. */
-  ownServers(): readonly Path[] {
-    return this.#servers.flatMap(({ address, port, otherPort }) => {
+  /** The STUN servers that the manager names, as paths to ask; the broker's first. */
+  namedServers(): readonly Path[] {
+    const { own, others } = this.#named();
+    return [...own, ...others];
+  }
+
+  /** The one beside the broker is ours; of another the operator may have named a stranger's. */
+  #named(): StunServers {
+    const own: Path[] = [];
+    const others: Path[] = [];
+    const broker = this.#broker === undefined ? undefined : addressBytes(this.#broker);
+    for (const { address, port, otherPort } of this.#servers) {
       const host = address === undefined ? this.#broker : addressText(address);
-      if (host === undefined || port === 0) return [];
-      const ports = otherPort === undefined || otherPort === 0 ? [port] : [port, otherPort];
-      return ports.map((each) => ({ host, port: each }));
-    });
+      if (host === undefined || port === 0) continue;
+      const isBroker = address === undefined || host === (broker && addressText(broker));
+      const paths = isBroker ? own : others;
+      paths.push({ host, port });
+      if (otherPort !== undefined && otherPort > 0) paths.push({ host, port: otherPort });
+    }
+    return { own, others };
   }
 
   /**
-   * Asks where a socket can be reached, showing our own servers the record. True: `onDone` follows
+   * Asks where a socket can be reached, showing the broker's server the record. True: `onDone` follows
    * later; false: nobody could be asked, and the machine's own addresses are all.
    */
   begin(now: Micros, socket: SocketId, own: OwnAddresses, record: RecordId | undefined): boolean {
     if (own.isOnLoopback === true) this.#onLoopback.add(socket);
-    const servers = { own: this.ownServers(), others: own.stun ?? [] };
+    const named = this.#named();
+    const servers = { own: named.own, others: [...named.others, ...(own.stun ?? [])] };
     const host = own.candidates;
     if (this.#gatherings.begin(now, socket, { host, servers, record })) return true;
     this.#known.set(socket, { candidates: host, varies: undefined, isMapped: undefined });

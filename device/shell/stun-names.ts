@@ -5,16 +5,13 @@
 import { isIP } from 'node:net';
 import type { Path } from '../../protocol/core.ts';
 import { UsageError, errorCode } from '../../protocol/errors.ts';
-import { targetOf } from '../../protocol/io/host-port.ts';
+import { type LookUp, addressesOf, targetOf } from '../../protocol/io/host-port.ts';
 import { IO_LIMITS } from '../../protocol/io/limits.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { MS_PER_SECOND } from '../../protocol/time.ts';
 import { pathWords } from './way.ts';
 
 const OLD_MS = IO_LIMITS.stunNameSeconds * MS_PER_SECOND;
-
-/** All addresses of a name. */
-type LookUp = (host: string) => Promise<readonly { readonly address: string }[]>;
 
 interface StunNamesOptions {
   /** `HOST:PORT`, `[IPv6]:PORT`; at most IO_LIMITS.ownStunMax. */
@@ -34,7 +31,7 @@ interface Server {
 export class StunNames {
   readonly #servers: readonly Server[];
   readonly #log: Log;
-  readonly #lookUp: LookUp;
+  readonly #lookUp: LookUp | undefined;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
   #looking: Promise<void> | undefined;
 
@@ -45,7 +42,7 @@ export class StunNames {
     }
     this.#servers = servers.map(serverOf);
     this.#log = log;
-    this.#lookUp = lookUp ?? systemLookUp;
+    this.#lookUp = lookUp;
   }
 
   /** As the owner wrote them. */
@@ -74,22 +71,12 @@ export class StunNames {
   async #look(server: Server): Promise<void> {
     const { host, port } = server;
     try {
-      const found = await this.#lookUp(host);
-      const ofFamily = (family: number): string | undefined =>
-        found.find(({ address }) => isIP(address) === family)?.address;
-      server.paths = [ofFamily(4), ofFamily(6)].flatMap((address) =>
-        address === undefined ? [] : [pathLike(server.paths, { host: address, port })],
-      );
+      const found = await addressesOf(host, this.#lookUp);
+      server.paths = found.map((address) => pathLike(server.paths, { host: address, port }));
     } catch (error) {
       this.#log.info('stun-name-unknown', { server: host, code: errorCode(error) });
     }
   }
-}
-
-/** Loaded by those who need it: most terminals have no such servers. */
-async function systemLookUp(host: string): Promise<readonly { readonly address: string }[]> {
-  const { lookup } = await import('node:dns/promises');
-  return lookup(host, { all: true });
 }
 
 /** The same object for the same path. */

@@ -131,7 +131,10 @@ t.test('the file is read anew, and one that is not there says nothing', async (t
 t.test('a target is a host and a port', async (t) => {
   t.strictSame(targetOf('192.168.1.20:80'), { host: '192.168.1.20', port: 80 });
   t.strictSame(targetOf('[fe80::1]:65535'), { host: 'fe80::1', port: 65_535 });
-  for (const bad of ['', ':80', 'a', 'a:', 'a:0', 'a:65536', 'a b:1', '[::1]', '::1:80']) {
+  t.strictSame(targetOf('[2001:DB8:0:0::1]:80'), { host: '2001:db8::1', port: 80 }, 'RFC 5952');
+  t.strictSame(targetOf('[::ffff:c000:201]:80'), { host: '192.0.2.1', port: 80 }, 'mapped');
+  const none = ['', ':80', 'a', 'a:', 'a:0', 'a:65536', 'a b:1', '[::1]', '::1:80'];
+  for (const bad of [...none, '[1::2::3]:80', '[192.0.2.1]:80', `${'a'.repeat(254)}:1`]) {
     t.equal(targetOf(bad), undefined, bad);
   }
 });

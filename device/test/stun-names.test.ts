@@ -3,6 +3,11 @@
 
 import t from 'tap';
 import { silentLog } from '../../protocol/io/log.ts';
+import { seededRng } from '../../protocol/random.ts';
+import { BindingRequests } from '../../protocol/stun/binding.ts';
+import { STUN_LIMITS } from '../../protocol/stun/limits.ts';
+import { answerBinding } from '../../protocol/stun/server.ts';
+import { micros } from '../../protocol/time.ts';
 import { StunNames } from '../shell/stun-names.ts';
 import { ToldErrors } from '../shell/told-errors.ts';
 
@@ -62,6 +67,20 @@ t.test(
     t.equal(names.paths()[1], both[1], 'the path that stayed is the same object');
   },
 );
+
+t.test('the answer of a server is taken however its IPv6 address was written', async (t) => {
+  const names = new StunNames({ servers: ['[2001:DB8:0:0::1]:3478'], log: silentLog });
+  const foreignServers = names.paths();
+  const requests = new BindingRequests({ rng: seededRng(1), servers: [], foreignServers });
+  const bytes = new Uint8Array(STUN_LIMITS.bindingRequestBytes);
+  t.ok(requests.pollTransmit(micros(0), bytes));
+  const reply = answerBinding(bytes, { host: '2001:db8::77', port: 9 });
+  t.ok(reply?.answer);
+  // As Node's sockets print it.
+  const from = { host: '2001:db8::1', port: 3_478 };
+  requests.handleDatagram(micros(1), from, reply?.answer ?? bytes);
+  t.match(requests.answers(), [{ mapped: { host: '2001:db8::77', port: 9 } }]);
+});
 
 t.test('what is no server, or one too many, is told at once', async (t) => {
   const made = (servers: readonly string[]) => () => new StunNames({ servers, log: silentLog });

@@ -340,6 +340,46 @@ t.test(
   },
 );
 
+t.test(
+  'S1000: behind a NAT a waiting caller asks its STUN servers again, and says so first',
+  async (t) => {
+    const world = new World();
+    const { caller } = two(world);
+    world.answers.connect = false;
+    world.call(caller, 'TERM3', { waitMs: 100_000 });
+    const [[socket]] = caller.sockets;
+    const stun = [{ host: '192.0.2.200', port: 3_478 }];
+    const askedAt = (host: number): void => {
+      const candidates = [
+        { address: Uint8Array.of(192, 0, 2, host), port: 9, type: 'host' as const },
+      ];
+      caller.terminal.handle(world.now, { kind: 'gathered', socket, candidates, stun });
+      world.settle();
+    };
+    const said = () => sentOf(caller, 'address').filter(({ candidates }) => candidates.length > 0);
+    const asks = (): number => caller.outputs.filter(({ kind }) => kind === 'gather').length;
+    askedAt(2);
+    t.match(said().at(-1), { gathering: true, candidates: [{ address: [192, 0, 2, 2] }] });
+    t.ok(
+      world.run(5, () => said().at(-1)?.gathering !== true),
+      'nobody answers',
+    );
+    t.equal(asks(), 0);
+    world.run(16);
+    t.equal(asks(), 1, 'a NAT forgets');
+    const before = said().length;
+    world.link(caller, false);
+    world.link(caller, true);
+    t.ok(
+      world.run(5, () => asks() === 2),
+      'a new link may be one of another network',
+    );
+    t.equal(said().length, before, 'nothing is said of the former one');
+    askedAt(3);
+    t.match(said().at(-1), { gathering: true, candidates: [{ address: [192, 0, 2, 3] }] });
+  },
+);
+
 t.test('a shell that cannot open a socket fails the call, and its yes leads nowhere', async (t) => {
   const { world, caller, callee } = two();
   world.opensSockets = false;

@@ -2,11 +2,10 @@
 // minutes, since terminals are told addresses, and passwords minted with the secret that the relay
 // shares (draft-uberti-behave-turn-rest-00 §2.2). The secret is in no log and in no message.
 
-import { lookup } from 'node:dns/promises';
-import { isIPv4 } from 'node:net';
 import { addressBytes } from '../../protocol/address.ts';
 import { errorCode } from '../../protocol/errors.ts';
 import type { RelayTerms } from '../../protocol/control/messages.ts';
+import { type LookUp, addressesOf } from '../../protocol/io/host-port.ts';
 import type { Log } from '../../protocol/io/log.ts';
 import { relayCredentials } from '../../protocol/stun/credentials.ts';
 import { LIMITS } from '../../protocol/limits.ts';
@@ -29,7 +28,7 @@ export interface RelayOptions {
 
 /** How names are looked up, and when again: once all were found, and until then. */
 interface LookUps {
-  readonly lookUp: (host: string) => Promise<readonly { readonly address: string }[]>;
+  readonly lookUp: LookUp | undefined;
   readonly againMs: number;
   readonly retryMs: number;
 }
@@ -43,6 +42,8 @@ export class RelayServers implements RelayService {
   readonly #lookUps: LookUps;
   /** What is known of each place, in their order. */
   readonly #known: Servers[];
+  /** Why a place is not found, as the operator was last told. */
+  readonly #missing = new Map<number, string>();
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
@@ -88,28 +89,33 @@ export class RelayServers implements RelayService {
     this.#timer.unref();
   }
 
-  /** Whether the name was found; what was known of one that is not is kept. */
+  /**
+   * Whether the name was found; what was known of one that is not is kept. The operator hears of
+   * a change only: a warning may wake somebody, and there is a try every few seconds.
+   */
   async #resolve(at: number, { host, port }: RelayPlace): Promise<boolean> {
-    let addresses: readonly string[];
-    try {
-      addresses = (await this.#lookUps.lookUp(host)).map(({ address }) => address);
-    } catch (error) {
-      const next = 'check the name in --turn, and the name server: trying again';
-      this.#log.warn('relay-not-found', { host, code: errorCode(error), next });
-      return false;
-    }
-    const four = addresses.find((each) => isIPv4(each));
-    const six = addresses.find((each) => !isIPv4(each));
-    this.#known[at] = [four, six].flatMap((text) => {
-      const address = text === undefined ? undefined : addressBytes(text);
+    const { found, code } = await addressesOf(host, this.#lookUps.lookUp).then(
+      (addresses) => ({ found: addresses, code: 'ENODATA' }),
+      (error: unknown) => ({ found: [], code: errorCode(error) }),
+    );
+    const servers = found.flatMap((text) => {
+      const address = addressBytes(text);
       return address === undefined ? [] : [{ address, port }];
     });
-    return this.#known[at].length > 0;
+    if (servers.length === 0) {
+      const next = 'check the name in --turn, and the name server: trying again';
+      if (this.#missing.get(at) !== code) this.#log.warn('relay-not-found', { host, code, next });
+      this.#missing.set(at, code);
+      return false;
+    }
+    if (this.#missing.delete(at)) this.#log.info('relay-found', { host });
+    this.#known[at] = servers;
+    return true;
   }
 }
 
 const SYSTEM: LookUps = {
-  lookUp: (host) => lookup(host, { all: true }),
+  lookUp: undefined,
   againMs: SHELL_LIMITS.relayLookUpMs,
   retryMs: SHELL_LIMITS.relayRetryMs,
 };

@@ -45,21 +45,41 @@ t.test('a name has one address of each family; the first of each name come first
 t.test('a name that moves is followed; one that is gone keeps what was known', async (t) => {
   const lines: string[] = [];
   const log = createLog({ write: (line) => void lines.push(line) });
+  const gone = (code: string) => Promise.reject(Object.assign(new Error(code), { code }));
+  const answers = [
+    () => gone('EAI_AGAIN'),
+    () => gone('EAI_AGAIN'),
+    () => addresses('192.0.2.1'),
+    () => addresses('192.0.2.1'),
+    () => gone('EAI_AGAIN'),
+    () => gone('ENOTFOUND'),
+    () => gone('ENOTFOUND'),
+    () => addresses(),
+  ];
   let asked = 0;
-  const lookUp = (): ReturnType<typeof addresses> => {
-    asked += 1;
-    if (asked === 1) return Promise.reject(new Error('no name server yet'));
-    if (asked < 4) return addresses('192.0.2.1');
-    return asked < 6 ? Promise.reject(new Error('gone')) : addresses('192.0.2.9');
-  };
+  const lookUp = () => (answers[asked++] ?? (() => addresses('192.0.2.9')))();
   const servers = [{ host: 'turn.example', port: 7 }];
   const relay = new RelayServers({ servers, secret: SECRET }, log, { lookUp, ...SOON });
-  await until(() => asked === 3, 'another try');
+  await until(() => asked === 4, 'another try');
   t.strictSame(textOf(relay), ['192.0.2.1 7']);
-  await until(() => asked === 6, 'tries in vain');
-  t.equal(lines.filter((line) => /relay-not-found.*turn\.example/.test(line)).length, 3);
+  await until(() => asked === 8, 'tries in vain');
+  t.strictSame(textOf(relay), ['192.0.2.1 7'], 'kept');
   await until(() => textOf(relay)[0] === '192.0.2.9 7', 'its new address');
+  await until(() => asked > 11, 'it stays');
   await relay.close();
+  const said = lines.map((line) => line.match(/relay-(?:not-)?found|E[A-Z_]{5,}/g)?.join(' '));
+  t.strictSame(
+    said,
+    [
+      'relay-not-found EAI_AGAIN',
+      'relay-found',
+      'relay-not-found EAI_AGAIN',
+      'relay-not-found ENOTFOUND',
+      'relay-not-found ENODATA',
+      'relay-found',
+    ],
+    'a warning once, then at each change',
+  );
   const last = asked;
   await until(() => asked === last, 'the end');
   t.notOk(lines.join('').includes('north'), 'the secret is in no line');

@@ -213,6 +213,32 @@ t.test(
 );
 
 t.test(
+  'S2008: who has moved to where no STUN server is heard is of no site until it is seen',
+  async (t) => {
+    const host = candidate('10.9.9.9');
+    for (const before of [place(HERE, { proven: true }), place('192.168.1.5')]) {
+      const said = (more: object): Place =>
+        placeAfter(before, { candidates: [host], varies: true, ...more });
+      t.strictSame(told([host], said({}), before), ['10.9.9.9'], 'positive control');
+      const away = said({ moved: true });
+      t.strictSame(told([host], away, before), []);
+      t.strictSame(told([host], before, away), [], 'nor is it told more itself');
+      t.match(away, { proven: undefined, isInside: false, varies: true, relay: before.relay });
+    }
+    const back = placeAfter(placeAfter(place(HERE), { candidates: [host], moved: true }), {
+      candidates: [host, candidate(HERE, 'reflexive')],
+    });
+    t.strictSame(told([host], back, place(HERE)), ['10.9.9.9'], 'seen again');
+    const local = place('127.0.0.1');
+    const loop = candidate('127.0.0.1');
+    const still = placeAfter(local, { candidates: [loop], moved: true });
+    t.strictSame(told([loop], still, local), ['127.0.0.1'], 'a loopback moves nowhere');
+    const gone = placeAfter(local, { candidates: [loop, host], moved: true });
+    t.strictSame(told([loop, host], gone, local), []);
+  },
+);
+
+t.test(
   'S2008: another address of the same IPv6 link is the same site, and is not proven',
   async (t) => {
     const before = place('2001:db8:1:7::a', { proven: true });
