@@ -54,7 +54,6 @@ t.test('coturn: 1,200 bytes there and back between two allocations', coturn, asy
   const { server } = await startCoturn(t);
   const one = await allocated(t, { server, ...userOf('one') });
   const two = await allocated(t, { server, ...userOf('two') });
-  t.ok((one.client.mapped?.port ?? 0) > 0);
   t.notOk(one.send(relayedOf(two), PAYLOAD), 'not before the relay allows it');
   one.client.permit(realNow(), [relayedOf(two).host]);
   two.client.permit(realNow(), [relayedOf(one).host]);
@@ -91,7 +90,6 @@ t.test('coturn: the same over IPv6', dual, async (t) => {
   const one = await allocated(t, { server, ...userOf('one') });
   const two = await allocated(t, { server, ...userOf('two') });
   t.equal(relayedOf(one).host, '::1');
-  t.equal(one.client.mapped?.host, '::1');
   one.client.permit(realNow(), ['::1']);
   two.client.bind(realNow(), relayedOf(one));
   await one.reaches(() => (two.pump(), two.client.canReach(realNow(), relayedOf(one))), 'leave');
@@ -106,8 +104,6 @@ t.test('coturn: an address of each IP version, whichever it is reached by', dual
   const six: Path = { host: '::1', port: server.port };
   const one = await allocated(t, { server, ...userOf('one'), wantsIpv6: true });
   const two = await allocated(t, { server: six, ...userOf('two'), wantsIpv6: true });
-  t.equal(one.client.mapped?.host, '127.0.0.1');
-  t.equal(two.client.mapped?.host, '::1');
   for (const family of [4, 6] as const) {
     const [toOne, toTwo] = [relayedOf(one, family), relayedOf(two, family)];
     t.equal(toOne.host, family === 4 ? '127.0.0.1' : '::1');
