@@ -327,6 +327,6 @@ t.test('S1006: when a talk is over every socket is closed, also of its second ro
   const wire = world.wireBytes.length;
   world.run(600);
   t.equal(world.wireBytes.length, wire, 'and nothing is sent');
-  t.ok(wire <= 2 * 2 * MEETING_LIMITS.unprovenPacketsEver, `${wire} datagrams`);
+  t.ok(wire <= 2 * 2 * MEETING_LIMITS.remotePacketsMax, `${wire} datagrams`);
   t.end();
 });
