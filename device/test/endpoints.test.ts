@@ -1,4 +1,5 @@
-// How many sockets one terminal may have at once: all of them fit what a process may usually open.
+// How many sockets one terminal may have at once: first ones, second rounds, ways to relays and a
+// search together fit the files that a process may usually open.
 
 import t from 'tap';
 import { LIMITS } from '../../protocol/limits.ts';
@@ -28,6 +29,7 @@ t.test('all endpoints of a terminal fit the usual bound of open files', async (t
     files += 1;
     last = more;
   }
+  t.ok(files <= openFilesUsual - openFilesOther, `${files} files`);
   outbox.closeSocket(last);
   t.type(outbox.openFurtherSocket(SERVER.host), 'number', 'one that is closed makes room');
   t.ok(furtherEndpointsMax > wanted);

@@ -1,6 +1,6 @@
-// Relays at the end of a talk [S1006, S4006]: every allocation is given back, also with a nonce that
-// has grown old, or where the peer is gone and the terminal stops. Real cores, virtual time, every
-// invariant of the simulator on.
+// Relays at the end of a talk [S1006, S4006]: every allocation is given back, also with a nonce
+// that has grown old, or where the peer is gone and the terminal stops. Real cores, virtual time,
+// every invariant of the simulator on.
 
 import t from 'tap';
 import { MeetingStage, behind } from './meeting-stage.ts';
