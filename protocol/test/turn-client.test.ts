@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import type { Path } from '../core.ts';
 import { randomBytes, seededRng } from '../random.ts';
-import { ATTRIBUTE, encodeErrorCode, encodeXorAddress, lifetimeValue } from '../stun/attributes.ts';
+import { ATTRIBUTE, encodeErrorCode, lifetimeValue } from '../stun/attributes.ts';
 import { relayCredentials } from '../stun/credentials.ts';
 import { STUN_LIMITS } from '../stun/limits.ts';
 import { METHOD, decodeMessage, encodeMessage } from '../stun/message.ts';
