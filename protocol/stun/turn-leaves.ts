@@ -1,7 +1,7 @@
-// What the relay is asked to let through: a permission for each host, a channel for each peer of the
-// talk (RFC 8656 §9, §12). Each is asked for anew before it ends, as long as it is wanted or used,
-// and a few times more while the server has an error of its own, which ends nothing that it gave
-// before. Before there is an allocation nothing is asked, only remembered.
+// What the relay is asked to let through: a permission for each host, a channel for each peer of
+// the talk (RFC 8656 §9, §12). Each is asked for anew before it ends, as long as it is wanted or
+// used, and a few times more while the server has an error of its own, which ends nothing that it
+// gave before. Before there is an allocation nothing is asked, only remembered.
 
 import type { Path } from '../core.ts';
 import { DeadlineHeap } from '../deadlines.ts';

@@ -23,13 +23,13 @@ interface Asked extends Due {
 }
 
 /** A host, with all its ports (RFC 8656 §9). */
-export interface Permission extends Asked {
+interface Permission extends Asked {
   readonly what: 'permission';
   readonly host: string;
 }
 
 /** A peer with a channel (RFC 8656 §12). */
-export interface Channel extends Asked {
+interface Channel extends Asked {
   readonly what: 'channel';
   readonly peer: Path;
   /** Its number less the first one. */

@@ -6,6 +6,7 @@ import { networkInterfaces } from 'node:os';
 import t from 'tap';
 import type { Path } from '../core.ts';
 import { randomBytes, seededRng } from '../random.ts';
+import { after, seconds } from '../time.ts';
 import {
   type RealClient,
   allocated,
@@ -175,6 +176,27 @@ t.test('coturn: a nonce that goes stale costs nothing', coturn, async (t) => {
     'a channel with the new nonce',
   );
   t.equal(real.client.state, 'ready');
+});
+
+t.test('coturn: an allocation is given back with a nonce that went stale', coturn, async (t) => {
+  const { server } = await startCoturn(t, ['--stale-nonce=1', '--user-quota=1']);
+  const user = userOf('brief');
+  const real = await allocated(t, { server, ...user });
+  const nonceIsStale = after(realNow(), seconds(2.5));
+  await real.reaches(() => realNow() > nonceIsStale, 'the end of the nonce');
+  real.client.close(realNow());
+  await real.reaches(() => real.client.isOver, 'the last word');
+  t.equal(real.codes.at(-1), 438);
+  // The place of this user, the only one, is free: coturn takes about a second for that.
+  const patience = after(realNow(), seconds(8));
+  let next = await openRelayed(t, { server, ...user });
+  while (next.client.state !== 'ready' && realNow() < patience) {
+    const asking = await openRelayed(t, { server, ...user });
+    next = asking;
+    asking.client.start(realNow());
+    await asking.reaches(() => ['ready', 'failed'].includes(asking.client.state), 'an answer');
+  }
+  t.equal(next.client.state, 'ready');
 });
 
 t.test('coturn: killed in mid-session, it is missed in 5 s', coturn, async (t) => {
