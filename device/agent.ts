@@ -56,6 +56,8 @@ export type { AgentOptions } from './shell/agent-types.ts';
 const STEPS_MAX = 512;
 /** Milliseconds that `stop` gives to talks, and then to end notices. */
 const STOP_MS_MAX = 2_000;
+/** Milliseconds that it waits for relays that are given back. */
+const LEAVE_MS_MAX = 1_000;
 /** Of all agents here: each needs one only while it drains, and an idle one none. */
 const POOL = new BufferPool(DATA_LIMITS.datagramBytesMax);
 
@@ -306,6 +308,9 @@ export class Agent {
       const isReported = (): boolean => this.status().endNotices === 0;
       await this.#conditions.until(isReported, STOP_MS_MAX);
     }
+    this.#terminal.leaveRelays(this.#clock.now());
+    this.#drain();
+    await this.#conditions.until(() => !this.#terminal.isLeaving, LEAVE_MS_MAX);
     this.#isStopped = true;
     this.#incoming.end();
     this.#watch.rest();

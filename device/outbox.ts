@@ -20,10 +20,6 @@ import {
 /** The three topics that a terminal may publish on (design §4). */
 export type PublishTopic = Extract<TerminalOutput, { kind: 'publish' }>['topic'];
 
-/** Sockets beside the first ones: of every talk's second round and relay, and one search's. */
-const FURTHER_MAX =
-  (1 + MEETING_LIMITS.relayEndpointsMax) * LIMITS.callsMax + MEETING_LIMITS.searchSockets;
-
 /** The queue of outputs, the counters and the open sockets of one terminal. */
 export class Outbox {
   readonly #queue: TerminalOutput[] = [];
@@ -102,11 +98,12 @@ export class Outbox {
   }
 
   /**
-   * Wants a further socket for a talk that looks for its way, or undefined at FURTHER_MAX. `to`: it
-   * is only used to send there. `tcp`: not a socket of UDP, but a connection to this server.
+   * Wants a further socket for a talk that looks for its way, or undefined at
+   * MEETING_LIMITS.furtherEndpointsMax. `to`: it is only used to send there. `tcp`: not a socket of
+   * UDP, but a connection to this server.
    */
   openFurtherSocket(to: string | undefined, tcp?: Path): SocketId | undefined {
-    if (this.#further.size >= FURTHER_MAX) return undefined;
+    if (this.#further.size >= MEETING_LIMITS.furtherEndpointsMax) return undefined;
     const socket = ++this.#lastSocket;
     this.#further.add(socket);
     this.push({

@@ -198,11 +198,27 @@ export class Talks {
     else talk?.meeting.onEndpointFailed(now, socket);
   }
 
-  /** A further endpoint of a talk is open; false if it is none. */
+  /** A further endpoint of a talk is open, also of one that is over; false if it is none. */
   onEndpointOpen(now: Micros, socket: SocketId): boolean {
-    const talk = this.#talks.find(({ meeting }) => meeting.owns(socket));
+    const isIt = ({ meeting }: UnderWay): boolean => meeting.owns(socket);
+    const talk = this.#talks.find(isIt) ?? this.#closing.find(isIt);
     talk?.meeting.onEndpointOpen(now, socket);
     return talk !== undefined;
+  }
+
+  /** Whether this is an endpoint of a talk that is over: nobody asks from there any more. */
+  isOver(socket: SocketId): boolean {
+    return this.#closing.some((talk) => talk.socket === socket || talk.meeting.owns(socket));
+  }
+
+  /** Whether a talk that is over still has something to say to its relay. */
+  get isLeaving(): boolean {
+    return this.#closing.some(({ meeting }) => !meeting.hasLeft);
+  }
+
+  /** Talks that are over give their relays back now, whatever the peer has heard of the end. */
+  leaveRelays(now: Micros): void {
+    for (const { meeting } of this.#closing) meeting.leave(now);
   }
 
   /** Where an endpoint of a talk can be reached now. */
@@ -307,9 +323,10 @@ export class Talks {
     for (const { connection, meeting } of this.#talks) {
       next = earlier(next, earlier(connection.nextTimeout(), meeting.nextTimeout()));
     }
-    for (const { connection } of this.#closing) {
+    for (const { connection, meeting } of this.#closing) {
       const closing = connection.nextTimeout();
-      next = earlier(next, closing === NEVER ? now : closing);
+      const isDue = closing === NEVER && (meeting.hasLeft || meeting.isToLeave);
+      next = earlier(next, isDue ? now : earlier(closing, meeting.nextTimeout()));
     }
     return next;
   }

@@ -221,6 +221,16 @@ export class Terminal {
     return this.#pins.trust(name, id);
   }
 
+  /** The relays of talks that are over are given back at once. Drain afterwards. */
+  leaveRelays(now: Micros): void {
+    this.#talks.leaveRelays(this.#advance(now));
+  }
+
+  /** Whether a relay is being given back. */
+  get isLeaving(): boolean {
+    return this.#talks.isLeaving;
+  }
+
   status(now: Micros): TerminalStatus {
     const at = this.#advance(now);
     const { wakeAt } = this.#polling;
@@ -350,6 +360,7 @@ export class Terminal {
   /** The same of one that is asked about anew: where nobody answers, what the shell says is all. */
   #gather(now: Micros, socket: SocketId, own: OwnAddresses): void {
     if (this.#relay === 'only' || !this.#outbox.isWanted(socket)) return;
+    if (this.#talks.isOver(socket)) return;
     if (this.#ask(now, socket, own)) {
       this.#resolution.onSocketOpen(now, socket, own.candidates, true);
       return;

@@ -192,4 +192,19 @@ export const KNOWN_SEEDS: readonly KnownSeed[] = [
     invariant: 'amplification',
     cause: 'amplification.ts forgot probes that were under way: a search has a thousand at a time',
   },
+  {
+    seed: 98,
+    terminals: 4,
+    seconds: 28,
+    suite: 'fast',
+    set: {
+      'udp.rate': 6620,
+      'mqtt.jitter': 29.9,
+      'owner.ask': 0.28,
+      'work.calls': 13.5,
+      'hostile.collusion': 1.66,
+    },
+    invariant: 'recovery',
+    cause: 'connection.ts probed after its end: the CLOSE was the first word after a silence',
+  },
 ];

@@ -12,17 +12,28 @@ export const MEETING_LIMITS = {
   pauseMsMax: 400,
   /** Packets to one pair that the peer lists and from which nothing has come. */
   unprovenPacketsMax: 10,
-  /** The same to one address and port of the peer, over all sockets and rounds of a talk. */
-  unprovenPacketsEver: 40,
+  /**
+   * The same to one address and port of the peer, over all sockets and rounds of a talk; and
+   * milliseconds after which it may be one more: a direct way is tried for as long as a talk is
+   * relayed, and both ends' tries have to meet.
+   */
+  remotePacketsMax: 40,
+  remotePacketPauseMs: 15_000,
+  /**
+   * What every address may get again when our own machine is elsewhere, and milliseconds in which
+   * that counts once: only this machine, or its relay, says so, never the peer.
+   */
+  movedPackets: 10,
+  movedPauseMs: 60_000,
   /** Bytes to a pair for each byte that came from it, beyond those packets (RFC 9000 §8.1). */
   amplification: 3,
   /** Pairs of a socket of ours and an address of the peer; the oldest unproven one goes. */
   pairsMax: 96,
   /**
-   * Addresses of the peer that get packets unasked and are counted for `unprovenPacketsEver`; and
+   * Addresses of the peer that get packets unasked and are counted for `remotePacketsMax`; and
    * milliseconds after which it may be one more: a long talk's peer has many in time. So who lists
-   * others' addresses has at most 64 × 40 packets of 41 bytes sent, 4 a second in the long run, and
-   * 40 to one of them in ten minutes.
+   * others' addresses has at most 64 × 40 packets of 41 bytes sent, in the long run 5 a second, and
+   * to one of them 40 and 4 a minute; with 10 a minute more for each while we move.
    */
   remotesMax: 64,
   remotePauseMs: 10_000,
@@ -79,6 +90,16 @@ export const MEETING_LIMITS = {
   quietMsLeast: 250,
   /** Milliseconds for which a relay is kept when nobody needs it any more. */
   relayLingerMs: 5_000,
+  /** Milliseconds for which one that is given back may still answer. */
+  relayLeaveMs: 2_000,
+  /**
+   * Endpoints beside the first ones of all talks of a terminal. Each is one socket, but two in a
+   * second round (IPv4, IPv6), as the first ones are.
+   */
+  furtherEndpointsMax: 640,
+  /** Open files that a process usually may have, and those that are for other things. */
+  openFilesUsual: 1_024,
+  openFilesOther: 128,
   /** Milliseconds between two looks at a NAT's mapping while the peer's owner thinks: < 30 s. */
   mappingMs: 15_000,
   /** Milliseconds after which a STUN server that is still silent is not waited for. */
@@ -88,11 +109,16 @@ export const MEETING_LIMITS = {
 } as const;
 
 assert(
-  MEETING_LIMITS.searchSockets + LIMITS.callsMax < 1_024,
-  'a terminal with the usual bound of open files can search',
+  MEETING_LIMITS.furtherEndpointsMax + LIMITS.callsMax * (2 + 1) <=
+    MEETING_LIMITS.openFilesUsual - MEETING_LIMITS.openFilesOther,
+  'a terminal with the usual bound of open files can open all of its sockets',
 );
 assert(
-  MEETING_LIMITS.unprovenPacketsMax < MEETING_LIMITS.unprovenPacketsEver,
+  MEETING_LIMITS.searchSockets + (1 + 2) * LIMITS.callsMax < MEETING_LIMITS.furtherEndpointsMax,
+  'a search has its sockets while each talk has a second round and two ways to a relay',
+);
+assert(
+  MEETING_LIMITS.unprovenPacketsMax < MEETING_LIMITS.remotePacketsMax,
   'a second round has packets left',
 );
 assert(

@@ -12,7 +12,7 @@ import {
   addressBytes,
   addressScope,
 } from '../../protocol/address.ts';
-import type { Candidate, RelayTerms } from '../../protocol/control/messages.ts';
+import type { RelayTerms } from '../../protocol/control/messages.ts';
 import { type Path, type Transmit, samePath } from '../../protocol/core.ts';
 import { HANDSHAKE_PACKET_BYTES } from '../../protocol/data/packet.ts';
 import { PROBE_BYTES, PROBE_TOKEN_BYTES, type Probe } from '../../protocol/data/probe.ts';
@@ -20,7 +20,6 @@ import { LIMITS } from '../../protocol/limits.ts';
 import { randomBytes } from '../../protocol/random.ts';
 import { type Micros, NEVER, after, earlier, micros, ms } from '../../protocol/time.ts';
 import type { PeerPath } from '../candidates.ts';
-import { candidateOf } from '../candidates.ts';
 import type { MeetingReport, SocketId } from '../terminal-types.ts';
 import { type Gathered, isElsewhere } from './gathering.ts';
 import { MEETING_LIMITS } from './limits.ts';
@@ -29,6 +28,7 @@ import { type Pair, Pairs } from './pairs.ts';
 import type { Relay } from './relay.ts';
 import { RelayUse } from './relay-use.ts';
 import { Search } from './search.ts';
+import { Telling, ownCandidates } from './telling.ts';
 
 /** Where another endpoint than the first came from. */
 type Endpoint = 'second' | 'search' | 'relay';
@@ -55,8 +55,6 @@ export class Meeting {
   /** Our own addresses are asked for anew, and the peer has to hear of them. */
   #isLost = false;
   #hasMoved = false;
-  /** Caller: what it has taken, until the peer says that it has heard of it. */
-  #choice: Pair | undefined;
   /** Packets of the search that are due. */
   readonly #pending: Path[] = [];
   #hasHeard = false;
@@ -68,8 +66,7 @@ export class Meeting {
   #searchAt: Micros = NEVER;
   #searchEndAt: Micros = NEVER;
   #retryAt: Micros = NEVER;
-  #tellAt: Micros = NEVER;
-  #lastTold: Micros = micros(0);
+  readonly #telling = new Telling();
   #restartPauseMs: number = MEETING_LIMITS.restartMsFirst;
   #noRestartUntil: Micros = micros(0);
 
@@ -151,7 +148,7 @@ export class Meeting {
     this.#hasHeard = true;
     const pair = this.#pairs.add(path, this.classOf(path));
     const isKnown = probe.kind === 'answer' && this.#isAnswer(now, pair, probe);
-    this.#pairs.onHeard(pair, bytes.length);
+    this.#pairs.onHeard(now, pair, bytes.length);
     // The caller takes the first path on which it hears the peer, and says so until it is heard.
     const isFirst = this.#options.role === 'caller' || probe.kind === 'choice';
     if (this.#options.isKeyed && isFirst && this.#main === undefined) this.#host.open(now, path);
@@ -168,8 +165,9 @@ export class Meeting {
     this.#hasHeard = true;
     this.#main = path;
     const pair = this.#pairs.add(path, this.classOf(path));
+    this.#pairs.main = pair;
     pair.isProven = true;
-    pair.nextAt = NEVER;
+    this.#pairs.done(pair);
     this.#class = pair.class;
     this.#restartPauseMs = MEETING_LIMITS.restartMsFirst;
     this.#secondAt = NEVER;
@@ -179,7 +177,7 @@ export class Meeting {
     this.#pairs.rest((other) => rankOf(other.class) < rankOf(pair.class));
     const { role, isKeyed } = this.#options;
     if (isFirst && isKeyed && role === 'caller') {
-      this.#choice = pair;
+      this.#pairs.choice = pair;
       pair.nextAt = now;
       pair.pauseMs = MEETING_LIMITS.pauseMsFirst;
     }
@@ -205,6 +203,7 @@ export class Meeting {
       this.#isLost = true;
       this.#host.gather(this.#options.socket);
     }
+    if (isSure) this.#pairs.onMoved(now);
     this.#pairs.again(now);
     this.#relay.soon(now, MEETING_LIMITS.relayAfterMs);
   }
@@ -259,7 +258,7 @@ export class Meeting {
     if (this.#endpoints.get(socket) === 'second') {
       for (const one of this.#remotes) this.#addPair(now, one, socket);
     }
-    this.#tellSoon(now);
+    this.#telling.soon(now);
   }
 
   /** A datagram on a socket of the relay's, taken out of what the relay wrapped it in. */
@@ -268,7 +267,10 @@ export class Meeting {
     socket: SocketId,
     wrapped: { readonly from: Path; readonly bytes: Uint8Array },
   ): ReturnType<Relay['handleDatagram']> {
-    return this.#relay.handleDatagram(now, socket, wrapped);
+    const heard = this.#relay.handleDatagram(now, socket, wrapped);
+    // It may have been the permission that a probe has waited for.
+    if (heard === 'consumed') this.#pairs.release(now, (pair) => this.#canReach(now, pair));
+    return heard;
   }
 
   /** The manager has minted newer credentials for the relay. */
@@ -283,7 +285,7 @@ export class Meeting {
     this.#pending.length = 0;
     this.#answers.length = 0;
     // The relay still carries the peer's word about the end.
-    if (this.#relay.carries(this.#main)) this.#relay.rest();
+    if (this.#relay.carries(this.#main)) this.#relay.rest(now);
     else this.#relay.leave(now);
   }
 
@@ -302,6 +304,11 @@ export class Meeting {
     return this.relay?.hasLeft ?? true;
   }
 
+  /** Whether `leave` is still to be called: there is a relay that nobody has given back. */
+  get isToLeave(): boolean {
+    return this.relay?.state === 'asked' || this.relay?.state === 'ready';
+  }
+
   // --- time --------------------------------------------------------------------------------------
 
   handleTimeout(now: Micros): void {
@@ -310,7 +317,7 @@ export class Meeting {
     if (this.#secondAt <= now) this.#openSecond();
     if (this.#searchAt <= now) this.#beginSearch(now);
     if (this.#searchEndAt <= now) this.#endSearch();
-    if (this.#tellAt <= now) this.#tell(now);
+    if (this.#telling.at <= now) this.#tell(now);
     if (this.#retryAt <= now) {
       this.#retryAt = after(now, ms(MEETING_LIMITS.retryMs));
       this.#pairs.again(now, (pair) => this.#isWanted(pair));
@@ -327,7 +334,7 @@ export class Meeting {
     if (this.#answers.length > 0 || this.#pending.length > 0) return micros(0);
     // Asked for every datagram of the talk.
     next = earlier(next, earlier(this.#secondAt, this.#searchAt));
-    next = earlier(next, earlier(this.#tellAt, this.#retryAt));
+    next = earlier(next, earlier(this.#telling.at, this.#retryAt));
     if (this.#search !== undefined) {
       next = earlier(next, earlier(this.#search.nextTimeout(), this.#searchEndAt));
     }
@@ -343,7 +350,7 @@ export class Meeting {
     if (answer !== undefined) {
       const { path, token } = answer;
       const pair = this.#pairs.find(path);
-      if (pair !== undefined) this.#pairs.onAnswered(pair, PROBE_BYTES);
+      if (pair !== undefined) this.#pairs.onAnswered(now, pair, PROBE_BYTES);
       return { path, size: this.#options.probes.write(into, { kind: 'answer', token }) };
     }
     const searched = this.#pending.shift();
@@ -355,6 +362,10 @@ export class Meeting {
     if (this.#isEnded) return undefined;
     for (const pair of this.#pairs.all) {
       if (pair.nextAt > now || !this.#mayGo(pair)) continue;
+      if (!this.#canReach(now, pair)) {
+        this.#pairs.hold(pair);
+        continue;
+      }
       if (this.#knocks) {
         this.#pairs.onSent(now, pair, HANDSHAKE_PACKET_BYTES);
         this.#host.knock(pair.path);
@@ -363,7 +374,7 @@ export class Meeting {
       const { rng } = this.#options;
       const token = this.#pairs.token(now, pair, () => randomBytes(rng, PROBE_TOKEN_BYTES));
       this.#pairs.onSent(now, pair, PROBE_BYTES);
-      const kind = pair === this.#choice ? 'choice' : 'probe';
+      const kind = pair === this.#pairs.choice ? 'choice' : 'probe';
       return { path: pair.path, size: this.#options.probes.write(into, { kind, token }) };
     }
     return undefined;
@@ -419,6 +430,11 @@ export class Meeting {
     return this.#pairs.mayCarry(pair, this.#knocks ? HANDSHAKE_PACKET_BYTES : PROBE_BYTES);
   }
 
+  /** Through a relay only when it has granted the permission: else it is lost, and counted. */
+  #canReach(now: Micros, { path }: Pair): boolean {
+    return !this.#relay.carries(path) || this.relay?.canReach(now, path) === true;
+  }
+
   /** Answered once each, to where it came from: as long as what came. */
   #answer(path: Path, token: Uint8Array): void {
     if (this.#answers.length < MEETING_LIMITS.answersMax) this.#answers.push({ path, token });
@@ -442,12 +458,12 @@ export class Meeting {
   /** The peer hears us there, and we hear it. */
   #onProven(now: Micros, pair: Pair, isAnswer: boolean): void {
     this.#pairs.onProven(pair);
-    if (pair === this.#choice) this.#choice = undefined;
+    if (pair === this.#pairs.choice) this.#pairs.choice = undefined;
     if (this.#main === undefined) {
       if (this.#knocks) this.#trigger(now, pair);
       return;
     }
-    pair.nextAt = NEVER;
+    this.#pairs.done(pair);
     if (samePath(pair.path, this.#main)) return;
     const isBetter = this.#isWanted(pair) && this.#isNamed(pair.path);
     const answeredMicros = isAnswer ? pair.roundTrip : undefined;
@@ -492,6 +508,7 @@ export class Meeting {
         own: () => [...this.#gathered.values()].flatMap(({ candidates }) => candidates),
         peers: () => this.#peerHosts,
         isNeeded: (now) => this.#isRelayNeeded(now),
+        hasHeard: (now, then) => host.quietMicros(now) < now - then,
         onReady: (now, socket) => this.#onRelayReady(now, socket),
         onLost: (now) => this.#onRelayLost(now),
       },
@@ -502,7 +519,7 @@ export class Meeting {
   #onRelayReady(now: Micros, socket: SocketId): void {
     if (this.#isEnded) return;
     for (const one of this.#remotes) this.#addPair(now, one, socket);
-    this.#tellSoon(now);
+    this.#telling.soon(now);
   }
 
   /** If it carried the talk, or was to: every other way is tried, and another relay looked for. */
@@ -550,7 +567,7 @@ export class Meeting {
 
   #openSearchSocket(): void {
     const socket = this.#host.openEndpoint(this.#options.searchAt);
-    if (socket === undefined) this.#search?.stop();
+    if (socket === undefined) this.#search?.onNoSocket();
     else this.#endpoints.set(socket, 'search');
   }
 
@@ -566,27 +583,11 @@ export class Meeting {
 
   // --- telling the peer --------------------------------------------------------------------------
 
-  #tellSoon(now: Micros): void {
-    const pause = after(this.#lastTold, ms(MEETING_LIMITS.tellPauseMs));
-    const at = this.#lastTold > 0 && pause > now ? pause : now;
-    this.#tellAt = earlier(this.#tellAt, at);
-  }
-
   #tell(now: Micros): void {
-    this.#tellAt = NEVER;
-    this.#lastTold = now;
-    const all: Candidate[] = [];
-    for (const relayed of this.relay?.relayed ?? []) {
-      const own = candidateOf(relayed, 'relayed');
-      if (own !== undefined) all.push(own);
-    }
-    if (!this.#options.isRelayOnly) {
-      // The newest endpoint first: of many addresses those of the last round have to get through.
-      for (const { candidates } of [...this.#gathered.values()].toReversed())
-        all.push(...candidates);
-    }
-    if (all.length === 0) return;
-    const candidates = all.slice(0, LIMITS.candidatesMax);
+    this.#telling.onTold(now);
+    const own = this.#options.isRelayOnly ? [] : this.#gathered.values();
+    const candidates = ownCandidates(this.relay?.relayed ?? [], own);
+    if (candidates.length === 0) return;
     const moved = this.#hasMoved;
     this.#hasMoved = false;
     this.#host.tell(now, { candidates, varies: this.#varies, moved });

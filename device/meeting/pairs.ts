@@ -6,7 +6,7 @@ import type { PathClass } from '../../protocol/address.ts';
 import { sameBytes } from '../../protocol/bytes.ts';
 import { type Path, samePath } from '../../protocol/core.ts';
 import { LIMITS } from '../../protocol/limits.ts';
-import { type Micros, NEVER, after, earlier, ms } from '../../protocol/time.ts';
+import { type Micros, NEVER, after, earlier, micros, ms } from '../../protocol/time.ts';
 import { MEETING_LIMITS } from './limits.ts';
 
 /** One pair. */
@@ -15,6 +15,8 @@ export interface Pair {
   readonly class: PathClass;
   /** When the next packet is due; NEVER: none is wanted. */
   nextAt: Micros;
+  /** One was due, and could not leave. */
+  isHeld: boolean;
   pauseMs: number;
   /** When the last packet left; undefined: none did. */
   sentAt: Micros | undefined;
@@ -24,6 +26,8 @@ export interface Pair {
   sent: number;
   sentBytes: number;
   receivedBytes: number;
+  /** When something authentic last came from there; 0: nothing did. */
+  heardAt: Micros;
   /** Our probe was answered: the peer is there. */
   isProven: boolean;
   /** Microseconds until it was, when that is certain; 0: not known. */
@@ -35,14 +39,25 @@ export interface Pair {
   }[];
 }
 
+/** Unasked packets to one address and port; one of them is forgotten with every pause. */
+interface Remote {
+  count: number;
+  since: Micros;
+}
+
 /** The pairs of one talk. */
 export class Pairs {
+  /** That of the talk's way, and what a caller has taken and says: never displaced. */
+  main: Pair | undefined;
+  choice: Pair | undefined;
   readonly #pairs: Pair[] = [];
-  /** Unasked packets by the peer's address and port; the oldest is forgotten at the bound. */
-  readonly #remotes = new Map<string, number>();
+  /** By the peer's address and port; at the bound the one with the fewest makes room. */
+  readonly #remotes = new Map<string, Remote>();
   /** Addresses beyond those that may get something unasked now; more in time. */
   #room: number = MEETING_LIMITS.remotesMax;
   #roomSince: Micros | undefined;
+  /** From when on a move of our own counts again. */
+  #movedAfter: Micros = micros(0);
   #tried = 0;
 
   get all(): readonly Pair[] {
@@ -79,12 +94,14 @@ export class Pairs {
       path,
       class: of,
       nextAt: at,
+      isHeld: false,
       pauseMs: MEETING_LIMITS.pauseMsFirst,
       sentAt: undefined,
       isListed: false,
       sent: 0,
       sentBytes: 0,
       receivedBytes: 0,
+      heardAt: micros(0),
       isProven: false,
       roundTrip: 0,
       tokens: [],
@@ -104,20 +121,23 @@ export class Pairs {
   mayCarry(pair: Pair, bytes: number): boolean {
     if (isAsked(pair, bytes)) return true;
     if (!pair.isListed || pair.sent >= MEETING_LIMITS.unprovenPacketsMax) return false;
-    const ever = this.#remotes.get(remoteKey(pair.path));
-    return ever === undefined ? this.#room > 0 : ever < MEETING_LIMITS.unprovenPacketsEver;
+    const remote = this.#remotes.get(remoteKey(pair.path));
+    if (remote === undefined && this.#room <= 0) return false;
+    const count = remote?.count ?? this.#leastUsed?.[1].count ?? 0;
+    return count < MEETING_LIMITS.remotePacketsMax;
   }
 
   /** An answer of `bytes` leaves: it counts, and changes nothing of when our own packets do. */
-  onAnswered(pair: Pair, bytes: number): void {
-    if (!isAsked(pair, bytes)) this.#onUnasked(pair);
+  onAnswered(now: Micros, pair: Pair, bytes: number): void {
+    if (!isAsked(pair, bytes)) this.#onUnasked(now, pair);
     pair.sentBytes += bytes;
   }
 
   /** A packet of `bytes` leaves; the next one is due after a pause that doubles. */
   onSent(now: Micros, pair: Pair, bytes: number): void {
-    this.onAnswered(pair, bytes);
+    this.onAnswered(now, pair, bytes);
     pair.sentAt = now;
+    pair.isHeld = false;
     pair.nextAt = after(now, ms(pair.pauseMs));
     pair.pauseMs = Math.min(pair.pauseMs * 2, MEETING_LIMITS.pauseMsMax);
   }
@@ -129,9 +149,31 @@ export class Pairs {
     pair.nextAt = earlier(pair.nextAt, paced > now ? paced : now);
   }
 
+  /** A packet is due, and has to wait for `release`. */
+  hold(pair: Pair): void {
+    pair.nextAt = NEVER;
+    pair.isHeld = true;
+  }
+
+  /** What waited and can leave now does so at once. */
+  release(now: Micros, canLeave: (pair: Pair) => boolean): void {
+    for (const pair of this.#pairs) {
+      if (!pair.isHeld || !canLeave(pair)) continue;
+      pair.isHeld = false;
+      pair.nextAt = earlier(pair.nextAt, now);
+    }
+  }
+
+  /** Nothing more is to be sent there. */
+  done(pair: Pair): void {
+    pair.nextAt = NEVER;
+    pair.isHeld = false;
+  }
+
   /** Something that only the peer can have made came from there, or from who says so. */
-  onHeard(pair: Pair, bytes: number): void {
+  onHeard(now: Micros, pair: Pair, bytes: number): void {
     pair.receivedBytes += bytes;
+    pair.heardAt = now;
   }
 
   /** What we sent there was answered: it is an address of the peer's, and counts as none. */
@@ -168,6 +210,18 @@ export class Pairs {
     return { sentAt: isRepeated ? undefined : sentAt };
   }
 
+  /**
+   * Our own way is lost for sure, so that what was sent from where we were tells nothing: a few
+   * packets more for each address, however many it has had; once a minute.
+   */
+  onMoved(now: Micros): void {
+    if (now < this.#movedAfter) return;
+    const { movedPackets, movedPauseMs, remotePacketsMax } = MEETING_LIMITS;
+    this.#movedAfter = after(now, ms(movedPauseMs));
+    for (const remote of this.#remotes.values())
+      remote.count = Math.min(remote.count, remotePacketsMax - movedPackets);
+  }
+
   /** Every pair is tried anew, as far as the bounds for its address still let it. */
   again(now: Micros, isWanted: (pair: Pair) => boolean = () => true): void {
     this.#refill(now);
@@ -182,14 +236,23 @@ export class Pairs {
 
   /** Nothing more is sent to those that are not wanted. */
   rest(isWanted: (pair: Pair) => boolean): void {
-    for (const pair of this.#pairs) if (!isWanted(pair)) pair.nextAt = NEVER;
+    for (const pair of this.#pairs) if (!isWanted(pair)) this.done(pair);
   }
 
-  /** Who replays packets from many places displaces its own ones, not those of the peer. */
+  /**
+   * Who replays packets from many places displaces its own ones, not those of the peer: one goes
+   * that is not listed, before one that is not proven, and of them the one silent for longest.
+   */
   #makeRoom(): void {
-    const forged = this.#pairs.findIndex(({ isListed }) => !isListed);
-    const oldest = forged < 0 ? this.#pairs.findIndex(({ isProven }) => !isProven) : forged;
-    this.#pairs.splice(Math.max(0, oldest), 1);
+    const rank = ({ isListed, isProven }: Pair): number => 2 * Number(isListed) + Number(isProven);
+    let gone: Pair | undefined;
+    for (const pair of this.#pairs) {
+      if (pair === this.main || pair === this.choice) continue;
+      const order = gone === undefined ? -1 : rank(pair) - rank(gone);
+      if (gone === undefined || order < 0 || (order === 0 && pair.heardAt < gone.heardAt))
+        gone = pair;
+    }
+    if (gone !== undefined) this.#pairs.splice(this.#pairs.indexOf(gone), 1);
   }
 
   /** A long talk's peer moves often; who names others' addresses gets no further than time does. */
@@ -199,19 +262,43 @@ export class Pairs {
     const more = Math.floor((now - this.#roomSince) / ms(remotePauseMs));
     this.#roomSince = after(this.#roomSince, more * ms(remotePauseMs));
     this.#room = Math.min(this.#room + more, remotesMax);
+    for (const remote of this.#remotes.values()) age(now, remote);
   }
 
-  #onUnasked(pair: Pair): void {
+  #onUnasked(now: Micros, pair: Pair): void {
     pair.sent += 1;
     const key = remoteKey(pair.path);
-    const ever = this.#remotes.get(key);
-    this.#remotes.set(key, (ever ?? 0) + 1);
-    if (ever !== undefined) return;
+    const remote = this.#remotes.get(key);
+    if (remote !== undefined) {
+      age(now, remote);
+      remote.count += 1;
+      return;
+    }
+    const [gone, { count, since }] = this.#leastUsed ?? [key, { count: 0, since: now }];
+    this.#remotes.delete(gone);
+    this.#remotes.set(key, { count: count + 1, since });
     this.#tried = Math.min(this.#tried + 1, LIMITS.probesMax);
     this.#room -= 1;
-    const [oldest] = this.#remotes.keys();
-    if (this.#remotes.size > MEETING_LIMITS.remotesMax) this.#remotes.delete(oldest);
   }
+
+  /**
+   * At the bound of addresses the one that makes room, and hands on what is counted: else who lists
+   * more than are kept would have each of them forgotten, and get it more packets.
+   */
+  get #leastUsed(): readonly [string, Remote] | undefined {
+    if (this.#remotes.size < MEETING_LIMITS.remotesMax) return undefined;
+    let least: readonly [string, Remote] | undefined;
+    for (const one of this.#remotes) if (one[1].count < (least?.[1].count ?? Infinity)) least = one;
+    return least;
+  }
+}
+
+/** Forgets what is long ago. */
+function age(now: Micros, remote: Remote): void {
+  const pause = ms(MEETING_LIMITS.remotePacketPauseMs);
+  const more = Math.floor((now - remote.since) / pause);
+  remote.count = Math.max(0, remote.count - more);
+  remote.since = remote.count === 0 ? now : after(remote.since, more * pause);
 }
 
 /** Whether what came from there pays for one more packet. */

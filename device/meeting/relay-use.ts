@@ -27,6 +27,8 @@ interface RelayUseHost extends RelayHost {
   peers(): readonly string[];
   /** The talk has no other way: a relay that was not found is looked for again. */
   isNeeded(now: Micros): boolean;
+  /** Whether anything of the peer's has come after `then`. */
+  hasHeard(now: Micros, then: Micros): boolean;
   onReady(now: Micros, socket: SocketId): void;
   onLost(now: Micros): void;
 }
@@ -35,16 +37,23 @@ interface RelayUseHost extends RelayHost {
 export class RelayUse {
   readonly #options: RelayUseOptions;
   readonly #host: RelayUseHost;
+  /** The newest that were told: those of the notice end with its grant. */
+  #terms: RelayTerms | undefined;
   #relay: Relay | undefined;
   /** The endpoint of the relay that the owner knows of. */
   #told: SocketId | undefined;
   #openAt: Micros = NEVER;
   #closeAt: Micros = NEVER;
+  /** The talk goes another way, as far as that is known. */
+  #isSpare = false;
+  /** When a way was last looked for. */
+  #wantedAt: Micros = micros(0);
   #pauseMs: number = MEETING_LIMITS.restartMsFirst;
   #notBefore: Micros = micros(0);
 
   constructor(options: RelayUseOptions, host: RelayUseHost) {
     this.#options = options;
+    this.#terms = options.terms;
     this.#host = host;
   }
 
@@ -55,8 +64,8 @@ export class RelayUse {
 
   /** Whether there is a server to ask, and the owner lets it be asked. */
   get isOffered(): boolean {
-    const { terms, isOff } = this.#options;
-    return !isOff && terms !== undefined && relayServers(terms).length > 0;
+    const terms = this.#terms;
+    return !this.#options.isOff && terms !== undefined && relayServers(terms).length > 0;
   }
 
   /** Whether datagrams on this path pass through a relay of ours, present or former. */
@@ -68,6 +77,7 @@ export class RelayUse {
   soon(now: Micros, waitMs: number): void {
     const state = this.#relay?.state;
     if (!this.isOffered) return;
+    this.#wantedAt = now;
     if (state === 'asked' || state === 'ready') return;
     const at = after(now, ms(waitMs));
     this.#openAt = earlier(this.#openAt, at < this.#notBefore ? this.#notBefore : at);
@@ -78,9 +88,10 @@ export class RelayUse {
     this.#pauseMs = MEETING_LIMITS.restartMsFirst;
     if (this.carries(path)) this.#relay?.bind(now, path);
     this.#closeAt = NEVER;
+    this.#isSpare = !isRelayed;
     if (isRelayed) return;
     this.#openAt = NEVER;
-    if (this.#relay !== undefined) this.#closeAt = after(now, ms(MEETING_LIMITS.relayLingerMs));
+    if (this.#relay !== undefined) this.#linger(now);
   }
 
   /** Where the peer is has changed. */
@@ -90,6 +101,7 @@ export class RelayUse {
 
   /** Newer credentials, for the next relay. */
   renew(terms: RelayTerms): void {
+    this.#terms = terms;
     this.#relay?.renew(terms);
   }
 
@@ -118,7 +130,10 @@ export class RelayUse {
       this.#follow(now);
     }
     if (this.#openAt <= now) this.#open(now);
-    if (this.#closeAt <= now) this.leave(now);
+    if (this.#closeAt > now) return;
+    // What was lost meanwhile and is silent still may need it in a moment.
+    if (this.#host.hasHeard(now, this.#wantedAt)) this.leave(now);
+    else this.#linger(now);
   }
 
   nextTimeout(): Micros {
@@ -134,13 +149,16 @@ export class RelayUse {
     if (this.#relay?.state !== 'closed') this.#relay?.close(now);
   }
 
-  /** None is looked for any more; the one that there is stays. */
-  rest(): void {
+  /** None is looked for any more; one that is ready stays. */
+  rest(now: Micros): void {
+    if (this.#relay?.state !== 'ready') this.leave(now);
     this.#openAt = NEVER;
+    this.#closeAt = NEVER;
   }
 
   report(): Pick<MeetingReport, 'relay' | 'relaySays' | 'relayAt'> {
-    const { isOff, terms } = this.#options;
+    const { isOff } = this.#options;
+    const terms = this.#terms;
     const relay = this.#relay;
     if (isOff || terms === undefined) {
       return { relay: isOff ? 'off' : 'none', relaySays: undefined };
@@ -152,7 +170,8 @@ export class RelayUse {
 
   #open(now: Micros): void {
     this.#openAt = NEVER;
-    const { terms, rng } = this.#options;
+    const { rng } = this.#options;
+    const terms = this.#terms;
     if (terms === undefined) return;
     this.#notBefore = after(now, ms(this.#pauseMs));
     this.#pauseMs = Math.min(this.#pauseMs * 2, MEETING_LIMITS.restartMsMax);
@@ -170,6 +189,11 @@ export class RelayUse {
     this.#told = socket;
     if (socket === undefined) this.#host.onLost(now);
     else this.#host.onReady(now, socket);
+    if (socket !== undefined && this.#isSpare) this.#linger(now);
+  }
+
+  #linger(now: Micros): void {
+    this.#closeAt = after(now, ms(MEETING_LIMITS.relayLingerMs));
   }
 }
 

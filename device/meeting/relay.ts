@@ -40,10 +40,20 @@ interface RelayTransmit {
 interface Attempt extends RelayTry {
   readonly socket: SocketId;
   readonly client: TurnClient;
+  /** It is tried anew, from another port. */
+  readonly isAnew: boolean;
   /** Its server has said something. */
   isHeard: boolean;
   isLeaving: boolean;
+  /** Until when its server's word about that is waited for. */
+  leaveBy: Micros;
 }
+
+/**
+ * Another allocation is there still, or is another user's (RFC 8656 §7.4): our NAT gave us the port
+ * of a former socket. From another port it may do.
+ */
+const TAKEN: readonly (number | undefined)[] = [437, 441];
 
 /** One talk's relay. Bounds: MEETING_LIMITS, STUN_LIMITS. */
 export class Relay {
@@ -67,8 +77,6 @@ export class Relay {
   /** What a server of this round said, which tells more than silence. */
   #refusal: string | undefined;
   #hasOpened = false;
-  /** After `close`: all that there was to say is on its way. */
-  #isSaid = true;
 
   constructor(terms: RelayTerms, rng: Rng, host: RelayHost) {
     this.#terms = terms;
@@ -120,9 +128,15 @@ export class Relay {
     return this.#sockets.has(socket);
   }
 
-  /** Whether nothing is to be said any more: its endpoints may close. */
+  /** Whether nothing is to be said any more, nor heard: its endpoints are closed. */
   get hasLeft(): boolean {
-    return this.#isSaid && this.#state !== 'asked' && this.#state !== 'ready';
+    return this.#attempts.size === 0 && this.#state !== 'asked' && this.#state !== 'ready';
+  }
+
+  /** Whether a datagram to this peer can leave now, through the relay that is ready. */
+  canReach(now: Micros, peer: Path): boolean {
+    const relay = this.#ready;
+    return relay !== undefined && peer.via === relay.socket && relay.client.canReach(now, peer);
   }
 
   /**
@@ -233,7 +247,8 @@ export class Relay {
 
   nextTimeout(): Micros {
     let next = this.#state === 'asked' ? earlier(this.#stepAt, this.#decideAt) : NEVER;
-    for (const { client } of this.#attempts.values()) next = earlier(next, client.nextTimeout());
+    for (const { client, leaveBy } of this.#attempts.values())
+      next = earlier(next, earlier(client.nextTimeout(), leaveBy));
     return next;
   }
 
@@ -243,13 +258,14 @@ export class Relay {
       const said = client.pollTransmit(now, into);
       if (said !== undefined) return { socket, path: said.path, size: said.size };
     }
-    this.#isSaid = true;
     return undefined;
   }
 
-  /** Gives the allocation back; what is still to be said of it waits for the last polls. */
+  /**
+   * Gives the allocation back. Its endpoint stays until the server has answered, which may want the
+   * same again with a newer nonce; at most MEETING_LIMITS.relayLeaveMs.
+   */
   close(now: Micros): void {
-    if (this.#state === 'asked' || this.#state === 'ready') this.#isSaid = false;
     this.#state = 'closed';
     this.#ready = undefined;
     for (const attempt of this.#attempts.values()) this.#leave(now, attempt);
@@ -260,8 +276,8 @@ export class Relay {
   #settle(now: Micros): void {
     for (const attempt of this.#attempts.values()) {
       const { client } = attempt;
-      if (client.failure !== undefined) this.#onFailure(attempt, client.failure);
-      else if (attempt.isLeaving && client.isOver) this.#drop(attempt);
+      if (client.failure !== undefined) this.#onFailure(now, attempt, client.failure);
+      else if (attempt.isLeaving && (client.isOver || attempt.leaveBy <= now)) this.#drop(attempt);
       else if (client.state === 'ready' && this.#state === 'asked') this.#win(now, attempt);
     }
     while (this.#state === 'asked' && !this.#isUnderWay) {
@@ -275,10 +291,12 @@ export class Relay {
     return [...this.#attempts.values()].some(({ isLeaving }) => !isLeaving);
   }
 
-  #onFailure(attempt: Attempt, failure: TurnFailure): void {
+  #onFailure(now: Micros, attempt: Attempt, failure: TurnFailure): void {
     this.#drop(attempt);
     if (attempt === this.#ready) {
       this.#lose(failure);
+    } else if (TAKEN.includes(failure.code) && !attempt.isAnew) {
+      this.#try(now, attempt, true);
     } else if (failure.code !== undefined) {
       this.#refusal = failure.says;
       // It would say the same over TCP.
@@ -314,10 +332,10 @@ export class Relay {
     const tries = this.#steps.shift();
     const isMore = this.#steps.length + this.#refused.length > 0;
     this.#stepAt = isMore ? after(now, ms(MEETING_LIMITS.relayStepMs)) : NEVER;
-    for (const one of tries ?? []) this.#try(now, one);
+    for (const one of tries ?? []) this.#try(now, one, false);
   }
 
-  #try(now: Micros, { server, transport }: RelayTry): void {
+  #try(now: Micros, { server, transport }: RelayTry, isAnew: boolean): void {
     const socket = this.#host.open(server, transport);
     if (socket === undefined) return;
     const { username, password } = this.#terms;
@@ -331,12 +349,14 @@ export class Relay {
     const [oldest] = this.#sockets;
     if (this.#sockets.size >= MEETING_LIMITS.relaySocketsMax) this.#sockets.delete(oldest);
     this.#sockets.add(socket);
-    const attempt = { server, transport, socket, client, isHeard: false, isLeaving: false };
-    this.#attempts.set(socket, attempt);
+    const state = { isHeard: false, isLeaving: false, leaveBy: NEVER };
+    this.#attempts.set(socket, { server, transport, socket, client, isAnew, ...state });
   }
 
   #leave(now: Micros, attempt: Attempt): void {
+    if (attempt.isLeaving) return;
     attempt.isLeaving = true;
+    attempt.leaveBy = after(now, ms(MEETING_LIMITS.relayLeaveMs));
     attempt.client.close(now);
     if (attempt.client.isOver) this.#drop(attempt);
   }

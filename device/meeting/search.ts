@@ -25,8 +25,14 @@ export class Search {
   readonly #rng: Rng;
   readonly #begun: Micros;
   readonly #tried = new Set<number>();
-  readonly #sockets: number[] = [];
-  #wanted = 0;
+  /** Open sockets that are still to send, and how often; those that never did come first. */
+  #queue: { readonly socket: number; readonly left: number }[] = [];
+  /** Sockets that were asked for and are not open yet; that are open; that failed. */
+  #opening = 0;
+  readonly #open = new Set<number>();
+  #failed = 0;
+  /** There are no more to be had: those that are open have to do. */
+  #isShort = false;
   #sent = 0;
   /** Packets whose time passed while the timer was late. */
   #skipped = 0;
@@ -56,13 +62,23 @@ export class Search {
 
   /** A socket that was asked for is open. */
   onSocket(socket: number): void {
-    this.#sockets.push(socket);
+    this.#opening -= 1;
+    this.#open.add(socket);
+    this.#queue.push({ socket, left: searchTries });
   }
 
-  /** It is no more. */
+  /** It is no more, or could not be opened: another one is asked for, so many times. */
   onSocketFailed(socket: number): void {
-    const at = this.#sockets.indexOf(socket);
-    if (at >= 0) this.#sockets.splice(at, 1);
+    this.#failed += 1;
+    if (this.#failed >= searchOpeningMax) this.#isShort = true;
+    if (!this.#open.delete(socket)) this.#opening -= 1;
+    this.#queue = this.#queue.filter((one) => one.socket !== socket);
+  }
+
+  /** The socket that was asked for last cannot be had, nor can more. */
+  onNoSocket(): void {
+    this.#opening -= 1;
+    this.#isShort = true;
   }
 
   /** The next thing to do now, or nothing until `nextTimeout()`. */
@@ -96,19 +112,18 @@ export class Search {
   }
 
   #oneSocket(port: number): SearchStep | undefined {
-    if (this.#sent < Math.min(this.#sockets.length, searchSockets) * searchTries) {
-      // Every socket once as soon as it is open, then all of them once more.
-      const isFirst = this.#sent < this.#sockets.length;
-      const isWhole = this.#sockets.length >= searchSockets;
-      if (isFirst || isWhole) {
-        const via = this.#sockets[this.#sent % this.#sockets.length];
-        this.#sent += 1;
-        return { kind: 'send', path: { host: this.#host, port, via } };
-      }
+    // Every socket once as soon as it is open, then all of them once more.
+    const isMore = !this.#isShort && this.#open.size + this.#opening < searchSockets;
+    const isWhole = !isMore && this.#opening === 0;
+    const at = this.#queue.findIndex(({ left }) => isWhole || left === searchTries);
+    if (at >= 0) {
+      const [{ socket, left }] = this.#queue.splice(at, 1);
+      if (left > 1) this.#queue.push({ socket, left: left - 1 });
+      this.#sent += 1;
+      return { kind: 'send', path: { host: this.#host, port, via: socket } };
     }
-    const opening = this.#wanted - this.#sockets.length;
-    if (this.#wanted >= searchSockets || opening >= searchOpeningMax) return undefined;
-    this.#wanted += 1;
+    if (!isMore || this.#opening >= searchOpeningMax) return undefined;
+    this.#opening += 1;
     return { kind: 'socket' };
   }
 }

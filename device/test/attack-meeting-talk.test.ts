@@ -327,6 +327,36 @@ t.test('S1006: when a talk is over every socket is closed, also of its second ro
   const wire = world.wireBytes.length;
   world.run(600);
   t.equal(world.wireBytes.length, wire, 'and nothing is sent');
-  t.ok(wire <= 2 * 2 * MEETING_LIMITS.unprovenPacketsEver, `${wire} datagrams`);
+  t.ok(wire <= 2 * 2 * MEETING_LIMITS.remotePacketsMax, `${wire} datagrams`);
+  t.end();
+});
+
+t.test('S1006: an endpoint that opens when its talk is over asks nobody where it is', (t) => {
+  const { world, caller } = two(keyed());
+  world.onWire = () => false;
+  world.call(caller, 'TERM3');
+  world.run(1.2);
+  const [{ session }] = eventsOf(caller, 'introduced');
+  const further = [...caller.sockets.keys()].at(-1) ?? 0;
+  t.ok(caller.sockets.size >= 2, 'positive control: a second round');
+  const open = (): readonly Path[] => {
+    const asked: Path[] = [];
+    world.onWire = (to) => {
+      if (to.port === 3_478) asked.push(to);
+      return false;
+    };
+    const candidates = [{ address: Uint8Array.of(192, 0, 2, 1), port: 5, type: 'host' as const }];
+    const stun = [{ host: '192.0.2.200', port: 3_478 }];
+    const input = { kind: 'socketOpen', socket: further, candidates, stun } as const;
+    caller.terminal.handle(world.now, input);
+    world.settle();
+    world.run(0.01);
+    return asked;
+  };
+  t.equal(open().length, 1, 'positive control: in a talk it asks');
+  caller.terminal.handle(world.now, { kind: 'end', session, reason: 'local' });
+  world.settle();
+  t.ok(eventsOf(caller, 'ended').length === 1 && caller.sockets.has(further), 'over, and closing');
+  t.equal(open().length, 0);
   t.end();
 });

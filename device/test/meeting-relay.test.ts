@@ -3,6 +3,8 @@
 
 import t from 'tap';
 import type { Path } from '../../protocol/core.ts';
+import { ATTRIBUTE } from '../../protocol/stun/attributes.ts';
+import { METHOD, decodeMessage } from '../../protocol/stun/message.ts';
 import { type Versions, answerOf } from '../../protocol/test/turn-server.ts';
 import { MEETING_LIMITS } from '../meeting/limits.ts';
 import { FIRST_SOCKET, MeetingBench, peerPath } from './meeting-bench.ts';
@@ -147,3 +149,104 @@ t.test('a relay that was given back is looked for again when the direct way is l
   bench.drain();
   t.ok(bench.meeting.hasLeft);
 });
+
+t.test('a probe waits for the permission of the relay, and is not counted meanwhile', async (t) => {
+  const bench = new MeetingBench({ paths: [PEER], relay: TERMS });
+  let isGranting = false;
+  bench.relayAnswer = (_, bytes) => {
+    const isPermission = decodeMessage(bytes)?.method === METHOD.createPermission;
+    return isPermission && !isGranting ? undefined : answerOf(bytes);
+  };
+  bench.pass(MEETING_LIMITS.relayAfterMs + 350);
+  const via = bench.meeting.relay?.socket;
+  const through = { ...PEER.path, via };
+  t.match(bench.meeting.report(), { relay: 'ready' });
+  t.strictSame(bench.sentTo(through), [], 'none is granted');
+  const { wakeUps } = bench;
+  isGranting = true;
+  bench.pass(800);
+  const sent = bench.sentTo(through).map(({ atMs }) => atMs);
+  t.ok(sent.length >= 3, `${sent.length} since`);
+  t.strictSame(
+    sent.slice(0, 3).map((atMs) => atMs - sent[0]),
+    [0, 50, 150],
+    'the pauses begin with the first that leaves',
+  );
+  t.ok(bench.wakeUps - wakeUps < 20, `${bench.wakeUps - wakeUps} times awake`);
+  bench.pass(8_000);
+  t.equal(bench.sentTo(through).length, MEETING_LIMITS.unprovenPacketsMax);
+});
+
+t.test('a permission that is never granted wakes nobody', async (t) => {
+  const bench = new MeetingBench({ paths: [PEER], relay: TERMS });
+  const refuse = new Map([[METHOD.createPermission, 403]]);
+  bench.relayAnswer = (_, bytes) => answerOf(bytes, { refuse });
+  bench.pass(10_000);
+  t.match(bench.meeting.report(), { relay: 'ready' });
+  const { wakeUps } = bench;
+  bench.pass(60_000);
+  t.ok(bench.wakeUps - wakeUps < 10, `${bench.wakeUps - wakeUps} times awake`);
+  t.strictSame(bench.sentTo({ ...PEER.path, via: bench.meeting.relay?.socket }), []);
+});
+
+t.test('newer credentials are for the first relay as well, however late that is', async (t) => {
+  const bench = new MeetingBench({ paths: [PEER], relay: TERMS });
+  const users: string[] = [];
+  bench.relayAnswer = (_, bytes) => {
+    const name = decodeMessage(bytes)?.attributes.get(ATTRIBUTE.username);
+    if (name !== undefined) users.push(new TextDecoder().decode(name));
+    return answerOf(bytes);
+  };
+  bench.pass(20).hear(PEER.path).answer(PEER.path).way(PEER.path);
+  bench.pass(60_000);
+  t.equal(bench.meeting.relay, undefined, 'a direct talk');
+  bench.meeting.onRelayTerms({ ...TERMS, username: 'newer' });
+  bench.quiet = 1_000_000;
+  bench.lost().pass(1_000);
+  t.strictSame([...new Set(users)], ['newer']);
+});
+
+t.test('a spare relay stays while the talk is lost, and goes when it is heard', async (t) => {
+  const { bench, main } = relayed(new Set([1]));
+  bench.answer(PEER.path).way(PEER.path);
+  bench.pass(MEETING_LIMITS.relayLingerMs - 100);
+  const lostAt = bench.now;
+  const silent = (milliseconds: number): void => {
+    for (let turn = 0; turn < milliseconds / 100; turn++) {
+      bench.quiet = bench.now - lostAt + 1_000_000;
+      bench.pass(100);
+    }
+  };
+  bench.quiet = 1_000_000;
+  bench.lost();
+  silent(20_000);
+  t.match(bench.meeting.report(), { relay: 'ready' });
+  t.equal(bench.meeting.relay?.socket, main.via);
+  bench.quiet = 0;
+  bench.pass(MEETING_LIMITS.relayLingerMs + 100);
+  t.match(bench.meeting.report(), { relay: 'unused' }, 'its own way is back');
+  // One that was opened in a gap of the direct way goes as well.
+  bench.quiet = 1_000_000;
+  bench.lost().pass(MEETING_LIMITS.relayAfterMs + 100);
+  t.match(bench.meeting.report(), { relay: 'ready' });
+  bench.quiet = 0;
+  bench.pass(MEETING_LIMITS.relayLingerMs + 100);
+  t.match(bench.meeting.report(), { relay: 'unused' });
+});
+
+t.test(
+  'S1006: at the end a relay is given back that is only asked, though one was used',
+  async (t) => {
+    const lives = new Set([1]);
+    const { bench } = relayed(lives);
+    lives.clear();
+    bench.quiet = 1_000_000;
+    bench.lost().pass(GIVEN_UP_MS + 1_500);
+    t.equal(bench.meeting.relay?.state, 'asked', 'another one is looked for');
+    bench.meeting.end(bench.now);
+    const { length: before } = bench.endpoints;
+    bench.pass(20_000);
+    t.equal(bench.endpoints.length, before, 'nothing more is opened');
+    t.ok(bench.meeting.hasLeft);
+  },
+);

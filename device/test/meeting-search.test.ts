@@ -16,6 +16,7 @@ const {
   searchSockets,
   searchLingerMs,
   searchBurst,
+  searchOpeningMax,
 } = MEETING_LIMITS;
 
 /** Searching: `many` ports of the peer, or from many sockets of ours. */
@@ -144,12 +145,52 @@ t.test('once a session, also when the way is lost again and again', (t) => {
   t.end();
 });
 
-t.test('a machine that has no more sockets gives the search up, and keeps none', (t) => {
+t.test('a machine that has no more sockets searches with those there are, and keeps none', (t) => {
   const bench = searching('sockets');
   bench.endpointsMax = 20;
+  bench.pass(searchAfterMs + 500);
+  const sockets = bench.endpoints.filter(({ to }) => to !== undefined);
+  t.equal(sockets.length, 19, 'beside the second round’s');
+  for (const { socket } of sockets)
+    t.equal(sentBy(bench).filter(({ path }) => path.via === socket).length, 2);
   bench.pass(20_000);
   t.ok(bench.wakeUps < 1_000, `${bench.wakeUps} wake-ups`);
   t.equal(bench.open.length <= 1, true, 'the second round’s');
+  t.end();
+});
+
+t.test('a socket that fails is replaced, and the others send twice', (t) => {
+  const bench = searching('sockets');
+  bench.opensEndpoints = false;
+  const failed: number[] = [];
+  for (let turn = 0; turn < 100; turn++) {
+    bench.pass(50);
+    // One that never opens, and one that breaks when it has sent.
+    const asked = bench.open.filter((socket) => bench.endpoints[socket - 2].to !== undefined);
+    if (failed.length === 0 && asked.length > 0) failed.push(asked[0]);
+    else if (failed.length === 1 && asked.length > 40) failed.push(asked[1]);
+    for (const socket of failed) bench.meeting.onEndpointFailed(bench.now, socket);
+    bench.openAll();
+  }
+  t.equal(failed.length, 2);
+  const perSocket = new Map<number | undefined, number>();
+  for (const { path } of sentBy(bench)) perSocket.set(path.via, (perSocket.get(path.via) ?? 0) + 1);
+  for (const socket of failed) perSocket.delete(socket);
+  t.equal(perSocket.size, searchSockets, 'as many as if none had failed');
+  t.ok([...perSocket.values()].every((count) => count === 2));
+  t.end();
+});
+
+t.test('where sockets fail again and again no more are asked for', (t) => {
+  const bench = searching('sockets');
+  bench.opensEndpoints = false;
+  for (let turn = 0; turn < 600; turn++) {
+    bench.pass(10);
+    for (const socket of bench.open) bench.meeting.onEndpointFailed(bench.now, socket);
+  }
+  const asked = bench.endpoints.filter(({ to }) => to !== undefined).length;
+  t.ok(asked >= searchOpeningMax && asked <= 2 * searchOpeningMax, `${asked} sockets`);
+  t.equal(bench.open.length, 0);
   t.end();
 });
 

@@ -16,6 +16,7 @@ import { MeetingBench, peerPath, reflexive } from './meeting-bench.ts';
 const PEER = peerPath('203.0.113.5', 5_000);
 const LAN = peerPath('192.168.1.5', 5_000, 'lan');
 const RELAYED = peerPath('203.0.113.200', 50_000, 'relay');
+const { movedPackets, movedPauseMs, remotePacketPauseMs, remotePacketsMax } = MEETING_LIMITS;
 const atMs = (left: readonly { readonly atMs: number }[]): number[] =>
   left.map((one) => Math.round(one.atMs));
 
@@ -116,12 +117,40 @@ t.test('at most 10 small packets go to who does not answer', (t) => {
   t.end();
 });
 
-t.test('at most 40 go to one address, however often the way is looked for', (t) => {
+t.test('40 go to one address, then 4 a minute, however often the way is looked for', (t) => {
   const bench = new MeetingBench({ paths: [PEER, LAN] });
   bench.pass(100).hear(LAN.path).answer(LAN.path).way(LAN.path);
   for (let turn = 0; turn < 50; turn++) bench.lost().pass(20_000);
   const unasked = bench.sentTo(PEER.path).length;
-  t.ok(unasked <= MEETING_LIMITS.unprovenPacketsEver && unasked > 20, `${unasked}`);
+  t.ok(unasked <= remotePacketsMax + bench.ms / remotePacketPauseMs, `${unasked}`);
+  t.ok(unasked > remotePacketsMax + 50, `${unasked}: it is never given up`);
+  t.end();
+});
+
+t.test('whoever was not asked for long may be asked as often as at first', (t) => {
+  const bench = new MeetingBench({ paths: [RELAYED, PEER] });
+  bench.pass(100).hear(RELAYED.path).answer(RELAYED.path).way(RELAYED.path);
+  bench.pass(300_000);
+  t.ok(bench.sentTo(PEER.path).length > remotePacketsMax, 'positive control');
+  bench.hear(LAN.path).answer(LAN.path).way(LAN.path);
+  bench.pass(remotePacketsMax * remotePacketPauseMs);
+  const before = bench.sentTo(PEER.path).length;
+  for (let turn = 0; turn < 4; turn++) bench.lost().pass(16_000);
+  t.equal(bench.sentTo(PEER.path).length - before, remotePacketsMax);
+  t.end();
+});
+
+t.test('a relayed talk whose own end moves tries a direct way again, once a minute', (t) => {
+  const bench = new MeetingBench({ paths: [RELAYED, PEER] });
+  bench.pass(400).hear(RELAYED.path).answer(RELAYED.path).way(RELAYED.path);
+  bench.pass(599_000);
+  const before = bench.sentTo(PEER.path).length;
+  bench.lost(true).pass(8_000);
+  const again = bench.sentTo(PEER.path).length - before;
+  t.ok(again >= movedPackets && again <= movedPackets + 2, `${again} packets to the peer`);
+  for (let turn = 0; turn < 50; turn++) bench.lost(true).pass(1_000);
+  const most = again + (bench.ms - 607_400) / remotePacketPauseMs + 1;
+  t.ok(bench.sentTo(PEER.path).length - before <= most, 'and no more for moves within a minute');
   t.end();
 });
 
@@ -253,7 +282,10 @@ t.test('while the talk is relayed a direct way is tried anew, within its bounds'
   bench.pass(6_000);
   t.equal(bench.sentTo(PEER.path).length, 2 * first, 'after 30 s');
   bench.pass(300_000);
-  t.equal(bench.sentTo(PEER.path).length, MEETING_LIMITS.unprovenPacketsEver, 'and 40 ever');
+  const early = bench.sentTo(PEER.path).length;
+  t.ok(early <= remotePacketsMax + bench.ms / remotePacketPauseMs, `${early}`);
+  bench.pass(300_000);
+  t.equal(bench.sentTo(PEER.path).length - early, 20, 'then 2 every 30 s, for as long as it lasts');
   t.end();
 });
 
@@ -296,7 +328,9 @@ t.test('never more than 10 packets and 3 × what came, whatever comes', (t) => {
         const bytes = bench.left
           .filter((one) => keyOf(one.path) === path)
           .reduce((sum, { size }) => sum + size, 0);
-        const unasked = MEETING_LIMITS.unprovenPacketsEver * PROBE_BYTES;
+        const aged = bench.ms / remotePacketPauseMs;
+        const moved = movedPackets * Math.ceil(bench.ms / movedPauseMs);
+        const unasked = (remotePacketsMax + aged + moved) * PROBE_BYTES;
         if (bytes > unasked + 3 * (received.get(path) ?? 0)) return false;
       }
       return true;

@@ -289,6 +289,8 @@ t.test('a relay that is given back says so once, and closes', async (t) => {
   bench.relay.close(bench.now);
   t.notOk(bench.relay.hasLeft, 'it is still to be said');
   bench.run(bench.ms);
+  t.notOk(bench.relay.hasLeft, 'and may be answered');
+  bench.run(bench.ms + 100);
   t.ok(bench.relay.hasLeft);
   bench.run(bench.ms + 10_000);
   t.equal(bench.opened[0].sent, sent + 1);
@@ -307,4 +309,59 @@ t.test('one that is given up while it is looked for leaves nothing open', async 
     t.strictSame(bench.open, [], `${at} ms`);
     t.ok(bench.relay.hasLeft);
   }
+});
+
+t.test('RFC 8489 §9.2.5: who is given back with an old nonce says so again', async (t) => {
+  const bench = ready(new RelayBench());
+  const [{ sent }] = bench.opened;
+  bench.make(1, 'udp', { nonce: 'a newer one' });
+  bench.relay.close(bench.now);
+  bench.run(bench.ms + 1_000, () => bench.relay.hasLeft);
+  t.equal(bench.opened[0].sent, sent + 2, 'once with the nonce that is stale');
+  t.strictSame(bench.open, []);
+});
+
+for (const transport of ['udp', 'tcp'] as const)
+  t.test(`a relay over ${transport} that does not answer its being given back`, async (t) => {
+    const bench = new RelayBench();
+    if (transport === 'tcp') bench.make(1, 'udp', { isBlocked: true });
+    ready(bench);
+    bench.make(1, transport, { isGone: true });
+    bench.relay.close(bench.now);
+    const since = bench.ms;
+    bench.run(since + 60_000, () => bench.relay.hasLeft);
+    t.ok(bench.ms - since <= MEETING_LIMITS.relayLeaveMs, `${bench.ms - since} ms`);
+    t.strictSame(bench.open, []);
+    t.equal(bench.relay.nextTimeout(), Infinity);
+  });
+
+for (const code of [437, 441])
+  t.test(`RFC 8656 §7.4: after ${code} it is tried once more, from another port`, async (t) => {
+    const bench = new RelayBench(2);
+    bench.make(1, 'udp', { refuse: new Map([[METHOD.allocate, code]]) });
+    bench.relay.begin(bench.now, false);
+    bench.run(120);
+    t.strictSame(bench.story, ['0 udp 1', '100 udp 1']);
+    bench.make(1, 'udp', {});
+    bench.run(10_000, () => bench.relay.state === 'ready');
+    t.equal(bench.relay.server?.host, SERVERS[0].host);
+    t.equal(bench.relay.socket, 2);
+    t.strictSame(bench.open, ['udp 1']);
+    const never = new RelayBench(2);
+    never.make(1, 'udp', { refuse: new Map([[METHOD.allocate, code]]) });
+    ready(never);
+    t.strictSame(never.story, ['0 udp 1', '100 udp 1', '200 udp 2'], 'then the next one');
+  });
+
+t.test('a datagram can leave once the peer’s permission is granted', async (t) => {
+  const bench = new RelayBench();
+  bench.relay.permit(bench.now, [PEER.host]);
+  bench.relay.begin(bench.now, false);
+  bench.run(10_000, () => bench.relay.state === 'ready');
+  const { socket: via } = bench.relay;
+  t.notOk(bench.relay.canReach(bench.now, { ...PEER, via }), 'it is asked for');
+  bench.run(bench.ms + 100);
+  t.ok(bench.relay.canReach(bench.now, { ...PEER, via }));
+  t.notOk(bench.relay.canReach(bench.now, PEER), 'not by another endpoint');
+  t.notOk(bench.relay.canReach(bench.now, { host: '203.0.113.8', port: 1, via }), 'nor a stranger');
 });

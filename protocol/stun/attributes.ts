@@ -28,12 +28,27 @@ export const ATTRIBUTE = {
   additionalAddressFamily: 0x8000,
   /** The same in coturn before 4.7, which took the number from a draft of RFC 8656. */
   additionalAddressFamilyDraft: 0x8032,
+  passwordAlgorithms: 0x8002,
   fingerprint: 0x8028,
   /** Ours (of the range that RFC 8489 §18.3 leaves to anybody): the record ID in ASCII. */
   record: 0xed4b,
   /** Ours: zero bytes, so that no answer is longer than its request. */
   filling: 0xed4c,
 } as const;
+
+/** Error codes that decide what comes next (RFC 8489 §14.8, RFC 8656 §19). */
+export const ERROR = {
+  unauthorized: 401,
+  unknownAttribute: 420,
+  allocationMismatch: 437,
+  staleNonce: 438,
+  versionUnsupported: 440,
+  wrongCredentials: 441,
+  insufficientCapacity: 508,
+} as const;
+
+/** Whether an error is the server's own trouble, which may pass (RFC 8489 §6.3.4). */
+export const isServerError = (code: number): boolean => code >= 500 && code < 600;
 
 /** 0x0003 to 0x0005 of RFC 3489: CHANGED-ADDRESS and the like, which old servers still send. */
 const OLD_SOURCE_ADDRESS = 0x0004;

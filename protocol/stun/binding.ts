@@ -13,12 +13,14 @@ import { type Micros, NEVER, after, micros, ms } from '../time.ts';
 import { ATTRIBUTE, decodeXorAddress } from './attributes.ts';
 import { STUN_LIMITS } from './limits.ts';
 import {
+  ATTRIBUTE_HEADER_BYTES,
   type Attribute,
   METHOD,
   STUN_HEADER_BYTES,
   TRANSACTION_BYTES,
   decodeMessage,
   encodeMessage,
+  padded,
 } from './message.ts';
 
 /** What is asked, and where. */
@@ -50,7 +52,6 @@ interface Asked {
 }
 
 const FINGERPRINT_ATTRIBUTE_BYTES = 8;
-const ATTRIBUTE_HEADER_BYTES = 4;
 
 /** The requests of one endpoint; over when every server has answered, refused or been given up. */
 export class BindingRequests {
@@ -156,7 +157,7 @@ function bindingRequest(transaction: Uint8Array, record: RecordId | undefined): 
   if (record !== undefined) {
     const value = asciiBytes(record);
     attributes.push([ATTRIBUTE.record, value]);
-    room -= ATTRIBUTE_HEADER_BYTES + ((value.length + 3) & ~3);
+    room -= ATTRIBUTE_HEADER_BYTES + padded(value.length);
   }
   assert(room >= ATTRIBUTE_HEADER_BYTES, 'a Binding request has room for its filling');
   attributes.push([ATTRIBUTE.filling, new Uint8Array(room - ATTRIBUTE_HEADER_BYTES)]);

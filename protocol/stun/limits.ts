@@ -5,14 +5,10 @@
 import { assert } from '../assert.ts';
 
 export const STUN_LIMITS = {
-  /** Bytes of a STUN message: header and what its 16-bit length can say. */
-  messageBytesMax: 20 + 65_532,
   /** Attributes of one message: RFC 8656's longest has about 12; more is not read at all. */
   attributesMax: 32,
   /** Bytes of a realm or nonce (RFC 8489 §14.9, §14.10: under 128 characters, 763 bytes). */
   textBytesMax: 763,
-  /** Bytes of a user name (RFC 8489 §14.3). */
-  usernameBytesMax: 508,
   /** Servers that one endpoint asks for its address. */
   serversMax: 8,
   /**
@@ -41,6 +37,11 @@ export const STUN_LIMITS = {
   turnStreamMs: 4_000,
   /** Times that one TURN request is made again for a new nonce or for credentials. */
   challengesMax: 3,
+  /**
+   * Milliseconds for a word on the last Refresh, the only one that a server has to say a second
+   * time: that our nonce is stale. As long as the farthest relay takes.
+   */
+  closeMs: 1_000,
   /** Hosts that may send through one allocation, and peers that have a channel. */
   permissionsMax: 32,
   channelsMax: 32,
@@ -53,10 +54,16 @@ export const STUN_LIMITS = {
   channelLifeSeconds: 600,
   /** Seconds between two bindings of a channel. */
   channelSeconds: 480,
+  /**
+   * Tries and the seconds between them after the server had an error of its own, before what it
+   * gave is not asked for again: within the minute for which the oldest permission still lives.
+   */
+  serverErrorsMax: 8,
+  serverErrorSeconds: 5,
   /** Seconds of an allocation that we believe: whoever says less or more means one of these. */
   lifetimeSecondsMin: 20,
   lifetimeSecondsMax: 3_600,
-  /** Bytes of a TURN message or ChannelData over TCP: the largest datagram, padded. */
+  /** Bytes of the longest TURN message over TCP; padded ChannelData has 65,540 at most. */
   frameBytesMax: 65_552,
 } as const;
 
@@ -77,4 +84,9 @@ assert(
   STUN_LIMITS.channelSeconds + sum(STUN_LIMITS.turnPausesMs) / 1_000 <
     STUN_LIMITS.channelLifeSeconds,
   'a channel is renewed while it lives',
+);
+assert(
+  STUN_LIMITS.permissionSeconds + STUN_LIMITS.serverErrorsMax * STUN_LIMITS.serverErrorSeconds <
+    STUN_LIMITS.permissionLifeSeconds,
+  'a permission lives while the errors of a server pass',
 );

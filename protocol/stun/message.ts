@@ -11,8 +11,13 @@ import { STUN_LIMITS } from './limits.ts';
 
 /** Bytes before the attributes. */
 export const STUN_HEADER_BYTES = 20;
+/** Bytes before the value of an attribute: its type and its length. */
+export const ATTRIBUTE_HEADER_BYTES = 4;
 /** Bytes of a transaction ID: 96 random bits. */
 export const TRANSACTION_BYTES = 12;
+
+/** Bytes that so many take with their padding (RFC 8489 §14, RFC 8656 §12.5). */
+export const padded = (length: number): number => (length + 3) & ~3;
 
 /** Methods of STUN and TURN (RFC 8489 §18.2, RFC 8656 §17): 7 bits of the 12 are ever used. */
 export const METHOD = {
@@ -60,11 +65,9 @@ export interface StunContent {
 const MAGIC_COOKIE = 0x2112a442;
 const COOKIE_AT = 4;
 const TRANSACTION_AT = 8;
-const ATTRIBUTE_HEADER_BYTES = 4;
 const FINGERPRINT_BYTES = 4;
 const LENGTH_MAX = 0xffff;
 
-const padded = (length: number): number => (length + 3) & ~3;
 const readUint16 = (bytes: Uint8Array, at: number): number => (bytes[at] << 8) | bytes[at + 1];
 const readUint32 = (bytes: Uint8Array, at: number): number =>
   ((readUint16(bytes, at) << 16) | readUint16(bytes, at + 2)) >>> 0;
@@ -136,7 +139,8 @@ export function hasIntegrity(bytes: Uint8Array, message: StunMessage, key: Uint8
   const value = message.attributes.get(ATTRIBUTE.messageIntegrity);
   if (value === undefined) return false;
   const length = value.byteOffset - bytes.byteOffset - ATTRIBUTE_HEADER_BYTES;
-  const signed = bytes.slice(0, length);
+  // A copy, whatever the array is: the `slice` of a Buffer is a view.
+  const signed = Uint8Array.from(bytes.subarray(0, length));
   // As if the message ended with this attribute.
   writeUint16(signed, 2, length + ATTRIBUTE_HEADER_BYTES + INTEGRITY_BYTES - STUN_HEADER_BYTES);
   return sameAuthenticator(value, hmacSha1(key, signed));

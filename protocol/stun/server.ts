@@ -6,8 +6,9 @@
 
 import type { Path } from '../core.ts';
 import { type RecordId, isRandomId } from '../ids.ts';
-import { ATTRIBUTE, encodeErrorCode, encodeXorAddress } from './attributes.ts';
+import { ATTRIBUTE, ERROR, encodeErrorCode, encodeXorAddress } from './attributes.ts';
 import {
+  ATTRIBUTE_HEADER_BYTES,
   type Attribute,
   METHOD,
   STUN_HEADER_BYTES,
@@ -24,8 +25,6 @@ interface BindingReply {
 }
 
 const RECORD_ID_LENGTH = 26;
-const ATTRIBUTE_HEADER_BYTES = 4;
-const UNKNOWN_ATTRIBUTE = 420;
 
 /**
  * The answer to a Binding request: XOR-MAPPED-ADDRESS, and FINGERPRINT where it fits (52 bytes at
@@ -47,7 +46,7 @@ export function answerBinding(bytes: Uint8Array, from: Path): BindingReply | und
   if (unknownRequired.length > 0) {
     const types = unknownRequired.flatMap((type) => [type >> 8, type & 0xff]);
     const error: readonly Attribute[] = [
-      [ATTRIBUTE.errorCode, encodeErrorCode(UNKNOWN_ATTRIBUTE, 'Unknown Attribute')],
+      [ATTRIBUTE.errorCode, encodeErrorCode(ERROR.unknownAttribute, 'Unknown Attribute')],
       [ATTRIBUTE.unknownAttributes, Uint8Array.from(types)],
     ];
     return { answer: reply('error', error), record: undefined };

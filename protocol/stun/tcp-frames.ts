@@ -3,12 +3,11 @@
 // as a datagram would; what the client sends is padded here.
 
 import { STUN_LIMITS } from './limits.ts';
-import { STUN_HEADER_BYTES } from './message.ts';
+import { STUN_HEADER_BYTES, padded } from './message.ts';
 import { CHANNEL_HEADER_BYTES, isChannelData } from './turn-frames.ts';
 
 /** Bytes that tell how long a frame is: type or channel, and length. */
 const PREFIX_BYTES = 4;
-const padded = (length: number): number => (length + 3) & ~3;
 
 /** Cuts one stream; keeps one frame that is not whole yet, at most. */
 export class TcpFrames {

@@ -1,22 +1,20 @@
 // One allocation at a TURN server, over UDP or a stream (RFC 8656), with an address of one IP
-// version or of both: allocated, refreshed, given back; permissions for hosts and channels for
-// peers, renewed before they end; datagrams wrapped and unwrapped. What passes is sealed end to
-// end, so the relay is believed in nothing but where a datagram came from, and only for hosts that
-// we asked it to let through. Nothing that is not an answer of this server to a request of ours,
-// signed as it has to be, changes anything.
-// Over 400 lines: one state machine, whose tables and requests have files of their own.
+// version or of both: allocated, refreshed, given back; datagrams wrapped and unwrapped. Who may be
+// reached through it is in turn-leaves.ts and turn-peers.ts. What passes is sealed end to end, so
+// the relay is believed in nothing but where a datagram came from, and only for hosts that we asked
+// it to let through. Nothing that is not an answer of this server to a request of ours, signed as
+// it has to be, changes anything.
 
 import { isIpv6Text } from '../address.ts';
 import { type Path, type Transmit, samePath } from '../core.ts';
-import { DeadlineHeap, type Due, notArmed } from '../deadlines.ts';
 import type { Rng } from '../random.ts';
 import { type Micros, NEVER, after, earlier, seconds } from '../time.ts';
 import {
   ATTRIBUTE,
-  channelValue,
+  ERROR,
   decodeXorAddress,
-  encodeXorAddress,
   familyValue,
+  isServerError,
   lifetimeSeconds,
   lifetimeValue,
   relayedAddresses,
@@ -32,14 +30,14 @@ import {
   refusedByRelay,
 } from './turn-failures.ts';
 import {
-  CHANNEL_FIRST,
   channelIndexOf,
   channelPayload,
   isChannelData,
   wrapInChannel,
   wrapInIndication,
 } from './turn-frames.ts';
-import { type Channel, type Permission, TurnPeers, reachableUntil } from './turn-peers.ts';
+import { TurnLeaves } from './turn-leaves.ts';
+import { type Leave, reachableUntil } from './turn-peers.ts';
 import { type TurnAnswer, TurnRequests } from './turn-requests.ts';
 
 /** Where and as whom to allocate. */
@@ -73,42 +71,47 @@ export interface Relayed {
 }
 
 /** Allocating, refreshing, giving back. */
-interface Allocation extends Due {
+interface Allocation {
   readonly what: 'allocate' | 'refresh' | 'close';
 }
 
-type Subject = Allocation | Permission | Channel;
+type Subject = Allocation | Leave;
 
 const LIFETIME_SECONDS_DEFAULT = 600;
 const LIFETIME_SHARE = 0.5;
-const ALLOCATION_MISMATCH = 437;
 /** IP versions of relayed addresses, each asked for when the server has not got the one before. */
 const VERSIONS = ['both', 'ipv4', 'ipv6'] as const;
-/** It has not, or has no port (RFC 8656 §19): coturn of today says that if it cannot give both. */
-const WITHOUT_VERSION = 440;
-const FULL = 508;
+/** It has not, or has no port: coturn of today says that if it cannot give both. */
+const WITHOUT_VERSION: readonly number[] = [ERROR.versionUnsupported, ERROR.insufficientCapacity];
 /** Errors after which nothing of the allocation can be relied on. */
-const FATAL: readonly number[] = [401, ALLOCATION_MISMATCH, 438, 441];
+const FATAL: readonly number[] = [
+  ERROR.unauthorized,
+  ERROR.allocationMismatch,
+  ERROR.staleNonce,
+  ERROR.wrongCredentials,
+];
 
 /** An allocation and what hangs on it. Bounds: STUN_LIMITS. */
 export class TurnClient {
   readonly #config: TurnConfig;
   readonly #requests: TurnRequests<Subject>;
-  readonly #renewals = new DeadlineHeap<Subject>();
-  readonly #refresh: Allocation = { what: 'refresh', ...notArmed() };
-  readonly #peers: TurnPeers;
+  readonly #refresh: Allocation = { what: 'refresh' };
+  readonly #leaves: TurnLeaves;
   #state: TurnState = 'idle';
   #failure: TurnFailure | undefined;
   #relayed: readonly Path[] = [];
-  #mapped: Path | undefined;
   #isRefreshing = false;
+  /** When it is to be refreshed. */
+  #refreshAt: Micros = NEVER;
+  /** Errors of the server in a row that answered a Refresh. */
+  #errors = 0;
   /** Of VERSIONS: what is asked for. */
   #wanted: number;
 
   constructor(config: TurnConfig) {
     this.#config = config;
     this.#requests = new TurnRequests(config.rng, config);
-    this.#peers = new TurnPeers(config.via);
+    this.#leaves = new TurnLeaves(this.#requests, config.via);
     this.#wanted = config.wantsIpv6 === true ? 0 : 1;
   }
 
@@ -136,11 +139,6 @@ export class TurnClient {
     return this.#relayed;
   }
 
-  /** The address under which the relay saw us; from `ready` on. */
-  get mapped(): Path | undefined {
-    return this.#mapped;
-  }
-
   /** Asks for the allocation; once. */
   start(now: Micros): void {
     if (this.#state !== 'idle') return;
@@ -149,23 +147,22 @@ export class TurnClient {
   }
 
   /**
-   * Lets these hosts send to the relayed addresses, as long as the allocation lives; before `ready`
-   * they are remembered. Hosts of an IP version that no relayed address has, and those beyond
-   * STUN_LIMITS.permissionsMax, are left out.
+   * Lets these hosts, all that are wanted, send to the relayed addresses; before `ready` they are
+   * remembered. Hosts of an IP version that no relayed address has, and those beyond
+   * STUN_LIMITS.permissionsMax with that of the bound peer, are left out. Earlier ones are kept
+   * while they are used and there is room.
    */
   permit(now: Micros, hosts: readonly string[]): void {
-    for (const host of hosts) this.#permit(now, host);
+    this.#leaves.permit(now, hosts);
   }
 
   /**
-   * Permits the peer's host and binds a channel to it; beyond STUN_LIMITS.channelsMax it is
-   * permitted only, and reached by Send indications. `peer` is the object by which its datagrams
-   * are told from now on.
+   * Permits the host of the peer of the talk, in place of the one before, and binds a channel to
+   * it; where the server refuses that it is reached by Send indications. `peer` is the object by
+   * which its datagrams are told from now on, its host RFC 5952 text.
    */
   bind(now: Micros, peer: Path): void {
-    this.#permit(now, peer.host);
-    const channel = this.#peers.addChannel(peer);
-    if (channel !== undefined && this.#state === 'ready') this.#renew(now, channel);
+    this.#leaves.bind(now, peer);
   }
 
   /** Whether there is a relayed address of this host's IP version. */
@@ -175,7 +172,7 @@ export class TurnClient {
 
   /** Whether a datagram to this peer can leave now. */
   canReach(now: Micros, peer: Path): boolean {
-    const known = this.#state === 'ready' ? this.#peers.find(peer) : undefined;
+    const known = this.#state === 'ready' ? this.#leaves.peers.find(now, peer) : undefined;
     return known !== undefined && now < reachableUntil(known);
   }
 
@@ -186,7 +183,7 @@ export class TurnClient {
    */
   wrap(now: Micros, peer: Path, buffer: Uint8Array, size: number): number {
     if (this.#state !== 'ready') return 0;
-    const known = this.#peers.find(peer);
+    const known = this.#leaves.peers.find(now, peer);
     if (known === undefined) return 0;
     const { permission, channel, path } = known;
     if (channel !== undefined && now < channel.until)
@@ -201,10 +198,10 @@ export class TurnClient {
    */
   handleDatagram(now: Micros, from: Path, bytes: Uint8Array): Relayed | boolean {
     if (!samePath(from, this.#config.server)) return false;
-    if (isChannelData(bytes)) return this.#onChannelData(bytes);
+    if (isChannelData(bytes)) return this.#onChannelData(now, bytes);
     const message = decodeMessage(bytes);
     if (message === undefined) return false;
-    if (message.stunClass === 'indication') return this.#onIndication(message);
+    if (message.stunClass === 'indication') return this.#onIndication(now, message);
     if (message.method === METHOD.binding) return false;
     const answer = this.#requests.handleMessage(now, bytes, message);
     if (answer !== undefined) this.#onAnswer(now, answer);
@@ -213,17 +210,21 @@ export class TurnClient {
 
   /** Asks the relay whether it still holds the allocation; `failed` within 5 s if it does not. */
   check(now: Micros): void {
-    if (this.#state === 'ready') this.#renew(now, this.#refresh);
+    if (this.#state === 'ready') this.#askRefresh(now);
   }
 
-  /** Gives the allocation back with one packet, and is done; harmless in any state. */
+  /**
+   * Gives the allocation back with one packet, and is done; `isOver` once the server has had the
+   * time to call the nonce stale, which is answered with one more. Harmless in any state.
+   */
   close(now: Micros): void {
     if (this.#state === 'closed') return;
-    const isHeld = this.#state === 'ready' || this.#state === 'allocating';
+    const isAsked = this.#state === 'allocating' && this.#requests.isSigned;
+    const isHeld = this.#state === 'ready' || isAsked;
     this.#stop('closed');
-    if (!isHeld || !this.#requests.isSigned) return;
+    if (!isHeld) return;
     this.#requests.ask(now, {
-      subject: { what: 'close', ...notArmed() },
+      subject: { what: 'close' },
       method: METHOD.refresh,
       attributes: () => [[ATTRIBUTE.lifetime, lifetimeValue(0)]],
       isOnce: true,
@@ -232,15 +233,16 @@ export class TurnClient {
 
   /** Renews what is due, and fails when the relay left a request without any answer. */
   handleTimeout(now: Micros): void {
-    for (let due = this.#renewals.popDue(now); due; due = this.#renewals.popDue(now))
-      this.#renew(now, due);
+    this.#leaves.handleTimeout(now);
+    if (this.#refreshAt <= now) this.#askRefresh(now);
     const givenUp = this.#requests.popGivenUp(now);
     if (givenUp !== undefined) this.#fail(givenUp.what === 'allocate' ? RELAY_SILENT : RELAY_LOST);
   }
 
   /** The next request, renewal or giving up; an instant that is over while any is to be sent. */
   nextTimeout(): Micros {
-    return earlier(this.#requests.nextTimeout(), this.#renewals.next());
+    const renewal = earlier(this.#leaves.nextTimeout(), this.#refreshAt);
+    return earlier(this.#requests.nextTimeout(), renewal);
   }
 
   /** The next request to the server. */
@@ -260,82 +262,52 @@ export class TurnClient {
       attributes.push([ATTRIBUTE.additionalAddressFamilyDraft, ipv6]);
     }
     this.#requests.ask(now, {
-      subject: { what: 'allocate', ...notArmed() },
+      subject: { what: 'allocate' },
       method: METHOD.allocate,
       attributes: () => attributes,
     });
   }
 
-  #permit(now: Micros, host: string): void {
-    const permission = this.#peers.permission(host);
-    if (permission?.isAsked === false && this.#state === 'ready') this.#renew(now, permission);
-  }
-
-  #renew(now: Micros, subject: Subject): void {
-    if (subject.what === 'permission') this.#askPermission(now, subject);
-    else if (subject.what === 'channel') this.#askChannel(now, subject);
-    else if (!this.#isRefreshing) {
-      this.#isRefreshing = true;
-      this.#renewals.stop(this.#refresh);
-      this.#requests.ask(now, { subject, method: METHOD.refresh, attributes: () => [] });
-    }
-  }
-
-  #askPermission(now: Micros, permission: Permission): void {
-    permission.isAsked = true;
-    const peer: Path = { host: permission.host, port: 0 };
-    // RFC 8656 §9.2: a host of another IP version would be refused (443).
-    if (!this.hasFamilyOf(peer.host)) return;
-    this.#requests.ask(now, {
-      subject: permission,
-      method: METHOD.createPermission,
-      attributes: (transaction) => peerAddress(peer, transaction),
-    });
-  }
-
-  #askChannel(now: Micros, channel: Channel): void {
-    channel.isAsked = true;
-    if (!this.hasFamilyOf(channel.peer.host)) return;
-    this.#requests.ask(now, {
-      subject: channel,
-      method: METHOD.channelBind,
-      attributes: (transaction) => [
-        [ATTRIBUTE.channelNumber, channelValue(CHANNEL_FIRST + channel.index)],
-        ...peerAddress(channel.peer, transaction),
-      ],
-    });
+  #askRefresh(now: Micros): void {
+    this.#refreshAt = NEVER;
+    if (this.#isRefreshing) return;
+    this.#isRefreshing = true;
+    const subject = this.#refresh;
+    this.#requests.ask(now, { subject, method: METHOD.refresh, attributes: () => [] });
   }
 
   #onAnswer(now: Micros, { subject, code, message }: TurnAnswer<Subject>): void {
-    const isLeave = subject.what === 'permission' || subject.what === 'channel';
     if (subject.what === 'close') return;
-    if (subject.what === 'allocate' && this.#isAnotherVersion(code)) this.#allocate(now);
-    else if (code !== undefined && (!isLeave || FATAL.includes(code)))
+    if (subject.what === 'permission' || subject.what === 'channel') {
+      if (code !== undefined && FATAL.includes(code)) this.#fail(refusedByRelay(code));
+      else this.#leaves.onAnswer(now, subject, code);
+    } else if (subject.what === 'refresh') {
+      this.#isRefreshing = false;
+      if (code === undefined) this.#onRefreshed(now, message);
+      else if (this.#mayPass(code))
+        this.#refreshAt = after(now, seconds(STUN_LIMITS.serverErrorSeconds));
+      else this.#fail(refusedByRelay(code));
+    } else if (this.#isAnotherVersion(code)) {
+      this.#allocate(now);
+    } else if (code === undefined) {
+      this.#onAllocated(now, message);
+    } else {
       this.#fail(refusedByRelay(code));
-    else if (isLeave) this.#onLeave(now, subject, code === undefined);
-    else if (subject.what === 'allocate') this.#onAllocated(now, message);
-    else this.#onRefreshed(now, message);
+    }
+  }
+
+  /** Whether the server has an error of its own, and the allocation lives for a while yet. */
+  #mayPass(code: number): boolean {
+    this.#errors += 1;
+    return isServerError(code) && this.#errors <= STUN_LIMITS.serverErrorsMax;
   }
 
   /** Whether the server refused an IP version, and another one is to be tried. */
   #isAnotherVersion(code: number | undefined): boolean {
-    const isRefused = code === WITHOUT_VERSION || code === FULL;
+    const isRefused = code !== undefined && WITHOUT_VERSION.includes(code);
     if (!isRefused || this.#wanted + 1 === VERSIONS.length) return false;
     this.#wanted += 1;
     return true;
-  }
-
-  #onLeave(now: Micros, subject: Permission | Channel, isGranted: boolean): void {
-    const { permissionLifeSeconds, permissionSeconds } = STUN_LIMITS;
-    const { channelLifeSeconds, channelSeconds } = STUN_LIMITS;
-    const isChannel = subject.what === 'channel';
-    const life = isChannel ? channelLifeSeconds : permissionLifeSeconds;
-    subject.until = isGranted ? after(now, seconds(life)) : now;
-    if (isGranted)
-      this.#renewals.set(
-        subject,
-        after(now, seconds(isChannel ? channelSeconds : permissionSeconds)),
-      );
   }
 
   #onAllocated(now: Micros, message: StunMessage): void {
@@ -343,23 +315,20 @@ export class TurnClient {
     const first = attributes.get(ATTRIBUTE.xorRelayedAddress);
     const second = repeated.find(([type]) => type === ATTRIBUTE.xorRelayedAddress)?.[1];
     const relayed = relayedAddresses([first, second], transaction);
-    const mapped = decodeXorAddress(attributes.get(ATTRIBUTE.xorMappedAddress), transaction);
     if (relayed.length === 0) {
       this.#fail(RELAY_WITHOUT_ADDRESS);
       return;
     }
     this.#state = 'ready';
     this.#relayed = relayed;
-    this.#mapped = mapped;
     this.#armRefresh(now, attributes);
-    for (const permission of this.#peers.permissions) this.#renew(now, permission);
-    for (const channel of this.#peers.channels) this.#renew(now, channel);
+    this.#leaves.open(now, (host) => this.hasFamilyOf(host));
   }
 
   #onRefreshed(now: Micros, { attributes }: StunMessage): void {
-    this.#isRefreshing = false;
+    this.#errors = 0;
     if (lifetimeSeconds(attributes.get(ATTRIBUTE.lifetime)) === 0)
-      this.#fail(refusedByRelay(ALLOCATION_MISMATCH));
+      this.#fail(refusedByRelay(ERROR.allocationMismatch));
     else this.#armRefresh(now, attributes);
   }
 
@@ -367,30 +336,29 @@ export class TurnClient {
     const { lifetimeSecondsMin, lifetimeSecondsMax } = STUN_LIMITS;
     const said = lifetimeSeconds(attributes.get(ATTRIBUTE.lifetime)) ?? LIFETIME_SECONDS_DEFAULT;
     const lifetime = Math.min(Math.max(said, lifetimeSecondsMin), lifetimeSecondsMax);
-    this.#renewals.set(this.#refresh, after(now, seconds(lifetime * LIFETIME_SHARE)));
+    this.#refreshAt = after(now, seconds(lifetime * LIFETIME_SHARE));
   }
 
-  #onChannelData(bytes: Uint8Array): Relayed | boolean {
+  #onChannelData(now: Micros, bytes: Uint8Array): Relayed | boolean {
     if (this.#state !== 'ready') return true;
-    const channel = this.#peers.channels.at(channelIndexOf(bytes));
+    const channel = this.#leaves.peers.channel(channelIndexOf(bytes));
     const payload = channelPayload(bytes);
     if (channel === undefined || payload === undefined || payload.length === 0) return true;
-    return { peer: channel.peer, bytes: payload };
+    const peer = this.#leaves.peers.find(now, channel.peer);
+    return peer === undefined ? true : { peer: peer.path, bytes: payload };
   }
 
-  #onIndication({
-    method,
-    attributes,
-    transaction,
-    unknownRequired,
-  }: StunMessage): Relayed | boolean {
+  #onIndication(
+    now: Micros,
+    { method, attributes, transaction, unknownRequired }: StunMessage,
+  ): Relayed | boolean {
     if (method !== METHOD.data) return false;
     const from = decodeXorAddress(attributes.get(ATTRIBUTE.xorPeerAddress), transaction);
     const bytes = attributes.get(ATTRIBUTE.data);
     if (this.#state !== 'ready' || unknownRequired.length > 0) return true;
     if (from === undefined || from.port === 0 || bytes === undefined) return true;
-    const peer = this.#peers.find(from);
-    return peer === undefined || bytes.length === 0 ? true : { peer: peer.path, bytes };
+    const peer = bytes.length === 0 ? undefined : this.#leaves.peers.find(now, from);
+    return peer === undefined ? true : { peer: peer.path, bytes };
   }
 
   #fail(failure: TurnFailure): void {
@@ -401,11 +369,7 @@ export class TurnClient {
   #stop(state: 'failed' | 'closed'): void {
     this.#state = state;
     this.#requests.clear();
-    while (this.#renewals.popDue(NEVER) !== undefined);
+    this.#leaves.stop();
+    this.#refreshAt = NEVER;
   }
-}
-
-function peerAddress(peer: Path, transaction: Uint8Array): readonly Attribute[] {
-  const value = encodeXorAddress(peer, transaction);
-  return value === undefined ? [] : [[ATTRIBUTE.xorPeerAddress, value]];
 }

@@ -16,6 +16,11 @@ const WORDS: ReadonlyMap<number, string> = new Map([
     'The relay refused user name and password: they have expired, or manager and relay do not ' +
       'share one secret. Call again; if that fails too, compare the secrets and the clocks.',
   ],
+  [
+    420,
+    'The relay answers with something that nakodo does not know, or that was changed on its way. ' +
+      'Check that it is a TURN server (RFC 8656).',
+  ],
   [403, 'The relay forbids this. See which peers and ranges its settings allow.'],
   [
     437,

@@ -6,15 +6,21 @@
 import type { Path } from '../core.ts';
 import { type Rng } from '../random.ts';
 import { ATTRIBUTE, encodeXorAddress } from './attributes.ts';
-import { METHOD, STUN_HEADER_BYTES, TRANSACTION_BYTES, writeHeader } from './message.ts';
+import {
+  ATTRIBUTE_HEADER_BYTES,
+  METHOD,
+  STUN_HEADER_BYTES,
+  TRANSACTION_BYTES,
+  padded,
+  writeHeader,
+} from './message.ts';
 
 /** Bytes that a bound channel adds to a datagram. */
 export const CHANNEL_HEADER_BYTES = 4;
 /** The first channel number, and how many there are (RFC 8656 §12). */
 export const CHANNEL_FIRST = 0x4000;
-const CHANNELS = 0x1000;
+export const CHANNELS = 0x1000;
 
-const ATTRIBUTE_HEADER_BYTES = 4;
 const PADDING_MAX = 3;
 const LENGTH_MAX = 0xffff;
 
@@ -67,7 +73,7 @@ export function wrapInIndication(
   if (address === undefined) return 0;
   const addressAt = STUN_HEADER_BYTES + ATTRIBUTE_HEADER_BYTES;
   const dataAt = addressAt + address.length + ATTRIBUTE_HEADER_BYTES;
-  const total = (dataAt + size + PADDING_MAX) & ~PADDING_MAX;
+  const total = padded(dataAt + size);
   if (total > buffer.length || total - STUN_HEADER_BYTES > LENGTH_MAX) return 0;
   buffer.copyWithin(dataAt, 0, size);
   buffer.fill(0, dataAt + size, total);

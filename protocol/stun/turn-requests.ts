@@ -7,7 +7,7 @@ import { utf8ToBytes } from '@noble/hashes/utils.js';
 import { DeadlineHeap, type Due, notArmed } from '../deadlines.ts';
 import { type Rng, randomBytes } from '../random.ts';
 import { type Micros, after, earlier, ms } from '../time.ts';
-import { ATTRIBUTE, decodeErrorCode } from './attributes.ts';
+import { ATTRIBUTE, ERROR, decodeErrorCode } from './attributes.ts';
 import { longTermKey } from './integrity.ts';
 import { STUN_LIMITS } from './limits.ts';
 import {
@@ -19,12 +19,15 @@ import {
 } from './message.ts';
 
 /** What is asked. */
-interface TurnAsk<Subject> {
+export interface TurnAsk<Subject> {
   readonly subject: Subject;
   readonly method: number;
   /** Made anew for every transaction ID: addresses are hidden with it. */
   readonly attributes: (transaction: Uint8Array) => readonly Attribute[];
-  /** Sent once, and forgotten without an answer; default: repeated, and given up aloud. */
+  /**
+   * Sent once, and forgotten without an answer, but once more with a new nonce; default: repeated,
+   * and given up aloud.
+   */
   readonly isOnce?: boolean;
 }
 
@@ -37,7 +40,7 @@ export interface TurnAnswer<Subject> {
 
 /** Whose requests they are. */
 interface TurnUser {
-  /** ASCII, at most STUN_LIMITS.usernameBytesMax. */
+  /** ASCII, at most 508 bytes (RFC 8489 §14.3). */
   readonly username: string;
   readonly password: string | Uint8Array;
   /** Requests go over a stream, which repeats what is lost by itself (RFC 8489 §6.2.2). */
@@ -55,13 +58,20 @@ interface Request<Subject> extends Due {
   sent: number;
 }
 
-/** What a server says of a request whose signature it could not, or would not, check. */
-const UNAUTHORIZED = 401;
-const STALE_NONCE = 438;
-const WRONG_CREDENTIALS = 441;
 const BAD_REQUEST = 400;
-const UNKNOWN_ATTRIBUTE = 420;
-const UNSIGNED: readonly number[] = [BAD_REQUEST, UNAUTHORIZED, STALE_NONCE, WRONG_CREDENTIALS];
+/** What a server says of a request whose signature it could not, or would not, check. */
+const UNSIGNED: readonly number[] = [
+  BAD_REQUEST,
+  ERROR.unauthorized,
+  ERROR.staleNonce,
+  ERROR.wrongCredentials,
+];
+/**
+ * A nonce whose first security feature is set: the server has told its PASSWORD-ALGORITHMS (RFC
+ * 8489 §9.2, §18.1). The features are 24 bits in base64, the first one the highest.
+ */
+const TELLS_ALGORITHMS = /^obMatJos2[g-z0-9+/]/;
+const COOKIE_CHARACTERS = 13;
 
 /** Requests under way to one server. */
 export class TurnRequests<Subject> {
@@ -75,6 +85,8 @@ export class TurnRequests<Subject> {
   #realm: Uint8Array | undefined;
   #nonce: Uint8Array | undefined;
   #key: Uint8Array | undefined;
+  /** The server has taken our signature, and signed that it did. */
+  #isProven = false;
 
   constructor(rng: Rng, user: TurnUser) {
     this.#rng = rng;
@@ -91,6 +103,15 @@ export class TurnRequests<Subject> {
   /** Queues a request; it is due at once. */
   ask(now: Micros, ask: TurnAsk<Subject>): void {
     this.#send(now, ask, 0);
+  }
+
+  /** Forgets what is asked for this subject. */
+  forget(subject: Subject): void {
+    for (const [key, request] of this.#open) {
+      if (request.ask.subject !== subject) continue;
+      this.#stop(request);
+      this.#open.delete(key);
+    }
   }
 
   /** Forgets all requests; what comes in answer is nobody's. */
@@ -116,13 +137,14 @@ export class TurnRequests<Subject> {
     const code =
       stunClass === 'error' ? decodeErrorCode(attributes.get(ATTRIBUTE.errorCode)) : undefined;
     if (stunClass === 'error' && code === undefined) return undefined;
-    if (!isTrusted(bytes, message, code, request.key)) return undefined;
+    if (!this.#isTrusted(bytes, message, code, request.key)) return undefined;
+    if (code === undefined && request.key !== undefined) this.#isProven = true;
     this.#open.delete(message.transaction.join());
     this.#stop(request);
-    if (code !== undefined && this.#isAskedAgain(now, request, message, code)) return undefined;
     const { subject } = request.ask;
-    const isUnknown = code === undefined && message.unknownRequired.length > 0;
-    return { subject, message, code: isUnknown ? UNKNOWN_ATTRIBUTE : code };
+    if (!isUnderstood(message)) return { subject, message, code: ERROR.unknownAttribute };
+    if (code !== undefined && this.#isAskedAgain(now, request, message, code)) return undefined;
+    return { subject, message, code };
   }
 
   /** Takes out a request that was given up at `now`; those of which nobody is to hear fall away. */
@@ -145,9 +167,10 @@ export class TurnRequests<Subject> {
     const request = this.#toSend.popDue(now);
     if (request === undefined) return 0;
     const pauses = this.#pausesMs;
-    const at = after(now, ms(pauses[request.sent]));
+    const isOnce = request.ask.isOnce === true;
+    const at = after(now, ms(isOnce ? STUN_LIMITS.closeMs : pauses[request.sent]));
     request.sent += 1;
-    const isLast = request.ask.isOnce === true || request.sent === pauses.length;
+    const isLast = isOnce || request.sent === pauses.length;
     (isLast ? this.#sentLast : this.#toSend).set(request, at);
     into.set(request.bytes);
     return request.bytes.length;
@@ -161,15 +184,20 @@ export class TurnRequests<Subject> {
     code: number,
   ): boolean {
     // A second 401 means that the credentials are refused; a server may call any nonce stale.
-    const isChallenge = code === STALE_NONCE || (code === UNAUTHORIZED && key === undefined);
-    if (!isChallenge || challenges >= STUN_LIMITS.challengesMax) return false;
-    const realm = attributes.get(ATTRIBUTE.realm) ?? this.#realm;
+    const isChallenge =
+      code === ERROR.staleNonce || (code === ERROR.unauthorized && key === undefined);
+    const challengesMax = ask.isOnce === true ? 1 : STUN_LIMITS.challengesMax;
+    if (!isChallenge || challenges >= challengesMax) return false;
+    // A 438 need not be signed: once a key is known to be right it stays.
+    const told = this.#isProven ? undefined : attributes.get(ATTRIBUTE.realm);
+    const realm = told ?? this.#realm;
     const nonce = attributes.get(ATTRIBUTE.nonce);
     const { textBytesMax } = STUN_LIMITS;
     if (realm === undefined || nonce === undefined) return false;
     if (realm.length > textBytesMax || nonce.length > textBytesMax) return false;
-    this.#realm = realm.slice();
-    this.#nonce = nonce.slice();
+    // Copies, whatever the arrays are: the `slice` of a Buffer is a view.
+    this.#realm = Uint8Array.from(realm);
+    this.#nonce = Uint8Array.from(nonce);
     this.#key = longTermKey(this.#user.username, realm, this.#user.password);
     this.#send(now, ask, challenges + 1);
     return true;
@@ -200,19 +228,35 @@ export class TurnRequests<Subject> {
       : this.#toSend
     ).stop(request);
   }
+
+  /**
+   * Whether an answer may be believed: a request that was signed has a signed answer, unless it
+   * says that the signature itself was the trouble (RFC 8489 §9.2.5). A wrong signature is never
+   * believed, and after a right one nothing unsigned but a new nonce: else one forged datagram
+   * would end a relay that works.
+   */
+  #isTrusted(
+    bytes: Uint8Array,
+    message: StunMessage,
+    code: number | undefined,
+    key: Uint8Array | undefined,
+  ): boolean {
+    if (key === undefined) return true;
+    const { attributes } = message;
+    if (attributes.has(ATTRIBUTE.messageIntegrity)) return hasIntegrity(bytes, message, key);
+    if (!this.#isProven) return code !== undefined && UNSIGNED.includes(code);
+    return code === ERROR.staleNonce && attributes.has(ATTRIBUTE.nonce) && isUnderstood(message);
+  }
 }
 
 /**
- * Whether an answer may be believed: a request that was signed has a signed answer, unless it says
- * that the signature itself was the trouble (RFC 8489 §9.2.4). A wrong signature is never believed.
+ * Whether an answer may be followed (RFC 8489 §6.3.3, §6.3.4): not with an attribute that has to be
+ * understood and is not, nor if its nonce speaks of algorithms that somebody took out on the way
+ * (§9.2.5).
  */
-function isTrusted(
-  bytes: Uint8Array,
-  message: StunMessage,
-  code: number | undefined,
-  key: Uint8Array | undefined,
-): boolean {
-  if (key === undefined) return true;
-  if (message.attributes.has(ATTRIBUTE.messageIntegrity)) return hasIntegrity(bytes, message, key);
-  return code !== undefined && UNSIGNED.includes(code);
+function isUnderstood({ attributes, unknownRequired }: StunMessage): boolean {
+  const nonce = attributes.get(ATTRIBUTE.nonce)?.subarray(0, COOKIE_CHARACTERS);
+  const isTold = nonce !== undefined && TELLS_ALGORITHMS.test(String.fromCharCode(...nonce));
+  const isCut = isTold && !attributes.has(ATTRIBUTE.passwordAlgorithms);
+  return unknownRequired.length === 0 && !isCut;
 }

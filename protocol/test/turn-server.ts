@@ -2,7 +2,7 @@
 // 8656 has it, but for what the test changes. What a relay really does is seen in turn-coturn.test.
 
 import type { Path } from '../core.ts';
-import { seededRng } from '../random.ts';
+import { randomBytes, seededRng } from '../random.ts';
 import { ATTRIBUTE, encodeErrorCode, encodeXorAddress, lifetimeValue } from '../stun/attributes.ts';
 import { longTermKey } from '../stun/integrity.ts';
 import {
@@ -45,6 +45,8 @@ export type Versions = 'both' | 'ipv4' | 'ipv6';
 
 /** What a test has changed. */
 export interface Lies {
+  /** Asks for no user name. */
+  isOpen?: boolean;
   /** Answers nothing. */
   isGone?: boolean;
   /** The nonce that is not stale. */
@@ -87,9 +89,12 @@ export function answerOf(bytes: Uint8Array, lies: Lies = {}): Uint8Array | undef
         [ATTRIBUTE.nonce, nonce],
       ],
     });
-  if (!attributes.has(ATTRIBUTE.messageIntegrity)) return challenge(401);
-  if (!hasIntegrity(bytes, request, longTermKey('someone', REALM, 'secret'))) return challenge(401);
-  if (attributes.get(ATTRIBUTE.nonce)?.join() !== nonce.join()) return challenge(438);
+  if (lies.isOpen !== true) {
+    const key = longTermKey('someone', REALM, 'secret');
+    if (!attributes.has(ATTRIBUTE.messageIntegrity)) return challenge(401);
+    if (!hasIntegrity(bytes, request, key)) return challenge(401);
+    if (attributes.get(ATTRIBUTE.nonce)?.join() !== nonce.join()) return challenge(438);
+  }
   const code = lies.refuse?.get(method);
   if (code !== undefined)
     return signed('error', request, [[ATTRIBUTE.errorCode, encodeErrorCode(code, 'refused')]]);
@@ -178,4 +183,18 @@ export function ready(world = new TurnWorld()): TurnWorld {
   world.client.start(world.now);
   world.run(world.now);
   return world;
+}
+
+/** What the relay passes on of a peer. */
+export function indication(peer: Path, payload: Uint8Array): Uint8Array {
+  const transaction = randomBytes(seededRng(8), 12);
+  return encodeMessage({
+    stunClass: 'indication',
+    method: METHOD.data,
+    transaction,
+    attributes: [
+      [ATTRIBUTE.xorPeerAddress, encodeXorAddress(peer, transaction) ?? transaction],
+      [ATTRIBUTE.data, payload],
+    ],
+  });
 }

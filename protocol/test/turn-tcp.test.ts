@@ -75,7 +75,7 @@ t.test('after what is no frame nothing is cut, and nothing grows', (t) => {
   t.equal(longest.push(new Uint8Array(1))[0]?.length, 65_540, 'the longest ChannelData');
   const message = Uint8Array.of(0, 1, 0xff, 0xfc);
   const [whole] = longest.push(concatBytes(message, new Uint8Array(65_532 + 16)));
-  t.equal(whole?.length, STUN_LIMITS.messageBytesMax, 'the longest STUN message');
+  t.equal(whole?.length, STUN_LIMITS.frameBytesMax, 'the longest STUN message');
   t.end();
 });
 

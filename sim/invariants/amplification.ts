@@ -1,9 +1,9 @@
 // Whom a socket sends to, and how much (docs/wire.md §9): nothing before an introduction and
 // nothing of a talk that is not this terminal's; to an address that has not proven to be the peer's
 // at most three times what came from it and was genuine; beyond that a few small packets, ten in a
-// second, and only so many to one of its ports over all sockets; the many-socket search is
-// excepted, and judged in searches.ts. After the end there are a few CLOSEs for a while, then
-// silence.
+// second, and only so many to one of its ports over all sockets, then a few a minute; the
+// many-socket search is excepted, and judged in searches.ts. After the end there are a few CLOSEs
+// for a while, then silence.
 
 import type { Path } from '../../protocol/core.ts';
 import { DATA_LIMITS } from '../../protocol/data/limits.ts';
@@ -26,7 +26,11 @@ const RESPONSE = 2;
  * to a candidate, a second round and a new search for the way take others.
  */
 const SMALL_MAX = 10;
-const SMALL_EVER_MAX = 40;
+const SMALL_FIRST_MAX = 40;
+/** In the long run 4 a minute, and 10 more when an open talk is sure to have lost its way. */
+const SMALL_MINUTE_MAX = 4;
+const SMALL_LOST_MAX = 10;
+const MINUTE_MICROS = ms(60_000);
 const SMALL_MICROS = ms(1_000);
 /**
  * Packets that a forger cannot make are kept, to be known when they arrive: of three searches, each
@@ -59,7 +63,7 @@ interface Account {
   initiation: string | undefined;
   closes: number;
   /** Small packets since something genuine last came, by address. */
-  readonly remotes: Map<Path, number>;
+  readonly remotes: Map<Path, { count: number; readonly since: Micros }>;
 }
 
 /** Watches every datagram that leaves. */
@@ -244,10 +248,15 @@ class AmplificationIsBounded implements Watcher {
     const { now } = this.#world;
     small.push(now);
     while (small[0] < now - SMALL_MICROS) small.shift();
-    const ever = (account.remotes.get(peer) ?? 0) + 1;
-    account.remotes.set(peer, ever);
-    if (small.length <= SMALL_MAX && ever <= SMALL_EVER_MAX) return;
-    const what = `${small.length} packets in a second, ${ever} in all`;
+    const remote = account.remotes.get(peer) ?? { count: 0, since: now };
+    remote.count += 1;
+    account.remotes.set(peer, remote);
+    const minutes = (CLOCK_SHARE * (now - remote.since)) / MINUTE_MICROS;
+    // A way that there never was is none to be lost.
+    const lost = end.establishedAt === undefined ? 0 : SMALL_LOST_MAX * Math.ceil(minutes);
+    const most = SMALL_FIRST_MAX + SMALL_MINUTE_MAX * minutes + lost;
+    if (small.length <= SMALL_MAX && remote.count <= most) return;
+    const what = `${small.length} packets in a second, ${remote.count} in all`;
     this.#violateBy(end, `sends ${what} to an address that says nothing`);
   }
 

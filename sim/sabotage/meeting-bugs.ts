@@ -11,8 +11,8 @@ export const MEETING_SABOTAGES: readonly Sabotage[] = [
     file: 'device/meeting/pairs.ts',
     find:
       'if (!pair.isListed || pair.sent >= MEETING_LIMITS.unprovenPacketsMax) return false; ' +
-      'const ever',
-    replace: 'if (pair.isListed) return true; const ever',
+      'const remote =',
+    replace: 'if (pair.isListed) return true; const remote =',
     why: 'whoever lists an address of somebody else has it probed as long as the talk lasts',
     source: 'invariant: to a refused address nothing',
   },
