@@ -42,7 +42,10 @@ export interface Pair {
 /** Unasked packets to one address and port; one of them is forgotten with every pause. */
 interface Remote {
   count: number;
+  /** Those of addresses before it in this place. */
+  inherited: number;
   since: Micros;
+  isProven: boolean;
 }
 
 /** The pairs of one talk. */
@@ -181,7 +184,11 @@ export class Pairs {
     pair.isProven = true;
     pair.isListed = true;
     pair.sent = 0;
-    if (this.#remotes.delete(remoteKey(pair.path))) this.#room += 1;
+    const remote = this.#remotes.get(remoteKey(pair.path));
+    if (remote === undefined) return;
+    remote.count = Math.min(remote.count, remote.inherited);
+    if (!remote.isProven) this.#room += 1;
+    remote.isProven = true;
   }
 
   /**
@@ -274,9 +281,10 @@ export class Pairs {
       remote.count += 1;
       return;
     }
-    const [gone, { count, since }] = this.#leastUsed ?? [key, { count: 0, since: now }];
+    const [gone, before] = this.#leastUsed ?? [key, { count: 0, since: now }];
+    const { count: inherited, since } = before;
     this.#remotes.delete(gone);
-    this.#remotes.set(key, { count: count + 1, since });
+    this.#remotes.set(key, { count: inherited + 1, inherited, since, isProven: false });
     this.#tried = Math.min(this.#tried + 1, LIMITS.probesMax);
     this.#room -= 1;
   }
@@ -298,6 +306,7 @@ function age(now: Micros, remote: Remote): void {
   const pause = ms(MEETING_LIMITS.remotePacketPauseMs);
   const more = Math.floor((now - remote.since) / pause);
   remote.count = Math.max(0, remote.count - more);
+  remote.inherited = Math.max(0, remote.inherited - more);
   remote.since = remote.count === 0 ? now : after(remote.since, more * pause);
 }
 

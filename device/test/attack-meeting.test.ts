@@ -6,7 +6,9 @@ import t from 'tap';
 import type { Path } from '../../protocol/core.ts';
 import { PROBE_BYTES } from '../../protocol/data/probe.ts';
 import { LIMITS } from '../../protocol/limits.ts';
+import { after, micros, ms } from '../../protocol/time.ts';
 import { MEETING_LIMITS } from '../meeting/limits.ts';
+import { type Pair, Pairs } from '../meeting/pairs.ts';
 import { MeetingBench, peerPath } from './meeting-bench.ts';
 
 const PEER = peerPath('203.0.113.5', 5_000);
@@ -101,6 +103,46 @@ t.test('a peer that names the same 80 victims for an hour: 4 a minute to each at
   const most = Math.max(...perHost.values());
   t.ok(most <= mostIn(3_600_000) && most > remotePacketsMax, `${most} to one address`);
   t.ok((bench.left.length - begin) / 3_600 < 5, 'all of them together 5 a second');
+  t.end();
+});
+
+t.test('a peer that proves its own addresses has no victim’s count forgotten by it', (t) => {
+  const pairs = new Pairs();
+  const begun = micros(1_000_000_000);
+  let now = begun;
+  const pass = (milliseconds: number): void => {
+    now = after(now, ms(milliseconds));
+    pairs.again(now);
+  };
+  const list = (host: string): Pair => pairs.list(now, { host, port: 1 }, 'direct', now);
+  const send = (pair: Pair): number => {
+    let sent = 0;
+    for (; pairs.mayCarry(pair, PROBE_BYTES); sent++) pairs.onSent(now, pair, PROBE_BYTES);
+    return sent;
+  };
+  // Others are kept at their bound, so that the victim has the fewest when an own one comes.
+  const others = Array.from({ length: remotesMax }, (_, at) => list(`203.0.113.${at}`));
+  const fill = (): void => {
+    for (const other of others) send(other);
+  };
+  for (let turn = 0; turn < 5; turn++, pass(1_000)) fill();
+  pass(remotePauseMs);
+  const victim = list(VICTIM);
+  let count = 0;
+  let proven = 0;
+  for (let turn = 0; turn < 200; turn++) {
+    pass(remotePauseMs);
+    fill();
+    count += send(victim);
+    pass(remotePauseMs);
+    const own = list(`198.18.0.${turn}`);
+    if (send(own) === 0) continue;
+    pairs.onHeard(now, own, PROBE_BYTES);
+    pairs.onProven(own);
+    proven += 1;
+  }
+  t.ok(count <= mostIn((now - begun) / 1_000), `${count} packets for ${proven} addresses`);
+  t.ok(count > 0, 'positive control');
   t.end();
 });
 
