@@ -62,6 +62,7 @@ export const BROKER_SABOTAGES: readonly Sabotage[] = [
     file: 'broker/triggers.ts',
     find: 'this.#handed.set(triggerKey(device, request), at);',
     replace: '',
+    under: { 'mqtt.kick': 30 },
     why: 'a manager that asks again after a lost link wakes the callee again',
   },
   {

@@ -157,6 +157,7 @@ export const DATA_SABOTAGES: readonly Sabotage[] = [
     file: 'protocol/data/packet-builder.ts',
     find: 'const size = mayHurry ? Math.min(fullSize, borrowed) : fullSize;',
     replace: 'const size = fullSize;',
+    under: { 'udp.rate': 20_000, 'work.bytes': 400_000, 'work.datagrams': 1 },
     why: 'a message borrows a bounded share, and whatever fits beside it comes along',
     source: 'commit f059306',
   },
