@@ -8,6 +8,7 @@ import { addressText, isIpv6Text } from '../../protocol/address.ts';
 import type { Candidate, RelayTerms } from '../../protocol/control/messages.ts';
 import type { Path } from '../../protocol/core.ts';
 import type { Rng } from '../../protocol/random.ts';
+import { ERROR } from '../../protocol/stun/attributes.ts';
 import { TurnClient } from '../../protocol/stun/turn-client.ts';
 import {
   RELAY_CUT,
@@ -53,7 +54,7 @@ interface Attempt extends RelayTry {
  * Another allocation is there still, or is another user's (RFC 8656 §7.4): our NAT gave us the port
  * of a former socket. From another port it may do.
  */
-const TAKEN: readonly (number | undefined)[] = [437, 441];
+const TAKEN: readonly (number | undefined)[] = [ERROR.allocationMismatch, ERROR.wrongCredentials];
 
 /** One talk's relay. Bounds: MEETING_LIMITS, STUN_LIMITS. */
 export class Relay {

@@ -38,6 +38,7 @@ export const ATTRIBUTE = {
 
 /** Error codes that decide what comes next (RFC 8489 §14.8, RFC 8656 §19). */
 export const ERROR = {
+  badRequest: 400,
   unauthorized: 401,
   unknownAttribute: 420,
   allocationMismatch: 437,

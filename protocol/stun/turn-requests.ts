@@ -58,10 +58,9 @@ interface Request<Subject> extends Due {
   sent: number;
 }
 
-const BAD_REQUEST = 400;
 /** What a server says of a request whose signature it could not, or would not, check. */
 const UNSIGNED: readonly number[] = [
-  BAD_REQUEST,
+  ERROR.badRequest,
   ERROR.unauthorized,
   ERROR.staleNonce,
   ERROR.wrongCredentials,
